@@ -1,0 +1,76 @@
+"""The command of the coordinator: distill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fluid.cli.console import command, emit, pairs, stage, table
+from fluid.cli.options import FederationFile, Jobs, Json, Seed
+
+
+@command
+def distill(
+    annotations: Annotated[list[Path], typer.Argument(help="Signed annotations.")],
+    public: Annotated[Path, typer.Option(help="The prepared public set.")],
+    federation: FederationFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the round to write.")],
+    seed: Seed = 0,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> None:
+    """Verify and pool annotations, and distill the student.
+
+    Writes OUTPUT/federated.parquet, OUTPUT/student and OUTPUT/report.json.
+
+    Example:
+
+        fluid distill */annotation.parquet --public public.parquet \\
+            --federation federation.toml -o round1
+    """
+    from fluid.central.distill import distill as run
+    from fluid.exchange.federation import load_federation
+    from fluid.exchange.public_set import open_public_set
+
+    outcome = run(
+        annotations, open_public_set(public), load_federation(federation), output, seed, jobs, stage
+    )
+    value = {"path": str(output), **outcome.report}
+    emit(as_json, value, lambda: _show(output, outcome.report))
+
+
+def _show(output: Path, report: dict[str, Any]) -> str:
+    tasks = list(report["tasks"])
+    parts = [
+        pairs(
+            {
+                "written": output,
+                "federated set": report["federated_set"],
+                "compounds": f"{report['n_compounds']:,}",
+            }
+        ),
+        table(
+            ["partner", *(f"{task}: labelled (in domain)" for task in tasks)],
+            [
+                [name, *(f"{said['labelled'][t]:,} ({said['inside_domain'][t]:,})" for t in tasks)]
+                for name, said in report["partners"].items()
+            ],
+        ),
+        table(
+            ["task", "labelled", "fidelity R2", "in domain of 1+ teachers", "of 2+", "threshold"],
+            [
+                [
+                    name,
+                    f"{found['labelled']:,}",
+                    f"{found['fidelity']:.3f}",
+                    f"{found['inside_domain_of_teachers'].get('1 or more', 0):.1%}",
+                    f"{found['inside_domain_of_teachers'].get('2 or more', 0):.1%}",
+                    f"{found['threshold']:.3f}",
+                ]
+                for name, found in report["tasks"].items()
+            ],
+        ),
+    ]
+    return "\n\n".join(parts)

@@ -1,0 +1,132 @@
+"""What all commands share: errors in one line, results to stdout, progress to stderr."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ParamSpec
+
+import typer
+
+from fluid.base.errors import FluidError
+
+Params = ParamSpec("Params")
+
+_EVERY = 5.0
+
+
+def command(function: Callable[Params, None]) -> Callable[Params, None]:
+    """Turn library errors into one line on stderr and exit code 1."""
+
+    @functools.wraps(function)
+    def run(*args: Params.args, **kwargs: Params.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except FluidError as error:
+            _fail(str(error))
+        except BrokenPipeError:
+            # The reader of our output went away (`fluid ... | head`): not our error.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
+        except MemoryError:
+            _fail("not enough memory; give smaller tables or fewer --jobs")
+        except OSError as error:
+            _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
+
+    return run
+
+
+def _fail(message: str) -> None:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    raise SystemExit(1)
+
+
+def set_up_logging(verbose: bool) -> None:
+    """Send the library's log to stderr: warnings, or with ``--verbose`` everything."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s: %(message)s",
+        force=True,
+    )
+    logging.captureWarnings(True)
+
+
+class Progress:
+    """Says on stderr how far a command is, at most every few seconds.
+
+    Parameters
+    ----------
+    what
+        What is counted, such as ``"compounds"``.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.started = self.last = time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        """Report a count."""
+        now = time.monotonic()
+        if now - self.last >= _EVERY:
+            self.last = now
+            rate = done / max(now - self.started, 1e-9)
+            print(f"{done:,} {self.what}, {rate:,.0f} a second", file=sys.stderr, flush=True)
+
+
+def stage(name: str) -> None:
+    """Say on stderr what a command is at."""
+    print(name, file=sys.stderr, flush=True)
+
+
+def emit(as_json: bool, value: Any, text: Callable[[], str]) -> None:
+    """Print a result: JSON for machines, or what `text` makes of it for people."""
+    if as_json:
+        print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        print(text())
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Plain text with aligned columns; numbers to the right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [
+        max(len(name), *(len(row[i]) for row in cells)) if cells else len(name)
+        for i, name in enumerate(header)
+    ]
+    numeric = [bool(cells) and all(_is_number(row[i]) for row in cells) for i in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        parts = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ]
+        return "  ".join(parts).rstrip()
+
+    return "\n".join([line(header), line(["-" * width for width in widths]), *map(line, cells)])
+
+
+def _is_number(cell: str) -> bool:
+    return bool(cell) and (cell[0].isdigit() or cell[0] in "+-." or cell == "")
+
+
+def pairs(values: dict[str, object]) -> str:
+    """Names and values below one another."""
+    width = max(len(name) for name in values)
+    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in values.items())
+
+
+def parse_labels(options: Sequence[str]) -> dict[str, str]:
+    """``TASK=COLUMN`` options as a mapping; wrong usage exits 2."""
+    labels = {}
+    for option in options:
+        task, sign, column = option.partition("=")
+        if not sign or not task or not column:
+            raise typer.BadParameter(f"'{option}' is not of the form TASK=COLUMN")
+        labels[task] = column
+    return labels

@@ -1,0 +1,154 @@
+"""Commands that set a federation up: init-federation, keygen, register, prepare-public."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fluid.cli.console import Progress, command, emit, pairs
+from fluid.cli.options import FederationFile, IdColumn, Jobs, Json, SmilesColumn
+
+
+@command
+def init_federation(
+    name: Annotated[str, typer.Option(help="Name of the federation.")],
+    task: Annotated[
+        list[str],
+        typer.Option(
+            help="NAME:KIND[:DETAIL]; kind is binary, multiclass or regression; the detail is the "
+            "unit, or the classes separated by commas, negative first. May be given repeatedly."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    fingerprint: Annotated[str, typer.Option(help="'ecfp' or 'fcfp'.")] = "ecfp",
+    radius: Annotated[int, typer.Option(help="Morgan radius; 2 gives ECFP4.")] = 2,
+    bits: Annotated[int, typer.Option(help="Length of the folded fingerprint.")] = 2048,
+    counts: Annotated[bool, typer.Option(help="Learners see feature counts, or bits.")] = True,
+    descriptors: Annotated[str, typer.Option(help="'rdkit-2d' or 'none'.")] = "rdkit-2d",
+    as_json: Json = False,
+) -> None:
+    """Write a commented federation file to start from.
+
+    Example:
+
+        fluid init-federation --name demo --task bbb:binary:BBB-,BBB+ \\
+            --task "logbb:regression:log10(brain/blood)" -o federation.toml
+    """
+    from fluid.base.errors import FederationError
+    from fluid.chem.features import FeatureSpec
+    from fluid.exchange.template import init_federation as write
+    from fluid.exchange.template import parse_task_option
+
+    try:
+        features = FeatureSpec(fingerprint, radius, bits, counts, descriptors)
+    except ValueError as error:
+        raise FederationError(str(error)) from error
+    protocol = write(output, name, [parse_task_option(text) for text in task], features)
+    value = {"federation": name, "path": str(output), "protocol": protocol}
+    emit(as_json, value, lambda: pairs({"written": output, "protocol": protocol}))
+
+
+@command
+def keygen(
+    partner: Annotated[str, typer.Argument(help="Name of the partner.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the two files.")],
+    federation: Annotated[
+        Path | None,
+        typer.Option("--federation", "-f", help="Register the public key in this file at once."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make an Ed25519 key pair for a partner.
+
+    NAME.key stays with the partner (owner-only), NAME.pub goes to the coordinator.
+
+    Example:
+
+        fluid keygen aurora -o keys/
+    """
+    from fluid.exchange.federation import check_partner_name
+    from fluid.exchange.signing import generate_keys, read_public_key
+    from fluid.exchange.template import register_partner
+
+    check_partner_name(partner)
+    private, public = generate_keys(partner, output)
+    if federation is not None:
+        register_partner(federation, partner, public)
+    key = read_public_key(public)
+    value = {
+        "partner": partner,
+        "private": str(private),
+        "public": str(public),
+        "public_key": key,
+        "registered_in": str(federation) if federation else None,
+    }
+
+    def text() -> str:
+        lines = [pairs({"private, keep it": private, "public, send it": public})]
+        if federation is None:
+            lines += [
+                "",
+                f"The coordinator registers it with `fluid register {public} -f federation.toml`,",
+                "or by adding to the federation file:",
+                "",
+                f"[partners.{partner}]",
+                f'public_key = "{key}"',
+            ]
+        else:
+            lines.append(f"registered in {federation}")
+        return "\n".join(lines)
+
+    emit(as_json, value, text)
+
+
+@command
+def register(
+    public_key: Annotated[Path, typer.Argument(help="The partner's .pub file.")],
+    federation: FederationFile,
+    partner: Annotated[
+        str | None, typer.Option(help="Name of the partner; by default that of the file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Add a partner's public key to the federation file. The protocol digest stays as it is.
+
+    Example:
+
+        fluid register keys/aurora.pub --federation federation.toml
+    """
+    from fluid.exchange.template import register_partner
+
+    name = partner or public_key.stem
+    register_partner(federation, name, public_key)
+    value = {"partner": name, "federation": str(federation)}
+    emit(as_json, value, lambda: f"partner '{name}' is registered in {federation}")
+
+
+@command
+def prepare_public(
+    structures: Annotated[list[Path], typer.Argument(help="Tables of structures.")],
+    federation: FederationFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write.")],
+    smiles_column: SmilesColumn = None,
+    id_column: IdColumn = None,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> None:
+    """Standardise, key and fingerprint the public compounds, once for everybody.
+
+    Structures that cannot be used are listed with the reason in OUTPUT.rejects.csv.
+
+    Example:
+
+        fluid prepare-public public.csv --federation federation.toml -o public.parquet
+    """
+    from fluid.exchange.federation import load_federation
+    from fluid.exchange.prepare import prepare_public as prepare
+
+    summary = prepare(
+        structures, load_federation(federation), output, smiles_column, id_column, jobs,
+        Progress("rows"),
+    )  # fmt: skip
+    emit(as_json, {"path": str(output), **summary.to_dict()}, lambda: pairs(summary.to_dict()))

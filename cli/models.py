@@ -1,0 +1,230 @@
+"""Commands for whoever holds a file or a model: inspect, predict, evaluate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fluid.cli.console import Progress, command, emit, pairs, parse_labels, stage, table
+from fluid.cli.options import (
+    Domain,
+    IdColumn,
+    Jobs,
+    Json,
+    Label,
+    Seed,
+    SmilesColumn,
+    TaskColumn,
+    ValueColumn,
+)
+
+
+@command
+def inspect(
+    path: Annotated[
+        Path,
+        typer.Argument(help="Annotation, public or federated set, model folder, federation file."),
+    ],
+    federation: Annotated[
+        Path | None,
+        typer.Option("--federation", "-f", help="Verify an annotation's signature with this file."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show exactly what a file contains, before it leaves or after it arrives.
+
+    Example:
+
+        fluid inspect aurora/annotation.parquet
+    """
+    from fluid.report.inspect import inspect_path
+
+    found = inspect_path(path, federation)
+    emit(as_json, found, lambda: _describe(found))
+
+
+def _describe(found: dict[str, Any]) -> str:
+    """Everything in `found`, nested values as JSON, tables as tables."""
+    plain = {
+        name: value
+        for name, value in found.items()
+        if name not in ("columns", "first_rows", "manifest", "files", "entry")
+    }
+    shown: dict[str, object] = {
+        name: json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
+        for name, value in plain.items()
+    }
+    parts = [pairs(shown)]
+    if "manifest" in found:
+        manifest = {
+            f"  {name}": json.dumps(value, ensure_ascii=False)
+            for name, value in found["manifest"].items()
+        }
+        parts.append("The file says of itself:\n" + pairs(dict(manifest)))
+    if "columns" in found:
+        rows = [
+            [
+                column["name"],
+                column["type"],
+                _range(column),
+                column.get("distinct", ""),
+                column["missing"],
+                column["meaning"],
+            ]
+            for column in found["columns"]
+        ]
+        parts.append(
+            "Its columns, all of them:\n"
+            + table(["column", "type", "range", "distinct", "missing", "meaning"], rows)
+        )
+    if found.get("first_rows"):
+        names = list(found["first_rows"][0])
+        rows = [[_cell(row[name]) for name in names] for row in found["first_rows"]]
+        parts.append("Its first rows:\n" + table(names, rows))
+    return "\n\n".join(parts)
+
+
+def _range(column: dict[str, Any]) -> str:
+    return f"{column['min']:g} to {column['max']:g}" if "min" in column else ""
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+@command
+def predict(
+    model: Annotated[Path, typer.Argument(help="A teacher's, student's or hybrid's folder.")],
+    compounds: Annotated[Path, typer.Argument(help="Table of structures.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet file to write.")],
+    domain: Domain = "neighbours",
+    smiles_column: SmilesColumn = None,
+    id_column: IdColumn = None,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> None:
+    """Predict compounds, each with its applicability domain: in or out, how far, and why.
+
+    Every row of the table comes back, in its order; one that cannot be predicted says why.
+
+    Example:
+
+        fluid predict round1/student compounds.csv -o predictions.csv
+    """
+    from fluid.report.predict import predict_table
+
+    summary = predict_table(
+        model, compounds, output, smiles_column, id_column, domain, jobs, Progress("compounds")
+    )
+
+    def text() -> str:
+        shown: dict[str, object] = {
+            "written": output,
+            "predicted": f"{summary.n_predicted:,} of {summary.n_rows:,} rows",
+        }
+        for task, count in summary.inside.items():
+            shown[f"in domain, {task}"] = f"{count:,}"
+        return pairs(shown)
+
+    emit(as_json, {"path": str(output), **summary.to_dict()}, text)
+
+
+@command
+def evaluate(
+    models: Annotated[list[Path], typer.Argument(help="Model folders.")],
+    data: Annotated[list[Path], typer.Option(help="Labelled tables.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write the result as JSON.")
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Bootstrap samples, 100 or more.")] = 1000,
+    seed: Seed = 0,
+    domain: Domain = "neighbours",
+    smiles_column: SmilesColumn = None,
+    id_column: IdColumn = None,
+    label: Label = None,
+    task_column: TaskColumn = None,
+    value_column: ValueColumn = None,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> None:
+    """Metrics of several models on one labelled table, side by side, with 95% intervals.
+
+    Example:
+
+        fluid evaluate round1/student aurora/teacher aurora/hybrid --data test.csv
+    """
+    from fluid.base.files import write_json
+    from fluid.partner.table import Columns
+    from fluid.report.evaluate import evaluate as run
+
+    columns = Columns(
+        smiles_column, id_column, parse_labels(label or []), task_column, value_column
+    )
+    result = run(models, data, columns, draws, seed, domain, jobs, stage)
+    if output is not None:
+        write_json(output, result)
+    emit(as_json, result, lambda: show_evaluation(result))
+
+
+_SHOWN = {
+    "binary": ("roc_auc", "pr_auc", "mcc", "balanced_accuracy", "brier", "ece"),
+    "multiclass": ("roc_auc", "mcc", "balanced_accuracy", "brier"),
+    "regression": ("rmse", "mae", "r2", "spearman"),
+}
+
+
+def show_evaluation(result: dict[str, Any]) -> str:
+    """An evaluation as text: a table per task, and the differences below."""
+    parts = []
+    for name, task in result["tasks"].items():
+        metrics = _SHOWN[task["kind"]]
+        rows = [
+            [
+                model["name"],
+                *(_estimate(model["metrics"][metric], metric == metrics[0]) for metric in metrics),
+                f"{model['coverage']:.0%}",
+                _value(model["inside_domain"][metrics[0]]),
+            ]
+            for model in task["models"]
+        ]
+        classes = f", classes {task['classes']}" if "classes" in task else ""
+        parts.append(
+            f"{name}: {task['compounds']} compounds{classes}\n"
+            + table(["model", *metrics, "in domain", f"{metrics[0]} there"], rows)
+        )
+        if task["differences"]:
+            parts.append(_differences(task["differences"]))
+    return "\n\n".join(parts)
+
+
+def _differences(differences: list[dict[str, Any]]) -> str:
+    rows = [
+        [
+            item["model"],
+            item["against"],
+            f"{item['difference']:+.3f} [{item['low']:+.3f}, {item['high']:+.3f}]",
+            f"{item['ratio']:.3f} [{item['ratio_low']:.3f}, {item['ratio_high']:.3f}]",
+        ]
+        for item in differences
+        if None not in (item["difference"], item["low"], item["ratio"], item["ratio_low"])
+    ]
+    direction = "higher" if differences[0]["higher_is_better"] else "lower"
+    return table(
+        ["model", "against", f"{differences[0]['metric']}, difference ({direction} is better)",
+         "ratio"],
+        rows,
+    )  # fmt: skip
+
+
+def _value(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _estimate(estimate: dict[str, float | None], with_interval: bool) -> str:
+    if not with_interval or estimate["low"] is None:
+        return _value(estimate["value"])
+    return f"{_value(estimate['value'])} [{_value(estimate['low'])}, {_value(estimate['high'])}]"

@@ -1,0 +1,218 @@
+"""Commands of a partner: train-teacher, annotate, train-hybrid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fluid.cli.console import Progress, command, emit, pairs, parse_labels, table
+from fluid.cli.options import (
+    FederationFile,
+    IdColumn,
+    Jobs,
+    Json,
+    Label,
+    Seed,
+    SmilesColumn,
+    TaskColumn,
+    ValueColumn,
+)
+
+if TYPE_CHECKING:
+    from fluid.partner.teacher import TrainingSummary
+
+PrivateTables = Annotated[
+    list[Path],
+    typer.Argument(help="Private tables: CSV, TSV, SMI, SDF or Parquet, plain or gzipped."),
+]
+Learner = Annotated[
+    str,
+    typer.Option(
+        help="svm, lightgbm, random-forest, logistic, average, or auto: svm for small tables, "
+        "lightgbm for large ones."
+    ),
+]
+Folds = Annotated[int, typer.Option(help="Folds of cross-fitting, 3 to 20.")]
+Repeats = Annotated[int, typer.Option(help="Repeats of cross-fitting, 1 to 20.")]
+
+
+@command
+def train_teacher(
+    tables: PrivateTables,
+    federation: FederationFile,
+    partner: Annotated[str, typer.Option(help="Who trains; registered in the federation.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Teacher's folder to write.")],
+    learner: Learner = "auto",
+    folds: Folds = 5,
+    repeats: Repeats = 2,
+    seed: Seed = 0,
+    secret: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the secret of the folds (64 hexadecimal digits). By default the one "
+            "in the folder is kept, or a new one is drawn."
+        ),
+    ] = None,
+    reference: Annotated[
+        bool,
+        typer.Option(
+            "--reference",
+            help="Train a model for comparison, on pooled data say; it need not be registered "
+            "and cannot annotate.",
+        ),
+    ] = False,
+    smiles_column: SmilesColumn = None,
+    id_column: IdColumn = None,
+    label: Label = None,
+    task_column: TaskColumn = None,
+    value_column: ValueColumn = None,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> None:
+    """Train a teacher on private data. The folder stays with the partner.
+
+    Rows that cannot be used are listed with the reason in OUTPUT/rejects.csv.
+
+    Example:
+
+        fluid train-teacher aurora.csv --federation federation.toml --partner aurora \\
+            -o aurora/teacher
+    """
+    from fluid.exchange.federation import load_federation
+    from fluid.partner.table import Columns
+    from fluid.partner.teacher import TrainingOptions
+    from fluid.partner.teacher import train_teacher as train
+
+    summary = train(
+        tables,
+        load_federation(federation),
+        federation,
+        partner,
+        output,
+        TrainingOptions(learner, folds, repeats, seed),
+        Columns(smiles_column, id_column, parse_labels(label or []), task_column, value_column),
+        secret,
+        reference,
+        jobs,
+        Progress("rows"),
+    )
+    emit(as_json, {"path": str(output), **summary.to_dict()}, lambda: _show(summary, output))
+
+
+@command
+def train_hybrid(
+    tables: PrivateTables,
+    federated: Annotated[Path, typer.Option(help="The federated set of the round.")],
+    student: Annotated[Path, typer.Option(help="The student of the round.")],
+    federation: FederationFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Hybrid's folder to write.")],
+    partner: Annotated[
+        str | None, typer.Option(help="Whose it is; by default the name of the first table.")
+    ] = None,
+    learner: Learner = "auto",
+    folds: Folds = 5,
+    repeats: Repeats = 2,
+    seed: Seed = 0,
+    smiles_column: SmilesColumn = None,
+    id_column: IdColumn = None,
+    label: Label = None,
+    task_column: TaskColumn = None,
+    value_column: ValueColumn = None,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> None:
+    """Build a hybrid of private data and the pooled labels. The folder stays with the partner.
+
+    Example:
+
+        fluid train-hybrid aurora.csv --federated round1/federated.parquet \\
+            --student round1/student --federation federation.toml -o aurora/hybrid
+    """
+    from fluid.exchange.federation import load_federation
+    from fluid.partner.hybrid import train_hybrid as train
+    from fluid.partner.table import Columns
+    from fluid.partner.teacher import TrainingOptions
+
+    summary = train(
+        tables,
+        federated,
+        student,
+        load_federation(federation),
+        output,
+        partner or tables[0].name.split(".")[0],
+        TrainingOptions(learner, folds, repeats, seed),
+        Columns(smiles_column, id_column, parse_labels(label or []), task_column, value_column),
+        jobs,
+        Progress("rows"),
+    )
+    emit(as_json, {"path": str(output), **summary.to_dict()}, lambda: _show(summary, output))
+
+
+def _show(summary: TrainingSummary, output: Path) -> str:
+    head = pairs(
+        {
+            "written": output,
+            "rows": f"{summary.n_rows:,}",
+            "compounds": f"{summary.n_compounds:,} (connectivities with a label)",
+            "set aside": f"{summary.n_rejected:,} (see {output / 'rejects.csv'})",
+        }
+    )
+    rows = []
+    for task, metrics in summary.card.metrics.items():
+        counts = summary.card.training["labels"][task]
+        shown = ", ".join(f"{name} {value}" for name, value in metrics.items())
+        rows.append([task, counts["compounds"], shown])
+    text = head + "\n\n" + table(["task", "compounds", "out of fold"], rows)
+    for task, reason in summary.skipped.items():
+        text += f"\nno model for {task}: {reason}"
+    return text
+
+
+@command
+def annotate(
+    teacher: Annotated[Path, typer.Argument(help="A teacher's folder.")],
+    public: Annotated[Path, typer.Argument(help="The prepared public set.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write.")],
+    key: Annotated[
+        Path | None,
+        typer.Option(help="The partner's private key; without it the file is an unsigned draft."),
+    ] = None,
+    federation: Annotated[
+        Path | None,
+        typer.Option(
+            "--federation", "-f",
+            help="The federation file of this round, if it is another than at training.",
+        ),
+    ] = None,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Label the public set with a teacher. The file is the only thing that leaves the partner.
+
+    Each compound is labelled by models that never saw it; `fluid inspect` shows what is in it.
+
+    Example:
+
+        fluid annotate aurora/teacher public.parquet --key keys/aurora.key \\
+            -o aurora/annotation.parquet
+    """
+    from fluid.exchange.public_set import open_public_set
+    from fluid.partner.annotate import annotate as label
+
+    summary = label(
+        teacher, open_public_set(public), output, key, federation, jobs, Progress("compounds")
+    )
+
+    def text() -> str:
+        shown = {
+            "written": output,
+            "digest": summary.digest,
+            "signed": "yes" if summary.signed else "no, a draft: the coordinator will refuse it",
+            "compounds": f"{summary.n_compounds:,}",
+        }
+        counts = {f"labelled, {task}": f"{n:,}" for task, n in summary.labelled.items()}
+        return pairs(shown | counts)
+
+    emit(as_json, {"path": str(output), **summary.to_dict()}, text)

@@ -1,0 +1,1 @@
+"""Ground floor: errors, whole-or-nothing files, digests and worker pools."""

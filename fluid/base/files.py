@@ -1,0 +1,186 @@
+"""Files and folders that appear whole or not at all, and digests of what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fluid.base.errors import FileFormatError, FluidError
+
+_CHUNK = 1 << 20
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON with sorted keys and no spare blanks: equal values give equal bytes.
+
+    Raises
+    ------
+    ValueError
+        If a number is NaN or infinite.
+
+    Examples
+    --------
+    >>> canonical_json({"b": 1, "a": [True, None]})
+    b'{"a":[true,null],"b":1}'
+    """
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode()
+
+
+def sha256_hex(data: bytes) -> str:
+    """SHA-256 of `data` as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while piece := handle.read(_CHUNK):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Ask the system to put a file or folder on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_parent(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FluidError(f"{path.parent}: cannot make this folder ({error.strerror})") from error
+
+
+@contextmanager
+def atomic_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` if the block succeeds.
+
+    The temporary name is unique, so two runs at once never write into one another's file; the
+    later one wins. If the block raises, nothing is left behind.
+
+    Parameters
+    ----------
+    path
+        The file to appear. Its folder is made if need be.
+    mode
+        Permission bits, reduced by the process's umask.
+    """
+    _make_parent(path)
+    if path.is_dir():
+        raise FluidError(f"{path}: is a folder, a file name is needed")
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise FluidError(f"{path.parent}: cannot write here ({error.strerror})") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(mode & ~umask)
+        sync(temporary)
+        os.replace(temporary, path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, mode: int = 0o666) -> None:
+    """Write a text file, whole or not at all."""
+    with atomic_file(path, mode) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file for people and programs: sorted keys, indented, whole or not at all."""
+    write_text(path, dump_json(value) + "\n")
+
+
+def dump_json(value: Any) -> str:
+    """JSON for people: sorted keys, two blanks of indentation, NaN refused."""
+    return json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    FileFormatError
+        If it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileFormatError(f"{path}: no such file") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise FileFormatError(f"{path}: is not readable JSON ({error})") from error
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(f".{path.name}.previous")
+
+
+def recover_folder(path: Path) -> None:
+    """Bring back the former folder if a run was killed between taking it away and replacing it."""
+    if not path.exists() and _previous(path).is_dir():
+        os.replace(_previous(path), path)
+
+
+@contextmanager
+def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; it takes the place of `path` if the block succeeds.
+
+    A folder that is already there is replaced only if it holds a file named `marker`, so that a
+    mistyped ``-o`` never removes somebody's files.
+
+    Raises
+    ------
+    FluidError
+        If `path` is a file, or a folder without `marker` that is not empty.
+    """
+    _make_parent(path)
+    recover_folder(path)
+    if path.exists() and not path.is_dir():
+        raise FluidError(f"{path}: is a file, a folder name is needed")
+    if path.is_dir() and any(path.iterdir()) and not (path / marker).is_file():
+        raise FluidError(
+            f"{path}: exists and holds no {marker}; name a new folder or one made by this command"
+        )
+    try:
+        temporary = Path(
+            tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        )
+    except OSError as error:
+        raise FluidError(f"{path.parent}: cannot write here ({error.strerror})") from error
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o777 & ~umask)
+        for item in temporary.rglob("*"):
+            sync(item)
+        if path.exists():
+            shutil.rmtree(_previous(path), ignore_errors=True)
+            os.replace(path, _previous(path))
+        os.replace(temporary, path)
+        sync(path.parent)
+        shutil.rmtree(_previous(path), ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,65 @@
+"""One place that decides how many workers run, and runs them.
+
+Every fit uses one thread and one BLAS thread; speed comes from running independent fits side by
+side. So the number of jobs never changes a result, and libraries do not fight over cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def count_jobs(jobs: int | None) -> int:
+    """Number of workers: `jobs`, or every core this process may use (affinity and cgroup)."""
+    if jobs is not None:
+        return max(1, jobs)
+    import joblib
+
+    return int(joblib.cpu_count())
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Keep BLAS and OpenMP to one thread: results then do not depend on the number of cores."""
+    import threadpoolctl
+
+    with threadpoolctl.threadpool_limits(limits=1):
+        yield
+
+
+def map_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], jobs: int
+) -> list[Result]:
+    """Apply `function` to `items` in threads, results in order; for work that releases the GIL."""
+    todo = list(items)
+    with single_threaded_blas():
+        if jobs == 1 or len(todo) < 2:
+            return [function(item) for item in todo]
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(max_workers=jobs) as pool:
+            return list(pool.map(function, todo))
+
+
+def map_processes(
+    function: Callable[[Item], Result], items: Iterable[Item], jobs: int
+) -> Iterator[Result]:
+    """Apply `function` to `items` in worker processes, results in order as they come.
+
+    Items are drawn a few ahead of the workers, so a long stream is never held as a whole.
+    """
+    stream = iter(items)
+    first = list(islice(stream, 2))
+    if jobs == 1 or len(first) < 2:
+        yield from (function(item) for item in chain(first, stream))
+        return
+    import joblib
+
+    pool = joblib.Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs")
+    yield from pool(joblib.delayed(function)(item) for item in chain(first, stream))

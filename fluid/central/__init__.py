@@ -1,0 +1,1 @@
+"""The coordinator: intake, pooling and the student. Sees annotations, never a private table."""

@@ -1,0 +1,257 @@
+"""Distill: annotations in; federated set, student and report out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fluid.base.errors import FluidError
+from fluid.base.files import atomic_folder, write_json
+from fluid.base.jobs import count_jobs
+from fluid.base.software import software_versions
+from fluid.central.intake import admit, admitted_chunks
+from fluid.central.pooling import pool_task
+from fluid.central.student import KNOWN_RELIABILITY, Distilled, distill_task
+from fluid.chem.compounds import Compounds, concatenate
+from fluid.exchange.annotation import AnnotationFile, TaskAnnotation
+from fluid.exchange.federated_set import PooledTask, concatenate_pooled, write_federated
+from fluid.exchange.federation import Federation
+from fluid.exchange.public_set import PublicSet
+from fluid.learn.model import Card, TrainedModel
+from fluid.learn.storage import save_model
+from fluid.learn.task import Task
+
+logger = logging.getLogger(__name__)
+
+FEDERATED_FILE = "federated.parquet"
+STUDENT_FOLDER = "student"
+REPORT_FILE = "report.json"
+
+
+@dataclass(frozen=True)
+class Round:
+    """The outcome of one round.
+
+    Attributes
+    ----------
+    report
+        What ``report.json`` holds.
+    student
+        The model that was written.
+    """
+
+    report: dict[str, Any]
+    student: TrainedModel
+
+
+class _Tally:
+    """Counts what each partner said, chunk by chunk."""
+
+    def __init__(self, tasks: Sequence[Task], partners: Sequence[str]) -> None:
+        self.tasks = tasks
+        self.labelled = {name: dict.fromkeys((t.name for t in tasks), 0) for name in partners}
+        self.known = {name: dict.fromkeys((t.name for t in tasks), 0) for name in partners}
+        self.inside: dict[str, list[np.ndarray]] = {task.name: [] for task in tasks}
+
+    def add(self, said: dict[str, dict[str, TaskAnnotation]], n: int) -> None:
+        for task in self.tasks:
+            inside = np.zeros(n, dtype=np.int64)
+            for partner, by_task in said.items():
+                if task.name not in by_task:
+                    continue
+                reliability = np.nan_to_num(by_task[task.name].reliability)
+                here = reliability >= np.float32(KNOWN_RELIABILITY) - np.float32(1e-6)
+                self.labelled[partner][task.name] += int(
+                    np.isfinite(by_task[task.name].reliability).sum()
+                )
+                self.known[partner][task.name] += int(here.sum())
+                inside += here
+            self.inside[task.name].append(inside)
+
+
+def distill(
+    annotations: Sequence[Path],
+    public: PublicSet,
+    federation: Federation,
+    output: Path,
+    seed: int = 0,
+    jobs: int | None = None,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> Round:
+    """Check and pool annotations, and train the student.
+
+    Parameters
+    ----------
+    annotations
+        Signed annotations, one per partner.
+    public, federation
+        What they must belong to.
+    output
+        The folder to appear: ``federated.parquet``, ``student`` and ``report.json``.
+    seed
+        Fixes everything random.
+    jobs
+        Cores to use; by default all. The files do not depend on it.
+    progress
+        Called with the name of each stage.
+
+    Raises
+    ------
+    FluidError
+        If an annotation is not admitted, or the labels do not suffice.
+    """
+    federation.chemistry.check(f"federation '{federation.name}'")
+    public.check(federation)
+    progress("verifying annotations")
+    admitted = admit(annotations, federation, public)
+    tasks = _labelled_tasks(federation, admitted)
+    sizes = _shared_sizes(admitted)
+    tally = _Tally(tasks, [annotation.partner for annotation in admitted])
+    parts: list[Compounds] = []
+    pooled: dict[str, list[PooledTask]] = {task.name: [] for task in tasks}
+
+    def chunks() -> Iterator[tuple[Compounds, dict[str, PooledTask]]]:
+        for compounds, said in admitted_chunks(public, admitted, federation):
+            tally.add(said, len(compounds))
+            labels = {}
+            for task in tasks:
+                by_partner = {
+                    name: by_task[task.name] for name, by_task in said.items()
+                    if task.name in by_task
+                }  # fmt: skip
+                size = {name: sizes[name][task.name] for name in by_partner if name in sizes}
+                labels[task.name] = pool_task(task, by_partner, size, len(compounds))
+                pooled[task.name].append(labels[task.name])
+            parts.append(compounds)
+            yield compounds, labels
+
+    with atomic_folder(output, REPORT_FILE) as folder:
+        progress("pooling")
+        identity = {
+            "federation": federation.name,
+            "round": federation.round,
+            "protocol": federation.protocol,
+            "public_set": public.digest,
+            "tasks": [task.to_dict() for task in tasks],
+            "annotations": {a.partner: a.sealed.digest for a in admitted},
+            "software": software_versions(),
+        }
+        features = federation.chemistry.features
+        digest = write_federated(folder / FEDERATED_FILE, features, tasks, chunks(), identity)
+        library = concatenate(parts)
+        joined = {name: concatenate_pooled(each) for name, each in pooled.items()}
+        student, distilled = _train_student(
+            library, tasks, joined, federation, digest, seed, jobs, progress
+        )
+        (folder / STUDENT_FOLDER).mkdir()
+        save_model(student, folder / STUDENT_FOLDER)
+        report = identity | {
+            "schema": "fluid.report/1",
+            "federated_set": digest,
+            "n_compounds": len(public),
+            "partners": _report_partners(admitted, tally),
+            "tasks": {
+                task.name: _report_task(task, joined[task.name], distilled[task.name], tally)
+                for task in tasks
+            },
+        }
+        write_json(folder / REPORT_FILE, report)
+    return Round(report, student)
+
+
+def _labelled_tasks(
+    federation: Federation, admitted: Sequence[AnnotationFile]
+) -> list[Task]:
+    """Tasks that at least one partner labels, in the federation's order."""
+    present = {task.name for annotation in admitted for task in annotation.tasks}
+    return [task for task in federation.tasks if task.name in present]
+
+
+def _shared_sizes(admitted: Sequence[AnnotationFile]) -> dict[str, dict[str, float]]:
+    found = {}
+    for annotation in admitted:
+        stated = annotation.sealed.manifest.get("shared")
+        sizes = stated.get("training_size") if isinstance(stated, dict) else None
+        if sizes is None:
+            continue
+        names = [task.name for task in annotation.tasks]
+        if not isinstance(sizes, dict) or sorted(sizes) != sorted(names) or not all(
+            isinstance(size, int) and 0 < size < 1 << 40 for size in sizes.values()
+        ):
+            raise FluidError(f"{annotation.sealed.path}: the training size shared is not usable")
+        found[annotation.partner] = {name: float(size) for name, size in sizes.items()}
+    return found
+
+
+def _train_student(
+    library: Compounds,
+    tasks: Sequence[Task],
+    pooled: dict[str, PooledTask],
+    federation: Federation,
+    digest: str,
+    seed: int,
+    jobs: int | None,
+    progress: Callable[[str], None],
+) -> tuple[TrainedModel, dict[str, Distilled]]:
+    distilled = {}
+    for task in tasks:
+        progress(f"distilling {task.name}")
+        distilled[task.name] = distill_task(
+            library, task, pooled[task.name], seed, count_jobs(jobs)
+        )
+    training = {
+        "federated_set": digest,
+        "seed": seed,
+        "compounds": len(library),
+        "labels": {name: {"compounds": found.n_labelled} for name, found in distilled.items()},
+    }
+    metrics: dict[str, dict[str, float | None]] = {
+        name: {"fidelity": round(found.fidelity, 4)} for name, found in distilled.items()
+    }
+    card = Card(
+        "student", federation.name, federation.name, federation.round, federation.protocol,
+        training, metrics, software_versions(),
+    )  # fmt: skip
+    models = [distilled[task.name].model for task in tasks]
+    return TrainedModel(card, federation.chemistry, library, models), distilled
+
+
+def _report_partners(
+    admitted: Sequence[AnnotationFile], tally: _Tally
+) -> dict[str, dict[str, Any]]:
+    return {
+        annotation.partner: {
+            "digest": annotation.sealed.digest,
+            "labelled": tally.labelled[annotation.partner],
+            "inside_domain": tally.known[annotation.partner],
+        }
+        for annotation in admitted
+    }
+
+
+def _report_task(
+    task: Task, pooled: PooledTask, distilled: Distilled, tally: _Tally
+) -> dict[str, Any]:
+    """What the pooled labels look like, and how much of the public set teachers knew."""
+    inside = np.concatenate(tally.inside[task.name])
+    known = np.isfinite(pooled.label).all(axis=1)
+    share = {
+        f"{count} or more": round(float((inside >= count).mean()), 4)
+        for count in range(1, int(inside.max(initial=1)) + 1)
+    }
+    quantiles = np.quantile(pooled.label[known], [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
+    return {
+        "kind": task.kind,
+        "labelled": distilled.n_labelled,
+        "references": distilled.n_references,
+        "fidelity": round(distilled.fidelity, 4),
+        "threshold": round(distilled.model.threshold, 4),
+        "inside_domain_of_teachers": share,
+        "pooled_label_quantiles": np.round(quantiles.astype(float), 4).tolist(),
+        "mean_disagreement": round(float(pooled.disagreement[known].mean()), 4),
+    }

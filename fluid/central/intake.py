@@ -1,0 +1,212 @@
+"""Intake: verify every annotation before anything of it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fluid.base.errors import FileFormatError, FluidError, MismatchError, SignatureError
+from fluid.chem.compounds import Compounds
+from fluid.exchange.annotation import AnnotationFile, TaskAnnotation, open_annotation
+from fluid.exchange.federation import Federation
+from fluid.exchange.policy import is_on_step
+from fluid.exchange.public_set import PublicSet
+from fluid.exchange.signing import verify_digest
+from fluid.learn.task import Task
+
+
+def admit(
+    paths: Sequence[Path], federation: Federation, public: PublicSet
+) -> list[AnnotationFile]:
+    """Verify annotations as files: digest, signature, round, protocol, public set, tasks.
+
+    Parameters
+    ----------
+    paths
+        One annotation per partner.
+    federation, public
+        What they must belong to.
+
+    Returns
+    -------
+    list of AnnotationFile
+        By partner name, whatever the order of the paths.
+
+    Raises
+    ------
+    FluidError
+        At the first thing that is wrong, naming the file.
+    """
+    if not paths:
+        raise FluidError("no annotation was given")
+    admitted: dict[str, AnnotationFile] = {}
+    for path in paths:
+        annotation = open_annotation(path)
+        _check_identity(annotation, federation, public)
+        _check_signature(annotation, federation)
+        _check_tasks(annotation, federation)
+        other = admitted.get(annotation.partner)
+        if other is not None:
+            raise MismatchError(
+                f"{path}: partner '{annotation.partner}' has sent {other.sealed.path} already; "
+                "one annotation per partner is allowed"
+            )
+        admitted[annotation.partner] = annotation
+    return [admitted[name] for name in sorted(admitted)]
+
+
+def _check_identity(
+    annotation: AnnotationFile, federation: Federation, public: PublicSet
+) -> None:
+    manifest, path = annotation.sealed.manifest, annotation.sealed.path
+    expected = {
+        "federation": (federation.name, "federation"),
+        "round": (federation.round, "round"),
+        "protocol": (federation.protocol, "protocol"),
+        "public_set": (public.digest, "public set"),
+        "n_compounds": (len(public), "number of compounds"),
+        "policy": (federation.policy.to_dict(), "disclosure policy"),
+    }
+    for key, (wanted, what) in expected.items():
+        if manifest.get(key) != wanted:
+            raise MismatchError(
+                f"{path}: {what} is {_short(manifest.get(key))}, but {_short(wanted)} is expected"
+            )
+    if annotation.sealed.n_rows != len(public):
+        raise MismatchError(
+            f"{path}: holds {annotation.sealed.n_rows} rows, but the public set has {len(public)}"
+        )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return f"'{text[:12]}...'" if len(text) == 64 else f"'{text}'"
+
+
+def _check_signature(annotation: AnnotationFile, federation: Federation) -> None:
+    path = annotation.sealed.path
+    try:
+        key = federation.public_key(annotation.partner)
+    except FluidError as error:
+        raise SignatureError(f"{path}: {error}") from error
+    if annotation.sealed.signature is None:
+        raise SignatureError(
+            f"{path}: is an unsigned draft; partner '{annotation.partner}' must sign it"
+        )
+    digest = bytes.fromhex(annotation.sealed.digest)
+    if not verify_digest(key, digest, annotation.sealed.signature):
+        raise SignatureError(
+            f"{path}: the signature is not of the key registered for partner "
+            f"'{annotation.partner}'"
+        )
+
+
+def _check_tasks(annotation: AnnotationFile, federation: Federation) -> None:
+    agreed = {task.name: task for task in federation.tasks}
+    names = [task.name for task in annotation.tasks]
+    for task in annotation.tasks:
+        if agreed.get(task.name) != task:
+            raise MismatchError(
+                f"{annotation.sealed.path}: task '{task.name}' is not defined so in federation "
+                f"'{federation.name}'"
+            )
+    if len(set(names)) != len(names):
+        raise MismatchError(f"{annotation.sealed.path}: a task occurs twice")
+
+
+def admitted_chunks(
+    public: PublicSet, annotations: Sequence[AnnotationFile], federation: Federation
+) -> Iterator[tuple[Compounds, dict[str, dict[str, TaskAnnotation]]]]:
+    """Read the public set and all annotations side by side, checking every value.
+
+    Yields
+    ------
+    tuple
+        Compounds, and by partner and task what is said of them.
+
+    Raises
+    ------
+    FluidError
+        If a row is of another compound, or a value is not finite, out of range, or finer than
+        the policy allows; the message names file, row and column.
+    """
+    streams = [annotation.chunks() for annotation in annotations]
+    start = 0
+    for compounds in public.chunks():
+        labels: dict[str, dict[str, TaskAnnotation]] = {}
+        for annotation, stream in zip(annotations, streams, strict=True):
+            keys, said = next(stream, (np.zeros(0, dtype=object), {}))
+            _check_rows(annotation, keys, compounds, start)
+            for task in annotation.tasks:
+                _check_values(annotation, task, said[task.name], federation, start)
+            labels[annotation.partner] = said
+        yield compounds, labels
+        start += len(compounds)
+
+
+def _check_rows(
+    annotation: AnnotationFile, keys: np.ndarray, compounds: Compounds, start: int
+) -> None:
+    if len(keys) != len(compounds):
+        raise FileFormatError(
+            f"{annotation.sealed.path}: row groups are not those of the public set"
+        )
+    wrong = np.flatnonzero(keys != compounds.inchikeys)
+    if len(wrong):
+        row = wrong[0]
+        raise MismatchError(
+            f"{annotation.sealed.path}: row {start + row + 1}, column 'inchikey': {keys[row]}, "
+            f"but the public set has {compounds.inchikeys[row]}"
+        )
+
+
+def _check_values(
+    annotation: AnnotationFile,
+    task: Task,
+    said: TaskAnnotation,
+    federation: Federation,
+    start: int,
+) -> None:
+    policy = federation.policy
+    step = policy.prediction_step(task.is_classification)
+    low, high = (step, 1.0 - step) if task.is_classification else task.bounds
+    columns = []
+    for number, output in enumerate(task.outputs):
+        columns.append((f"{output}.prediction", said.prediction[:, number], low, high, step))
+        columns.append(
+            (f"{output}.uncertainty", said.uncertainty[:, number], 0.0, high - low,
+             policy.uncertainty_step)
+        )  # fmt: skip
+    columns.append((f"{task.name}.reliability", said.reliability, 0.0, 1.0, policy.reliability_step))
+    for name, values, smallest, largest, grain in columns:
+        tolerance = 1e-6 * max(1.0, abs(smallest), abs(largest))
+        known = np.isfinite(values)
+        outside = known & ((values < smallest - tolerance) | (values > largest + tolerance))
+        _refuse(annotation, name, values, outside, start, f"allowed are {smallest:g} to {largest:g}")
+        fine = known & ~is_on_step(values, grain)
+        _refuse(annotation, name, values, fine, start, f"allowed are multiples of {grain:g}")
+    silent = ~np.isfinite(said.prediction).all(axis=1)
+    half = silent != ~np.isfinite(said.reliability)
+    _refuse(
+        annotation, f"{task.name}.reliability", said.reliability, half, start,
+        "prediction and reliability must be given or missing together",
+    )  # fmt: skip
+
+
+def _refuse(
+    annotation: AnnotationFile,
+    column: str,
+    values: np.ndarray,
+    wrong: np.ndarray,
+    start: int,
+    rule: str,
+) -> None:
+    found = np.flatnonzero(wrong)
+    if len(found):
+        row = found[0]
+        raise FileFormatError(
+            f"{annotation.sealed.path}: row {start + row + 1}, column '{column}': "
+            f"{values[row]:g}; {rule}"
+        )

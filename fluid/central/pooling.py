@@ -1,0 +1,76 @@
+"""Pool what several teachers say into one soft label per compound and task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fluid.exchange.annotation import TaskAnnotation
+from fluid.exchange.federated_set import PooledTask
+from fluid.learn.task import Task
+
+POWER = 3.0
+# A teacher without any reliability still has a say where nobody knows better.
+_FLOOR = 1e-6
+
+
+def pool_task(
+    task: Task,
+    said: Mapping[str, TaskAnnotation],
+    sizes: Mapping[str, float],
+    n_compounds: int,
+) -> PooledTask:
+    """Weighted mean of the teachers' predictions.
+
+    The weight of teacher j for a compound is ``reliability_j ** 3``, times the square root of
+    its training-set size if every teacher shared that. It depends on nothing but the compound
+    and the teacher, and the order of teachers does not matter.
+
+    Parameters
+    ----------
+    task
+        What is predicted.
+    said
+        By partner; partners without the task are left out.
+    sizes
+        Training-set sizes by partner; used only if all partners in `said` are there.
+    n_compounds
+        Number of compounds n.
+
+    Returns
+    -------
+    PooledTask
+        Labels of shape (n, n_outputs), NaN where nobody labelled the compound.
+    """
+    n_outputs = len(task.outputs)
+    partners = sorted(said)
+    if not partners:
+        return PooledTask(
+            np.full((n_compounds, n_outputs), np.nan, dtype=np.float32),
+            np.full((n_compounds, n_outputs), np.nan, dtype=np.float32),
+            np.zeros(n_compounds, dtype=np.float32),
+            np.zeros(n_compounds, dtype=np.uint16),
+        )
+    predictions = np.stack([said[name].prediction for name in partners]).astype(np.float64)
+    reliability = np.stack([said[name].reliability for name in partners]).astype(np.float64)
+    known = np.isfinite(reliability)
+    weights = np.where(known, np.nan_to_num(reliability) ** POWER + _FLOOR, 0.0)
+    if all(name in sizes for name in partners):
+        weights *= np.sqrt([sizes[name] for name in partners])[:, None]
+    total = weights.sum(axis=0)
+    teachers = known.sum(axis=0)
+    share = weights / np.where(total > 0, total, 1.0)
+    filled = np.where(known[:, :, None], predictions, 0.0)
+    label = (share[:, :, None] * filled).sum(axis=0)
+    variance = (share[:, :, None] * (filled - label) ** 2).sum(axis=0)
+    label[teachers == 0] = np.nan
+    spread = np.sqrt(variance)
+    spread[teachers == 0] = np.nan
+    best = np.where(known, reliability, 0.0).max(axis=0)
+    return PooledTask(
+        label.astype(np.float32),
+        spread.astype(np.float32),
+        best.astype(np.float32),
+        teachers.astype(np.uint16),
+    )

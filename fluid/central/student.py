@@ -1,0 +1,191 @@
+"""Distill a student from the federated set: one model that has seen nobody's data."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from fluid.base.errors import TrainingError
+from fluid.base.jobs import map_threads
+from fluid.chem.compounds import Compounds
+from fluid.chem.similarity import neighbour_similarity
+from fluid.exchange.federated_set import PooledTask
+from fluid.learn.calibration import Platt
+from fluid.learn.crossfit import FoldModel
+from fluid.learn.domain import fit_domains
+from fluid.learn.estimators import STUDENT_LEARNERS, Estimator, logit, sigmoid
+from fluid.learn.model import TaskModel
+from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap, fit_reliability
+from fluid.learn.task import Task
+from fluid.learn.thresholds import prevalence_threshold
+
+# A public compound widens the student's domain only if some teacher knew its chemistry.
+KNOWN_RELIABILITY = 0.2
+FEWEST_COMPOUNDS = 50
+MOST_REFERENCES = 50_000
+_CLIP = 0.01
+_GROUPS = 10
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A student's model of one task, and how well it follows the pooled labels.
+
+    Attributes
+    ----------
+    model
+        The task's model.
+    fidelity
+        Squared correlation with the pooled labels (logits of probabilities) on a tenth of the
+        public set that was held out in a rehearsal.
+    n_labelled, n_references
+        Compounds with a pooled label, and those that make up the applicability domain.
+    """
+
+    model: TaskModel
+    fidelity: float
+    n_labelled: int
+    n_references: int
+
+
+def soft_targets(task: Task, label: np.ndarray) -> np.ndarray:
+    """What the student learns: log-odds of pooled probabilities, or pooled numbers.
+
+    Probabilities are clipped to [0.01, 0.99]. Labels are never rounded to classes: on the data
+    measured, that alone costs more than pooling gains.
+    """
+    values = label.astype(np.float64)
+    return logit(values, _CLIP) if task.is_classification else values
+
+
+def held_out_groups(compounds: Compounds) -> np.ndarray:
+    """Ten groups by a hash of the connectivity, uint8 of shape (n,)."""
+    digests = (hashlib.sha256(key.encode()).digest() for key in compounds.connectivities)
+    return np.array([digest[0] % _GROUPS for digest in digests], dtype=np.uint8)
+
+
+def distill_task(
+    library: Compounds, task: Task, pooled: PooledTask, seed: int, jobs: int = 1
+) -> Distilled:
+    """Train the student's model of one task on all labelled public compounds.
+
+    Parameters
+    ----------
+    library
+        The public compounds.
+    task
+        What is predicted.
+    pooled
+        Their pooled labels.
+    seed
+        Fixes everything random.
+    jobs
+        Fits that run at once; the result does not depend on it.
+
+    Raises
+    ------
+    TrainingError
+        If fewer than 50 compounds have a label.
+    """
+    rows = np.flatnonzero(np.isfinite(pooled.label).all(axis=1))
+    if len(rows) < FEWEST_COMPOUNDS:
+        raise TrainingError(
+            f"task '{task.name}': {len(rows)} public compounds have a pooled label, at least "
+            f"{FEWEST_COMPOUNDS} are needed"
+        )
+    targets = soft_targets(task, pooled.label[rows])
+    groups = held_out_groups(library)[rows]
+    inside = groups != 0
+    rehearsal = (rows[inside], targets[inside])
+    todo = [
+        (name, part, output)
+        for part in ((rows, targets), rehearsal)
+        for name in STUDENT_LEARNERS
+        for output in range(targets.shape[1])
+    ]
+
+    def run(job: tuple[str, tuple[np.ndarray, np.ndarray], int]) -> Estimator:
+        name, (where, what), output = job
+        learner = STUDENT_LEARNERS[name]()
+        return learner.fit(library, where, what[:, output], False, seed + output)
+
+    fits = iter(map_threads(run, todo, jobs))
+    final = {name: [next(fits) for _ in task.outputs] for name in STUDENT_LEARNERS}
+    tried = {name: [next(fits) for _ in task.outputs] for name in STUDENT_LEARNERS}
+    held = rows[~inside]
+    told = _score(tried, library.take(held), library)
+    fidelity = _squared_correlation(told, targets[~inside])
+    references = _references(pooled, rows)
+    trust = _reliability(task, library, pooled, rows[inside], held, told, references)
+    members = [
+        FoldModel(0, number, estimators, [Platt()] * len(task.outputs), trust)
+        for number, estimators in enumerate(final.values())
+    ]
+    threshold = 0.5
+    if task.kind == "binary":
+        threshold = _threshold(pooled, held, sigmoid(told[:, 0]))
+    domains = fit_domains(library, references, held_out_groups(library)[references])
+    model = TaskModel(task, members, True, references, domains, threshold)
+    return Distilled(model, fidelity, len(rows), len(references))
+
+
+def _score(
+    learners: dict[str, list[Estimator]], queries: Compounds, library: Compounds
+) -> np.ndarray:
+    each = [
+        np.stack([estimator.score(queries, library) for estimator in estimators], axis=1)
+        for estimators in learners.values()
+    ]
+    return np.mean(each, axis=0)
+
+
+def _squared_correlation(told: np.ndarray, wanted: np.ndarray) -> float:
+    a, b = told - told.mean(axis=0), wanted - wanted.mean(axis=0)
+    norm = np.sqrt((a**2).sum() * (b**2).sum())
+    return float((a * b).sum() / norm) ** 2 if norm > 0 else 0.0
+
+
+def _references(pooled: PooledTask, rows: np.ndarray) -> np.ndarray:
+    """Compounds that some teacher knew; the best-known ones if hardly any was."""
+    trust = pooled.reliability[rows]
+    known = rows[trust >= KNOWN_RELIABILITY]
+    if len(known) < FEWEST_COMPOUNDS:
+        known = np.sort(rows[np.argsort(-trust, kind="stable")[:FEWEST_COMPOUNDS]])
+    if len(known) > MOST_REFERENCES:
+        best = np.argsort(-pooled.reliability[known], kind="stable")[:MOST_REFERENCES]
+        known = np.sort(known[best])
+    return known
+
+
+def _reliability(
+    task: Task,
+    library: Compounds,
+    pooled: PooledTask,
+    seen: np.ndarray,
+    held: np.ndarray,
+    told: np.ndarray,
+    references: np.ndarray,
+) -> ReliabilityMap:
+    """How much of the pooled labels is explained, times how much the teachers explain."""
+    near = np.intersect1d(references, seen)
+    similarity = neighbour_similarity(
+        library.fingerprints[held], library.fingerprints[near], NEIGHBOURS
+    )
+    values = sigmoid(told) if task.is_classification else told
+    truth = pooled.label.astype(np.float64)
+    error = ((values - truth[held]) ** 2).sum(axis=1)
+    baseline = float(((truth[seen] - truth[seen].mean(axis=0)) ** 2).sum(axis=1).mean())
+    followed = fit_reliability(similarity, error, baseline)
+    teachers = float(pooled.reliability[references].mean()) if len(references) else 0.0
+    return ReliabilityMap(followed.slope * teachers)
+
+
+def _threshold(pooled: PooledTask, held: np.ndarray, predictions: np.ndarray) -> float:
+    """Call as many positive as the pooled labels expect, where teachers knew the chemistry."""
+    weights = pooled.reliability[held].astype(np.float64)
+    if weights.sum() <= 0:
+        return 0.5
+    expected = float(np.average(pooled.label[held, 0], weights=weights))
+    return prevalence_threshold(predictions, expected, weights)

@@ -1,0 +1,1 @@
+"""Molecules: reading tables, standardising, fingerprints, descriptors and similarity."""

@@ -1,0 +1,81 @@
+"""The chemistry of a federation: how structures become numbers, and proof that two sites agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fluid.base.errors import MismatchError
+from fluid.chem.features import FeatureSpec
+from fluid.chem.standardize import StandardizerSpec
+
+
+@dataclass(frozen=True)
+class Chemistry:
+    """Standardiser and features, and the installation that they were fixed with.
+
+    Attributes
+    ----------
+    standardizer, features
+        The settings.
+    rdkit
+        RDKit version of the site that made the contract.
+    reference
+        SHA-256 of what that site computes for the reference set.
+    """
+
+    standardizer: StandardizerSpec
+    features: FeatureSpec
+    rdkit: str
+    reference: str
+
+    @classmethod
+    def here(cls, standardizer: StandardizerSpec, features: FeatureSpec) -> Chemistry:
+        """These settings with this installation."""
+        import rdkit
+
+        from fluid.chem.reference import reference_digest
+
+        digest = reference_digest(standardizer, features)
+        return cls(standardizer, features, rdkit.__version__, digest)
+
+    def check(self, owner: str) -> None:
+        """Prove that this installation computes the same.
+
+        Parameters
+        ----------
+        owner
+            What was made with this chemistry, for the message.
+
+        Raises
+        ------
+        MismatchError
+            If any standard SMILES, key or feature of the reference set differs.
+        """
+        here = Chemistry.here(self.standardizer, self.features)
+        if here.reference != self.reference:
+            raise MismatchError(
+                f"this installation (RDKit {here.rdkit}) computes other structures or features "
+                f"for the reference set than {owner} was made with (RDKit {self.rdkit}): "
+                f"{here.reference[:12]} instead of {self.reference[:12]}; "
+                f"install RDKit {self.rdkit}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The chemistry as plain values."""
+        return {
+            "standardizer": self.standardizer.to_dict(),
+            "features": self.features.to_dict(),
+            "rdkit": self.rdkit,
+            "reference": self.reference,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Chemistry:
+        """The inverse of `to_dict`; KeyError, TypeError or ValueError if something is wrong."""
+        return cls(
+            StandardizerSpec(**values["standardizer"]),
+            FeatureSpec(**values["features"]),
+            str(values["rdkit"]),
+            str(values["reference"]),
+        )

@@ -1,0 +1,141 @@
+"""A batch of standardised compounds with their features, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+
+
+@dataclass(frozen=True)
+class Compounds:
+    """n compounds and the features of each.
+
+    Attributes
+    ----------
+    ids, smiles, inchikeys
+        Object arrays of str, shape (n,): the user's name, standard SMILES, full InChIKey.
+    fingerprints
+        uint8 of shape (n, bits / 8): the folded Morgan fingerprint, packed, first bit highest.
+    environments, counts
+        Unfolded Morgan identifiers (uint32) and their counts (uint8) of all compounds end to end.
+    offsets
+        int64 of shape (n + 1,): compound i owns ``environments[offsets[i]:offsets[i + 1]]``.
+    descriptors
+        float32 of shape (n, n_descriptors); no columns if the federation has no descriptors.
+    """
+
+    ids: np.ndarray
+    smiles: np.ndarray
+    inchikeys: np.ndarray
+    fingerprints: np.ndarray
+    environments: np.ndarray
+    counts: np.ndarray
+    offsets: np.ndarray
+    descriptors: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.inchikeys)
+
+    @property
+    def bits(self) -> int:
+        """Length of the folded fingerprint."""
+        return int(self.fingerprints.shape[1]) * 8
+
+    @property
+    def connectivities(self) -> np.ndarray:
+        """First block of each InChIKey; object array of shape (n,)."""
+        return np.array([key[:14] for key in self.inchikeys], dtype=object)
+
+    @classmethod
+    def from_environments(
+        cls,
+        *,
+        ids: np.ndarray,
+        smiles: np.ndarray,
+        inchikeys: np.ndarray,
+        environments: np.ndarray,
+        counts: np.ndarray,
+        offsets: np.ndarray,
+        descriptors: np.ndarray,
+        bits: int,
+    ) -> Compounds:
+        """Build a batch, folding the unfolded features to `bits` bits (identifier modulo bits)."""
+        n = len(offsets) - 1
+        dense = np.zeros((n, bits), dtype=np.uint8)
+        rows = np.repeat(np.arange(n), np.diff(offsets))
+        dense[rows, environments % bits] = 1
+        return cls(
+            ids=ids,
+            smiles=smiles,
+            inchikeys=inchikeys,
+            fingerprints=np.packbits(dense, axis=1),
+            environments=environments,
+            counts=counts,
+            offsets=offsets,
+            descriptors=descriptors,
+        )
+
+    def take(self, rows: np.ndarray) -> Compounds:
+        """The compounds at these positions (integers or a mask), in the order given."""
+        rows = np.asarray(rows)
+        if rows.dtype == bool:
+            rows = np.flatnonzero(rows)
+        lengths = np.diff(self.offsets)[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        starts = np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        flat = np.arange(offsets[-1]) + starts
+        return Compounds(
+            ids=self.ids[rows],
+            smiles=self.smiles[rows],
+            inchikeys=self.inchikeys[rows],
+            fingerprints=self.fingerprints[rows],
+            environments=self.environments[flat],
+            counts=self.counts[flat],
+            offsets=offsets,
+            descriptors=self.descriptors[rows],
+        )
+
+    def feature_matrix(self, counts: bool) -> scipy.sparse.csr_matrix:
+        """Folded features beside descriptors, for learners that take sparse input.
+
+        Parameters
+        ----------
+        counts
+            True for occurrence counts, False for presence.
+
+        Returns
+        -------
+        scipy.sparse.csr_matrix
+            float32 of shape (n, bits + n_descriptors).
+        """
+        values = self.counts.astype(np.float32)
+        folded = scipy.sparse.csr_matrix(
+            (values, (self.environments % self.bits).astype(np.int32), self.offsets),
+            shape=(len(self), self.bits),
+        )
+        folded.sum_duplicates()
+        if not counts:
+            folded.data[:] = 1.0
+        if not self.descriptors.shape[1]:
+            return folded
+        dense = scipy.sparse.csr_matrix(self.descriptors)
+        return scipy.sparse.hstack([folded, dense], format="csr", dtype=np.float32)
+
+
+def concatenate(batches: Sequence[Compounds]) -> Compounds:
+    """One batch from several, in order; at least one must be given."""
+    shifts = np.cumsum([0, *(batch.offsets[-1] for batch in batches)])
+    offsets = [batch.offsets[1:] + shift for batch, shift in zip(batches, shifts, strict=False)]
+    return Compounds(
+        ids=np.concatenate([batch.ids for batch in batches]),
+        smiles=np.concatenate([batch.smiles for batch in batches]),
+        inchikeys=np.concatenate([batch.inchikeys for batch in batches]),
+        fingerprints=np.concatenate([batch.fingerprints for batch in batches]),
+        environments=np.concatenate([batch.environments for batch in batches]),
+        counts=np.concatenate([batch.counts for batch in batches]),
+        offsets=np.concatenate([[0], *offsets]).astype(np.int64),
+        descriptors=np.concatenate([batch.descriptors for batch in batches]),
+    )

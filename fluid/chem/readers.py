@@ -1,0 +1,280 @@
+"""Read tables of compounds as rows of text: CSV, TSV, SMI, SDF and Parquet, plain or gzipped.
+
+A row that is malformed is still a row: it carries its line number and what is wrong with it. A
+file that is malformed raises one clear error.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from fluid.base.errors import TableError
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_DELIMITERS = ",;\t|"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One record of a table.
+
+    Attributes
+    ----------
+    line
+        Where it starts: line of the file, or number of the record in SDF and Parquet; from 1.
+    values
+        One text per column, blanks stripped, empty where missing.
+    problem
+        What is wrong with the record as such, or None.
+    """
+
+    line: int
+    values: list[str]
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns of a table and its rows, which are read as they are asked for."""
+
+    path: Path
+    columns: list[str]
+    rows: Iterator[Row]
+
+
+def read_table(path: Path) -> Table:
+    """Open a table by its file ending.
+
+    Parameters
+    ----------
+    path
+        ``.csv``, ``.tsv``, ``.txt``, ``.smi``, ``.sdf``, ``.parquet``, each also with ``.gz``.
+
+    Raises
+    ------
+    TableError
+        If the file is missing, empty, truncated, or of another kind.
+    """
+    if not path.is_file():
+        raise TableError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise TableError(f"{path}: the file is empty")
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes.pop()
+    suffix = suffixes[-1] if suffixes else ""
+    if suffix not in READERS:
+        allowed = ", ".join(sorted(READERS))
+        raise TableError(f"{path}: unknown kind of table '{suffix}'; allowed are {allowed}, or .gz")
+    stream = READERS[suffix](path)
+    try:
+        columns = next(stream).values
+    except StopIteration:
+        raise TableError(f"{path}: the file holds no header and no rows") from None
+    _check_columns(path, columns)
+    return Table(path, columns, stream)
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    seen: set[str] = set()
+    for name in columns:
+        if name and name.lower() in seen:
+            raise TableError(f"{path}: column '{name}' occurs twice in the header")
+        seen.add(name.lower())
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise TableError(f"{path}: the compressed file is damaged or truncated") from error
+    except csv.Error as error:
+        raise TableError(f"{path}: is not a readable table ({error})") from error
+    except UnicodeError as error:
+        raise TableError(f"{path}: is neither UTF-8 nor UTF-16 text") from error
+    except OSError as error:
+        raise TableError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _open_bytes(path: Path) -> IO[bytes]:
+    with path.open("rb") as probe:
+        compressed = probe.read(2) == _GZIP_MAGIC
+    return gzip.open(path, "rb") if compressed else path.open("rb")  # type: ignore[return-value]
+
+
+@contextmanager
+def _open_text(path: Path) -> Iterator[IO[str]]:
+    """Text of a file; bytes that are not UTF-8 come as lone surrogates, for the row to be judged."""
+    with _reading(path), _open_bytes(path) as raw:
+        start = raw.read(2)
+        raw.seek(0)
+        encoding = "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        yield io.TextIOWrapper(raw, encoding=encoding, errors="surrogateescape", newline="")
+
+
+def _clean(value: str) -> str:
+    return value.replace("\x00", "").strip()
+
+
+def _delimiter(header: str, preferred: str) -> str:
+    counts = {mark: header.count(mark) for mark in _DELIMITERS}
+    best = max(counts, key=lambda mark: (counts[mark], mark == preferred))
+    return best if counts[best] else preferred
+
+
+def _delimited(preferred: str) -> Callable[[Path], Iterator[Row]]:
+    def rows(path: Path) -> Iterator[Row]:
+        with _open_text(path) as text:
+            header = _first_line(text)
+            text.seek(0)
+            csv.field_size_limit(min(sys.maxsize, 1 << 24))
+            reader = csv.reader(text, delimiter=_delimiter(header, preferred))
+            width: int | None = None
+            line = 1
+            for fields in reader:
+                values = [_clean(field) for field in fields]
+                if width is None:
+                    if not any(values):
+                        line = reader.line_num + 1
+                        continue
+                    width = len(values)
+                    yield Row(line, values)
+                elif any(values):
+                    yield _fit(line, values, width)
+                line = reader.line_num + 1
+
+    return rows
+
+
+def _first_line(text: IO[str]) -> str:
+    for line in text:
+        if line.strip():
+            return line
+    return ""
+
+
+def _fit(line: int, values: list[str], width: int) -> Row:
+    if len(values) > width:
+        problem = f"row has {len(values)} fields, the header has {width}"
+        return Row(line, values[:width], problem)
+    return Row(line, values + [""] * (width - len(values)))
+
+
+def _smi(path: Path) -> Iterator[Row]:
+    with _open_text(path) as text:
+        started = False
+        for number, line in enumerate(text, start=1):
+            words = line.replace("\x00", "").strip().split(None, 1)
+            if not started:
+                started = True
+                yield Row(0, ["smiles", "id"])
+                if words and words[0].lower() in ("smiles", "smi"):
+                    continue
+            if words:
+                yield Row(number, [words[0], words[1].strip() if len(words) > 1 else ""])
+
+
+def _sdf(path: Path) -> Iterator[Row]:
+    """Two passes: one to find the property names, one for the records."""
+    names: dict[str, None] = {}
+    for _, block in _sdf_blocks(path):
+        names.update(dict.fromkeys(_sdf_properties(block)))
+    reserved = ("smiles", "id")
+    extra = [name for name in names if name.lower() not in reserved]
+    own_id = next((name for name in names if name.lower() == "id"), None)
+    yield Row(0, ["smiles", "id", *extra])
+    for number, block in _sdf_blocks(path):
+        properties = _sdf_properties(block)
+        smiles, problem = _sdf_structure(block)
+        name = properties.get(own_id, "") if own_id else block[0].strip()
+        values = [smiles, name or block[0].strip(), *(properties.get(key, "") for key in extra)]
+        yield Row(number, [_clean(value) for value in values], problem)
+
+
+def _sdf_blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
+    with _open_text(path) as text:
+        block: list[str] = []
+        number = 1
+        for line in text:
+            if line.startswith("$$$$"):
+                yield number, block or [""]
+                block = []
+                number += 1
+            else:
+                block.append(line.rstrip("\r\n"))
+        if any(line.strip() for line in block):
+            yield number, block
+
+
+def _sdf_properties(block: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for position, line in enumerate(block):
+        if line.startswith(">") and "<" in line:
+            name = line[line.index("<") + 1 : line.rfind(">")].strip()
+            value = block[position + 1] if position + 1 < len(block) else ""
+            if name and not value.startswith(">"):
+                found[name] = value
+    return found
+
+
+def _sdf_structure(block: list[str]) -> tuple[str, str | None]:
+    from rdkit import Chem, rdBase
+
+    end = next((i for i, line in enumerate(block) if line.startswith("M  END")), None)
+    if end is None:
+        return "", "mol block has no 'M  END' line"
+    with rdBase.BlockLogs():
+        try:
+            mol = Chem.MolFromMolBlock("\n".join(block[: end + 1]) + "\n")
+            if mol is not None:
+                return Chem.MolToSmiles(mol), None
+        except (RuntimeError, ValueError):
+            pass
+    return "", "mol block cannot be parsed"
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            yield Row(0, list(file.schema_arrow.names))
+            number = 1
+            for batch in file.iter_batches(batch_size=4096):
+                columns = [column.to_pylist() for column in batch.columns]
+                for values in zip(*columns, strict=True):
+                    yield Row(number, [_as_text(value) for value in values])
+                    number += 1
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise TableError(f"{path}: is not a readable Parquet file ({reason})") from error
+
+
+def _as_text(value: object) -> str:
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, bytes):
+        return _clean(value.decode("utf-8", errors="surrogateescape"))
+    return _clean(str(value))
+
+
+READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".csv": _delimited(","),
+    ".tsv": _delimited("\t"),
+    ".txt": _delimited("\t"),
+    ".smi": _smi,
+    ".smiles": _smi,
+    ".sdf": _sdf,
+    ".parquet": _parquet,
+}

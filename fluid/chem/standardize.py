@@ -1,0 +1,235 @@
+"""Standardise structures and give them their identity, or say why that cannot be done."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+from rdkit import Chem, rdBase
+from rdkit.Chem.MolStandardize import rdMolStandardize
+
+# Elements of drug-like organic chemistry; a fragment with any other is set aside with a reason.
+ORGANIC_ELEMENTS = frozenset({1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53})
+_CHARACTERS_PER_ATOM = 20
+
+
+@dataclass(frozen=True)
+class StandardizerSpec:
+    """What standardising means in a federation.
+
+    Attributes
+    ----------
+    stereo
+        ``"remove"`` or ``"keep"`` stereochemistry in the standard SMILES and InChIKey. Folds and
+        aggregation always go by connectivity, whatever is chosen.
+    isotopes
+        ``"remove"`` or ``"keep"`` isotope labels.
+    mixtures
+        ``"reject"`` a record with two different organic components of like size, or take the
+        ``"largest"`` organic fragment in any case.
+    max_heavy_atoms
+        Largest organic fragment accepted, in heavy atoms.
+    """
+
+    stereo: str = "remove"
+    isotopes: str = "remove"
+    mixtures: str = "reject"
+    max_heavy_atoms: int = 150
+
+    CHOICES = {
+        "stereo": ("remove", "keep"),
+        "isotopes": ("remove", "keep"),
+        "mixtures": ("reject", "largest"),
+    }
+
+    def __post_init__(self) -> None:
+        for name, allowed in self.CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"standardizer {name} = {getattr(self, name)!r}: allowed are {allowed}"
+                )
+        if not 1 <= self.max_heavy_atoms <= 1000:
+            raise ValueError(
+                f"standardizer max_heavy_atoms = {self.max_heavy_atoms}: allowed are 1 to 1000"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A standardised compound: SMILES, full InChIKey and the molecule parsed from that SMILES."""
+
+    smiles: str
+    inchikey: str
+    mol: Chem.Mol
+
+
+class StructureError(ValueError):
+    """A structure cannot be used; the message is the reason shown in the rejects table."""
+
+
+def connectivity(inchikey: str) -> str:
+    """The first block of an InChIKey: the skeleton, blind to stereo, isotopes and charge.
+
+    Examples
+    --------
+    >>> connectivity("QTBSBXVTEAMEQO-UHFFFAOYSA-N")
+    'QTBSBXVTEAMEQO'
+    """
+    return inchikey[:14]
+
+
+@lru_cache(maxsize=1)
+def _tools() -> dict[str, Any]:
+    # Built once a process: constructing these parses RDKit's rule tables.
+    return {
+        "metals": rdMolStandardize.MetalDisconnector(),
+        "largest": rdMolStandardize.LargestFragmentChooser(preferOrganic=True),
+        "salts": rdMolStandardize.FragmentRemover(leave_last=True),
+        "normalize": rdMolStandardize.Normalizer(),
+        "uncharge": rdMolStandardize.Uncharger(),
+    }
+
+
+def _parse(smiles: str, spec: StandardizerSpec) -> Chem.Mol:
+    text = smiles.strip()
+    if not text:
+        raise StructureError("empty structure")
+    limit = _CHARACTERS_PER_ATOM * spec.max_heavy_atoms
+    if len(text) > limit:
+        raise StructureError(f"SMILES of {len(text)} characters, at most {limit} are allowed")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise StructureError("structure holds bytes that are not UTF-8")
+    mol = Chem.MolFromSmiles(text)
+    if mol is None:
+        raise StructureError(_why_unparsable(text))
+    if mol.GetNumAtoms() == 0:
+        raise StructureError("structure has no atoms")
+    return mol
+
+
+def _why_unparsable(text: str) -> str:
+    raw = Chem.MolFromSmiles(text, sanitize=False)
+    if raw is None:
+        return "SMILES cannot be parsed"
+    problems = Chem.DetectChemistryProblems(raw)
+    return problems[0].Message() if problems else "SMILES cannot be sanitised"
+
+
+def _parent(mol: Chem.Mol, spec: StandardizerSpec) -> Chem.Mol:
+    """The largest organic fragment, after taking covalently drawn metals apart."""
+    tools = _tools()
+    if any(
+        atom.GetAtomicNum() not in ORGANIC_ELEMENTS and atom.GetDegree() for atom in mol.GetAtoms()
+    ):
+        mol = tools["metals"].Disconnect(mol)
+    if len(Chem.GetMolFrags(mol)) == 1:
+        return mol
+    if spec.mixtures == "reject":
+        _refuse_mixture(mol)
+    return tools["largest"].choose(mol)
+
+
+def _refuse_mixture(mol: Chem.Mol) -> None:
+    """Raise if two different organic fragments remain that are alike in size.
+
+    Known counter-ions and solvents (RDKit's list) do not count, nor does anything smaller than
+    half the largest fragment.
+    """
+    remainder = _tools()["salts"].remove(mol)
+    sizes: dict[str, int] = {}
+    for fragment in Chem.GetMolFrags(remainder, asMols=True, sanitizeFrags=False):
+        if any(atom.GetAtomicNum() == 6 for atom in fragment.GetAtoms()):
+            sizes[Chem.MolToSmiles(fragment, isomericSmiles=False)] = fragment.GetNumHeavyAtoms()
+    large = [name for name, size in sizes.items() if 2 * size > max(sizes.values())]
+    if len(large) > 1:
+        raise StructureError(f"mixture of {len(large)} organic components of like size")
+
+
+def _check_atoms(mol: Chem.Mol, spec: StandardizerSpec) -> None:
+    if mol.GetNumHeavyAtoms() > spec.max_heavy_atoms:
+        raise StructureError(
+            f"{mol.GetNumHeavyAtoms()} heavy atoms, at most {spec.max_heavy_atoms} are allowed"
+        )
+    has_carbon = False
+    for atom in mol.GetAtoms():
+        number = atom.GetAtomicNum()
+        has_carbon |= number == 6
+        if number == 0:
+            raise StructureError("holds a dummy atom or R-group (*)")
+        if number not in ORGANIC_ELEMENTS:
+            raise StructureError(f"holds {atom.GetSymbol()}, which is not an organic element")
+        if atom.GetNumRadicalElectrons():
+            raise StructureError(f"is a radical (atom {atom.GetIdx() + 1}, {atom.GetSymbol()})")
+    if not has_carbon:
+        raise StructureError("holds no carbon")
+
+
+def standardize(smiles: str, spec: StandardizerSpec) -> Structure:
+    """Standardise one structure.
+
+    Metals are disconnected, the largest organic fragment is taken, functional groups are
+    normalised, charges neutralised, and isotopes and stereochemistry removed if the settings say
+    so. Molecule and InChIKey come from the standard SMILES, so that whoever holds that SMILES
+    computes the same features.
+
+    Parameters
+    ----------
+    smiles
+        Any SMILES that RDKit reads.
+    spec
+        The federation's settings.
+
+    Returns
+    -------
+    Structure
+
+    Raises
+    ------
+    StructureError
+        With the reason, if the structure cannot be used.
+
+    Examples
+    --------
+    >>> standardize("CC(=O)[O-].[Na+]", StandardizerSpec()).smiles
+    'CC(=O)O'
+    """
+    with rdBase.BlockLogs():
+        mol = _parse(smiles, spec)
+        try:
+            return _standardize(mol, spec)
+        except (Chem.MolSanitizeException, RuntimeError, ValueError) as error:
+            if isinstance(error, StructureError):
+                raise
+            raise StructureError(f"cannot be standardised ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _standardize(mol: Chem.Mol, spec: StandardizerSpec) -> Structure:
+    tools = _tools()
+    mol = _parent(mol, spec)
+    _check_atoms(mol, spec)
+    if spec.isotopes == "remove" and any(atom.GetIsotope() for atom in mol.GetAtoms()):
+        for atom in mol.GetAtoms():
+            atom.SetIsotope(0)
+        mol = Chem.RemoveHs(mol)
+    mol = tools["normalize"].normalize(mol)
+    if any(atom.GetFormalCharge() for atom in mol.GetAtoms()):
+        mol = tools["uncharge"].uncharge(mol)
+    if spec.stereo == "remove":
+        Chem.RemoveStereochemistry(mol)
+    standard = Chem.MolToSmiles(mol)
+    final = Chem.MolFromSmiles(standard)
+    if final is None:
+        raise StructureError("standard SMILES cannot be read back")
+    inchikey = Chem.MolToInchiKey(final)
+    if len(inchikey) != 27:
+        raise StructureError("InChIKey cannot be computed")
+    return Structure(standard, inchikey, final)

@@ -1,0 +1,185 @@
+"""From rows of text to structures: which column is what, and what is set aside."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, fields
+from itertools import islice
+from pathlib import Path
+
+from fluid.base.errors import TableError
+from fluid.base.files import atomic_file
+from fluid.chem.readers import Row, Table, read_table
+
+SMILES_COLUMNS = (
+    "smiles", "canonical_smiles", "standard_smiles", "std_smiles", "isomeric_smiles", "cxsmiles",
+    "structure", "structure_smiles", "smi", "molecule", "mol",
+)  # fmt: skip
+ID_COLUMNS = (
+    "id", "compound_id", "cmpd_id", "cmpd", "compound", "molecule_id", "mol_id", "molecule_chembl_id",
+    "chembl_id", "drug_id", "identifier", "name", "molecule_name", "compound_name", "title",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row, or one measurement of a row, that was set aside.
+
+    Attributes
+    ----------
+    file, line
+        Where it stands; the line, or the record in SDF and Parquet, counts from 1.
+    id
+        The compound's name in the table.
+    column, value
+        What was wrong, cut at 200 characters.
+    reason
+        Why, and what would have been allowed.
+    """
+
+    file: str
+    line: int
+    id: str
+    column: str
+    value: str
+    reason: str
+
+
+def normal_name(name: str) -> str:
+    """A column name without case, blanks and dashes.
+
+    Examples
+    --------
+    >>> normal_name(" Canonical SMILES")
+    'canonical_smiles'
+    """
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def find_column(
+    table: Table, given: str | None, known: Sequence[str], what: str
+) -> int | None:
+    """Position of the column that `given` names, or else of the first known name that occurs.
+
+    Raises
+    ------
+    TableError
+        If `given` is not in the table.
+    """
+    names = [normal_name(name) for name in table.columns]
+    if given is not None:
+        if normal_name(given) not in names:
+            raise TableError(
+                f"{table.path}: no {what} column '{given}'; the columns are {_listed(table)}"
+            )
+        return names.index(normal_name(given))
+    return next((names.index(name) for name in known if name in names), None)
+
+
+def smiles_column(table: Table, given: str | None) -> int:
+    """Position of the SMILES column.
+
+    Raises
+    ------
+    TableError
+        If there is none.
+    """
+    found = find_column(table, given, SMILES_COLUMNS, "SMILES")
+    if found is None:
+        raise TableError(
+            f"{table.path}: no SMILES column; the columns are {_listed(table)}. "
+            "Name it with --smiles-column, or call it 'smiles'"
+        )
+    return found
+
+
+def _listed(table: Table) -> str:
+    return ", ".join(f"'{name}'" for name in table.columns[:20])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A compound as a table names it: row, name and SMILES, and what is wrong with the row."""
+
+    row: Row
+    id: str
+    smiles: str
+
+
+@dataclass(frozen=True)
+class EntryTable:
+    """A table whose structure and name columns are known."""
+
+    table: Table
+    smiles_index: int
+    id_index: int | None
+
+    def __iter__(self) -> Iterator[Entry]:
+        for row in self.table.rows:
+            name = row.values[self.id_index] if self.id_index is not None else ""
+            yield Entry(row, printable(name), row.values[self.smiles_index])
+
+    def reject(self, entry: Entry, reason: str) -> Reject:
+        """Set this entry aside because of its structure or its row."""
+        column = self.table.columns[self.smiles_index]
+        return self.reject_value(entry, column, entry.smiles, reason)
+
+    def reject_value(self, entry: Entry, column: str, value: str, reason: str) -> Reject:
+        """Set one value of this entry aside."""
+        return Reject(
+            self.table.path.name,
+            entry.row.line,
+            entry.id,
+            column,
+            printable(value)[:200],
+            printable(reason),
+        )
+
+
+def open_entries(
+    path: Path, smiles_name: str | None = None, id_name: str | None = None
+) -> EntryTable:
+    """Open a table and find its structure and name columns.
+
+    Parameters
+    ----------
+    path
+        See `read_table`.
+    smiles_name, id_name
+        Column names, where the usual ones do not fit.
+
+    Raises
+    ------
+    TableError
+        If the file cannot be read or a column is missing.
+    """
+    table = read_table(path)
+    smiles_index = smiles_column(table, smiles_name)
+    id_index = find_column(table, id_name, ID_COLUMNS, "id")
+    return EntryTable(table, smiles_index, id_index)
+
+
+def printable(text: str) -> str:
+    """Text that can be written anywhere: undecodable bytes as ``\\xNN``, control characters out."""
+    shown = text.encode("utf-8", errors="surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(character if character.isprintable() else " " for character in shown)
+
+
+def batched(items: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
+    """Lists of at most `size` items, in order."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def write_rejects(path: Path, rejects: Iterable[Reject]) -> int:
+    """Write what was set aside as CSV for people; returns how many rows it has."""
+    count = 0
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow([field.name for field in fields(Reject)])
+        for reject in rejects:
+            writer.writerow(astuple(reject))
+            count += 1
+    return count

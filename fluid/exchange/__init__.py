@@ -1,0 +1,1 @@
+"""What crosses the wall, and nothing else: contract, public set, annotation, federated set."""

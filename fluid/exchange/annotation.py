@@ -1,0 +1,218 @@
+"""The annotation: the only thing that leaves a partner. Its columns, how it is written and read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fluid.base.errors import FileFormatError
+from fluid.base.software import software_versions
+from fluid.exchange.federation import Federation
+from fluid.exchange.public_set import PublicSet
+from fluid.exchange.sealed import SealedFile, Signer, open_sealed, write_sealed
+from fluid.learn.task import Task
+
+SCHEMA = "fluid.annotation/1"
+
+
+@dataclass(frozen=True)
+class TaskAnnotation:
+    """What one teacher says of n public compounds in one task.
+
+    Attributes
+    ----------
+    prediction, uncertainty
+        float32 of shape (n, n_outputs); NaN stands for "not labelled".
+    reliability
+        float32 of shape (n,) in [0, 1]; NaN where there is no prediction.
+    """
+
+    prediction: np.ndarray
+    uncertainty: np.ndarray
+    reliability: np.ndarray
+
+
+def annotation_schema(tasks: Sequence[Task]) -> pa.Schema:
+    """Arrow schema: the compound's key, then the columns of each task."""
+    columns = [pa.field("inchikey", pa.string(), nullable=False)]
+    for task in tasks:
+        for output in task.outputs:
+            columns.append(pa.field(f"{output}.prediction", pa.float32()))
+            columns.append(pa.field(f"{output}.uncertainty", pa.float32()))
+        columns.append(pa.field(f"{task.name}.reliability", pa.float32()))
+    return pa.schema(columns)
+
+
+def column_meanings(tasks: Sequence[Task]) -> dict[str, str]:
+    """One sentence per column, for the person who has to agree to an export."""
+    meanings = {"inchikey": "key of the public compound, copied from the public set"}
+    for task in tasks:
+        unit = f" in {task.unit}" if task.unit else ""
+        for number, output in enumerate(task.outputs):
+            if task.kind == "regression":
+                what = f"predicted {task.name}{unit}"
+            else:
+                label = task.classes[number if task.kind == "multiclass" else -1 :][:1]
+                what = f"predicted probability of {label[0] if label else 'the positive class'}"
+            meanings[f"{output}.prediction"] = f"{what}, by models that never saw the compound"
+            meanings[f"{output}.uncertainty"] = "standard deviation of that over the repeats"
+        meanings[f"{task.name}.reliability"] = (
+            "expected share of the labels' variance explained, 0 to 1"
+        )
+    return meanings
+
+
+def write_annotation(
+    path: Path,
+    federation: Federation,
+    public: PublicSet,
+    partner: str,
+    tasks: Sequence[Task],
+    chunks: Iterator[tuple[np.ndarray, dict[str, TaskAnnotation]]],
+    shared: dict[str, Any],
+    sign: Signer | None,
+) -> str:
+    """Write an annotation, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The file to appear.
+    federation, public, partner, tasks
+        What it is an annotation of, and by whom.
+    chunks
+        InChIKeys and, by task, what is said of them; already within the disclosure policy.
+    shared
+        What the policy allows to be stated besides.
+    sign
+        Signs the digest; None leaves a draft.
+
+    Returns
+    -------
+    str
+        The digest.
+    """
+    schema = annotation_schema(tasks)
+
+    def manifest(count: int) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "federation": federation.name,
+            "round": federation.round,
+            "protocol": federation.protocol,
+            "public_set": public.digest,
+            "n_compounds": count,
+            "partner": partner,
+            "tasks": [task.to_dict() for task in tasks],
+            "policy": federation.policy.to_dict(),
+            "shared": shared,
+            "software": software_versions(),
+        }
+
+    batches = (_to_batch(schema, tasks, keys, labels) for keys, labels in chunks)
+    return write_sealed(path, schema, batches, manifest, sign)
+
+
+def _to_batch(
+    schema: pa.Schema, tasks: Sequence[Task], keys: np.ndarray, labels: dict[str, TaskAnnotation]
+) -> pa.RecordBatch:
+    arrays = [pa.array(keys, type=pa.string())]
+    for task in tasks:
+        said = labels[task.name]
+        for number in range(len(task.outputs)):
+            arrays.append(_nullable(said.prediction[:, number]))
+            arrays.append(_nullable(said.uncertainty[:, number]))
+        arrays.append(_nullable(said.reliability))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _nullable(values: np.ndarray) -> pa.Array:
+    # Adding zero turns -0.0 into 0.0: equal labels are equal bytes.
+    return pa.array(values.astype(np.float32) + np.float32(0.0), mask=np.isnan(values))
+
+
+@dataclass(frozen=True)
+class AnnotationFile:
+    """An annotation whose digest has been verified; signature and content are for intake.
+
+    Attributes
+    ----------
+    sealed
+        The file.
+    partner
+        Who says to have made it.
+    tasks
+        The tasks it labels.
+    """
+
+    sealed: SealedFile
+    partner: str
+    tasks: list[Task]
+
+    def chunks(self) -> Iterator[tuple[np.ndarray, dict[str, TaskAnnotation]]]:
+        """InChIKeys and labels in order, one row group at a time; null comes as NaN.
+
+        Raises
+        ------
+        FileFormatError
+            If a value is NaN in the file: "not labelled" is null, and NaN is a defect.
+        """
+        start = 0
+        for batch in self.sealed.batches():
+            keys = np.asarray(batch.column("inchikey").to_numpy(zero_copy_only=False), object)
+            labels = {task.name: self._task(batch, task, start) for task in self.tasks}
+            yield keys, labels
+            start += batch.num_rows
+
+    def _task(self, batch: pa.RecordBatch, task: Task, start: int) -> TaskAnnotation:
+        def column(name: str) -> np.ndarray:
+            array = batch.column(name)
+            values = array.to_numpy(zero_copy_only=False).astype(np.float32)
+            known = array.is_valid().to_numpy(zero_copy_only=False)
+            bad = np.flatnonzero(known & ~np.isfinite(values))
+            if len(bad):
+                raise FileFormatError(
+                    f"{self.sealed.path}: row {start + bad[0] + 1}, column '{name}': "
+                    f"{values[bad[0]]} is not a finite number"
+                )
+            return values
+
+        outputs = task.outputs
+        return TaskAnnotation(
+            np.stack([column(f"{output}.prediction") for output in outputs], axis=1),
+            np.stack([column(f"{output}.uncertainty") for output in outputs], axis=1),
+            column(f"{task.name}.reliability"),
+        )
+
+
+def open_annotation(path: Path) -> AnnotationFile:
+    """Open an annotation and check that its manifest and columns fit together.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, damaged, changed, no annotation, or has other columns than its
+        tasks ask for.
+    """
+    sealed = open_sealed(path, SCHEMA)
+    try:
+        partner = sealed.manifest["partner"]
+        tasks = [Task.from_dict(values) for values in sealed.manifest["tasks"]]
+        if not isinstance(partner, str) or not tasks:
+            raise ValueError("no partner or no tasks")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileFormatError(f"{path}: the manifest is incomplete ({error})") from error
+    expected = annotation_schema(tasks)
+    if not sealed.schema.remove_metadata().equals(expected):
+        extra = sorted(set(sealed.schema.names) - set(expected.names))
+        lacking = sorted(set(expected.names) - set(sealed.schema.names))
+        detail = f"unexpected column '{extra[0]}'" if extra else (
+            f"column '{lacking[0]}' is missing" if lacking else "types or order differ"
+        )
+        raise FileFormatError(f"{path}: columns are not those of its tasks ({detail})")
+    return AnnotationFile(sealed, partner, tasks)

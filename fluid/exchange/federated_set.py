@@ -1,0 +1,161 @@
+"""The federated set: public compounds with pooled soft labels and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fluid.base.errors import FileFormatError
+from fluid.chem.arrow import compounds_from_batch, compounds_schema, compounds_to_arrays
+from fluid.chem.compounds import Compounds, concatenate
+from fluid.chem.features import FeatureSpec
+from fluid.exchange.sealed import SealedFile, open_sealed, write_sealed
+from fluid.learn.task import Task
+
+SCHEMA = "fluid.federated/1"
+
+
+@dataclass(frozen=True)
+class PooledTask:
+    """Pooled labels of one task for n compounds.
+
+    Attributes
+    ----------
+    label
+        float32 of shape (n, n_outputs): weighted mean of the teachers' predictions; NaN where no
+        teacher gave one.
+    disagreement
+        float32 of the same shape: weighted standard deviation between teachers.
+    reliability
+        float32 of shape (n,) in [0, 1]: the highest of any teacher; 0 where there is no label.
+    teachers
+        uint16 of shape (n,): how many gave a label.
+    """
+
+    label: np.ndarray
+    disagreement: np.ndarray
+    reliability: np.ndarray
+    teachers: np.ndarray
+
+
+def concatenate_pooled(parts: Sequence[PooledTask]) -> PooledTask:
+    """One from several, in order."""
+    return PooledTask(
+        np.concatenate([part.label for part in parts]),
+        np.concatenate([part.disagreement for part in parts]),
+        np.concatenate([part.reliability for part in parts]),
+        np.concatenate([part.teachers for part in parts]),
+    )
+
+
+def federated_schema(features: FeatureSpec, tasks: Sequence[Task]) -> pa.Schema:
+    """Arrow schema: the compounds, then the columns of each task."""
+    columns = list(compounds_schema(features.bits, features.n_descriptors))
+    for task in tasks:
+        for output in task.outputs:
+            columns.append(pa.field(f"{output}.label", pa.float32()))
+            columns.append(pa.field(f"{output}.disagreement", pa.float32()))
+        columns.append(pa.field(f"{task.name}.reliability", pa.float32(), nullable=False))
+        columns.append(pa.field(f"{task.name}.teachers", pa.uint16(), nullable=False))
+    return pa.schema(columns)
+
+
+def write_federated(
+    path: Path,
+    features: FeatureSpec,
+    tasks: Sequence[Task],
+    chunks: Iterator[tuple[Compounds, dict[str, PooledTask]]],
+    manifest: dict[str, Any],
+) -> str:
+    """Write a federated set; returns its digest."""
+    schema = federated_schema(features, tasks)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for compounds, pooled in chunks:
+            arrays = compounds_to_arrays(compounds)
+            for task in tasks:
+                said = pooled[task.name]
+                for number in range(len(task.outputs)):
+                    for values in (said.label[:, number], said.disagreement[:, number]):
+                        arrays.append(pa.array(values.astype(np.float32), mask=np.isnan(values)))
+                arrays.append(pa.array(said.reliability.astype(np.float32)))
+                arrays.append(pa.array(said.teachers.astype(np.uint16)))
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def describe(count: int) -> dict[str, Any]:
+        return {"schema": SCHEMA, "n_compounds": count} | manifest
+
+    return write_sealed(path, schema, batches(), describe)
+
+
+@dataclass(frozen=True)
+class FederatedSet:
+    """A federated set whose digest has been verified.
+
+    Attributes
+    ----------
+    sealed
+        The file.
+    tasks
+        The tasks it holds labels of.
+    """
+
+    sealed: SealedFile
+    tasks: list[Task]
+
+    def load(self) -> tuple[Compounds, dict[str, PooledTask]]:
+        """All compounds and labels."""
+        compounds: list[Compounds] = []
+        pooled: dict[str, list[PooledTask]] = {task.name: [] for task in self.tasks}
+        for batch in self.sealed.batches():
+            compounds.append(compounds_from_batch(batch))
+            for task in self.tasks:
+                pooled[task.name].append(self._task(batch, task))
+        if not compounds:
+            raise FileFormatError(f"{self.sealed.path}: holds no compounds")
+        joined = {name: concatenate_pooled(parts) for name, parts in pooled.items()}
+        return concatenate(compounds), joined
+
+    def _task(self, batch: pa.RecordBatch, task: Task) -> PooledTask:
+        def column(name: str) -> np.ndarray:
+            return batch.column(name).to_numpy(zero_copy_only=False)
+
+        def stacked(kind: str) -> np.ndarray:
+            columns = [column(f"{output}.{kind}") for output in task.outputs]
+            return np.stack(columns, axis=1).astype(np.float32)
+
+        return PooledTask(
+            stacked("label"),
+            stacked("disagreement"),
+            column(f"{task.name}.reliability").astype(np.float32),
+            column(f"{task.name}.teachers").astype(np.uint16),
+        )
+
+
+def open_federated(path: Path) -> FederatedSet:
+    """Open a federated set.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, damaged, changed, or no federated set.
+    """
+    sealed = open_sealed(path, SCHEMA)
+    try:
+        tasks = [Task.from_dict(values) for values in sealed.manifest["tasks"]]
+        missing = [
+            name
+            for task in tasks
+            for name in (f"{task.outputs[0]}.label", f"{task.name}.reliability")
+            if name not in sealed.schema.names
+        ]
+        if missing:
+            raise ValueError(f"column '{missing[0]}' is missing")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileFormatError(f"{path}: is incomplete ({error})") from error
+    return FederatedSet(sealed, tasks)

@@ -1,0 +1,223 @@
+"""The federation: the contract of one round, in one TOML file that every command takes."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fluid.base.errors import FederationError, FluidError
+from fluid.base.files import canonical_json, sha256_hex
+from fluid.chem.chemistry import Chemistry
+from fluid.chem.features import FeatureSpec
+from fluid.chem.standardize import StandardizerSpec
+from fluid.exchange.policy import DisclosurePolicy
+from fluid.exchange.signing import decode_public_key
+from fluid.learn.task import Task
+
+SCHEMA = "fluid.federation/1"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+
+Spec = TypeVar("Spec", StandardizerSpec, FeatureSpec, DisclosurePolicy)
+
+
+@dataclass(frozen=True)
+class Federation:
+    """What all partners of a round have agreed on.
+
+    Attributes
+    ----------
+    name, round
+        Identify the round; annotations of another are refused.
+    tasks
+        Endpoints, in the order of every file's columns.
+    chemistry
+        How structures become numbers, and the RDKit that the contract was made with.
+    policy
+        What may leave a partner.
+    partners
+        Public keys by partner. Not part of the protocol digest, so a partner can join later.
+    """
+
+    name: str
+    round: int
+    tasks: tuple[Task, ...]
+    chemistry: Chemistry
+    policy: DisclosurePolicy = field(default_factory=DisclosurePolicy)
+    partners: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise FederationError(f"federation name '{self.name}': letters, digits, '_' and '-'")
+        if self.round < 1:
+            raise FederationError(f"round = {self.round}: must be 1 or more")
+        if not self.tasks:
+            raise FederationError("a federation needs at least one task")
+        names = [task.name.lower() for task in self.tasks]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise FederationError(f"task '{twice[0]}' occurs twice")
+
+    @cached_property
+    def protocol(self) -> str:
+        """SHA-256 of everything that changes what numbers mean: tasks, chemistry and policy."""
+        return sha256_hex(canonical_json(self.protocol_dict()))
+
+    def protocol_dict(self) -> dict[str, Any]:
+        """What the protocol digest covers."""
+        return {
+            "schema": SCHEMA,
+            "tasks": [task.to_dict() for task in self.tasks],
+            "chemistry": self.chemistry.to_dict(),
+            "policy": self.policy.to_dict(),
+        }
+
+    def task_index(self, name: str) -> int:
+        """Position of a task; -1 if there is none of that name (case does not matter)."""
+        names = [task.name.lower() for task in self.tasks]
+        return names.index(name.lower()) if name.lower() in names else -1
+
+    def public_key(self, partner: str) -> str:
+        """A partner's key.
+
+        Raises
+        ------
+        FederationError
+            If the partner is not registered.
+        """
+        if partner not in self.partners:
+            known = ", ".join(sorted(self.partners)) or "none yet"
+            raise FederationError(
+                f"partner '{partner}' is not registered in federation '{self.name}'; "
+                f"registered are: {known}"
+            )
+        return self.partners[partner]
+
+
+def check_partner_name(name: str) -> str:
+    """The name, if it may be used in files and folders.
+
+    Raises
+    ------
+    FederationError
+        If not.
+    """
+    if not NAME.fullmatch(name):
+        raise FederationError(
+            f"partner name '{name}': a letter or digit, then letters, digits, '_' or '-', "
+            "at most 63"
+        )
+    return name
+
+
+def load_federation(path: Path) -> Federation:
+    """Read a federation file.
+
+    Raises
+    ------
+    FederationError
+        If it is missing, not TOML, or anything in it is unknown or not allowed.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FederationError(f"{path}: no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise FederationError(f"{path}: cannot be read ({error})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise FederationError(f"{path}: is not valid TOML ({error})") from error
+    try:
+        return federation_from_dict(values)
+    except (FluidError, ValueError) as error:
+        raise FederationError(f"{path}: {error}") from error
+
+
+def federation_from_dict(values: dict[str, Any]) -> Federation:
+    """Build a federation from the tables of its file.
+
+    Raises
+    ------
+    FederationError, ValueError
+        If a key is unknown, missing, or of the wrong type.
+    """
+    allowed = {
+        "schema", "name", "round", "tasks", "standardizer", "features", "policy", "partners"
+    }  # fmt: skip
+    _refuse_unknown("federation", values, allowed)
+    if values.get("schema") != SCHEMA:
+        raise FederationError(f"schema is {values.get('schema')!r}; this version reads '{SCHEMA}'")
+    standardizer = dict(_table(values, "standardizer"))
+    rdkit = _text(standardizer.pop("rdkit", None), "standardizer.rdkit")
+    reference = _text(standardizer.pop("reference", None), "standardizer.reference")
+    tasks = values.get("tasks", [])
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
+        raise FederationError("'tasks' must be [[tasks]] tables")
+    number = values.get("round")
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise FederationError("'round' is missing or not a whole number")
+    return Federation(
+        name=_text(values.get("name"), "name"),
+        round=number,
+        tasks=tuple(Task.from_dict(task) for task in tasks),
+        chemistry=Chemistry(
+            _spec(StandardizerSpec, "standardizer", standardizer),
+            _spec(FeatureSpec, "features", _table(values, "features")),
+            rdkit,
+            reference,
+        ),
+        policy=_spec(DisclosurePolicy, "policy", _table(values, "policy")),
+        partners=_partners(_table(values, "partners")),
+    )
+
+
+def _partners(values: dict[str, Any]) -> dict[str, str]:
+    keys = {}
+    for name, entry in values.items():
+        check_partner_name(name)
+        if not isinstance(entry, dict):
+            raise FederationError(f"partner '{name}' must be a table [partners.{name}]")
+        _refuse_unknown(f"partners.{name}", entry, {"public_key"})
+        keys[name] = _text(entry.get("public_key"), f"partners.{name}.public_key")
+        decode_public_key(keys[name])
+    return keys
+
+
+def _spec(kind: type[Spec], name: str, values: dict[str, Any]) -> Spec:
+    defaults = {item.name: getattr(kind(), item.name) for item in fields(kind)}
+    _refuse_unknown(name, values, set(defaults))
+    given = {}
+    for key, value in values.items():
+        wanted = type(defaults[key])
+        if wanted is tuple and isinstance(value, list):
+            value = tuple(value)
+        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value) is not wanted:
+            raise FederationError(f"{name}.{key} = {value!r}: a {wanted.__name__} is needed")
+        given[key] = value
+    return kind(**given)
+
+
+def _refuse_unknown(where: str, values: dict[str, Any], allowed: set[str]) -> None:
+    unknown = sorted(set(values) - allowed)
+    if unknown:
+        raise FederationError(
+            f"{where}: unknown key '{unknown[0]}'; allowed are {', '.join(sorted(allowed))}"
+        )
+
+
+def _table(values: dict[str, Any], key: str) -> dict[str, Any]:
+    found = values.get(key, {})
+    if not isinstance(found, dict):
+        raise FederationError(f"'{key}' must be a table [{key}]")
+    return found
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise FederationError(f"'{where}' is missing or not text")
+    return value

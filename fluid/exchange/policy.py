@@ -1,0 +1,66 @@
+"""The disclosure policy: how finely an annotation may speak, and what it may say besides."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+SHAREABLE = ("training-size",)
+
+
+@dataclass(frozen=True)
+class DisclosurePolicy:
+    """What leaves a partner, agreed by all.
+
+    Attributes
+    ----------
+    probability_step
+        Probabilities are rounded to multiples of this, and clipped to [step, 1 - step].
+    value_step
+        Regression predictions are rounded to multiples of this, in the task's unit.
+    uncertainty_step, reliability_step
+        The same for the columns beside the prediction.
+    share
+        What may be stated besides: ``"training-size"``, rounded to a power of two. Nothing by
+        default.
+    """
+
+    probability_step: float = 0.01
+    value_step: float = 0.01
+    uncertainty_step: float = 0.01
+    reliability_step: float = 0.02
+    share: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("probability_step", "uncertainty_step", "reliability_step"):
+            if not 1e-4 <= getattr(self, name) <= 0.25:
+                raise ValueError(
+                    f"policy {name} = {getattr(self, name)}: allowed are 0.0001 to 0.25"
+                )
+        if not 0 < self.value_step < 1e9:
+            raise ValueError(f"policy value_step = {self.value_step}: a positive number is needed")
+        unknown = sorted(set(self.share) - set(SHAREABLE))
+        if unknown:
+            raise ValueError(f"policy share: '{unknown[0]}' is not one of {SHAREABLE}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The policy as plain values."""
+        return asdict(self) | {"share": list(self.share)}
+
+    def prediction_step(self, is_classification: bool) -> float:
+        """Step of the prediction column."""
+        return self.probability_step if is_classification else self.value_step
+
+
+def round_to_step(values: np.ndarray, step: float) -> np.ndarray:
+    """Round to multiples of `step`; float32, NaN stays NaN."""
+    return (np.round(values / step) * step).astype(np.float32)
+
+
+def is_on_step(values: np.ndarray, step: float) -> np.ndarray:
+    """Whether values are multiples of `step` as far as float32 can tell."""
+    ratio = values.astype(np.float64) / step
+    tolerance = np.maximum(1e-3, np.abs(ratio) * 2e-7)
+    return np.abs(ratio - np.round(ratio)) <= tolerance

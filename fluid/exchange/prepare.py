@@ -1,0 +1,159 @@
+"""Prepare the public set: structures in, standardised, keyed and fingerprinted compounds out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fluid.base.errors import TableError
+from fluid.base.files import sha256_file
+from fluid.base.jobs import count_jobs
+from fluid.base.software import software_versions
+from fluid.chem.arrow import compounds_schema, compounds_to_batch
+from fluid.chem.compounds import Compounds
+from fluid.chem.featurizer import featurize_entries, list_rejects
+from fluid.chem.tables import Reject, open_entries, write_rejects
+from fluid.exchange.federation import Federation
+from fluid.exchange.public_set import SCHEMA
+from fluid.exchange.sealed import write_sealed
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class PublicSummary:
+    """What preparing found.
+
+    Attributes
+    ----------
+    digest
+        Of the file written.
+    n_compounds, n_rejected, n_duplicates
+        Rows kept, set aside with a reason, and dropped as repeats of a compound.
+    rejects_path
+        Where the rejects are listed, or None if there are none.
+    """
+
+    digest: str = ""
+    n_compounds: int = 0
+    n_rejected: int = 0
+    n_duplicates: int = 0
+    rejects_path: Path | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as plain values."""
+        return {
+            "digest": self.digest,
+            "compounds": self.n_compounds,
+            "rejected": self.n_rejected,
+            "duplicates": self.n_duplicates,
+            "rejects": str(self.rejects_path) if self.rejects_path else None,
+        }
+
+
+def prepare_public(
+    sources: Sequence[Path],
+    federation: Federation,
+    output: Path,
+    smiles_column: str | None = None,
+    id_column: str | None = None,
+    jobs: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> PublicSummary:
+    """Write the public set of a federation.
+
+    Compounds keep the order of the tables; a compound that occurs again (same InChIKey) is
+    dropped. Structures that cannot be used go to ``<output stem>.rejects.csv`` with the reason.
+
+    Parameters
+    ----------
+    sources
+        Tables of structures; labels in them are ignored.
+    federation
+        The contract.
+    output
+        The Parquet file to appear.
+    smiles_column, id_column
+        Column names, where the usual ones do not fit.
+    jobs
+        Worker processes; by default all cores. The file does not depend on it.
+    progress
+        Called with the number of rows read so far.
+
+    Raises
+    ------
+    TableError
+        If a table cannot be read, or no compound is left.
+    """
+    federation.chemistry.check(f"federation '{federation.name}'")
+    tables = [open_entries(path, smiles_column, id_column) for path in sources]
+    summary = PublicSummary()
+    rejects: list[Reject] = []
+    features = federation.chemistry.features
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        seen: set[str] = set()
+        done = 0
+        for table in tables:
+            stream = featurize_entries(
+                table, federation.chemistry.standardizer, features, count_jobs(jobs)
+            )
+            for batch in stream:
+                rejects.extend(list_rejects(table, batch))
+                new = _unseen(batch.compounds, seen)
+                summary.n_duplicates += len(batch.compounds) - len(new)
+                named = _name(batch.compounds.take(new), summary.n_compounds)
+                summary.n_compounds += len(named)
+                done += len(batch.entries) + len(batch.rejects)
+                progress(done)
+                if len(named):
+                    yield compounds_to_batch(named)
+        if not summary.n_compounds:
+            names = ", ".join(str(path) for path in sources)
+            raise TableError(f"{names}: no usable structure among {done} rows")
+
+    def manifest(count: int) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "protocol": federation.protocol,
+            "federation": federation.name,
+            "n_compounds": count,
+            "chemistry": federation.chemistry.to_dict(),
+            "sources": [{"name": path.name, "sha256": sha256_file(path)} for path in sources],
+            "software": software_versions(),
+        }
+
+    schema = compounds_schema(features.bits, features.n_descriptors)
+    summary.digest = write_sealed(output, schema, batches(), manifest)
+    summary.n_rejected = len(rejects)
+    rejects_path = output.with_name(output.stem + ".rejects.csv")
+    if rejects:
+        write_rejects(rejects_path, rejects)
+        summary.rejects_path = rejects_path
+    else:
+        rejects_path.unlink(missing_ok=True)
+    logger.info("public set of %d compounds, digest %s", summary.n_compounds, summary.digest)
+    return summary
+
+
+def _unseen(compounds: Compounds, seen: set[str]) -> np.ndarray:
+    rows = []
+    for row, key in enumerate(compounds.inchikeys):
+        if key not in seen:
+            seen.add(key)
+            rows.append(row)
+    return np.array(rows, dtype=np.int64)
+
+
+def _name(compounds: Compounds, start: int) -> Compounds:
+    """Number the compounds that have no name."""
+    for row, name in enumerate(compounds.ids):
+        if not name:
+            compounds.ids[row] = f"PUB-{start + row + 1:07d}"
+    return compounds

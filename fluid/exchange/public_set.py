@@ -1,0 +1,104 @@
+"""The public set: compounds that everybody has, prepared once, read in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fluid.base.errors import FileFormatError, MismatchError
+from fluid.chem.arrow import compounds_from_batch
+from fluid.chem.compounds import Compounds
+from fluid.chem.features import featurize
+from fluid.chem.standardize import StructureError, standardize
+from fluid.exchange.federation import Federation
+from fluid.exchange.sealed import SealedFile, open_sealed
+
+SCHEMA = "fluid.public/1"
+_SAMPLE = 64
+
+
+@dataclass(frozen=True)
+class PublicSet:
+    """A prepared public set whose digest has been verified.
+
+    Attributes
+    ----------
+    sealed
+        The file.
+    """
+
+    sealed: SealedFile
+
+    @property
+    def digest(self) -> str:
+        """What annotations refer to it by."""
+        return self.sealed.digest
+
+    def __len__(self) -> int:
+        return self.sealed.n_rows
+
+    def chunks(self) -> Iterator[Compounds]:
+        """The compounds in order, one row group at a time."""
+        for batch in self.sealed.batches():
+            try:
+                yield compounds_from_batch(batch)
+            except FileFormatError as error:
+                raise FileFormatError(f"{self.sealed.path}: {error}") from error
+
+    def check(self, federation: Federation) -> None:
+        """Make sure that the set is of this federation and that this site computes the same.
+
+        A sample of compounds, drawn from the digest, is standardised and featurised again.
+
+        Raises
+        ------
+        MismatchError
+            If the protocol differs, or any sampled row.
+        """
+        stated = self.sealed.manifest.get("protocol")
+        if stated != federation.protocol:
+            raise MismatchError(
+                f"{self.sealed.path}: was prepared for protocol {str(stated)[:12]}, but the "
+                f"federation's is {federation.protocol[:12]}; prepare the public set again"
+            )
+        chunk = next(self.chunks(), None)
+        if chunk is None:
+            raise MismatchError(f"{self.sealed.path}: the public set holds no compounds")
+        random = np.random.default_rng(int(self.digest[:12], 16))
+        rows = np.sort(random.permutation(len(chunk))[:_SAMPLE])
+        for row in rows:
+            if not _same(chunk.take(np.array([row])), federation):
+                raise MismatchError(
+                    f"{self.sealed.path}: row {row + 1} ({chunk.ids[row]}): this installation "
+                    "computes another key or other features than the file holds"
+                )
+
+
+def _same(stored: Compounds, federation: Federation) -> bool:
+    chemistry = federation.chemistry
+    try:
+        structure = standardize(stored.smiles[0], chemistry.standardizer)
+    except StructureError:
+        return False
+    here = featurize([structure], [""], chemistry.features)
+    return (
+        structure.inchikey == stored.inchikeys[0]
+        and np.array_equal(here.environments, stored.environments)
+        and np.array_equal(here.counts, stored.counts)
+        and np.array_equal(here.fingerprints, stored.fingerprints)
+        and np.allclose(here.descriptors, stored.descriptors, rtol=1e-4, atol=1e-4)
+    )
+
+
+def open_public_set(path: Path) -> PublicSet:
+    """Open a prepared public set.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, damaged, changed, or no public set.
+    """
+    return PublicSet(open_sealed(path, SCHEMA))

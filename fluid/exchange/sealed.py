@@ -1,0 +1,244 @@
+"""Sealed Parquet files: every byte is covered by a digest, and the digest may be signed.
+
+A sealed file is an ordinary Parquet file whose footer carries two key-value entries: a manifest
+(JSON) and a seal of fixed length. The digest is the SHA-256 of the whole file with the seal
+zeroed; the signature is Ed25519 over that digest. So a change of any byte is seen, before any of
+the content is interpreted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fluid.base.errors import FileFormatError
+from fluid.base.files import atomic_file, canonical_json
+
+MANIFEST_KEY = "fluid.manifest"
+SEAL_KEY = "fluid.seal"
+ROW_GROUP = 16_384
+
+_MARK = b"FLUIDSEAL1:"
+_DIGEST_LENGTH = 64
+_SIGNATURE_LENGTH = 128
+_BLANK = b"0" * (_DIGEST_LENGTH + 1 + _SIGNATURE_LENGTH)
+_MAGIC = b"PAR1"
+_LARGEST_FOOTER = 1 << 28
+_CHUNK = 1 << 20
+
+Signer = Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True)
+class SealedFile:
+    """A sealed file whose digest has been verified.
+
+    Attributes
+    ----------
+    path
+        Where it lies.
+    manifest
+        What it says of itself.
+    digest
+        SHA-256 of the file with its seal zeroed, 64 hexadecimal digits.
+    signature
+        Ed25519 signature of the digest, 64 bytes, or None if the file is unsigned. Whether it is
+        the right one is for the reader to check.
+    n_rows
+        Number of rows.
+    schema
+        Arrow schema of the columns.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    digest: str
+    signature: bytes | None
+    n_rows: int
+    schema: pa.Schema
+
+    def batches(
+        self, columns: list[str] | None = None, size: int = ROW_GROUP
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows in order, at most `size` at a time.
+
+        Raises
+        ------
+        FileFormatError
+            If the content cannot be decoded.
+        """
+        try:
+            with pq.ParquetFile(self.path) as file:
+                yield from file.iter_batches(batch_size=size, columns=columns)
+        except (pa.ArrowException, OSError) as error:
+            raise FileFormatError(f"{self.path}: cannot be decoded ({_first(error)})") from error
+
+
+def _first(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def write_sealed(
+    path: Path,
+    schema: pa.Schema,
+    batches: Iterator[pa.RecordBatch],
+    make_manifest: Callable[[int], dict[str, Any]],
+    sign: Signer | None = None,
+) -> str:
+    """Write a sealed file, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The file to appear.
+    schema
+        Arrow schema of the batches.
+    batches
+        The rows; one row group is in memory at a time.
+    make_manifest
+        Given the number of rows, what the file says of itself; ``schema`` must be a key.
+    sign
+        Signs a digest of 32 bytes; None leaves the file unsigned.
+
+    Returns
+    -------
+    str
+        The digest.
+    """
+    with atomic_file(path) as temporary:
+        count = 0
+        with pq.ParquetWriter(temporary, schema, compression="zstd", store_schema=True) as writer:
+            for group in _row_groups(schema, batches):
+                writer.write_table(group, row_group_size=ROW_GROUP)
+                count += group.num_rows
+            writer.add_key_value_metadata(
+                {
+                    MANIFEST_KEY: canonical_json(make_manifest(count)).decode(),
+                    SEAL_KEY: (_MARK + _BLANK).decode(),
+                }
+            )
+        digest, position = _measure(temporary)
+        signature = sign(bytes.fromhex(digest)).hex() if sign else "0" * _SIGNATURE_LENGTH
+        with temporary.open("r+b") as handle:
+            handle.seek(position)
+            handle.write(f"{digest}:{signature}".encode())
+    return digest
+
+
+def _row_groups(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Regroup batches so that row groups have one size whatever the batches were."""
+    held: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        held.append(batch)
+        rows += batch.num_rows
+        while rows >= ROW_GROUP:
+            table = pa.Table.from_batches(held, schema)
+            yield table.slice(0, ROW_GROUP)
+            held = table.slice(ROW_GROUP).to_batches()
+            rows -= ROW_GROUP
+    if rows:
+        yield pa.Table.from_batches(held, schema)
+
+
+def open_sealed(path: Path, kind: str) -> SealedFile:
+    """Open a sealed file and verify its digest.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        Schema name that its manifest must carry, such as ``"fluid.annotation/1"``; or a prefix
+        ending in ``/`` or ``.`` if several are welcome.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, damaged, changed, or of another kind.
+    """
+    if not path.is_file():
+        raise FileFormatError(f"{path}: no such file")
+    digest, position = _measure(path)
+    with path.open("rb") as handle:
+        handle.seek(position)
+        stated, _, signature = handle.read(len(_BLANK)).partition(b":")
+    if stated != digest.encode():
+        raise FileFormatError(
+            f"{path}: the content does not match its digest; the file was changed or damaged"
+        )
+    manifest, n_rows, schema = _read_footer(path)
+    found = manifest.get("schema")
+    if found != kind and not (kind[-1] in "/." and str(found).startswith(kind)):
+        raise FileFormatError(f"{path}: is a '{found}' file, but a '{kind}' file is needed")
+    return SealedFile(path, manifest, digest, _signature(path, signature), n_rows, schema)
+
+
+def _signature(path: Path, text: bytes) -> bytes | None:
+    try:
+        value = bytes.fromhex(text.decode("ascii"))
+    except ValueError:
+        raise FileFormatError(f"{path}: the seal is damaged") from None
+    if len(value) != _SIGNATURE_LENGTH // 2:
+        raise FileFormatError(f"{path}: the seal is damaged")
+    return value if any(value) else None
+
+
+def _measure(path: Path) -> tuple[str, int]:
+    """Digest of a file with its seal zeroed, and where in the file the seal's value starts."""
+    size = path.stat().st_size
+    with path.open("rb") as handle:
+        head = handle.read(4)
+        handle.seek(max(0, size - 8))
+        tail = handle.read(8)
+        if size < 12 or head != _MAGIC or tail[4:] != _MAGIC:
+            raise FileFormatError(f"{path}: is not a Parquet file, or is truncated")
+        length = struct.unpack("<I", tail[:4])[0]
+        if not 0 < length <= min(size - 12, _LARGEST_FOOTER):
+            raise FileFormatError(f"{path}: the footer is damaged")
+        handle.seek(size - 8 - length)
+        footer = handle.read(length)
+        if footer.count(_MARK) != 1:
+            raise FileFormatError(f"{path}: carries no seal; it was not written by fluid")
+        position = size - 8 - length + footer.index(_MARK) + len(_MARK)
+        if position + len(_BLANK) > size - 8:
+            raise FileFormatError(f"{path}: the seal is damaged")
+        return _digest_without_seal(handle, position), position
+
+
+def _digest_without_seal(handle: Any, position: int) -> str:
+    digest = hashlib.sha256()
+    handle.seek(0)
+    left = position
+    while left:
+        piece = handle.read(min(left, _CHUNK))
+        digest.update(piece)
+        left -= len(piece)
+    digest.update(_BLANK)
+    handle.seek(position + len(_BLANK))
+    while piece := handle.read(_CHUNK):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _read_footer(path: Path) -> tuple[dict[str, Any], int, pa.Schema]:
+    try:
+        with pq.ParquetFile(path) as file:
+            metadata = file.metadata.metadata or {}
+            manifest = json.loads(metadata[MANIFEST_KEY.encode()])
+            rows, schema = file.metadata.num_rows, file.schema_arrow
+    except KeyError as error:
+        raise FileFormatError(f"{path}: carries no manifest") from error
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
+        raise FileFormatError(f"{path}: cannot be decoded ({_first(error)})") from error
+    if not isinstance(manifest, dict):
+        raise FileFormatError(f"{path}: the manifest is not a table of values")
+    return manifest, rows, schema

@@ -1,0 +1,121 @@
+"""Ed25519 keys (RFC 8032): a partner signs its annotations, the coordinator knows the public half."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from fluid.base.errors import FluidError, SignatureError
+from fluid.base.files import write_text
+
+_CONTEXT = b"fluid sealed file 1\n"
+
+
+def generate_keys(name: str, folder: Path) -> tuple[Path, Path]:
+    """Make a key pair as ``name.key`` (owner-only) and ``name.pub`` in a folder.
+
+    Returns
+    -------
+    tuple of Path
+        The private and the public file.
+
+    Raises
+    ------
+    FluidError
+        If one of the files exists: a key is never overwritten.
+    """
+    private_path, public_path = folder / f"{name}.key", folder / f"{name}.pub"
+    for path in (private_path, public_path):
+        if path.exists():
+            raise FluidError(f"{path}: exists; a key is never overwritten, remove it first")
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    write_text(private_path, pem.decode("ascii"), mode=0o600)
+    write_text(public_path, encode_public_key(key.public_key()) + "\n")
+    return private_path, public_path
+
+
+def encode_public_key(key: Ed25519PublicKey) -> str:
+    """A public key as text: ``ed25519:`` and 44 characters of base64."""
+    raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return "ed25519:" + base64.b64encode(raw).decode("ascii")
+
+
+def decode_public_key(text: str) -> Ed25519PublicKey:
+    """The inverse of `encode_public_key`.
+
+    Raises
+    ------
+    SignatureError
+        If the text is not such a key.
+    """
+    kind, _, body = text.strip().partition(":")
+    try:
+        if kind != "ed25519":
+            raise ValueError("unknown kind")
+        return Ed25519PublicKey.from_public_bytes(base64.b64decode(body, validate=True))
+    except ValueError as error:
+        raise SignatureError(
+            f"'{text.strip()[:60]}' is not a public key; expected 'ed25519:' and base64"
+        ) from error
+
+
+def read_public_key(path: Path) -> str:
+    """The text of a ``.pub`` file, checked."""
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FluidError(f"{path}: cannot be read as a public key ({error})") from error
+    try:
+        decode_public_key(text)
+    except SignatureError as error:
+        raise SignatureError(f"{path}: {error}") from error
+    return text
+
+
+def load_private_key(path: Path) -> Ed25519PrivateKey:
+    """Read a private key.
+
+    Raises
+    ------
+    SignatureError
+        If the file is missing or holds no Ed25519 key, or if others may read it.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SignatureError(f"{path}: cannot read the private key ({error.strerror})") from error
+    if os.name == "posix" and path.stat().st_mode & 0o077:
+        raise SignatureError(
+            f"{path}: others may read this private key; make it owner-only with chmod 600"
+        )
+    try:
+        key = serialization.load_pem_private_key(data, password=None)
+    except (ValueError, TypeError) as error:
+        raise SignatureError(f"{path}: holds no private key") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise SignatureError(f"{path}: is not an Ed25519 key")
+    return key
+
+
+def sign_digest(key: Ed25519PrivateKey, digest: bytes) -> bytes:
+    """Signature of a digest, 64 bytes."""
+    return key.sign(_CONTEXT + digest)
+
+
+def verify_digest(public_key: str, digest: bytes, signature: bytes) -> bool:
+    """Whether `signature` is that key's signature of `digest`."""
+    try:
+        decode_public_key(public_key).verify(signature, _CONTEXT + digest)
+    except InvalidSignature:
+        return False
+    return True

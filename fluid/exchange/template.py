@@ -1,0 +1,212 @@
+"""Write a federation file for people to read and edit."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+from fluid.base.errors import FederationError, FluidError
+from fluid.base.files import write_text
+from fluid.chem.chemistry import Chemistry
+from fluid.chem.features import FeatureSpec
+from fluid.chem.standardize import StandardizerSpec
+from fluid.exchange.federation import (
+    SCHEMA,
+    check_partner_name,
+    federation_from_dict,
+    load_federation,
+)
+from fluid.exchange.policy import DisclosurePolicy
+from fluid.exchange.signing import read_public_key
+from fluid.learn.task import Task
+
+_HEAD = """\
+# The federation file: the contract of one round. Every command takes it, every partner reads it.
+# Tasks, standardizer, features and policy make up the protocol digest: change one of them, and
+# the public set and all annotations must be made again. Partners may be added at any time.
+
+schema = "{schema}"
+name = {name}
+round = {round}
+"""
+
+_STANDARDIZER = """
+# How structures are standardised (RDKit): metals disconnected, largest organic fragment,
+# functional groups normalised, charges neutralised.
+[standardizer]
+stereo = "{stereo}"            # "remove" or "keep", in standard SMILES and InChIKey
+isotopes = "{isotopes}"          # "remove" or "keep"
+mixtures = "{mixtures}"          # "reject" two organic components of like size, or take the "largest"
+max_heavy_atoms = {max_heavy_atoms}
+# The RDKit that this file was made with, and what it computes for a reference set of structures.
+# A site that computes anything else is refused.
+rdkit = "{rdkit}"
+reference = "{reference}"
+"""
+
+_FEATURES = """
+# What models see. Similarity and applicability domain always use the fingerprint's bits.
+[features]
+fingerprint = "{fingerprint}"         # "ecfp" or "fcfp"
+radius = {radius}                   # 2 gives ECFP4 or FCFP4
+bits = {bits}
+counts = {counts}                # whether learners see how often a feature occurs
+descriptors = "{descriptors}"     # "rdkit-2d" or "none"
+"""
+
+_POLICY = """
+# What an annotation may say. Every number that leaves is rounded to these steps.
+[policy]
+probability_step = {probability_step}
+value_step = {value_step}             # of regression predictions, in the task's unit
+uncertainty_step = {uncertainty_step}
+reliability_step = {reliability_step}
+share = {share}                    # besides the labels; allowed: "training-size" (a power of two)
+
+# Partners and their public keys, as `fluid keygen` prints them.
+"""
+
+
+def parse_task_option(text: str) -> Task:
+    """A task from ``name:kind`` or ``name:kind:detail``.
+
+    The detail is the unit of a regression task, or the classes separated by commas; of a binary
+    task the negative class comes first.
+
+    Examples
+    --------
+    >>> parse_task_option("bbb:binary:BBB-,BBB+").classes
+    ('BBB-', 'BBB+')
+
+    Raises
+    ------
+    FederationError
+        If the text is not of this form.
+    """
+    name, _, rest = text.partition(":")
+    kind, _, detail = rest.partition(":")
+    try:
+        if kind == "regression":
+            return Task(name, kind, unit=detail)
+        classes = tuple(label.strip() for label in detail.split(",")) if detail else ()
+        return Task(name, kind, classes=classes)
+    except ValueError as error:
+        raise FederationError(
+            f"--task {text}: {error}. The form is name:kind, as bbb:binary or "
+            "logbb:regression:unit"
+        ) from error
+
+
+def federation_text(
+    name: str, tasks: Sequence[Task], features: FeatureSpec | None = None, round: int = 1
+) -> str:
+    """The text of a new federation file, with comments.
+
+    Parameters
+    ----------
+    name, round
+        Identify the round.
+    tasks
+        Endpoints.
+    features
+        What models see; the recommended features by default.
+    """
+    chemistry = Chemistry.here(StandardizerSpec(), features or FeatureSpec())
+    policy = DisclosurePolicy()
+    text = _HEAD.format(schema=SCHEMA, name=json.dumps(name), round=round)
+    for task in tasks:
+        text += "\n[[tasks]]\n" + _task_lines(task)
+    text += _STANDARDIZER.format(
+        **chemistry.standardizer.to_dict(),
+        rdkit=chemistry.rdkit,
+        reference=chemistry.reference,
+    )
+    values = chemistry.features.to_dict()
+    text += _FEATURES.format(**(values | {"counts": str(values["counts"]).lower()}))
+    return text + _POLICY.format(**policy.to_dict())
+
+
+def _task_lines(task: Task) -> str:
+    lines = f"name = {json.dumps(task.name)}\nkind = {json.dumps(task.kind)}\n"
+    if task.kind == "regression":
+        lines += f"unit = {json.dumps(task.unit, ensure_ascii=False)}\n"
+        lines += "# Measurements outside this range are refused, predictions are clipped to it.\n"
+        lines += f"low = {task.low!r}\nhigh = {task.high!r}\n"
+    elif task.classes:
+        comment = "   # negative, positive" if task.kind == "binary" else ""
+        lines += f"classes = {json.dumps(list(task.classes), ensure_ascii=False)}{comment}\n"
+    return lines
+
+
+def init_federation(
+    path: Path, name: str, tasks: Sequence[Task], features: FeatureSpec | None = None
+) -> str:
+    """Write a new federation file.
+
+    Returns
+    -------
+    str
+        The protocol digest.
+
+    Raises
+    ------
+    FederationError
+        If a setting is not allowed, or the file exists.
+    """
+    import tomllib
+
+    if path.exists():
+        raise FederationError(f"{path}: exists; a federation file is never overwritten")
+    text = federation_text(name, tasks, features)
+    federation = federation_from_dict(tomllib.loads(text))
+    write_text(path, text)
+    return federation.protocol
+
+
+def register_partner(path: Path, partner: str, public_key: Path) -> None:
+    """Add a partner's public key at the end of a federation file, comments untouched.
+
+    Raises
+    ------
+    FederationError
+        If the partner is registered with another key already.
+    """
+    check_partner_name(partner)
+    key = read_public_key(public_key)
+    with _locked(path):
+        registered = load_federation(path).partners.get(partner)
+        if registered == key:
+            return
+        if registered is not None:
+            raise FederationError(
+                f"{path}: partner '{partner}' is registered with another key; edit the file if "
+                "the key was replaced"
+            )
+        text = path.read_text(encoding="utf-8")
+        if not text.endswith("\n"):
+            text += "\n"
+        write_text(path, text + f'\n[partners.{partner}]\npublic_key = "{key}"\n')
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Let one process at a time change a file: two partners may register at once."""
+    if not path.is_file():
+        raise FederationError(f"{path}: no such file")
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        handle = lock.open("w")
+    except OSError as error:
+        raise FluidError(f"{lock}: cannot lock ({error.strerror})") from error
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,1 @@
+"""Models: tasks, labels, learners, cross-fitting, calibration, domain, metrics, storage."""

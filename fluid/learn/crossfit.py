@@ -1,0 +1,259 @@
+"""Keyed cross-fitting: a model that never labels a compound it has seen.
+
+For each repeat every compound has a fold (`keyed_folds`). The model of fold f is trained on the
+compounds of the other folds, and everything that is fitted beside it (calibration, reliability)
+comes from the other folds as well: inner models that leave out f *and* g predict fold g. One
+inner model of the pair (f, g) serves both its folds, so a repeat of K folds costs K(K+1)/2 fits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from fluid.base.jobs import map_threads
+from fluid.chem.compounds import Compounds
+from fluid.chem.similarity import neighbour_similarity
+from fluid.learn.calibration import Platt, fit_platt
+from fluid.learn.estimators import Estimator, make_learner
+from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap, fit_reliability
+from fluid.learn.task import Task
+
+# A fold model needs this much in the other folds, or its fold is not labelled at all.
+FEWEST_PER_CLASS = 8
+FEWEST_NUMBERS = 16
+
+
+@dataclass(frozen=True)
+class FoldModel:
+    """What labels one fold of one task in one repeat; fitted on the other folds only.
+
+    Attributes
+    ----------
+    repeat, fold
+        Which fold of which repeat.
+    estimators
+        One per output of the task.
+    calibrations
+        One per output; the identity for regression.
+    reliability
+        From similarity to the training compounds of the other folds.
+    """
+
+    repeat: int
+    fold: int
+    estimators: list[Estimator]
+    calibrations: list[Platt]
+    reliability: ReliabilityMap
+
+    def predict(self, task: Task, queries: Compounds, library: Compounds) -> np.ndarray:
+        """Predictions, float64 of shape (n, n_outputs)."""
+        scores = [estimator.score(queries, library) for estimator in self.estimators]
+        return calibrated(task, scores, self.calibrations)
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """All fold models of one task.
+
+    Attributes
+    ----------
+    models
+        By repeat and fold; one is missing where the other folds hold too few labels.
+    rows
+        Positions in the library of the compounds with a label, int64 of shape (n,).
+    predictions
+        Out-of-fold predictions of those, mean over repeats, shape (n, n_outputs); NaN where no
+        fold model exists.
+    """
+
+    models: list[FoldModel]
+    rows: np.ndarray
+    predictions: np.ndarray
+
+
+def calibrated(task: Task, scores: list[np.ndarray], calibrations: list[Platt]) -> np.ndarray:
+    """From the scores of each output to predictions: probabilities, or clipped numbers."""
+    if not task.is_classification:
+        return np.clip(np.stack(scores, axis=1), task.low, task.high)
+    pairs = zip(calibrations, scores, strict=True)
+    probabilities = np.stack([calibration(score) for calibration, score in pairs], axis=1)
+    if task.kind == "multiclass":
+        probabilities /= np.maximum(probabilities.sum(axis=1, keepdims=True), 1e-12)
+    return probabilities
+
+
+def output_targets(task: Task, values: np.ndarray) -> np.ndarray:
+    """Labels as one column per output: indicator columns for a multiclass task."""
+    if task.kind == "multiclass":
+        return (values[:, None] == np.arange(len(task.classes))[None, :]).astype(np.float64)
+    return values[:, None].astype(np.float64)
+
+
+def enough_labels(task: Task, values: np.ndarray, share: float = 1.0) -> bool:
+    """Whether a model can be trained on these labels; `share` lowers the demand."""
+    if not task.is_classification:
+        return len(values) >= FEWEST_NUMBERS * share
+    n_classes = max(2, len(task.classes))
+    counts = np.bincount(values.astype(np.int64), minlength=n_classes)
+    return bool(np.all(counts >= max(2, FEWEST_PER_CLASS * share)))
+
+
+def _seed(*parts: object) -> int:
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:4], "big") % (2**31)
+
+
+@dataclass(frozen=True)
+class _Job:
+    repeat: int
+    left_out: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """An estimator per output, and its scores for the labelled compounds it has not seen."""
+
+    estimators: list[Estimator]
+    scores: np.ndarray
+
+
+def cross_fit(
+    library: Compounds,
+    task: Task,
+    rows: np.ndarray,
+    values: np.ndarray,
+    folds: np.ndarray,
+    n_folds: int,
+    learner: str,
+    seed: int,
+    jobs: int = 1,
+) -> CrossFitted:
+    """Cross-fit one task.
+
+    Parameters
+    ----------
+    library
+        Compounds of the model, in an order that does not depend on the table's.
+    task
+        What is predicted.
+    rows, values
+        Positions in the library and labels of the compounds measured for this task.
+    folds
+        uint8 of shape (n_repeats, len(library)): see `keyed_folds`.
+    n_folds
+        Number of folds.
+    learner
+        Name of a learner, or ``"auto"``.
+    seed
+        Fixes everything random.
+    jobs
+        Fits that run at once; the result does not depend on it.
+
+    Returns
+    -------
+    CrossFitted
+    """
+    targets = output_targets(task, values)
+    todo = [
+        _Job(repeat, left_out)
+        for repeat in range(len(folds))
+        for left_out in _left_out_sets(n_folds)
+    ]
+
+    def run(job: _Job) -> _Fit | None:
+        outside = np.isin(folds[job.repeat][rows], job.left_out)
+        inside = np.flatnonzero(~outside)
+        share = 1.0 if len(job.left_out) == 1 else 0.5
+        if not enough_labels(task, values[inside], share):
+            return None
+        held = library.take(rows[outside])
+        scores = np.full(targets.shape, np.nan)
+        estimators = []
+        for output in range(targets.shape[1]):
+            estimator = make_learner(learner, len(inside))
+            estimator.fit(
+                library,
+                rows[inside],
+                targets[inside, output],
+                task.is_classification,
+                _seed(seed, task.name, output, job.repeat, job.left_out),
+            )
+            scores[outside, output] = estimator.score(held, library)
+            estimators.append(estimator)
+        return _Fit(estimators, scores)
+
+    fits = dict(zip(todo, map_threads(run, todo, jobs), strict=True))
+    models: list[FoldModel] = []
+    predictions = np.full((len(folds), *targets.shape), np.nan)
+    for repeat in range(len(folds)):
+        own = folds[repeat][rows]
+        for fold in range(n_folds):
+            fit = fits[_Job(repeat, (fold,))]
+            if fit is None:
+                continue
+            inner = {
+                other: fits[_Job(repeat, tuple(sorted((fold, other))))]
+                for other in range(n_folds)
+                if other != fold
+            }
+            model = _finish(library, task, rows, values, targets, own, _Job(repeat, (fold,)), fit, inner)
+            mine = own == fold
+            scores = list(fit.scores[mine].T)
+            predictions[repeat, mine] = calibrated(task, scores, model.calibrations)
+            models.append(model)
+    return CrossFitted(models, rows, _mean_over_repeats(predictions))
+
+
+def _left_out_sets(n_folds: int) -> list[tuple[int, ...]]:
+    singles: list[tuple[int, ...]] = [(fold,) for fold in range(n_folds)]
+    return singles + [(f, g) for f in range(n_folds) for g in range(f + 1, n_folds)]
+
+
+def _finish(
+    library: Compounds,
+    task: Task,
+    rows: np.ndarray,
+    values: np.ndarray,
+    targets: np.ndarray,
+    own: np.ndarray,
+    job: _Job,
+    fit: _Fit,
+    inner: dict[int, _Fit | None],
+) -> FoldModel:
+    """Calibrate a fold model on what inner models say of the other folds."""
+    (fold,) = job.left_out
+    scores = np.full(targets.shape, np.nan)
+    similarity = np.full(len(rows), np.nan)
+    fingerprints = library.fingerprints[rows]
+    for other, inner_fit in inner.items():
+        if inner_fit is None:
+            continue
+        mine = own == other
+        scores[mine] = inner_fit.scores[mine]
+        seen = (own != fold) & (own != other)
+        similarity[mine] = neighbour_similarity(
+            fingerprints[mine], fingerprints[seen], NEIGHBOURS
+        )
+    known = np.isfinite(scores).all(axis=1)
+    calibrations = [
+        fit_platt(scores[known, output], targets[known, output])
+        if task.is_classification
+        else Platt()
+        for output in range(targets.shape[1])
+    ]
+    outside = targets[own != fold]
+    predicted = calibrated(task, list(scores[known].T), calibrations)
+    error = ((predicted - targets[known]) ** 2).sum(axis=1)
+    baseline = float(((outside - outside.mean(axis=0)) ** 2).sum(axis=1).mean())
+    reliability = fit_reliability(similarity[known], error, baseline)
+    return FoldModel(job.repeat, fold, fit.estimators, calibrations, reliability)
+
+
+def _mean_over_repeats(predictions: np.ndarray) -> np.ndarray:
+    known = np.isfinite(predictions)
+    counts = known.sum(axis=0)
+    total = np.where(known, predictions, 0.0).sum(axis=0)
+    return np.where(counts > 0, total / np.maximum(counts, 1), np.nan)

@@ -1,0 +1,101 @@
+"""Learners by name. A new one is a class with `fit`, `score`, `to_state`, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fluid.base.errors import FileFormatError
+from fluid.learn.estimators.average import Average
+from fluid.learn.estimators.base import Estimator, State, logit, sigmoid
+from fluid.learn.estimators.kernel import KernelRidge, KernelSVM
+from fluid.learn.estimators.linear import Linear
+from fluid.learn.estimators.trees import (
+    Trees,
+    boosted_trees,
+    random_forest,
+    student_trees,
+)
+
+# Above this many compounds a kernel matrix costs more than it gains.
+KERNEL_LIMIT = 4000
+
+
+def _average() -> Estimator:
+    members: dict[str, Estimator] = {
+        "lightgbm": boosted_trees(),
+        "random-forest": random_forest(),
+        "svm": KernelSVM(),
+    }
+    return Average("average", members)
+
+
+# What the student averages in logit space.
+STUDENT_LEARNERS: dict[str, Callable[[], Estimator]] = {
+    "kernel-ridge": KernelRidge,
+    "lightgbm-student": student_trees,
+}
+
+# What a partner may choose for its teacher; the keys are the command's choices.
+LEARNERS: dict[str, Callable[[], Estimator]] = {
+    "lightgbm": boosted_trees,
+    "svm": KernelSVM,
+    "random-forest": random_forest,
+    "logistic": Linear,
+    "average": _average,
+}
+AUTO = "auto"
+
+_REVIVE: dict[str, Callable[[State], Estimator]] = {
+    "lightgbm": Trees.from_state,
+    "lightgbm-student": Trees.from_state,
+    "random-forest": Trees.from_state,
+    "svm": KernelSVM.from_state,
+    "kernel-ridge": KernelRidge.from_state,
+    "logistic": Linear.from_state,
+    "average": lambda state: Average.restore(state, revive),
+}
+
+
+def make_learner(name: str, n_training: int) -> Estimator:
+    """A learner by name, not yet fitted.
+
+    Parameters
+    ----------
+    name
+        Key of `LEARNERS`, or ``"auto"``: SVM up to 4,000 training compounds, LightGBM above.
+    n_training
+        Training compounds at hand. In cross-fitting these are the compounds of the *other* folds,
+        so that the choice cannot depend on the compound to be labelled.
+    """
+    if name == AUTO:
+        name = "svm" if n_training <= KERNEL_LIMIT else "lightgbm"
+    return LEARNERS[name]()
+
+
+def revive(state: State) -> Estimator:
+    """Rebuild a fitted estimator from its state.
+
+    Raises
+    ------
+    FileFormatError
+        If the state is of a kind that this version does not know, or lacks something.
+    """
+    if state.kind not in _REVIVE:
+        raise FileFormatError(f"unknown kind of estimator '{state.kind}'")
+    try:
+        return _REVIVE[state.kind](state)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileFormatError(f"estimator of kind '{state.kind}' is incomplete ({error})") from error
+
+
+__all__ = [
+    "AUTO",
+    "Estimator",
+    "LEARNERS",
+    "STUDENT_LEARNERS",
+    "State",
+    "logit",
+    "make_learner",
+    "revive",
+    "sigmoid",
+]

@@ -1,0 +1,63 @@
+"""An average of other learners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+import numpy as np
+
+from fluid.chem.compounds import Compounds
+from fluid.learn.estimators.base import Estimator, State, logit, sigmoid
+
+
+class Average:
+    """The mean of several learners: of probabilities (classification) or of numbers.
+
+    Parameters
+    ----------
+    kind
+        Name in the registry of learners.
+    members
+        Learners not yet fitted, by name.
+    """
+
+    def __init__(self, kind: str, members: dict[str, Estimator]) -> None:
+        self.kind = kind
+        self.members_ = members
+        self.classification_ = False
+
+    def fit(
+        self,
+        library: Compounds,
+        rows: np.ndarray,
+        target: np.ndarray,
+        classification: bool,
+        seed: int,
+    ) -> Self:
+        """See `Estimator.fit`."""
+        self.classification_ = classification
+        for number, member in enumerate(self.members_.values()):
+            member.fit(library, rows, target, classification, seed + number)
+        return self
+
+    def score(self, queries: Compounds, library: Compounds) -> np.ndarray:
+        """See `Estimator.score`."""
+        scores = [member.score(queries, library) for member in self.members_.values()]
+        if self.classification_:
+            return logit(np.mean([sigmoid(score) for score in scores], axis=0))
+        return np.mean(scores, axis=0)
+
+    def to_state(self) -> State:
+        """See `Estimator.to_state`."""
+        params = {"classification": self.classification_}
+        parts = {name: member.to_state() for name, member in self.members_.items()}
+        return State(self.kind, params, parts=parts)
+
+    @classmethod
+    def restore(cls, state: State, revive: Callable[[State], Estimator]) -> Average:
+        """Rebuild from a state; `revive` rebuilds each member."""
+        members = {name: revive(part) for name, part in sorted(state.parts.items())}
+        made = cls(state.kind, members)
+        made.classification_ = bool(state.params["classification"])
+        return made

@@ -1,0 +1,182 @@
+"""Kernel learners on half Tanimoto, half Gaussian of the descriptors."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+
+from fluid.chem.compounds import Compounds
+from fluid.chem.similarity import tanimoto
+from fluid.learn.estimators.base import State
+
+_CLIP = 5.0
+_BLOCK = 2048
+
+
+class MixedKernel:
+    """The kernel (Tanimoto of fingerprint bits + Gaussian of scaled descriptors) / 2.
+
+    Without descriptors it is the Tanimoto kernel alone. Both parts are positive definite
+    (Ralaivola et al. 2005, doi 10.1016/j.neunet.2005.07.009), and so is their mean.
+    """
+
+    def fit(self, compounds: Compounds) -> Self:
+        """Find the scaling of the descriptors: mean and standard deviation of each."""
+        values = compounds.descriptors.astype(np.float64)
+        self.mean_ = values.mean(axis=0)
+        spread = values.std(axis=0)
+        self.scale_ = np.where(spread > 1e-9, spread, 1.0)
+        return self
+
+    def _scaled(self, compounds: Compounds) -> np.ndarray:
+        scaled = (compounds.descriptors.astype(np.float64) - self.mean_) / self.scale_
+        return np.clip(scaled, -_CLIP, _CLIP).astype(np.float32)
+
+    def __call__(self, left: Compounds, right: Compounds) -> np.ndarray:
+        """Kernel matrix, float32 of shape (len(left), len(right))."""
+        shared = tanimoto(left.fingerprints, right.fingerprints)
+        if not len(self.mean_):
+            return shared
+        a, b = self._scaled(left), self._scaled(right)
+        squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2.0 * (a @ b.T)
+        gaussian = np.exp(-np.maximum(squared, 0.0) / len(self.mean_))
+        return (0.5 * shared + 0.5 * gaussian).astype(np.float32)
+
+
+class KernelMachine:
+    """What kernel learners share: prediction is a weighted sum of kernels to kept compounds."""
+
+    kind = "kernel"
+
+    def __init__(self) -> None:
+        self.kernel_ = MixedKernel()
+        self.rows_ = np.zeros(0, dtype=np.int64)
+        self.weights_ = np.zeros(0)
+        self.intercept_ = 0.0
+
+    def score(self, queries: Compounds, library: Compounds) -> np.ndarray:
+        """See `Estimator.score`."""
+        kept = library.take(self.rows_)
+        result = np.full(len(queries), self.intercept_)
+        for start in range(0, len(queries), _BLOCK):
+            part = slice(start, min(start + _BLOCK, len(queries)))
+            kernel = self.kernel_(queries.take(np.arange(part.start, part.stop)), kept)
+            result[part] += kernel.astype(np.float64) @ self.weights_
+        return result
+
+    def to_state(self) -> State:
+        """See `Estimator.to_state`."""
+        arrays = {
+            "rows": self.rows_,
+            "weights": self.weights_,
+            "mean": self.kernel_.mean_,
+            "scale": self.kernel_.scale_,
+        }
+        return State(self.kind, {"intercept": self.intercept_}, arrays)
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """See `Estimator.from_state`."""
+        made = cls()
+        made.rows_ = state.arrays["rows"].astype(np.int64)
+        made.weights_ = state.arrays["weights"].astype(np.float64)
+        made.kernel_.mean_ = state.arrays["mean"].astype(np.float64)
+        made.kernel_.scale_ = state.arrays["scale"].astype(np.float64)
+        made.intercept_ = float(state.params["intercept"])
+        return made
+
+
+class KernelSVM(KernelMachine):
+    """Support vector machine (classification) or regression; cost grows with n squared.
+
+    Parameters
+    ----------
+    cost
+        The penalty C.
+    """
+
+    kind = "svm"
+
+    def __init__(self, cost: float = 1.0) -> None:
+        super().__init__()
+        self.cost = cost
+
+    def fit(
+        self,
+        library: Compounds,
+        rows: np.ndarray,
+        target: np.ndarray,
+        classification: bool,
+        seed: int,
+    ) -> Self:
+        """See `Estimator.fit`."""
+        from sklearn.svm import SVC, SVR
+
+        training = library.take(rows)
+        self.kernel_.fit(training)
+        gram = self.kernel_(training, training).astype(np.float64)
+        if classification:
+            machine = SVC(C=self.cost, kernel="precomputed", tol=1e-4).fit(gram, target)
+            shift, scale = 0.0, 1.0
+        else:
+            shift, scale = float(target.mean()), float(target.std()) or 1.0
+            machine = SVR(C=self.cost, epsilon=0.1, kernel="precomputed", tol=1e-4)
+            machine.fit(gram, (target - shift) / scale)
+        self.rows_ = rows[machine.support_]
+        self.weights_ = machine.dual_coef_.ravel() * scale
+        self.intercept_ = float(machine.intercept_[0]) * scale + shift
+        return self
+
+
+class KernelRidge(KernelMachine):
+    """Kernel ridge regression on at most `n_landmarks` landmarks (Nystroem).
+
+    The subset-of-regressors solution of Williams and Seeger 2000 (NIPS 13): memory grows with
+    n x landmarks, so that many public compounds can be used.
+
+    Parameters
+    ----------
+    ridge
+        Penalty on the function's norm, in units of the noise variance.
+    n_landmarks
+        Landmarks, drawn at random without replacement.
+    """
+
+    kind = "kernel-ridge"
+
+    def __init__(self, ridge: float = 0.3, n_landmarks: int = 3000) -> None:
+        super().__init__()
+        self.ridge = ridge
+        self.n_landmarks = n_landmarks
+
+    def fit(
+        self,
+        library: Compounds,
+        rows: np.ndarray,
+        target: np.ndarray,
+        classification: bool,
+        seed: int,
+    ) -> Self:
+        """See `Estimator.fit`; targets are numbers in any case."""
+        import scipy.linalg
+
+        training = library.take(rows)
+        self.kernel_.fit(training)
+        random = np.random.default_rng(seed)
+        count = min(self.n_landmarks, len(rows))
+        chosen = np.sort(random.choice(len(rows), size=count, replace=False))
+        landmarks = training.take(chosen)
+        self.intercept_ = float(target.mean())
+        normal = np.zeros((count, count))
+        right = np.zeros(count)
+        for start in range(0, len(rows), _BLOCK):
+            part = np.arange(start, min(start + _BLOCK, len(rows)))
+            block = self.kernel_(training.take(part), landmarks).astype(np.float64)
+            normal += block.T @ block
+            right += block.T @ (target[part] - self.intercept_)
+        normal += self.ridge * self.kernel_(landmarks, landmarks)
+        normal[np.diag_indices(count)] += 1e-6 * len(rows)
+        self.weights_ = scipy.linalg.solve(normal, right, assume_a="pos", overwrite_a=True)
+        self.rows_ = rows[chosen]
+        return self

@@ -1,0 +1,80 @@
+"""Logistic regression for classes, ridge regression for numbers."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+
+from fluid.chem.compounds import Compounds
+from fluid.learn.estimators.base import State
+
+
+class Linear:
+    """A linear model on feature presence and scaled descriptors.
+
+    Parameters
+    ----------
+    cost
+        Inverse strength of the L2 penalty.
+    """
+
+    kind = "logistic"
+
+    def __init__(self, cost: float = 0.05) -> None:
+        self.cost = cost
+        self.mean_ = np.zeros(0)
+        self.scale_ = np.zeros(0)
+        self.coefficients_ = np.zeros(0)
+        self.intercept_ = 0.0
+
+    def _matrix(self, compounds: Compounds) -> np.ndarray:
+        bits = np.unpackbits(compounds.fingerprints, axis=1).astype(np.float64)
+        scaled = (compounds.descriptors - self.mean_) / self.scale_
+        return np.hstack([bits, np.clip(scaled, -5.0, 5.0)])
+
+    def fit(
+        self,
+        library: Compounds,
+        rows: np.ndarray,
+        target: np.ndarray,
+        classification: bool,
+        seed: int,
+    ) -> Self:
+        """See `Estimator.fit`."""
+        from sklearn.linear_model import LogisticRegression, Ridge
+
+        training = library.take(rows)
+        self.mean_ = training.descriptors.astype(np.float64).mean(axis=0)
+        spread = training.descriptors.astype(np.float64).std(axis=0)
+        self.scale_ = np.where(spread > 1e-9, spread, 1.0)
+        matrix = self._matrix(training)
+        if classification:
+            model = LogisticRegression(C=self.cost, max_iter=2000).fit(matrix, target)
+            self.coefficients_, self.intercept_ = model.coef_[0], float(model.intercept_[0])
+        else:
+            ridge = Ridge(alpha=1.0 / self.cost).fit(matrix, target)
+            self.coefficients_, self.intercept_ = ridge.coef_, float(ridge.intercept_)
+        return self
+
+    def score(self, queries: Compounds, library: Compounds) -> np.ndarray:
+        """See `Estimator.score`."""
+        result = np.full(len(queries), self.intercept_)
+        for start in range(0, len(queries), 2048):
+            rows = np.arange(start, min(start + 2048, len(queries)))
+            result[rows] += self._matrix(queries.take(rows)) @ self.coefficients_
+        return result
+
+    def to_state(self) -> State:
+        """See `Estimator.to_state`."""
+        arrays = {"mean": self.mean_, "scale": self.scale_, "coefficients": self.coefficients_}
+        return State(self.kind, {"intercept": self.intercept_}, arrays)
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """See `Estimator.from_state`."""
+        made = cls()
+        made.mean_, made.scale_ = state.arrays["mean"], state.arrays["scale"]
+        made.coefficients_ = state.arrays["coefficients"]
+        made.intercept_ = float(state.params["intercept"])
+        return made

@@ -1,0 +1,50 @@
+"""Keyed folds: every compound in the world has one, and only the key's owner knows which."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+import numpy as np
+
+SECRET_BYTES = 32
+
+
+def keyed_folds(
+    connectivities: Iterable[str], secret: bytes, repeat: int, n_folds: int
+) -> np.ndarray:
+    """The fold of each compound: HMAC-SHA256 of its connectivity, modulo the number of folds.
+
+    The fold depends on nothing but the compound and the key, so whether the compound is in the
+    training data makes no difference, and nobody without the key can tell folds apart.
+
+    Parameters
+    ----------
+    connectivities
+        First blocks of InChIKeys.
+    secret
+        The partner's key, 32 random bytes.
+    repeat
+        Which of the repeated divisions; each has a key of its own derived from the secret.
+    n_folds
+        Number of folds, 2 to 255.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 of shape (n,), values 0 to n_folds - 1.
+
+    Examples
+    --------
+    >>> keyed_folds(["QTBSBXVTEAMEQO", "LFQSCWFLJHTTHZ"], bytes(32), repeat=0, n_folds=5).tolist()
+    [2, 1]
+    """
+    key = hmac.digest(secret, f"fluid fold key {repeat}".encode(), "sha256")
+    prepared = hmac.new(key, digestmod=hashlib.sha256)
+    folds = []
+    for connectivity in connectivities:
+        mac = prepared.copy()
+        mac.update(connectivity.encode())
+        folds.append(int.from_bytes(mac.digest()[:8], "big") % n_folds)
+    return np.array(folds, dtype=np.uint8)

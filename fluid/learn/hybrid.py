@@ -1,0 +1,148 @@
+"""A hybrid: a partner's own model and the student, blended by whose chemistry is nearer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fluid.chem.chemistry import Chemistry
+from fluid.chem.compounds import Compounds
+from fluid.chem.similarity import neighbour_similarity
+from fluid.learn.domain import DEFAULT_DOMAIN, DomainResult
+from fluid.learn.estimators import logit, sigmoid
+from fluid.learn.model import Card, TaskModel, TrainedModel, check_domain
+from fluid.learn.predictions import Predictions, TaskPrediction
+from fluid.learn.reliability import NEIGHBOURS
+from fluid.learn.task import Task
+
+POWER = 6.0
+# Neither side is ever silenced altogether.
+_FLOOR = 0.02
+
+
+def own_share(own: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Weight of the own model: s_own^6 / (s_own^6 + s_student^6), s the mean of 3 neighbours.
+
+    Parameters
+    ----------
+    own, other
+        Similarities in [0, 1] to the partner's compounds and to the student's, shape (n,).
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 of shape (n,) in [0, 1]; one half where both are equal.
+    """
+    a = np.maximum(own.astype(np.float64), _FLOOR) ** POWER
+    b = np.maximum(other.astype(np.float64), _FLOOR) ** POWER
+    return a / (a + b)
+
+
+def blend(task: Task, own: np.ndarray, student: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Blend predictions: log-odds of probabilities, numbers as they are.
+
+    Parameters
+    ----------
+    task
+        What is predicted.
+    own, student
+        Predictions of shape (n, n_outputs).
+    share
+        Weight of the own model, shape (n,).
+    """
+    weight = share[:, None]
+    if not task.is_classification:
+        return weight * own + (1.0 - weight) * student
+    mixed = sigmoid(weight * logit(own) + (1.0 - weight) * logit(student))
+    if task.kind == "multiclass":
+        mixed /= mixed.sum(axis=1, keepdims=True)
+    return mixed
+
+
+@dataclass(frozen=True)
+class HybridModel:
+    """A partner's own cross-fitted model beside the student it received.
+
+    Attributes
+    ----------
+    card
+        What it is.
+    own
+        Trained on the partner's private table.
+    student
+        As it came from the coordinator.
+    thresholds
+        By task: the probability from which a compound is called positive, fitted out of fold.
+    """
+
+    card: Card
+    own: TrainedModel
+    student: TrainedModel
+    thresholds: dict[str, float]
+
+    @property
+    def chemistry(self) -> Chemistry:
+        """That of both parts."""
+        return self.own.chemistry
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Tasks of the student, which are those of either part, in the federation's order."""
+        return self.student.tasks
+
+    def predict(self, compounds: Compounds, domain: str | None = DEFAULT_DOMAIN) -> Predictions:
+        """See `fluid.learn.model.Model.predict`; a compound is inside if it is so for a part."""
+        check_domain(domain)
+        own_models = {model.task.name: model for model in self.own.task_models}
+        made = {}
+        for model in self.student.task_models:
+            name = model.task.name
+            theirs = model.predict(compounds, self.student.library, domain)
+            if name not in own_models:
+                made[name] = theirs
+                continue
+            mine = own_models[name].predict(compounds, self.own.library, domain)
+            share = own_share(
+                reference_similarity(own_models[name], self.own.library, compounds),
+                reference_similarity(model, self.student.library, compounds),
+            )
+            made[name] = _merge(model.task, mine, theirs, share, self.thresholds.get(name, 0.5))
+        return Predictions(self.tasks, made)
+
+
+def reference_similarity(model: TaskModel, library: Compounds, queries: Compounds) -> np.ndarray:
+    """Mean similarity of queries to the nearest reference compounds of a task, shape (n,)."""
+    references = library.fingerprints[model.rows]
+    return neighbour_similarity(queries.fingerprints, references, NEIGHBOURS)
+
+
+def _merge(
+    task: Task,
+    mine: TaskPrediction,
+    theirs: TaskPrediction,
+    share: np.ndarray,
+    threshold: float,
+) -> TaskPrediction:
+    weight = share[:, None]
+    return TaskPrediction(
+        values=blend(task, mine.values, theirs.values, share),
+        uncertainty=weight * mine.uncertainty + (1.0 - weight) * theirs.uncertainty,
+        reliability=np.maximum(mine.reliability, theirs.reliability),
+        domain=_either(mine.domain, theirs.domain),
+        threshold=threshold,
+    )
+
+
+def _either(mine: DomainResult | None, theirs: DomainResult | None) -> DomainResult | None:
+    if mine is None or theirs is None:
+        return None
+    reasons = [
+        f"own: {a}" if inside or score >= other else f"student: {b}"
+        for inside, score, other, a, b in zip(
+            mine.inside, mine.score, theirs.score, mine.reasons, theirs.reasons, strict=True
+        )
+    ]
+    return DomainResult(
+        np.maximum(mine.score, theirs.score), mine.inside | theirs.inside, reasons
+    )

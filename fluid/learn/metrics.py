@@ -1,0 +1,185 @@
+"""Metrics from scores, with bootstrap intervals.
+
+Ranking and calibration are measured on the predicted probabilities. Only MCC, balanced accuracy,
+sensitivity and specificity need a decision, which is the model's own threshold.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fluid.learn.task import Task
+
+Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+
+CLASS_METRICS = (
+    "roc_auc", "pr_auc", "mcc", "balanced_accuracy", "sensitivity", "specificity", "brier", "ece"
+)  # fmt: skip
+NUMBER_METRICS = ("rmse", "mae", "r2", "spearman")
+_ECE_BINS = 10
+
+
+def metric_names(task: Task) -> tuple[str, ...]:
+    """Metrics of a task, the leading one first."""
+    if task.kind == "regression":
+        return NUMBER_METRICS
+    if task.kind == "multiclass":
+        return ("roc_auc", "mcc", "balanced_accuracy", "brier")
+    return CLASS_METRICS
+
+
+def higher_is_better(metric: str) -> bool:
+    """Direction of a metric."""
+    return metric not in ("rmse", "mae", "brier", "ece")
+
+
+def compute_metrics(
+    task: Task, truth: np.ndarray, values: np.ndarray, called: np.ndarray
+) -> dict[str, float]:
+    """All metrics of a task.
+
+    Parameters
+    ----------
+    task
+        What is predicted.
+    truth
+        Class indices or numbers, shape (n,).
+    values
+        Predictions, finite, shape (n, n_outputs).
+    called
+        Predicted class indices, shape (n,); not used for regression.
+
+    Returns
+    -------
+    dict
+        NaN for a metric that is not defined on these compounds (one class only, say).
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if task.kind == "regression":
+            return _number_metrics(truth, values[:, 0])
+        if task.kind == "multiclass":
+            return _multiclass_metrics(truth.astype(np.int64), values, called)
+        return _binary_metrics(truth, values[:, 0], called)
+
+
+def _binary_metrics(truth: np.ndarray, score: np.ndarray, called: np.ndarray) -> dict[str, float]:
+    positive, negative = truth == 1, truth == 0
+    both = bool(positive.any() and negative.any())
+    hits = called == 1
+    sensitivity = float(hits[positive].mean()) if positive.any() else float("nan")
+    specificity = float((~hits)[negative].mean()) if negative.any() else float("nan")
+    return {
+        "roc_auc": roc_auc(positive, score) if both else float("nan"),
+        "pr_auc": average_precision(positive, score) if positive.any() else float("nan"),
+        "mcc": mcc(positive, hits) if both else float("nan"),
+        "balanced_accuracy": (sensitivity + specificity) / 2,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "brier": float(np.mean((score - truth) ** 2)) if len(truth) else float("nan"),
+        "ece": expected_calibration_error(positive, score),
+    }
+
+
+def roc_auc(positive: np.ndarray, score: np.ndarray) -> float:
+    """Area under the ROC curve as a rank sum (Mann and Whitney 1947), ties counted half.
+
+    Parameters
+    ----------
+    positive
+        bool of shape (n,), with both values present.
+    score
+        float of shape (n,), higher for positive.
+    """
+    from scipy.stats import rankdata
+
+    ranks = rankdata(score)
+    n_positive = int(positive.sum())
+    n_negative = len(positive) - n_positive
+    excess = ranks[positive].sum() - n_positive * (n_positive + 1) / 2
+    return float(excess / (n_positive * n_negative))
+
+
+def average_precision(positive: np.ndarray, score: np.ndarray) -> float:
+    """Area under the precision-recall curve, as scikit-learn's average precision."""
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(positive, score))
+
+
+def mcc(positive: np.ndarray, called: np.ndarray) -> float:
+    """Matthews correlation coefficient in [-1, 1]; 0 if only one class is called."""
+    tp = float(np.sum(positive & called))
+    tn = float(np.sum(~positive & ~called))
+    fp = float(np.sum(~positive & called))
+    fn = float(np.sum(positive & ~called))
+    product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    return (tp * tn - fp * fn) / float(np.sqrt(product)) if product else 0.0
+
+
+def expected_calibration_error(positive: np.ndarray, score: np.ndarray) -> float:
+    """Mean gap between predicted and observed frequency over ten bins of equal width.
+
+    Naeini et al. 2015, doi 10.1609/aaai.v29i1.9602. NaN if there are no compounds.
+    """
+    if not len(score):
+        return float("nan")
+    bins = np.minimum((score * _ECE_BINS).astype(np.int64), _ECE_BINS - 1)
+    counts = np.bincount(bins, minlength=_ECE_BINS)
+    gap = np.bincount(bins, weights=score - positive, minlength=_ECE_BINS)
+    return float(np.abs(gap).sum() / counts.sum())
+
+
+def _multiclass_metrics(
+    truth: np.ndarray, values: np.ndarray, called: np.ndarray
+) -> dict[str, float]:
+    from sklearn.metrics import balanced_accuracy_score, matthews_corrcoef
+
+    n_classes = values.shape[1]
+    present = [index for index in range(n_classes) if 0 < np.sum(truth == index) < len(truth)]
+    areas = [roc_auc(truth == index, values[:, index]) for index in present]
+    indicator = truth[:, None] == np.arange(n_classes)[None, :]
+    return {
+        "roc_auc": float(np.mean(areas)) if areas else float("nan"),
+        "mcc": float(matthews_corrcoef(truth, called)),
+        "balanced_accuracy": float(balanced_accuracy_score(truth, called)),
+        "brier": float(np.mean(((values - indicator) ** 2).sum(axis=1))),
+    }
+
+
+def _number_metrics(truth: np.ndarray, value: np.ndarray) -> dict[str, float]:
+    if not len(truth):
+        return dict.fromkeys(NUMBER_METRICS, float("nan"))
+    from scipy.stats import spearmanr
+
+    error = value - truth
+    total = float(np.sum((truth - truth.mean()) ** 2))
+    ordered = len(truth) > 2 and np.ptp(truth) > 0 and np.ptp(value) > 0
+    return {
+        "rmse": float(np.sqrt(np.mean(error**2))),
+        "mae": float(np.mean(np.abs(error))),
+        "r2": 1.0 - float(np.sum(error**2)) / total if total > 0 else float("nan"),
+        "spearman": float(spearmanr(truth, value).statistic) if ordered else float("nan"),
+    }
+
+
+def bootstrap_rows(n: int, draws: int, seed: int) -> np.ndarray:
+    """Row positions of `draws` bootstrap samples, int64 of shape (draws, n).
+
+    The same rows serve every model that is compared, so that differences are paired.
+    """
+    return np.random.default_rng(seed).integers(0, n, size=(draws, n))
+
+
+def interval(samples: Sequence[float] | np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval; NaN twice if fewer than half the samples are defined."""
+    values = np.asarray(samples, dtype=np.float64)
+    known = values[np.isfinite(values)]
+    if len(known) < max(1, len(values) / 2):
+        return float("nan"), float("nan")
+    tail = (1.0 - level) / 2
+    low, high = np.quantile(known, [tail, 1.0 - tail])
+    return float(low), float(high)

@@ -1,0 +1,164 @@
+"""The one kind of thing that a teacher, a student and the own part of a hybrid are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from fluid.base.errors import FluidError
+from fluid.chem.chemistry import Chemistry
+from fluid.chem.compounds import Compounds
+from fluid.chem.similarity import neighbour_similarity
+from fluid.learn.crossfit import FoldModel
+from fluid.learn.domain import DEFAULT_DOMAIN, DOMAINS, Domain
+from fluid.learn.estimators import logit, sigmoid
+from fluid.learn.predictions import Predictions, TaskPrediction
+from fluid.learn.reliability import NEIGHBOURS
+from fluid.learn.task import Task
+
+KINDS = ("teacher", "student", "hybrid", "reference")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model says of itself.
+
+    Attributes
+    ----------
+    kind
+        ``"teacher"``, ``"student"``, ``"hybrid"`` or ``"reference"``.
+    name
+        The partner, or the federation for a student.
+    federation, round, protocol
+        The contract it was made under.
+    training
+        How it was trained, in plain values.
+    metrics
+        By task and metric: out-of-fold estimates, where there are measured labels.
+    software
+        Versions of what made it.
+    """
+
+    kind: str
+    name: str
+    federation: str
+    round: int
+    protocol: str
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    software: dict[str, str] = field(default_factory=dict)
+
+
+class Model(Protocol):
+    """Anything that predicts the tasks of a federation."""
+
+    card: Card
+    chemistry: Chemistry
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks that this model predicts."""
+        ...
+
+    def predict(self, compounds: Compounds, domain: str | None = DEFAULT_DOMAIN) -> Predictions:
+        """Predict compounds.
+
+        Parameters
+        ----------
+        compounds
+            n compounds with the features of the model's federation.
+        domain
+            Applicability domain to judge by: a key of `fluid.learn.domain.DOMAINS`, or None.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TaskModel:
+    """What predicts one task.
+
+    Attributes
+    ----------
+    task
+        The endpoint.
+    members
+        Fitted models whose predictions are averaged.
+    in_logits
+        Average log-odds (student) or probabilities (teacher).
+    rows
+        Positions in the library of the compounds that reliability and domain refer to.
+    domains
+        By method.
+    threshold
+        Probability from which a compound is called positive.
+    """
+
+    task: Task
+    members: list[FoldModel]
+    in_logits: bool
+    rows: np.ndarray
+    domains: dict[str, Domain]
+    threshold: float = 0.5
+
+    def predict(
+        self, queries: Compounds, library: Compounds, domain: str | None
+    ) -> TaskPrediction:
+        """Predict one task; see `TaskPrediction`."""
+        each = np.stack([m.predict(self.task, queries, library) for m in self.members])
+        if self.in_logits and self.task.is_classification:
+            values = sigmoid(logit(each).mean(axis=0))
+            if self.task.kind == "multiclass":
+                values /= values.sum(axis=1, keepdims=True)
+        else:
+            values = each.mean(axis=0)
+        spread = each.std(axis=0) if len(each) > 1 else np.full(values.shape, np.nan)
+        similarity = neighbour_similarity(
+            queries.fingerprints, library.fingerprints[self.rows], NEIGHBOURS
+        )
+        reliability = np.mean([m.reliability(similarity) for m in self.members], axis=0)
+        judged = self.domains[domain].assess(queries, library) if domain is not None else None
+        return TaskPrediction(values, spread, reliability, judged, self.threshold)
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A teacher, a student or a reference: one library, and a `TaskModel` for each task.
+
+    Attributes
+    ----------
+    card
+        What it is.
+    chemistry
+        What its features are.
+    library
+        Compounds that its members and domains refer to.
+    task_models
+        In the federation's order.
+    """
+
+    card: Card
+    chemistry: Chemistry
+    library: Compounds
+    task_models: list[TaskModel]
+
+    @property
+    def tasks(self) -> list[Task]:
+        """See `Model.tasks`."""
+        return [task_model.task for task_model in self.task_models]
+
+    def predict(self, compounds: Compounds, domain: str | None = DEFAULT_DOMAIN) -> Predictions:
+        """See `Model.predict`."""
+        check_domain(domain)
+        made = {
+            task_model.task.name: task_model.predict(compounds, self.library, domain)
+            for task_model in self.task_models
+        }
+        return Predictions(self.tasks, made)
+
+
+def check_domain(domain: str | None) -> None:
+    """Raise `FluidError` if there is no such applicability domain."""
+    if domain is not None and domain not in DOMAINS:
+        raise FluidError(f"domain '{domain}': allowed are {', '.join(DOMAINS)}")

@@ -1,0 +1,103 @@
+"""Label compounds with the models of their own folds, members of the library or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fluid.base.jobs import map_threads
+from fluid.chem.compounds import Compounds
+from fluid.chem.similarity import neighbour_similarity
+from fluid.learn.crossfit import FoldModel
+from fluid.learn.folds import keyed_folds
+from fluid.learn.model import TaskModel
+from fluid.learn.reliability import NEIGHBOURS
+
+
+@dataclass(frozen=True)
+class OwnFoldLabels:
+    """What the models of a compound's own folds say, mean over repeats.
+
+    Attributes
+    ----------
+    prediction
+        float64 of shape (n, n_outputs); NaN where no repeat has a model of the compound's fold.
+    uncertainty
+        Standard deviation over the repeats, same shape; NaN with fewer than two.
+    reliability, similarity
+        float64 of shape (n,) in [0, 1]; NaN where there is no prediction. Similarity never leaves
+        a partner.
+    """
+
+    prediction: np.ndarray
+    uncertainty: np.ndarray
+    reliability: np.ndarray
+    similarity: np.ndarray
+
+
+def folds_of_repeats(
+    compounds: Compounds, secret: bytes, n_repeats: int, n_folds: int
+) -> np.ndarray:
+    """Folds in every repeat, uint8 of shape (n_repeats, n)."""
+    keys = compounds.connectivities
+    return np.stack([keyed_folds(keys, secret, repeat, n_folds) for repeat in range(n_repeats)])
+
+
+def label_own_fold(
+    model: TaskModel,
+    library: Compounds,
+    library_folds: np.ndarray,
+    queries: Compounds,
+    query_folds: np.ndarray,
+    jobs: int = 1,
+) -> OwnFoldLabels:
+    """Label compounds by models that were trained without their fold.
+
+    No question is asked whether a compound is in the library: the models of its fold, and the
+    neighbours that count for its reliability, come from the other folds in any case. So the label
+    of a compound is the same whether or not it was trained on.
+
+    Parameters
+    ----------
+    model
+        A cross-fitted task.
+    library, library_folds
+        The training compounds, and their folds as uint8 of shape (n_repeats, len(library)).
+    queries, query_folds
+        Compounds to label, and their folds as uint8 of shape (n_repeats, n).
+    jobs
+        Threads; the result does not depend on it.
+    """
+    n_repeats, n = query_folds.shape
+    each = np.full((n_repeats, n, len(model.task.outputs)), np.nan)
+    trust = np.full((n_repeats, n), np.nan)
+    near = np.full((n_repeats, n), np.nan)
+
+    def run(member: FoldModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rows = np.flatnonzero(query_folds[member.repeat] == member.fold)
+        mine = queries.take(rows)
+        seen = model.rows[library_folds[member.repeat][model.rows] != member.fold]
+        similarity = neighbour_similarity(
+            mine.fingerprints, library.fingerprints[seen], NEIGHBOURS
+        )
+        return rows, member.predict(model.task, mine, library), similarity
+
+    results = map_threads(run, model.members, jobs)
+    for member, (rows, predicted, similarity) in zip(model.members, results, strict=True):
+        each[member.repeat, rows] = predicted
+        trust[member.repeat, rows] = member.reliability(similarity)
+        near[member.repeat, rows] = similarity
+    known = np.isfinite(near)
+    count = known.sum(axis=0)
+    mean = _mean(each, known[:, :, None])
+    spread = np.sqrt(_mean((each - mean) ** 2, known[:, :, None]))
+    spread[count < 2] = np.nan
+    return OwnFoldLabels(mean, spread, _mean(trust, known), _mean(near, known))
+
+
+def _mean(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Mean over the first axis of what is known; NaN where nothing is."""
+    count = known.sum(axis=0)
+    total = np.where(known, values, 0.0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

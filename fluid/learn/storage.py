@@ -1,0 +1,261 @@
+"""Models as folders of plain files: JSON, NumPy arrays, LightGBM text, Parquet. No pickle.
+
+    model.json        what the model is, its parts, and the SHA-256 of every other file
+    library.parquet   compounds that members and domains refer to
+    arrays.npz        numbers of members and domains
+    trees/*.txt       LightGBM models
+
+A hybrid holds two such folders, ``own`` and ``student``, beside its ``model.json``. Loading
+checks every digest and interprets numbers only; nothing of the folder is executed.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fluid.base.errors import FileFormatError
+from fluid.base.files import dump_json, read_json, sha256_file
+from fluid.chem.arrow import compounds_from_batch, compounds_to_batch, concatenate_batches
+from fluid.chem.chemistry import Chemistry
+from fluid.chem.compounds import Compounds
+from fluid.learn.calibration import Platt
+from fluid.learn.crossfit import FoldModel
+from fluid.learn.domain import Domain, revive_domain
+from fluid.learn.estimators import State, revive
+from fluid.learn.hybrid import HybridModel
+from fluid.learn.model import Card, Model, TaskModel, TrainedModel
+from fluid.learn.reliability import ReliabilityMap
+from fluid.learn.task import Task
+
+SCHEMA = "fluid.model/1"
+MODEL_FILE = "model.json"
+
+
+def save_model(model: TrainedModel | HybridModel, folder: Path) -> None:
+    """Write a model into an existing folder; the caller makes the folder appear as a whole."""
+    if isinstance(model, HybridModel):
+        for name, part in (("own", model.own), ("student", model.student)):
+            (folder / name).mkdir()
+            save_model(part, folder / name)
+        parts = {
+            name: sha256_file(folder / name / MODEL_FILE) for name in ("own", "student")
+        }
+        _write(folder, {"thresholds": model.thresholds}, model.card, parts)
+        return
+    arrays: dict[str, np.ndarray] = {}
+    (folder / "trees").mkdir()
+    structure = {
+        "chemistry": model.chemistry.to_dict(),
+        "tasks": [_describe(task, arrays, folder / "trees") for task in model.task_models],
+    }
+    batch = compounds_to_batch(model.library)
+    pq.write_table(pa.Table.from_batches([batch]), folder / "library.parquet", compression="zstd")
+    np.savez_compressed(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    digests = {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
+    _write(folder, structure, model.card, digests)
+
+
+def _write(folder: Path, structure: dict[str, Any], card: Card, files: dict[str, str]) -> None:
+    values = {"schema": SCHEMA, "card": asdict(card), "files": files, **structure}
+    (folder / MODEL_FILE).write_text(dump_json(values) + "\n", encoding="utf-8", newline="\n")
+
+
+def _describe(
+    model: TaskModel, arrays: dict[str, np.ndarray], trees: Path
+) -> dict[str, Any]:
+    name = model.task.name
+    members = []
+    for member in model.members:
+        place = f"{name}/{member.repeat}.{member.fold}"
+        members.append(
+            {
+                "repeat": member.repeat,
+                "fold": member.fold,
+                "reliability": member.reliability.slope,
+                "calibrations": [[c.slope, c.intercept] for c in member.calibrations],
+                "estimators": [
+                    _unload(estimator.to_state(), f"{place}.{output}", arrays, trees)
+                    for output, estimator in enumerate(member.estimators)
+                ],
+            }
+        )
+    domains = {}
+    for kind, domain in model.domains.items():
+        params, found = domain.to_state()
+        keys = {key: f"{name}/domain.{kind}.{key}" for key in found}
+        arrays.update({keys[key]: value for key, value in found.items()})
+        domains[kind] = {"params": params, "arrays": keys}
+    arrays[f"{name}/rows"] = model.rows
+    return {
+        "task": model.task.to_dict(),
+        "members": members,
+        "in_logits": model.in_logits,
+        "rows": f"{name}/rows",
+        "domains": domains,
+        "threshold": model.threshold,
+    }
+
+
+def _unload(
+    state: State, place: str, arrays: dict[str, np.ndarray], trees: Path
+) -> dict[str, Any]:
+    keys = {key: f"{place}.{key}" for key in state.arrays}
+    arrays.update({keys[key]: value for key, value in state.arrays.items()})
+    texts = {}
+    for key, text in state.texts.items():
+        texts[key] = f"{place}.{key}.txt".replace("/", ".")
+        (trees / texts[key]).write_text(text, encoding="utf-8", newline="\n")
+    parts = {
+        key: _unload(part, f"{place}.{key}", arrays, trees) for key, part in state.parts.items()
+    }
+    return {
+        "kind": state.kind,
+        "params": state.params,
+        "arrays": keys,
+        "texts": texts,
+        "parts": parts,
+    }
+
+
+def load_model(folder: Path) -> Model:
+    """Load a model folder.
+
+    Raises
+    ------
+    FileFormatError
+        If it is not a model folder, or a file in it is missing, damaged or changed.
+    """
+    if not folder.is_dir():
+        raise FileFormatError(f"{folder}: no such model folder")
+    values = read_json(folder / MODEL_FILE)
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+        raise FileFormatError(f"{folder}: is not a model folder of schema '{SCHEMA}'")
+    try:
+        card = Card(**values["card"])
+        if card.kind == "hybrid":
+            return _load_hybrid(folder, values, card)
+        return _load_trained(folder, values, card)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise FileFormatError(f"{folder / MODEL_FILE}: is incomplete ({error!r})") from error
+
+
+def load_trained(folder: Path, kind: str) -> TrainedModel:
+    """Load a model folder that must hold a model of one kind.
+
+    Raises
+    ------
+    FileFormatError
+        If it does not.
+    """
+    model = load_model(folder)
+    if not isinstance(model, TrainedModel) or model.card.kind != kind:
+        raise FileFormatError(f"{folder}: holds a {model.card.kind}, but a {kind} is needed")
+    return model
+
+
+def _check_file(folder: Path, name: str, digests: dict[str, str]) -> Path:
+    path = folder / name
+    if name not in digests:
+        raise FileFormatError(f"{path}: is not listed in {MODEL_FILE}")
+    if not path.is_file():
+        raise FileFormatError(f"{path}: no such file")
+    if sha256_file(path) != digests[name]:
+        raise FileFormatError(f"{path}: does not match its digest; it was changed or damaged")
+    return path
+
+
+def _load_hybrid(folder: Path, values: dict[str, Any], card: Card) -> HybridModel:
+    parts = []
+    for name in ("own", "student"):
+        _check_file(folder, f"{name}/{MODEL_FILE}", {f"{name}/{MODEL_FILE}": values["files"][name]})
+        part = load_model(folder / name)
+        if not isinstance(part, TrainedModel):
+            raise FileFormatError(f"{folder / name}: is not a trained model")
+        parts.append(part)
+    thresholds = {str(name): float(value) for name, value in values["thresholds"].items()}
+    return HybridModel(card, parts[0], parts[1], thresholds)
+
+
+def _load_trained(folder: Path, values: dict[str, Any], card: Card) -> TrainedModel:
+    digests = values["files"]
+    library = _load_library(_check_file(folder, "library.parquet", digests))
+    arrays = _load_arrays(_check_file(folder, "arrays.npz", digests))
+    texts = {
+        name.removeprefix("trees/"): _check_file(folder, name, digests).read_text("utf-8")
+        for name in digests
+        if name.startswith("trees/")
+    }
+    tasks = [_task_model(described, arrays, texts) for described in values["tasks"]]
+    for model in tasks:
+        if len(model.rows) and not 0 <= model.rows.min() <= model.rows.max() < len(library):
+            raise FileFormatError(f"{folder}: positions outside the library")
+    return TrainedModel(card, Chemistry.from_dict(values["chemistry"]), library, tasks)
+
+
+def _load_library(path: Path) -> Compounds:
+    try:
+        batches = list(pq.ParquetFile(path).iter_batches())
+        if not batches:
+            raise FileFormatError("holds no compounds")
+        return compounds_from_batch(concatenate_batches(batches))
+    except FileFormatError as error:
+        raise FileFormatError(f"{path}: {error}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise FileFormatError(f"{path}: cannot be decoded") from error
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise FileFormatError(f"{path}: cannot be decoded") from error
+
+
+def _task_model(
+    described: dict[str, Any], arrays: dict[str, np.ndarray], texts: dict[str, str]
+) -> TaskModel:
+    members = [
+        FoldModel(
+            int(member["repeat"]),
+            int(member["fold"]),
+            [revive(_state(entry, arrays, texts)) for entry in member["estimators"]],
+            [Platt(float(slope), float(cut)) for slope, cut in member["calibrations"]],
+            ReliabilityMap(float(member["reliability"])),
+        )
+        for member in described["members"]
+    ]
+    domains: dict[str, Domain] = {
+        kind: revive_domain(
+            kind, entry["params"], {key: arrays[at] for key, at in entry["arrays"].items()}
+        )
+        for kind, entry in described["domains"].items()
+    }
+    return TaskModel(
+        Task.from_dict(described["task"]),
+        members,
+        bool(described["in_logits"]),
+        arrays[described["rows"]].astype(np.int64),
+        domains,
+        float(described["threshold"]),
+    )
+
+
+def _state(
+    entry: dict[str, Any], arrays: dict[str, np.ndarray], texts: dict[str, str]
+) -> State:
+    return State(
+        entry["kind"],
+        entry["params"],
+        {key: arrays[at] for key, at in entry["arrays"].items()},
+        {key: texts[at] for key, at in entry["texts"].items()},
+        {key: _state(part, arrays, texts) for key, part in entry["parts"].items()},
+    )

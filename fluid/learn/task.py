@@ -1,0 +1,208 @@
+"""Tasks: what is measured, and how a label in a table is read."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+KINDS = ("binary", "multiclass", "regression")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+
+_POSITIVE = frozenset({"1", "1.0", "true", "yes", "y", "positive", "pos", "active", "+"})
+_NEGATIVE = frozenset({"0", "0.0", "false", "no", "n", "negative", "neg", "inactive", "-"})
+_QUALIFIERS = {
+    "": 0, "=": 0, "==": 0, "~": 0, "'='": 0,
+    ">": 1, ">=": 1, ">>": 1, "'>'": 1, "<": -1, "<=": -1, "<<": -1, "'<'": -1,
+}  # fmt: skip
+
+
+class LabelError(ValueError):
+    """A label cannot be read; the message is the reason shown in the rejects table."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One endpoint of a federation.
+
+    Attributes
+    ----------
+    name
+        Letters, digits, ``_`` and ``-``; names the columns of every file.
+    kind
+        ``"binary"``, ``"multiclass"`` or ``"regression"``.
+    unit
+        Unit of a regression task; empty if it has none. A measurement in another unit is refused.
+    classes
+        Class labels; for a binary task (negative, positive). Labels such as 1/0, yes/no,
+        active/inactive are understood besides.
+    low, high
+        Range of a regression task: measurements outside are refused as of another unit,
+        predictions are clipped to it.
+    """
+
+    name: str
+    kind: str
+    unit: str = ""
+    classes: tuple[str, ...] = ()
+    low: float = -1e9
+    high: float = 1e9
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ValueError(
+                f"task name '{self.name}': a letter, then letters, digits, '_' or '-', at most 63"
+            )
+        if self.kind not in KINDS:
+            raise ValueError(f"task '{self.name}': kind '{self.kind}' is not one of {KINDS}")
+        if self.kind == "binary" and len(self.classes) not in (0, 2):
+            raise ValueError(f"task '{self.name}': classes must be [negative, positive]")
+        if self.kind == "multiclass" and len(self.classes) < 3:
+            raise ValueError(f"task '{self.name}': a multiclass task needs three or more classes")
+        if self.kind == "regression" and self.classes:
+            raise ValueError(f"task '{self.name}': a regression task has no classes")
+        folded = [label.strip().lower() for label in self.classes]
+        if len(set(folded)) != len(folded):
+            raise ValueError(f"task '{self.name}': two classes have the same name")
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ValueError(f"task '{self.name}': low must be a number below high")
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the prediction columns: one, or one per class of a multiclass task."""
+        if self.kind != "multiclass":
+            return (self.name,)
+        return tuple(f"{self.name}.{label}" for label in self.classes)
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether predictions are probabilities."""
+        return self.kind != "regression"
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest prediction allowed: (0, 1) or the task's range."""
+        return (0.0, 1.0) if self.is_classification else (self.low, self.high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The task as plain values, with only what its kind uses."""
+        values: dict[str, Any] = {"name": self.name, "kind": self.kind}
+        if self.kind == "regression":
+            values |= {"unit": self.unit, "low": self.low, "high": self.high}
+        elif self.classes:
+            values["classes"] = list(self.classes)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Task:
+        """The inverse of `to_dict`.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown or a value not allowed.
+        """
+        allowed = {"name", "kind", "unit", "classes", "low", "high"}
+        unknown = sorted(set(values) - allowed)
+        if unknown:
+            raise ValueError(f"task: unknown key '{unknown[0]}'; allowed are {sorted(allowed)}")
+        for key in ("name", "kind"):
+            if not isinstance(values.get(key), str):
+                raise ValueError(f"task: '{key}' is missing or not text")
+        if not isinstance(values.get("unit", ""), str):
+            raise ValueError(f"task '{values['name']}': 'unit' must be text")
+        classes = values.get("classes", [])
+        if not isinstance(classes, list) or not all(isinstance(label, str) for label in classes):
+            raise ValueError(f"task '{values['name']}': 'classes' must be a list of text")
+        bounds = {}
+        for key in ("low", "high"):
+            if key in values:
+                if isinstance(values[key], bool) or not isinstance(values[key], (int, float)):
+                    raise ValueError(f"task '{values['name']}': '{key}' must be a number")
+                bounds[key] = float(values[key])
+        return cls(
+            values["name"], values["kind"], values.get("unit", ""), tuple(classes), **bounds
+        )
+
+
+def parse_qualifier(text: str) -> int:
+    """-1 for "less than", 1 for "more than", 0 for "equal".
+
+    Raises
+    ------
+    LabelError
+        If the text is none of the usual signs.
+    """
+    if text.strip() not in _QUALIFIERS:
+        raise LabelError(f"qualifier '{text}' is not one of =, <, <=, >, >=, ~")
+    return _QUALIFIERS[text.strip()]
+
+
+def parse_label(task: Task, text: str) -> tuple[float, int]:
+    """Read one label.
+
+    Parameters
+    ----------
+    task
+        What the label means.
+    text
+        The cell of a table, not empty; a regression value may start with a qualifier.
+
+    Returns
+    -------
+    tuple of float and int
+        The value (regression) or the index of the class, and the qualifier -1, 0 or 1.
+
+    Raises
+    ------
+    LabelError
+        With what is wrong and what is allowed.
+
+    Examples
+    --------
+    >>> parse_label(Task("bbb", "binary", classes=("BBB-", "BBB+")), "BBB+")
+    (1.0, 0)
+    >>> parse_label(Task("pic50", "regression"), ">9.3")
+    (9.3, 1)
+    """
+    if task.kind == "regression":
+        return _parse_number(task, text)
+    return float(_parse_class(task, text)), 0
+
+
+def _parse_class(task: Task, text: str) -> int:
+    folded = text.strip().lower()
+    names = [label.strip().lower() for label in task.classes]
+    if folded in names:
+        return names.index(folded)
+    if task.kind == "binary":
+        if folded in _POSITIVE:
+            return 1
+        if folded in _NEGATIVE:
+            return 0
+        shown = " or ".join(task.classes[::-1]) if task.classes else "1 or 0, yes or no"
+        raise LabelError(f"'{text}' is not a class of this task; allowed are {shown}")
+    raise LabelError(f"'{text}' is not a class of this task; allowed are {', '.join(task.classes)}")
+
+
+def _parse_number(task: Task, text: str) -> tuple[float, int]:
+    body = text.strip()
+    qualifier = 0
+    mark = body[: len(body) - len(body.lstrip("<>=~"))]
+    if mark:
+        qualifier = parse_qualifier(mark)
+        body = body[len(mark) :].strip()
+    try:
+        value = float(body)
+    except ValueError:
+        hint = " (decimal comma?)" if body.count(",") == 1 else ""
+        raise LabelError(f"'{text}' is not a number{hint}") from None
+    if not math.isfinite(value):
+        raise LabelError(f"'{text}' is not a finite number")
+    if not task.low <= value <= task.high:
+        raise LabelError(
+            f"{value:g} is outside the task's range {task.low:g} to {task.high:g}"
+            f"{' ' + task.unit if task.unit else ''} (another unit?)"
+        )
+    return value, qualifier

@@ -1,0 +1,1 @@
+"""Behind a partner's wall: private tables, teacher, annotating, disclosure guard, hybrid."""

@@ -1,0 +1,165 @@
+"""Annotate: label the public set with a teacher, each compound by models of its own fold."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fluid.base.errors import MismatchError, SignatureError
+from fluid.base.jobs import count_jobs
+from fluid.exchange.annotation import TaskAnnotation, write_annotation
+from fluid.exchange.federation import Federation, load_federation
+from fluid.exchange.public_set import PublicSet
+from fluid.exchange.signing import (
+    encode_public_key,
+    load_private_key,
+    sign_digest,
+)
+from fluid.learn.model import TrainedModel
+from fluid.learn.own_fold import folds_of_repeats, label_own_fold
+from fluid.learn.storage import load_trained
+from fluid.partner.guard import disclose, disclose_size
+from fluid.partner.teacher import FEDERATION_FILE, SECRET_FILE, read_secret
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AnnotationSummary:
+    """What was written.
+
+    Attributes
+    ----------
+    digest
+        Of the annotation.
+    partner, round, n_compounds, signed
+        Whose, of which round, how many, and whether it is signed or a draft.
+    labelled
+        Labelled compounds by task.
+    """
+
+    digest: str
+    partner: str
+    round: int
+    n_compounds: int
+    signed: bool
+    labelled: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as plain values."""
+        return {
+            "digest": self.digest,
+            "partner": self.partner,
+            "round": self.round,
+            "compounds": self.n_compounds,
+            "signed": self.signed,
+            "labelled": self.labelled,
+        }
+
+
+def annotate(
+    teacher: Path,
+    public: PublicSet,
+    output: Path,
+    key_path: Path | None,
+    federation_path: Path | None = None,
+    jobs: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> AnnotationSummary:
+    """Label the public set and write the annotation.
+
+    Parameters
+    ----------
+    teacher
+        A teacher's folder.
+    public
+        The prepared public set; a sample of it is computed again first.
+    output
+        The Parquet file to appear.
+    key_path
+        The partner's private key; None writes an unsigned draft.
+    federation_path
+        The federation file of this round, if it is another than at training.
+    jobs
+        Cores to use; by default all. The file does not depend on it.
+    progress
+        Called with the number of compounds labelled so far.
+
+    Raises
+    ------
+    FluidError
+        If teacher, public set, federation and key do not belong together.
+    """
+    model = load_trained(teacher, "teacher")
+    secret = read_secret(teacher / SECRET_FILE)
+    federation = load_federation(federation_path or teacher / FEDERATION_FILE)
+    if model.card.protocol != federation.protocol:
+        raise MismatchError(
+            f"{teacher}: was trained for protocol {model.card.protocol[:12]}, but the "
+            f"federation's is {federation.protocol[:12]}; train the teacher again"
+        )
+    sign = None if key_path is None else _signer(key_path, federation, model.card.name)
+    federation.chemistry.check(f"federation '{federation.name}'")
+    public.check(federation)
+    shared: dict[str, Any] = {}
+    if "training-size" in federation.policy.share:
+        shared["training_size"] = {
+            task_model.task.name: disclose_size(len(task_model.rows))
+            for task_model in model.task_models
+        }
+    labelled = {task.name: 0 for task in model.tasks}
+    chunks = _labels(
+        model, secret, federation, public, count_jobs(jobs), labelled, progress
+    )
+    digest = write_annotation(
+        output, federation, public, model.card.name, model.tasks, chunks, shared, sign
+    )
+    return AnnotationSummary(
+        digest, model.card.name, federation.round, len(public), sign is not None, labelled
+    )
+
+
+def _signer(
+    key_path: Path, federation: Federation, partner: str
+) -> Callable[[bytes], bytes]:
+    key = load_private_key(key_path)
+    registered = federation.partners.get(partner)
+    if registered is not None and registered != encode_public_key(key.public_key()):
+        raise SignatureError(
+            f"{key_path}: is not the key that federation '{federation.name}' has registered "
+            f"for partner '{partner}'"
+        )
+    return partial(sign_digest, key)
+
+
+def _labels(
+    model: TrainedModel,
+    secret: bytes,
+    federation: Federation,
+    public: PublicSet,
+    jobs: int,
+    labelled: dict[str, int],
+    progress: Callable[[int], None],
+) -> Iterator[tuple[np.ndarray, dict[str, TaskAnnotation]]]:
+    n_folds, n_repeats = model.card.training["folds"], model.card.training["repeats"]
+    library_folds = folds_of_repeats(model.library, secret, n_repeats, n_folds)
+    done = 0
+    for compounds in public.chunks():
+        query_folds = folds_of_repeats(compounds, secret, n_repeats, n_folds)
+        said: dict[str, TaskAnnotation] = {}
+        for task_model in model.task_models:
+            task = task_model.task
+            found = label_own_fold(
+                task_model, model.library, library_folds, compounds, query_folds, jobs
+            )
+            said[task.name] = disclose(task, federation.policy, found)
+            labelled[task.name] += int(np.isfinite(said[task.name].reliability).sum())
+        done += len(compounds)
+        progress(done)
+        yield compounds.inchikeys, said

@@ -1,0 +1,279 @@
+"""Read private tables: structures with labels, wide (a column a task) or long (a row a label)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fluid.base.errors import TableError
+from fluid.base.jobs import count_jobs
+from fluid.chem.chemistry import Chemistry
+from fluid.chem.compounds import Compounds, concatenate
+from fluid.chem.featurizer import featurize_entries, list_rejects
+from fluid.chem.tables import Entry, EntryTable, Reject, find_column, normal_name, open_entries
+from fluid.learn.labels import LabelMatrix, merge_measurements
+from fluid.learn.task import LabelError, Task, parse_label, parse_qualifier
+
+TASK_COLUMNS = ("task", "endpoint", "assay", "property")
+VALUE_COLUMNS = ("value", "label", "measurement", "result", "activity", "y")
+QUALIFIER_COLUMNS = ("qualifier", "relation", "operator", "standard_relation")
+UNIT_COLUMNS = ("unit", "units", "standard_units")
+_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nd", "n.d.", "?"})
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Column names, where the usual ones do not fit.
+
+    Attributes
+    ----------
+    smiles, id
+        Structure and name.
+    labels
+        Label column by task, for wide tables.
+    task, value
+        Columns of a long table.
+    """
+
+    smiles: str | None = None
+    id: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    task: str | None = None
+    value: str | None = None
+
+
+@dataclass(frozen=True)
+class LabelledCompounds:
+    """A private table, standardised and merged: one row per connectivity.
+
+    Attributes
+    ----------
+    compounds
+        n compounds in the order of their connectivities, whatever the table's order was.
+    labels
+        Sparse n x tasks matrix.
+    rejects
+        Rows and measurements set aside, with reasons.
+    n_rows
+        Rows read.
+    """
+
+    compounds: Compounds
+    labels: LabelMatrix
+    rejects: list[Reject]
+    n_rows: int
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    task: int
+    value: float
+    qualifier: int
+
+
+@dataclass
+class _Collected:
+    """Measurements in the order of the table, by row of the compounds read so far."""
+
+    rows: list[int] = field(default_factory=list)
+    found: list[_Measurement] = field(default_factory=list)
+
+
+class _Layout:
+    """Where the labels of a table stand."""
+
+    def __init__(self, table: EntryTable, tasks: Sequence[Task], columns: Columns) -> None:
+        self.tasks = tasks
+        self.names = {normal_name(task.name): index for index, task in enumerate(tasks)}
+        source = table.table
+        header = [normal_name(name) for name in source.columns]
+        self.wide: dict[int, int] = {}
+        for name, column in columns.labels.items():
+            if normal_name(name) not in self.names:
+                raise TableError(f"--label {name}={column}: the federation has no task '{name}'")
+            position = find_column(source, column, (), "label")
+            self.wide[self.names[normal_name(name)]] = position if position is not None else 0
+        self.task_column = find_column(source, columns.task, TASK_COLUMNS, "task")
+        self.value_column = find_column(source, columns.value, VALUE_COLUMNS, "value")
+        self.qualifier_column = find_column(source, None, QUALIFIER_COLUMNS, "qualifier")
+        self.unit_column = find_column(source, None, UNIT_COLUMNS, "unit")
+        if not self.wide and columns.task is None:
+            self.wide = {
+                index: header.index(name) for name, index in self.names.items() if name in header
+            }
+        self.beside = {
+            (index, kind): header.index(f"{normal_name(tasks[index].name)}_{kind}")
+            for index in self.wide
+            for kind in ("qualifier", "unit")
+            if f"{normal_name(tasks[index].name)}_{kind}" in header
+        }
+        self.long = (
+            not self.wide and self.task_column is not None and self.value_column is not None
+        )
+        if not self.wide and not self.long:
+            if len(tasks) == 1 and self.value_column is not None:
+                self.wide = {0: self.value_column}
+            else:
+                raise TableError(
+                    f"{source.path}: no column for any task ({', '.join(t.name for t in tasks)}) "
+                    f"and no long layout; the columns are "
+                    f"{', '.join(source.columns[:20])}. Name one with --label TASK=COLUMN"
+                )
+        self.columns = source.columns
+
+    def cells(self, values: list[str]) -> Iterator[tuple[int, str, str, str, str]]:
+        """Task index, column name, label, qualifier and unit of each label in a row."""
+        if self.long:
+            assert self.task_column is not None and self.value_column is not None
+            task = self.names.get(normal_name(values[self.task_column]))
+            if task is not None:
+                yield (
+                    task,
+                    self.columns[self.value_column],
+                    values[self.value_column],
+                    self._at(values, self.qualifier_column),
+                    self._at(values, self.unit_column),
+                )
+            return
+        for task, position in self.wide.items():
+            qualifier = self.beside.get((task, "qualifier"))
+            unit = self.beside.get((task, "unit"))
+            yield (
+                task,
+                self.columns[position],
+                values[position],
+                self._at(values, qualifier),
+                self._at(values, unit),
+            )
+
+    @staticmethod
+    def _at(values: list[str], position: int | None) -> str:
+        return values[position] if position is not None else ""
+
+
+def read_labelled(
+    sources: Sequence[Path],
+    tasks: Sequence[Task],
+    chemistry: Chemistry,
+    columns: Columns | None = None,
+    jobs: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> LabelledCompounds:
+    """Read tables of labelled compounds.
+
+    Stereoisomers and salts of one compound share its connectivity and become one row: classes by
+    majority, numbers by the median. What cannot be used is listed with its reason.
+
+    Parameters
+    ----------
+    sources
+        Tables of one owner; read as one.
+    tasks
+        The tasks to look for; a table need not have all.
+    chemistry
+        How structures are standardised and featurised.
+    columns
+        Column names, where the usual ones do not fit.
+    jobs
+        Worker processes.
+    progress
+        Called with the number of rows read so far.
+
+    Raises
+    ------
+    TableError
+        If a table cannot be read, lacks structures or labels, or no labelled compound is left.
+    """
+    columns = columns or Columns()
+    parts: list[Compounds] = []
+    collected = _Collected()
+    origins: list[tuple[EntryTable, Entry]] = []
+    rejects: list[Reject] = []
+    n_rows = 0
+    for path in sources:
+        table = open_entries(path, columns.smiles, columns.id)
+        layout = _Layout(table, tasks, columns)
+        stream = featurize_entries(
+            table, chemistry.standardizer, chemistry.features, count_jobs(jobs)
+        )
+        for batch in stream:
+            rejects.extend(list_rejects(table, batch))
+            for entry in batch.entries:
+                rejects.extend(_collect(table, layout, entry, len(origins), collected))
+                origins.append((table, entry))
+            parts.append(batch.compounds)
+            n_rows += len(batch.entries) + len(batch.rejects)
+            progress(n_rows)
+    names = ", ".join(str(path) for path in sources)
+    if not origins:
+        raise TableError(f"{names}: no usable structure among {n_rows} rows")
+    if not collected.found:
+        raise TableError(f"{names}: no usable label among {n_rows} rows")
+    merged = _merge(concatenate(parts), tasks, collected, origins, rejects)
+    return LabelledCompounds(merged[0], merged[1], rejects, n_rows)
+
+
+def _collect(
+    table: EntryTable, layout: _Layout, entry: Entry, row: int, collected: _Collected
+) -> list[Reject]:
+    """Take the labels of one entry; returns the ones that cannot be read."""
+    rejects = []
+    for index, column, text, qualifier, unit in layout.cells(entry.row.values):
+        task = layout.tasks[index]
+        if text.lower() in _MISSING or (text == "-" and not task.is_classification):
+            continue
+        try:
+            collected.found.append(_measure(index, task, text, qualifier, unit))
+            collected.rows.append(row)
+        except LabelError as error:
+            rejects.append(table.reject_value(entry, column, text, f"{task.name}: {error}"))
+    return rejects
+
+
+def _measure(index: int, task: Task, text: str, qualifier: str, unit: str) -> _Measurement:
+    if task.kind == "regression" and unit and unit.lower() != task.unit.lower():
+        expected = f"'{task.unit}'" if task.unit else "no unit"
+        raise LabelError(f"unit '{unit}', but the task's is {expected}")
+    value, sign = parse_label(task, text)
+    if task.kind == "regression" and qualifier:
+        sign = sign or parse_qualifier(qualifier)
+    return _Measurement(index, value, sign)
+
+
+def _merge(
+    compounds: Compounds,
+    tasks: Sequence[Task],
+    collected: _Collected,
+    origins: list[tuple[EntryTable, Entry]],
+    rejects: list[Reject],
+) -> tuple[Compounds, LabelMatrix]:
+    """One row per labelled connectivity, in alphabetical order."""
+    labelled = np.unique(collected.rows)
+    connectivities = compounds.connectivities
+    # Within a connectivity the alphabetically first SMILES stands for it: the table's order has
+    # no say.
+    order = sorted(labelled, key=lambda row: (connectivities[row], compounds.smiles[row], row))
+    position: dict[str, int] = {}
+    chosen = []
+    for row in order:
+        if connectivities[row] not in position:
+            position[connectivities[row]] = len(position)
+            chosen.append(row)
+    merged_rows = np.array([position[connectivities[row]] for row in collected.rows])
+    labels, conflicts = merge_measurements(
+        tasks,
+        merged_rows,
+        np.array([found.task for found in collected.found]),
+        np.array([found.value for found in collected.found]),
+        np.array([found.qualifier for found in collected.found]),
+        len(chosen),
+    )
+    for conflict in conflicts:
+        table, entry = origins[chosen[conflict.row]]
+        values = "|".join(f"{value:g}" for value in conflict.values)
+        reason = f"{len(conflict.values)} measurements of this compound disagree without majority"
+        rejects.append(table.reject_value(entry, tasks[conflict.task].name, values, reason))
+    return compounds.take(np.array(chosen)), labels

@@ -1,0 +1,324 @@
+"""Train a teacher: a keyed cross-fitted model of one partner's private data."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fluid.base.errors import FileFormatError, FluidError, TrainingError
+from fluid.base.files import atomic_folder, recover_folder, write_text
+from fluid.base.jobs import count_jobs
+from fluid.base.software import software_versions
+from fluid.chem.tables import write_rejects
+from fluid.exchange.federation import Federation, check_partner_name
+from fluid.learn.crossfit import CrossFitted, cross_fit
+from fluid.learn.domain import fit_domains
+from fluid.learn.estimators import AUTO, LEARNERS
+from fluid.learn.folds import SECRET_BYTES
+from fluid.learn.metrics import compute_metrics
+from fluid.learn.model import Card, TaskModel, TrainedModel
+from fluid.learn.own_fold import folds_of_repeats
+from fluid.learn.storage import MODEL_FILE, save_model
+from fluid.learn.task import Task
+from fluid.learn.thresholds import prevalence_threshold
+from fluid.partner.table import Columns, LabelledCompounds, read_labelled
+
+logger = logging.getLogger(__name__)
+
+SECRET_FILE = "fold.key"
+FEDERATION_FILE = "federation.toml"
+REJECTS_FILE = "rejects.csv"
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a partner trains; its own choice, nothing of it is agreed.
+
+    Attributes
+    ----------
+    learner
+        Key of `fluid.learn.estimators.LEARNERS`, or ``"auto"``.
+    folds, repeats
+        Of cross-fitting: 3 to 20 and 1 to 20.
+    seed
+        Of the learners. The folds depend on the partner's secret alone.
+    """
+
+    learner: str = AUTO
+    folds: int = 5
+    repeats: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.learner != AUTO and self.learner not in LEARNERS:
+            allowed = ", ".join([AUTO, *LEARNERS])
+            raise FluidError(f"learner '{self.learner}': allowed are {allowed}")
+        if not 3 <= self.folds <= 20:
+            raise FluidError(f"folds = {self.folds}: allowed are 3 to 20")
+        if not 1 <= self.repeats <= 20:
+            raise FluidError(f"repeats = {self.repeats}: allowed are 1 to 20")
+        if not 0 <= self.seed < 2**31:
+            raise FluidError(f"seed = {self.seed}: allowed are 0 to 2147483647")
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What came of training.
+
+    Attributes
+    ----------
+    card
+        Of the model written.
+    n_rows, n_compounds, n_rejected
+        Rows read, connectivities trained on, rows and labels set aside.
+    skipped
+        Tasks without a model, and why.
+    """
+
+    card: Card
+    n_rows: int
+    n_compounds: int
+    n_rejected: int
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as plain values."""
+        return {
+            "kind": self.card.kind,
+            "name": self.card.name,
+            "rows": self.n_rows,
+            "compounds": self.n_compounds,
+            "rejected": self.n_rejected,
+            "skipped": self.skipped,
+            "training": self.card.training,
+            "out_of_fold": self.card.metrics,
+        }
+
+
+def train_teacher(
+    sources: Sequence[Path],
+    federation: Federation,
+    federation_path: Path,
+    partner: str,
+    output: Path,
+    options: TrainingOptions | None = None,
+    columns: Columns | None = None,
+    secret_path: Path | None = None,
+    reference: bool = False,
+    jobs: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> TrainingSummary:
+    """Train a teacher from private tables and write its folder.
+
+    The folder holds the model, the rejects, a copy of the federation file, and the secret of the
+    folds (owner-only). A secret that is already in the folder is kept, so that training again
+    gives a compound the same fold.
+
+    Parameters
+    ----------
+    sources
+        Private tables.
+    federation, federation_path
+        The contract, and the file it was read from.
+    partner
+        Who trains; must be registered.
+    output
+        The folder to appear, or a teacher's folder to be replaced.
+    options, columns
+        How to train, and how to read the tables.
+    secret_path
+        A file with the secret to use, 64 hexadecimal digits, instead of a new one.
+    reference
+        Train a model outside the federation, such as one on pooled data for comparison: the
+        partner need not be registered, and the model cannot annotate.
+    jobs
+        Cores to use; by default all. The result does not depend on it.
+    progress
+        Called with the number of rows read so far.
+
+    Raises
+    ------
+    FluidError
+        If the partner is unknown, the table unusable, or the labels too few.
+    """
+    options = options or TrainingOptions()
+    check_partner_name(partner)
+    if not reference:
+        federation.public_key(partner)
+    federation.chemistry.check(f"federation '{federation.name}'")
+    secret = _secret(output, secret_path)
+    table = read_labelled(sources, federation.tasks, federation.chemistry, columns, jobs, progress)
+    names = ", ".join(str(path) for path in sources)
+    model, skipped = fit_model(
+        table, federation, "reference" if reference else "teacher", partner, names, options,
+        secret, jobs,
+    )  # fmt: skip
+    with atomic_folder(output, MODEL_FILE) as folder:
+        save_model(model, folder)
+        write_text(folder / SECRET_FILE, secret.hex() + "\n", mode=0o600)
+        shutil.copyfile(federation_path, folder / FEDERATION_FILE)
+        write_rejects(folder / REJECTS_FILE, table.rejects)
+    return TrainingSummary(
+        model.card, table.n_rows, len(table.compounds), len(table.rejects), skipped
+    )
+
+
+def _secret(output: Path, given: Path | None) -> bytes:
+    recover_folder(output)
+    kept = output / SECRET_FILE
+    if given is not None:
+        return read_secret(given)
+    return read_secret(kept) if kept.is_file() else secrets.token_bytes(SECRET_BYTES)
+
+
+def read_secret(path: Path) -> bytes:
+    """Read the secret of the folds.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing or holds no secret. What it holds is not shown.
+    """
+    try:
+        secret = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot read the secret ({error.strerror})") from error
+    except ValueError as error:
+        raise FileFormatError(f"{path}: holds no secret of hexadecimal digits") from error
+    if len(secret) != SECRET_BYTES:
+        raise FileFormatError(f"{path}: holds {len(secret)} bytes, a secret has {SECRET_BYTES}")
+    return secret
+
+
+def fit_model(
+    table: LabelledCompounds,
+    federation: Federation,
+    kind: str,
+    name: str,
+    source: str,
+    options: TrainingOptions,
+    secret: bytes,
+    jobs: int | None,
+) -> tuple[TrainedModel, dict[str, str]]:
+    """Cross-fit every task of a table.
+
+    Returns
+    -------
+    tuple of TrainedModel and dict
+        The model, and the tasks that have none with the reason.
+
+    Raises
+    ------
+    TrainingError
+        If no task has labels enough.
+    """
+    library = table.compounds
+    folds = folds_of_repeats(library, secret, options.repeats, options.folds)
+    models: list[TaskModel] = []
+    skipped: dict[str, str] = {}
+    metrics: dict[str, dict[str, float | None]] = {}
+    counts: dict[str, dict[str, int]] = {}
+    for index, task in enumerate(federation.tasks):
+        rows, values = table.labels.column(index)
+        fitted = cross_fit(
+            library, task, rows, values, folds, options.folds, options.learner, options.seed,
+            count_jobs(jobs),
+        )  # fmt: skip
+        if not fitted.models:
+            skipped[task.name] = _too_few(task, values)
+            logger.warning("%s: task %s: %s; no model", source, task.name, skipped[task.name])
+            continue
+        model = _task_model(library, task, fitted, values, folds[0])
+        models.append(model)
+        metrics[task.name] = out_of_fold_metrics(
+            task, fitted.predictions, values, model.threshold
+        )
+        counts[task.name] = _count(task, values)
+    if not models:
+        reasons = "; ".join(f"task {name}: {reason}" for name, reason in skipped.items())
+        raise TrainingError(f"{source}: no task can be trained ({reasons})")
+    training = {
+        "learner": options.learner,
+        "folds": options.folds,
+        "repeats": options.repeats,
+        "seed": options.seed,
+        "compounds": len(library),
+        "labels": counts,
+    }
+    card = Card(
+        kind, name, federation.name, federation.round, federation.protocol, training, metrics,
+        software_versions(),
+    )  # fmt: skip
+    return TrainedModel(card, federation.chemistry, library, models), skipped
+
+
+def _too_few(task: Task, values: np.ndarray) -> str:
+    if not task.is_classification:
+        return f"{len(values)} labelled compounds, about 20 or more are needed"
+    n_classes = max(2, len(task.classes))
+    counts = np.bincount(values.astype(np.int64), minlength=n_classes)
+    shown = " + ".join(str(count) for count in counts)
+    if np.sum(counts > 0) == 1:
+        return f"one class only ({shown} compounds), about 10 or more of each are needed"
+    return f"{shown} compounds by class, about 10 or more of each are needed"
+
+
+def _count(task: Task, values: np.ndarray) -> dict[str, int]:
+    counts = {"compounds": len(values)}
+    if task.is_classification:
+        names = task.classes or ("0", "1")
+        by_class = np.bincount(values.astype(np.int64), minlength=len(names))
+        counts |= {label: int(count) for label, count in zip(names, by_class, strict=True)}
+    return counts
+
+
+def _task_model(
+    library: Any, task: Task, fitted: CrossFitted, values: np.ndarray, groups: np.ndarray
+) -> TaskModel:
+    threshold = 0.5
+    if task.kind == "binary":
+        known = np.isfinite(fitted.predictions[:, 0])
+        threshold = prevalence_threshold(
+            fitted.predictions[known, 0], float(values[known].mean())
+        )
+    domains = fit_domains(library, fitted.rows, groups[fitted.rows])
+    return TaskModel(task, fitted.models, False, fitted.rows, domains, threshold)
+
+
+def out_of_fold_metrics(
+    task: Task, predicted: np.ndarray, values: np.ndarray, threshold: float
+) -> dict[str, float | None]:
+    """Metrics of predictions for compounds that the predicting models have not seen.
+
+    Parameters
+    ----------
+    task
+        What is predicted.
+    predicted
+        Shape (n, n_outputs); rows with NaN are left out.
+    values
+        Labels of shape (n,).
+    threshold
+        Decision threshold of a binary task.
+    """
+    known = np.isfinite(predicted).all(axis=1)
+    predictions = predicted[known]
+    if task.kind == "multiclass":
+        called = predictions.argmax(axis=1)
+    else:
+        called = (predictions[:, 0] >= threshold).astype(np.int64)
+    found = compute_metrics(task, values[known], predictions, called)
+    return {name: None if np.isnan(value) else round(value, 4) for name, value in found.items()}
+
+
+def hybrid_secret(seed: int) -> bytes:
+    """Folds of a model that never leaves need no secrecy, only a fixed division."""
+    return hashlib.sha256(f"fluid hybrid folds {seed}".encode()).digest()

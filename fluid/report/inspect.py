@@ -1,0 +1,197 @@
+"""Say exactly what a file contains, before it leaves or after it arrives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fluid.base.errors import FileFormatError, FluidError
+from fluid.exchange.annotation import SCHEMA as ANNOTATION
+from fluid.exchange.annotation import column_meanings, open_annotation
+from fluid.exchange.federated_set import SCHEMA as FEDERATED
+from fluid.exchange.federation import Federation, load_federation
+from fluid.exchange.public_set import SCHEMA as PUBLIC
+from fluid.exchange.sealed import SealedFile, open_sealed
+from fluid.exchange.signing import read_public_key, verify_digest
+from fluid.learn.storage import MODEL_FILE, load_model
+
+_EXAMPLES = 5
+_MEANINGS = {
+    "id": "name of the public compound",
+    "smiles": "standard SMILES of the public compound",
+    "inchikey": "InChIKey of the public compound",
+    "fingerprint": "folded Morgan fingerprint, packed bits",
+    "environments": "unfolded Morgan feature identifiers",
+    "counts": "how often each feature occurs",
+    "descriptors": "RDKit 2D descriptors",
+    ".label": "pooled soft label",
+    ".disagreement": "weighted standard deviation between teachers",
+    ".reliability": "highest reliability of any teacher, 0 to 1",
+    ".teachers": "number of teachers that gave a label",
+}
+
+
+def inspect_path(path: Path, federation_path: Path | None = None) -> dict[str, Any]:
+    """Describe an annotation, public set, federated set, model folder or federation file.
+
+    Parameters
+    ----------
+    path
+        What to look at.
+    federation_path
+        A federation file, to verify an annotation's signature against the registered key.
+
+    Returns
+    -------
+    dict
+        What it is, what it states of itself, and for tables every column with its meaning, range
+        and number of missing values, and the first rows.
+
+    Raises
+    ------
+    FluidError
+        If the file is damaged, changed, or none of these.
+    """
+    federation = load_federation(federation_path) if federation_path else None
+    if path.is_dir():
+        return _inspect_model(path)
+    if path.suffix.lower() == ".toml":
+        return _inspect_federation(path)
+    if path.suffix.lower() == ".pub":
+        return {"what": "public key", "path": str(path), "key": read_public_key(path)}
+    if path.suffix.lower() == ".key":
+        raise FluidError(f"{path}: is a private key, which is never shown")
+    return _inspect_sealed(path, federation)
+
+
+def _inspect_sealed(path: Path, federation: Federation | None) -> dict[str, Any]:
+    sealed = open_sealed(path, "fluid.")
+    kind = str(sealed.manifest["schema"])
+    what = {ANNOTATION: "annotation", PUBLIC: "public set", FEDERATED: "federated set"}
+    if kind not in what:
+        raise FileFormatError(f"{path}: is of schema '{kind}', which this version does not know")
+    meanings = dict(_MEANINGS)
+    if kind == ANNOTATION:
+        meanings = column_meanings(open_annotation(path).tasks)
+    columns, examples = _columns(sealed, meanings)
+    return {
+        "what": what[kind],
+        "path": str(path),
+        "digest": sealed.digest,
+        "digest_verified": True,
+        "signature": _signature(sealed, federation),
+        "rows": sealed.n_rows,
+        "manifest": sealed.manifest,
+        "columns": columns,
+        "first_rows": examples,
+    }
+
+
+def _signature(sealed: SealedFile, federation: Federation | None) -> str:
+    if sealed.manifest["schema"] != ANNOTATION:
+        return "not a signed kind of file"
+    if sealed.signature is None:
+        return "unsigned draft"
+    if federation is None:
+        return "signed; give --federation to verify the key"
+    key = federation.public_key(str(sealed.manifest["partner"]))
+    good = verify_digest(key, bytes.fromhex(sealed.digest), sealed.signature)
+    return "valid, of the registered key" if good else "WRONG: not of the registered key"
+
+
+def _columns(
+    sealed: SealedFile, meanings: dict[str, str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Walk the rows once: range and missing values of every column."""
+    found = {
+        field.name: {
+            "name": field.name,
+            "type": str(field.type),
+            "meaning": _meaning(field.name, meanings),
+            "missing": 0,
+        }
+        for field in sealed.schema
+    }
+    distinct: dict[str, set[float]] = {}
+    examples: list[dict[str, Any]] = []
+    for batch in sealed.batches():
+        if not examples:
+            examples = [_shown(row) for row in batch.slice(0, _EXAMPLES).to_pylist()]
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            entry = found[name]
+            entry["missing"] += column.null_count
+            if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+                continue
+            values = column.drop_null().to_numpy(zero_copy_only=False)
+            if len(values):
+                low, high = float(values.min()), float(values.max())
+                entry["min"] = round(min(entry.get("min", low), low), 6)
+                entry["max"] = round(max(entry.get("max", high), high), 6)
+                seen = distinct.setdefault(name, set())
+                if len(seen) <= 100_000:
+                    seen.update(np.unique(values).tolist())
+                entry["distinct"] = len(seen)
+    return list(found.values()), examples
+
+
+def _meaning(name: str, meanings: dict[str, str]) -> str:
+    if name in meanings:
+        return meanings[name]
+    ending = next((key for key in meanings if key.startswith(".") and name.endswith(key)), None)
+    return meanings[ending] if ending else ""
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with long values cut."""
+    shown: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, bytes):
+            shown[name] = value.hex()[:16] + "..."
+        elif isinstance(value, list):
+            shown[name] = f"{len(value)} values"
+        elif isinstance(value, float):
+            shown[name] = round(value, 6)
+        else:
+            shown[name] = value
+    return shown
+
+
+def _inspect_model(path: Path) -> dict[str, Any]:
+    model = load_model(path)
+    card = model.card
+    return {
+        "what": card.kind,
+        "path": str(path),
+        "digest_verified": True,
+        "name": card.name,
+        "federation": card.federation,
+        "round": card.round,
+        "protocol": card.protocol,
+        "tasks": [task.to_dict() for task in model.tasks],
+        "training": card.training,
+        "metrics": card.metrics,
+        "software": card.software,
+        "may_travel": card.kind == "student",
+        "files": sorted(
+            file.relative_to(path).as_posix()
+            for file in path.rglob("*")
+            if file.is_file() and "trees" not in file.parts
+        ),
+        "entry": MODEL_FILE,
+    }
+
+
+def _inspect_federation(path: Path) -> dict[str, Any]:
+    federation = load_federation(path)
+    return {
+        "what": "federation",
+        "path": str(path),
+        "name": federation.name,
+        "round": federation.round,
+        "protocol": federation.protocol,
+        "partners": dict(federation.partners),
+        "contract": federation.protocol_dict(),
+    }
