@@ -46,7 +46,7 @@ def train_teacher(
     output: Annotated[Path, typer.Option("--output", "-o", help="Teacher's folder to write.")],
     learner: Learner = "auto",
     folds: Folds = 5,
-    repeats: Repeats = 2,
+    repeats: Repeats = 3,
     seed: Seed = 0,
     secret: Annotated[
         Path | None,
@@ -113,7 +113,7 @@ def train_hybrid(
     ] = None,
     learner: Learner = "auto",
     folds: Folds = 5,
-    repeats: Repeats = 2,
+    repeats: Repeats = 3,
     seed: Seed = 0,
     smiles_column: SmilesColumn = None,
     id_column: IdColumn = None,

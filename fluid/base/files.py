@@ -143,6 +143,25 @@ def recover_folder(path: Path) -> None:
         os.replace(_previous(path), path)
 
 
+def check_folder(path: Path, marker: str) -> None:
+    """Refuse an output folder that is not ours to replace; see `atomic_folder`.
+
+    Called before long work, so that a mistyped ``-o`` is told at once.
+
+    Raises
+    ------
+    FluidError
+        If `path` is a file, or a folder without `marker` that is not empty.
+    """
+    recover_folder(path)
+    if path.exists() and not path.is_dir():
+        raise FluidError(f"{path}: is a file, a folder name is needed")
+    if path.is_dir() and any(path.iterdir()) and not (path / marker).is_file():
+        raise FluidError(
+            f"{path}: exists and holds no {marker}; name a new folder or one made by this command"
+        )
+
+
 @contextmanager
 def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it takes the place of `path` if the block succeeds.
@@ -153,16 +172,10 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
     Raises
     ------
     FluidError
-        If `path` is a file, or a folder without `marker` that is not empty.
+        See `check_folder`.
     """
     _make_parent(path)
-    recover_folder(path)
-    if path.exists() and not path.is_dir():
-        raise FluidError(f"{path}: is a file, a folder name is needed")
-    if path.is_dir() and any(path.iterdir()) and not (path / marker).is_file():
-        raise FluidError(
-            f"{path}: exists and holds no {marker}; name a new folder or one made by this command"
-        )
+    check_folder(path, marker)
     try:
         temporary = Path(
             tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)

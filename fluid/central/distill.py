@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fluid.base.errors import FluidError
-from fluid.base.files import atomic_folder, write_json
+from fluid.base.files import atomic_folder, check_folder, write_json
 from fluid.base.jobs import count_jobs
 from fluid.base.software import software_versions
 from fluid.central.intake import admit, admitted_chunks
@@ -105,6 +105,7 @@ def distill(
     FluidError
         If an annotation is not admitted, or the labels do not suffice.
     """
+    check_folder(output, REPORT_FILE)
     federation.chemistry.check(f"federation '{federation.name}'")
     public.check(federation)
     progress("verifying annotations")

@@ -10,7 +10,7 @@ from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.federated_set import PooledTask
 from fluid.learn.task import Task
 
-POWER = 3.0
+POWER = 2.0
 # A teacher without any reliability still has a say where nobody knows better.
 _FLOOR = 1e-6
 
@@ -23,7 +23,7 @@ def pool_task(
 ) -> PooledTask:
     """Weighted mean of the teachers' predictions.
 
-    The weight of teacher j for a compound is ``reliability_j ** 3``, times the square root of
+    The weight of teacher j for a compound is ``reliability_j ** 2``, times the square root of
     its training-set size if every teacher shared that. It depends on nothing but the compound
     and the teacher, and the order of teachers does not matter.
 

@@ -18,7 +18,7 @@ from fluid.learn.predictions import Predictions, TaskPrediction
 from fluid.learn.reliability import NEIGHBOURS
 from fluid.learn.task import Task
 
-KINDS = ("teacher", "student", "hybrid", "reference")
+KINDS = ("teacher", "student", "hybrid", "own", "reference")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Card:
     Attributes
     ----------
     kind
-        ``"teacher"``, ``"student"``, ``"hybrid"`` or ``"reference"``.
+        One of `KINDS`; ``"own"`` is the private part of a hybrid.
     name
         The partner, or the federation for a student.
     federation, round, protocol

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fluid.base.errors import MismatchError
-from fluid.base.files import atomic_folder
+from fluid.base.files import atomic_folder, check_folder
 from fluid.base.software import software_versions
 from fluid.chem.tables import write_rejects
 from fluid.exchange.federated_set import open_federated
@@ -69,6 +69,7 @@ def train_hybrid(
         suffice.
     """
     options = options or TrainingOptions()
+    check_folder(output, MODEL_FILE)
     check_partner_name(name)
     student = _check_student(federated_path, student_path, federation)
     federation.chemistry.check(f"federation '{federation.name}'")
@@ -76,7 +77,7 @@ def train_hybrid(
     names = ", ".join(str(path) for path in sources)
     secret = hybrid_secret(options.seed)
     own, skipped = fit_model(
-        table, federation, "hybrid", name, names, options, secret, jobs
+        table, federation, "own", name, names, options, secret, jobs
     )
     thresholds, metrics = _assess(table, own, student, federation, options, secret)
     card = Card(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fluid.base.errors import FileFormatError, FluidError, TrainingError
-from fluid.base.files import atomic_folder, recover_folder, write_text
+from fluid.base.files import atomic_folder, check_folder, recover_folder, write_text
 from fluid.base.jobs import count_jobs
 from fluid.base.software import software_versions
 from fluid.chem.tables import write_rejects
@@ -54,7 +54,7 @@ class TrainingOptions:
 
     learner: str = AUTO
     folds: int = 5
-    repeats: int = 2
+    repeats: int = 3
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -150,6 +150,7 @@ def train_teacher(
         If the partner is unknown, the table unusable, or the labels too few.
     """
     options = options or TrainingOptions()
+    check_folder(output, MODEL_FILE)
     check_partner_name(partner)
     if not reference:
         federation.public_key(partner)

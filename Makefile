@@ -1,0 +1,128 @@
+# fluid: every command a person or the CI uses. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+FLUID := $(BIN)/fluid
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# --- the project's own environment ------------------------------------------------------------
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+.PHONY: install
+install: $(READY) ## make .venv with pinned versions
+
+# --- demonstration: a federation of six partners, by the commands they would type -------------
+
+DEMO ?= demo
+DATA := data
+PARTNERS := aurora borealis corvus draco eridanus fornax
+FEDERATION := $(DEMO)/federation.toml
+PUBLIC := $(DEMO)/public.parquet
+ROUND := $(DEMO)/round1
+TABLES := $(PARTNERS:%=$(DATA)/partners/%.csv)
+TEACHERS := $(PARTNERS:%=$(DEMO)/%/teacher/model.json)
+ANNOTATIONS := $(PARTNERS:%=$(DEMO)/%/annotation.parquet)
+HYBRIDS := $(PARTNERS:%=$(DEMO)/%/hybrid/model.json)
+REFERENCE := $(DEMO)/reference/model.json
+
+.PHONY: demo
+demo: $(DEMO)/evaluation.txt ## run a federation of six partners on real data, print the table
+	@cat $<
+
+$(DEMO)/keys/%.pub: | $(READY)
+	$(FLUID) keygen $* -o $(DEMO)/keys > /dev/null
+
+$(FEDERATION): $(PARTNERS:%=$(DEMO)/keys/%.pub) | $(READY)
+	rm -f $@.new.toml
+	$(FLUID) init-federation --name demo --task bbb:binary:BBB-,BBB+ \
+	    --task 'logbb:regression:log10(brain/blood)' -o $@.new.toml > /dev/null
+	for key in $^; do $(FLUID) register $$key --federation $@.new.toml > /dev/null; done
+	mv $@.new.toml $@
+
+$(PUBLIC): $(DATA)/public.csv $(FEDERATION) | $(READY)
+	$(FLUID) prepare-public $< --federation $(FEDERATION) -o $@
+
+# A partner's secret is drawn at random; the demonstration fixes it, so that its numbers repeat.
+$(DEMO)/%/demonstration.secret: | $(READY)
+	mkdir -p $(@D)
+	printf 'demonstration of %s' $* | sha256sum | cut -c 1-64 > $@
+
+$(DEMO)/%/teacher/model.json: $(DATA)/partners/%.csv $(DEMO)/%/demonstration.secret $(FEDERATION) | $(READY)
+	$(FLUID) train-teacher $< --federation $(FEDERATION) --partner $* \
+	    --secret $(DEMO)/$*/demonstration.secret -o $(DEMO)/$*/teacher
+
+$(DEMO)/%/annotation.parquet: $(DEMO)/%/teacher/model.json $(PUBLIC) $(DEMO)/keys/%.pub | $(READY)
+	$(FLUID) annotate $(DEMO)/$*/teacher $(PUBLIC) --key $(DEMO)/keys/$*.key -o $@
+
+$(ROUND)/report.json: $(ANNOTATIONS) $(PUBLIC) $(FEDERATION) | $(READY)
+	$(FLUID) distill $(ANNOTATIONS) --public $(PUBLIC) --federation $(FEDERATION) -o $(ROUND)
+
+$(DEMO)/%/hybrid/model.json: $(DATA)/partners/%.csv $(ROUND)/report.json | $(READY)
+	$(FLUID) train-hybrid $< --federated $(ROUND)/federated.parquet --student $(ROUND)/student \
+	    --federation $(FEDERATION) -o $(DEMO)/$*/hybrid
+
+# What no real consortium could have: one model trained on everybody's private data.
+$(REFERENCE): $(TABLES) $(FEDERATION) | $(READY)
+	printf 'demonstration of pooling' | sha256sum | cut -c 1-64 > $(DEMO)/reference.secret
+	$(FLUID) train-teacher $(TABLES) --federation $(FEDERATION) --partner pooled --reference \
+	    --secret $(DEMO)/reference.secret -o $(DEMO)/reference
+
+$(DEMO)/evaluation.txt: $(DATA)/external.csv $(TEACHERS) $(ROUND)/report.json $(HYBRIDS) $(REFERENCE)
+	$(FLUID) evaluate $(ROUND)/student $(PARTNERS:%=$(DEMO)/%/teacher) \
+	    $(PARTNERS:%=$(DEMO)/%/hybrid) $(DEMO)/reference --data $< \
+	    -o $(DEMO)/evaluation.json > $@.part
+	mv $@.part $@
+
+.PRECIOUS: $(DEMO)/keys/%.pub $(DEMO)/%/demonstration.secret $(DEMO)/%/teacher/model.json \
+    $(DEMO)/%/annotation.parquet $(DEMO)/%/hybrid/model.json
+
+# --- checks -----------------------------------------------------------------------------------
+
+TREE := build/tree
+
+.PHONY: check
+check: $(READY) ## style, types and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf $(TREE) && $(BIN)/python -m pip install --quiet --no-deps --target $(TREE) .
+	cd $(TREE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p fluid
+	PYTHONPATH=$(TREE) $(BIN)/lint-imports
+
+.PHONY: test
+test: $(READY) ## the tests, under 5 minutes
+	$(BIN)/python -m pytest
+
+.PHONY: test-all
+test-all: $(READY) ## the tests, long ones included
+	$(BIN)/python -m pytest -m ''
+
+.PHONY: build
+build: $(READY) ## wheel, installed into a new environment, with a round of two partners there
+	rm -rf dist build/wheel-env build/lib
+	$(BIN)/python -m build --wheel --outdir dist . > /dev/null
+	$(PYTHON) -m venv build/wheel-env
+	build/wheel-env/bin/python -m pip install --quiet dist/*.whl
+	tests/installed_round.sh $(CURDIR)/build/wheel-env/bin
+
+
+.PHONY: clean
+clean: ## remove everything made, the environment included
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
