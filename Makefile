@@ -104,7 +104,7 @@ check: $(READY) ## style, types and who may import whom
 	$(BIN)/ruff format --check .
 	rm -rf $(TREE) && $(BIN)/python -m pip install --quiet --no-deps --target $(TREE) .
 	cd $(TREE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p fluid
-	PYTHONPATH=$(TREE) $(BIN)/lint-imports
+	cd $(TREE) && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml
 
 .PHONY: test
 test: $(READY) ## the tests, under 5 minutes

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
 from fluid.cli.console import command, emit, pairs, stage, table
 from fluid.cli.options import FederationFile, Jobs, Json, Seed
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
 from fluid.cli.console import Progress, command, emit, pairs
 from fluid.cli.options import FederationFile, IdColumn, Jobs, Json, SmilesColumn
 

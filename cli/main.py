@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-
-from fluid import __version__
 from fluid.cli.central import distill
 from fluid.cli.console import set_up_logging
 from fluid.cli.federation import init_federation, keygen, prepare_public, register
 from fluid.cli.models import evaluate, inspect, predict
 from fluid.cli.partner import annotate, train_hybrid, train_teacher
+
+from fluid import __version__
 
 app = typer.Typer(
     name="fluid",

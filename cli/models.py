@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
 from fluid.cli.console import Progress, command, emit, pairs, parse_labels, stage, table
 from fluid.cli.options import (
     Domain,

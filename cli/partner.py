@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-
 from fluid.cli.console import Progress, command, emit, pairs, parse_labels, table
 from fluid.cli.options import (
     FederationFile,

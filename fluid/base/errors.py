@@ -1,4 +1,4 @@
-"""The errors a caller may meet; each message is one line that names what, where and what is allowed."""
+"""The errors a caller may meet; each message is one line: what, where, and what is allowed."""
 
 
 class FluidError(Exception):

@@ -95,7 +95,7 @@ def atomic_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(mode & ~umask)
         sync(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -140,7 +140,7 @@ def _previous(path: Path) -> Path:
 def recover_folder(path: Path) -> None:
     """Bring back the former folder if a run was killed between taking it away and replacing it."""
     if not path.exists() and _previous(path).is_dir():
-        os.replace(_previous(path), path)
+        _previous(path).replace(path)
 
 
 def check_folder(path: Path, marker: str) -> None:
@@ -177,9 +177,7 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
     _make_parent(path)
     check_folder(path, marker)
     try:
-        temporary = Path(
-            tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        )
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     except OSError as error:
         raise FluidError(f"{path.parent}: cannot write here ({error.strerror})") from error
     try:
@@ -191,8 +189,8 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
             sync(item)
         if path.exists():
             shutil.rmtree(_previous(path), ignore_errors=True)
-            os.replace(path, _previous(path))
-        os.replace(temporary, path)
+            path.replace(_previous(path))
+        temporary.replace(path)
         sync(path.parent)
         shutil.rmtree(_previous(path), ignore_errors=True)
     finally:

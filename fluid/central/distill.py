@@ -16,13 +16,14 @@ from fluid.base.jobs import count_jobs
 from fluid.base.software import software_versions
 from fluid.central.intake import admit, admitted_chunks
 from fluid.central.pooling import pool_task
-from fluid.central.student import KNOWN_RELIABILITY, Distilled, distill_task
+from fluid.central.student import Distilled, distill_task
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.exchange.annotation import AnnotationFile, TaskAnnotation
 from fluid.exchange.federated_set import PooledTask, concatenate_pooled, write_federated
 from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import PublicSet
 from fluid.learn.model import Card, TrainedModel
+from fluid.learn.reliability import TRUSTED
 from fluid.learn.storage import save_model
 from fluid.learn.task import Task
 
@@ -65,7 +66,7 @@ class _Tally:
                 if task.name not in by_task:
                     continue
                 reliability = np.nan_to_num(by_task[task.name].reliability)
-                here = reliability >= np.float32(KNOWN_RELIABILITY) - np.float32(1e-6)
+                here = reliability >= np.float32(TRUSTED) - np.float32(1e-6)
                 self.labelled[partner][task.name] += int(
                     np.isfinite(by_task[task.name].reliability).sum()
                 )
@@ -165,9 +166,7 @@ def distill(
     return Round(report, student)
 
 
-def _labelled_tasks(
-    federation: Federation, admitted: Sequence[AnnotationFile]
-) -> list[Task]:
+def _labelled_tasks(federation: Federation, admitted: Sequence[AnnotationFile]) -> list[Task]:
     """Tasks that at least one partner labels, in the federation's order."""
     present = {task.name for annotation in admitted for task in annotation.tasks}
     return [task for task in federation.tasks if task.name in present]
@@ -181,8 +180,10 @@ def _shared_sizes(admitted: Sequence[AnnotationFile]) -> dict[str, dict[str, flo
         if sizes is None:
             continue
         names = [task.name for task in annotation.tasks]
-        if not isinstance(sizes, dict) or sorted(sizes) != sorted(names) or not all(
-            isinstance(size, int) and 0 < size < 1 << 40 for size in sizes.values()
+        if (
+            not isinstance(sizes, dict)
+            or sorted(sizes) != sorted(names)
+            or not all(isinstance(size, int) and 0 < size < 1 << 40 for size in sizes.values())
         ):
             raise FluidError(f"{annotation.sealed.path}: the training size shared is not usable")
         found[annotation.partner] = {name: float(size) for name, size in sizes.items()}

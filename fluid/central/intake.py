@@ -17,9 +17,7 @@ from fluid.exchange.signing import verify_digest
 from fluid.learn.task import Task
 
 
-def admit(
-    paths: Sequence[Path], federation: Federation, public: PublicSet
-) -> list[AnnotationFile]:
+def admit(paths: Sequence[Path], federation: Federation, public: PublicSet) -> list[AnnotationFile]:
     """Verify annotations as files: digest, signature, round, protocol, public set, tasks.
 
     Parameters
@@ -57,9 +55,7 @@ def admit(
     return [admitted[name] for name in sorted(admitted)]
 
 
-def _check_identity(
-    annotation: AnnotationFile, federation: Federation, public: PublicSet
-) -> None:
+def _check_identity(annotation: AnnotationFile, federation: Federation, public: PublicSet) -> None:
     manifest, path = annotation.sealed.manifest, annotation.sealed.path
     expected = {
         "federation": (federation.name, "federation"),
@@ -98,8 +94,7 @@ def _check_signature(annotation: AnnotationFile, federation: Federation) -> None
     digest = bytes.fromhex(annotation.sealed.digest)
     if not verify_digest(key, digest, annotation.sealed.signature):
         raise SignatureError(
-            f"{path}: the signature is not of the key registered for partner "
-            f"'{annotation.partner}'"
+            f"{path}: the signature is not of the key registered for partner '{annotation.partner}'"
         )
 
 
@@ -179,12 +174,15 @@ def _check_values(
             (f"{output}.uncertainty", said.uncertainty[:, number], 0.0, high - low,
              policy.uncertainty_step)
         )  # fmt: skip
-    columns.append((f"{task.name}.reliability", said.reliability, 0.0, 1.0, policy.reliability_step))
+    columns.append(
+        (f"{task.name}.reliability", said.reliability, 0.0, 1.0, policy.reliability_step)
+    )
     for name, values, smallest, largest, grain in columns:
         tolerance = 1e-6 * max(1.0, abs(smallest), abs(largest))
         known = np.isfinite(values)
+        rule = f"allowed are {smallest:g} to {largest:g}"
         outside = known & ((values < smallest - tolerance) | (values > largest + tolerance))
-        _refuse(annotation, name, values, outside, start, f"allowed are {smallest:g} to {largest:g}")
+        _refuse(annotation, name, values, outside, start, rule)
         fine = known & ~is_on_step(values, grain)
         _refuse(annotation, name, values, fine, start, f"allowed are multiples of {grain:g}")
     silent = ~np.isfinite(said.prediction).all(axis=1)

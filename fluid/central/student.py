@@ -17,12 +17,10 @@ from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import fit_domains
 from fluid.learn.estimators import STUDENT_LEARNERS, Estimator, logit, sigmoid
 from fluid.learn.model import TaskModel
-from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap, fit_reliability
+from fluid.learn.reliability import NEIGHBOURS, TRUSTED, ReliabilityMap, fit_reliability
 from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
 
-# A public compound widens the student's domain only if some teacher knew its chemistry.
-KNOWN_RELIABILITY = 0.2
 FEWEST_COMPOUNDS = 50
 MOST_REFERENCES = 50_000
 _CLIP = 0.01
@@ -126,7 +124,7 @@ def distill_task(
     threshold = 0.5
     if task.kind == "binary":
         threshold = _threshold(pooled, held, sigmoid(told[:, 0]))
-    domains = fit_domains(library, references, held_out_groups(library)[references])
+    domains = fit_domains(library, references, trust)
     model = TaskModel(task, members, True, references, domains, threshold)
     return Distilled(model, fidelity, len(rows), len(references))
 
@@ -148,9 +146,9 @@ def _squared_correlation(told: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def _references(pooled: PooledTask, rows: np.ndarray) -> np.ndarray:
-    """Compounds that some teacher knew; the best-known ones if hardly any was."""
+    """Compounds that some teacher knew, for only they widen the domain; the best-known at least."""
     trust = pooled.reliability[rows]
-    known = rows[trust >= KNOWN_RELIABILITY]
+    known = rows[trust >= TRUSTED]
     if len(known) < FEWEST_COMPOUNDS:
         known = np.sort(rows[np.argsort(-trust, kind="stable")[:FEWEST_COMPOUNDS]])
     if len(known) > MOST_REFERENCES:

@@ -14,7 +14,7 @@ from rdkit.Chem import rdMolDescriptors
 
 # Left out of RDKit's property list: stereo-centre counts, which depend on the stereo setting.
 _SKIPPED = ("NumAtomStereoCenters", "NumUnspecifiedAtomStereoCenters")
-_LARGEST = np.float32(1e6)
+_LARGEST = 1e6
 
 
 @lru_cache(maxsize=1)

@@ -97,9 +97,7 @@ def morgan_environments(mol: Chem.Mol, spec: FeatureSpec) -> tuple[np.ndarray, n
     return identifiers, counts
 
 
-def featurize(
-    structures: Sequence[Structure], ids: Sequence[str], spec: FeatureSpec
-) -> Compounds:
+def featurize(structures: Sequence[Structure], ids: Sequence[str], spec: FeatureSpec) -> Compounds:
     """Compute the features of standardised structures.
 
     Parameters

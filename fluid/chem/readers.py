@@ -114,7 +114,7 @@ def _open_bytes(path: Path) -> IO[bytes]:
 
 @contextmanager
 def _open_text(path: Path) -> Iterator[IO[str]]:
-    """Text of a file; bytes that are not UTF-8 come as lone surrogates, for the row to be judged."""
+    """Text of a file; bytes that are not UTF-8 come as lone surrogates, judged row by row."""
     with _reading(path), _open_bytes(path) as raw:
         start = raw.read(2)
         raw.seek(0)

@@ -229,7 +229,7 @@ def _standardize(mol: Chem.Mol, spec: StandardizerSpec) -> Structure:
     final = Chem.MolFromSmiles(standard)
     if final is None:
         raise StructureError("standard SMILES cannot be read back")
-    inchikey = Chem.MolToInchiKey(final)
+    inchikey = Chem.MolToInchiKey(final)  # type: ignore[no-untyped-call]
     if len(inchikey) != 27:
         raise StructureError("InChIKey cannot be computed")
     return Structure(standard, inchikey, final)

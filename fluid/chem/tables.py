@@ -17,8 +17,9 @@ SMILES_COLUMNS = (
     "structure", "structure_smiles", "smi", "molecule", "mol",
 )  # fmt: skip
 ID_COLUMNS = (
-    "id", "compound_id", "cmpd_id", "cmpd", "compound", "molecule_id", "mol_id", "molecule_chembl_id",
-    "chembl_id", "drug_id", "identifier", "name", "molecule_name", "compound_name", "title",
+    "id", "compound_id", "cmpd_id", "cmpd", "compound", "molecule_id", "mol_id",
+    "molecule_chembl_id", "chembl_id", "drug_id", "identifier", "name", "molecule_name",
+    "compound_name", "title",
 )  # fmt: skip
 
 
@@ -57,9 +58,7 @@ def normal_name(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def find_column(
-    table: Table, given: str | None, known: Sequence[str], what: str
-) -> int | None:
+def find_column(table: Table, given: str | None, known: Sequence[str], what: str) -> int | None:
     """Position of the column that `given` names, or else of the first known name that occurs.
 
     Raises

@@ -211,8 +211,10 @@ def open_annotation(path: Path) -> AnnotationFile:
     if not sealed.schema.remove_metadata().equals(expected):
         extra = sorted(set(sealed.schema.names) - set(expected.names))
         lacking = sorted(set(expected.names) - set(sealed.schema.names))
-        detail = f"unexpected column '{extra[0]}'" if extra else (
-            f"column '{lacking[0]}' is missing" if lacking else "types or order differ"
+        detail = (
+            f"unexpected column '{extra[0]}'"
+            if extra
+            else (f"column '{lacking[0]}' is missing" if lacking else "types or order differ")
         )
         raise FileFormatError(f"{path}: columns are not those of its tasks ({detail})")
     return AnnotationFile(sealed, partner, tasks)

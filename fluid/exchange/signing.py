@@ -1,4 +1,4 @@
-"""Ed25519 keys (RFC 8032): a partner signs its annotations, the coordinator knows the public half."""
+"""Ed25519 keys (RFC 8032): a partner signs, the coordinator knows the public half."""
 
 from __future__ import annotations
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
 
 from fluid.base.errors import FederationError, FluidError
 from fluid.base.files import write_text
@@ -40,7 +39,7 @@ _STANDARDIZER = """
 [standardizer]
 stereo = "{stereo}"            # "remove" or "keep", in standard SMILES and InChIKey
 isotopes = "{isotopes}"          # "remove" or "keep"
-mixtures = "{mixtures}"          # "reject" two organic components of like size, or take the "largest"
+mixtures = "{mixtures}"          # "reject" two components alike in size, or take the "largest"
 max_heavy_atoms = {max_heavy_atoms}
 # The RDKit that this file was made with, and what it computes for a reference set of structures.
 # A site that computes anything else is refused.
@@ -96,8 +95,7 @@ def parse_task_option(text: str) -> Task:
         return Task(name, kind, classes=classes)
     except ValueError as error:
         raise FederationError(
-            f"--task {text}: {error}. The form is name:kind, as bbb:binary or "
-            "logbb:regression:unit"
+            f"--task {text}: {error}. The form is name:kind, as bbb:binary or logbb:regression:unit"
         ) from error
 
 

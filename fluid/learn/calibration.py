@@ -1,4 +1,4 @@
-"""Platt scaling: from margins to probabilities (Platt 1999, Advances in Large Margin Classifiers)."""
+"""From margins to probabilities (Platt 1999, Advances in Large Margin Classifiers, MIT Press)."""
 
 from __future__ import annotations
 

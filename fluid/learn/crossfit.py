@@ -199,7 +199,8 @@ def cross_fit(
                 for other in range(n_folds)
                 if other != fold
             }
-            model = _finish(library, task, rows, values, targets, own, _Job(repeat, (fold,)), fit, inner)
+            job = _Job(repeat, (fold,))
+            model = _finish(library, task, rows, targets, own, job, fit, inner)
             mine = own == fold
             scores = list(fit.scores[mine].T)
             predictions[repeat, mine] = calibrated(task, scores, model.calibrations)
@@ -216,7 +217,6 @@ def _finish(
     library: Compounds,
     task: Task,
     rows: np.ndarray,
-    values: np.ndarray,
     targets: np.ndarray,
     own: np.ndarray,
     job: _Job,
@@ -234,9 +234,7 @@ def _finish(
         mine = own == other
         scores[mine] = inner_fit.scores[mine]
         seen = (own != fold) & (own != other)
-        similarity[mine] = neighbour_similarity(
-            fingerprints[mine], fingerprints[seen], NEIGHBOURS
-        )
+        similarity[mine] = neighbour_similarity(fingerprints[mine], fingerprints[seen], NEIGHBOURS)
     known = np.isfinite(scores).all(axis=1)
     calibrations = [
         fit_platt(scores[known, output], targets[known, output])

@@ -13,9 +13,11 @@ import numpy as np
 
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import tanimoto
+from fluid.learn.reliability import NEIGHBOURS, TRUSTED, ReliabilityMap
 
-COVERAGE = 0.95
 _BLOCK = 2048
+# A threshold that no compound reaches: the model was of no use at any similarity.
+_NEVER = 1.01
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Domain(Protocol):
 
     kind: str
 
-    def fit(self, library: Compounds, rows: np.ndarray, groups: np.ndarray) -> Self:
+    def fit(self, library: Compounds, rows: np.ndarray, reliability: ReliabilityMap) -> Self:
         """Learn from ``library[rows]``.
 
         Parameters
@@ -51,8 +53,8 @@ class Domain(Protocol):
             Compounds of the model.
         rows
             Positions of the reference compounds.
-        groups
-            Integer of shape (len(rows),): compounds are held out group by group.
+        reliability
+            What the model's predictions for held-out compounds were worth at which similarity.
         """
         ...
 
@@ -73,29 +75,21 @@ class Domain(Protocol):
 class NeighbourDomain:
     """Mean Tanimoto similarity to the k nearest reference compounds, above a threshold.
 
-    The threshold is what 95 of 100 held-out reference compounds reach with respect to the other
-    groups: inside means as near to the model's compounds as nearly all of them are to each other.
+    The threshold is the similarity from which on the model explained at least a fifth of the
+    labels' variance, as fitted on compounds that were held out (`fluid.learn.reliability`).
     """
 
     kind = "neighbours"
 
-    def __init__(self, k: int = 3) -> None:
+    def __init__(self, k: int = NEIGHBOURS) -> None:
         self.k = k
         self.rows_ = np.zeros(0, dtype=np.int64)
-        self.threshold_ = 1.0
+        self.threshold_ = _NEVER
 
-    def fit(self, library: Compounds, rows: np.ndarray, groups: np.ndarray) -> Self:
+    def fit(self, library: Compounds, rows: np.ndarray, reliability: ReliabilityMap) -> Self:
         """See `Domain.fit`."""
         self.rows_ = np.asarray(rows, dtype=np.int64)
-        fingerprints = library.fingerprints[self.rows_]
-        held = np.zeros(len(rows))
-        for start in range(0, len(rows), _BLOCK):
-            part = slice(start, min(start + _BLOCK, len(rows)))
-            similarity = tanimoto(fingerprints[part], fingerprints)
-            similarity[groups[part, None] == groups[None, :]] = 0.0
-            held[part] = self._nearest(similarity)[0].sum(axis=1) / self.k
-        if len(held):
-            self.threshold_ = float(np.quantile(held, 1.0 - COVERAGE))
+        self.threshold_ = min(reliability.similarity_at(TRUSTED), _NEVER)
         return self
 
     def _nearest(self, similarity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -151,7 +145,7 @@ class DictionaryDomain:
     def __init__(self) -> None:
         self.known_ = np.zeros(0, dtype=np.uint32)
 
-    def fit(self, library: Compounds, rows: np.ndarray, groups: np.ndarray) -> Self:
+    def fit(self, library: Compounds, rows: np.ndarray, reliability: ReliabilityMap) -> Self:
         """See `Domain.fit`; there is no threshold to fit."""
         self.known_ = np.unique(library.take(rows).environments)
         return self
@@ -196,9 +190,11 @@ _REVIVE: dict[str, Callable[[dict[str, Any], dict[str, np.ndarray]], Domain]] = 
 DEFAULT_DOMAIN = "neighbours"
 
 
-def fit_domains(library: Compounds, rows: np.ndarray, groups: np.ndarray) -> dict[str, Domain]:
+def fit_domains(
+    library: Compounds, rows: np.ndarray, reliability: ReliabilityMap
+) -> dict[str, Domain]:
     """Fit every method on the same reference compounds."""
-    return {kind: make().fit(library, rows, groups) for kind, make in DOMAINS.items()}
+    return {kind: make().fit(library, rows, reliability) for kind, make in DOMAINS.items()}
 
 
 def revive_domain(kind: str, params: dict[str, Any], arrays: dict[str, np.ndarray]) -> Domain:

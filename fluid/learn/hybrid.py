@@ -143,6 +143,4 @@ def _either(mine: DomainResult | None, theirs: DomainResult | None) -> DomainRes
             mine.inside, mine.score, theirs.score, mine.reasons, theirs.reasons, strict=True
         )
     ]
-    return DomainResult(
-        np.maximum(mine.score, theirs.score), mine.inside | theirs.inside, reasons
-    )
+    return DomainResult(np.maximum(mine.score, theirs.score), mine.inside | theirs.inside, reasons)

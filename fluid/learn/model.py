@@ -54,8 +54,15 @@ class Card:
 class Model(Protocol):
     """Anything that predicts the tasks of a federation."""
 
-    card: Card
-    chemistry: Chemistry
+    @property
+    def card(self) -> Card:
+        """What the model says of itself."""
+        ...
+
+    @property
+    def chemistry(self) -> Chemistry:
+        """What its features are."""
+        ...
 
     @property
     def tasks(self) -> list[Task]:
@@ -102,9 +109,7 @@ class TaskModel:
     domains: dict[str, Domain]
     threshold: float = 0.5
 
-    def predict(
-        self, queries: Compounds, library: Compounds, domain: str | None
-    ) -> TaskPrediction:
+    def predict(self, queries: Compounds, library: Compounds, domain: str | None) -> TaskPrediction:
         """Predict one task; see `TaskPrediction`."""
         each = np.stack([m.predict(self.task, queries, library) for m in self.members])
         if self.in_logits and self.task.is_classification:

@@ -78,9 +78,7 @@ def label_own_fold(
         rows = np.flatnonzero(query_folds[member.repeat] == member.fold)
         mine = queries.take(rows)
         seen = model.rows[library_folds[member.repeat][model.rows] != member.fold]
-        similarity = neighbour_similarity(
-            mine.fingerprints, library.fingerprints[seen], NEIGHBOURS
-        )
+        similarity = neighbour_similarity(mine.fingerprints, library.fingerprints[seen], NEIGHBOURS)
         return rows, member.predict(model.task, mine, library), similarity
 
     results = map_threads(run, model.members, jobs)

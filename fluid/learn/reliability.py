@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 NEIGHBOURS = 3
+# A model that explains a fifth of the variance counts as knowing a compound's chemistry.
+TRUSTED = 0.2
 _STEEPEST = 4.0
 
 
@@ -26,10 +28,14 @@ class ReliabilityMap:
         """Reliability of shape (n,) from mean similarities to the nearest compounds, in [0, 1]."""
         return np.clip(self.slope * similarity.astype(np.float64) ** 2, 0.0, 1.0)
 
+    def similarity_at(self, reliability: float) -> float:
+        """The similarity that gives a reliability; infinite if none does."""
+        if self.slope <= 0.0:
+            return float("inf")
+        return float(np.sqrt(reliability / self.slope))
 
-def fit_reliability(
-    similarity: np.ndarray, error: np.ndarray, baseline: float
-) -> ReliabilityMap:
+
+def fit_reliability(similarity: np.ndarray, error: np.ndarray, baseline: float) -> ReliabilityMap:
     """Fit the map on compounds that the model has not seen.
 
     The expected squared error at similarity s is modelled as ``baseline * (1 - slope * s**2)``

@@ -44,9 +44,7 @@ def save_model(model: TrainedModel | HybridModel, folder: Path) -> None:
         for name, part in (("own", model.own), ("student", model.student)):
             (folder / name).mkdir()
             save_model(part, folder / name)
-        parts = {
-            name: sha256_file(folder / name / MODEL_FILE) for name in ("own", "student")
-        }
+        parts = {name: sha256_file(folder / name / MODEL_FILE) for name in ("own", "student")}
         _write(folder, {"thresholds": model.thresholds}, model.card, parts)
         return
     arrays: dict[str, np.ndarray] = {}
@@ -68,9 +66,7 @@ def _write(folder: Path, structure: dict[str, Any], card: Card, files: dict[str,
     (folder / MODEL_FILE).write_text(dump_json(values) + "\n", encoding="utf-8", newline="\n")
 
 
-def _describe(
-    model: TaskModel, arrays: dict[str, np.ndarray], trees: Path
-) -> dict[str, Any]:
+def _describe(model: TaskModel, arrays: dict[str, np.ndarray], trees: Path) -> dict[str, Any]:
     name = model.task.name
     members = []
     for member in model.members:
@@ -104,9 +100,7 @@ def _describe(
     }
 
 
-def _unload(
-    state: State, place: str, arrays: dict[str, np.ndarray], trees: Path
-) -> dict[str, Any]:
+def _unload(state: State, place: str, arrays: dict[str, np.ndarray], trees: Path) -> dict[str, Any]:
     keys = {key: f"{place}.{key}" for key in state.arrays}
     arrays.update({keys[key]: value for key, value in state.arrays.items()})
     texts = {}
@@ -249,9 +243,7 @@ def _task_model(
     )
 
 
-def _state(
-    entry: dict[str, Any], arrays: dict[str, np.ndarray], texts: dict[str, str]
-) -> State:
+def _state(entry: dict[str, Any], arrays: dict[str, np.ndarray], texts: dict[str, str]) -> State:
     return State(
         entry["kind"],
         entry["params"],

@@ -121,9 +121,7 @@ class Task:
                 if isinstance(values[key], bool) or not isinstance(values[key], (int, float)):
                     raise ValueError(f"task '{values['name']}': '{key}' must be a number")
                 bounds[key] = float(values[key])
-        return cls(
-            values["name"], values["kind"], values.get("unit", ""), tuple(classes), **bounds
-        )
+        return cls(values["name"], values["kind"], values.get("unit", ""), tuple(classes), **bounds)
 
 
 def parse_qualifier(text: str) -> int:

@@ -114,9 +114,7 @@ def annotate(
             for task_model in model.task_models
         }
     labelled = {task.name: 0 for task in model.tasks}
-    chunks = _labels(
-        model, secret, federation, public, count_jobs(jobs), labelled, progress
-    )
+    chunks = _labels(model, secret, federation, public, count_jobs(jobs), labelled, progress)
     digest = write_annotation(
         output, federation, public, model.card.name, model.tasks, chunks, shared, sign
     )
@@ -125,9 +123,7 @@ def annotate(
     )
 
 
-def _signer(
-    key_path: Path, federation: Federation, partner: str
-) -> Callable[[bytes], bytes]:
+def _signer(key_path: Path, federation: Federation, partner: str) -> Callable[[bytes], bytes]:
     key = load_private_key(key_path)
     registered = federation.partners.get(partner)
     if registered is not None and registered != encode_public_key(key.public_key()):

@@ -76,9 +76,7 @@ def train_hybrid(
     table = read_labelled(sources, federation.tasks, federation.chemistry, columns, jobs, progress)
     names = ", ".join(str(path) for path in sources)
     secret = hybrid_secret(options.seed)
-    own, skipped = fit_model(
-        table, federation, "own", name, names, options, secret, jobs
-    )
+    own, skipped = fit_model(table, federation, "own", name, names, options, secret, jobs)
     thresholds, metrics = _assess(table, own, student, federation, options, secret)
     card = Card(
         "hybrid", name, federation.name, federation.round, federation.protocol,

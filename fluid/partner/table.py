@@ -110,9 +110,7 @@ class _Layout:
             for kind in ("qualifier", "unit")
             if f"{normal_name(tasks[index].name)}_{kind}" in header
         }
-        self.long = (
-            not self.wide and self.task_column is not None and self.value_column is not None
-        )
+        self.long = not self.wide and self.task_column is not None and self.value_column is not None
         if not self.wide and not self.long:
             if len(tasks) == 1 and self.value_column is not None:
                 self.wide = {0: self.value_column}
@@ -127,13 +125,12 @@ class _Layout:
     def cells(self, values: list[str]) -> Iterator[tuple[int, str, str, str, str]]:
         """Task index, column name, label, qualifier and unit of each label in a row."""
         if self.long:
-            assert self.task_column is not None and self.value_column is not None
-            task = self.names.get(normal_name(values[self.task_column]))
+            task = self.names.get(normal_name(self._at(values, self.task_column)))
             if task is not None:
                 yield (
                     task,
-                    self.columns[self.value_column],
-                    values[self.value_column],
+                    self._at(self.columns, self.value_column),
+                    self._at(values, self.value_column),
                     self._at(values, self.qualifier_column),
                     self._at(values, self.unit_column),
                 )

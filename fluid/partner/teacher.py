@@ -17,6 +17,7 @@ from fluid.base.errors import FileFormatError, FluidError, TrainingError
 from fluid.base.files import atomic_folder, check_folder, recover_folder, write_text
 from fluid.base.jobs import count_jobs
 from fluid.base.software import software_versions
+from fluid.chem.compounds import Compounds
 from fluid.chem.tables import write_rejects
 from fluid.exchange.federation import Federation, check_partner_name
 from fluid.learn.crossfit import CrossFitted, cross_fit
@@ -26,6 +27,7 @@ from fluid.learn.folds import SECRET_BYTES
 from fluid.learn.metrics import compute_metrics
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats
+from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.storage import MODEL_FILE, save_model
 from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
@@ -237,11 +239,9 @@ def fit_model(
             skipped[task.name] = _too_few(task, values)
             logger.warning("%s: task %s: %s; no model", source, task.name, skipped[task.name])
             continue
-        model = _task_model(library, task, fitted, values, folds[0])
+        model = _task_model(library, task, fitted, values)
         models.append(model)
-        metrics[task.name] = out_of_fold_metrics(
-            task, fitted.predictions, values, model.threshold
-        )
+        metrics[task.name] = out_of_fold_metrics(task, fitted.predictions, values, model.threshold)
         counts[task.name] = _count(task, values)
     if not models:
         reasons = "; ".join(f"task {name}: {reason}" for name, reason in skipped.items())
@@ -282,15 +282,14 @@ def _count(task: Task, values: np.ndarray) -> dict[str, int]:
 
 
 def _task_model(
-    library: Any, task: Task, fitted: CrossFitted, values: np.ndarray, groups: np.ndarray
+    library: Compounds, task: Task, fitted: CrossFitted, values: np.ndarray
 ) -> TaskModel:
     threshold = 0.5
     if task.kind == "binary":
         known = np.isfinite(fitted.predictions[:, 0])
-        threshold = prevalence_threshold(
-            fitted.predictions[known, 0], float(values[known].mean())
-        )
-    domains = fit_domains(library, fitted.rows, groups[fitted.rows])
+        threshold = prevalence_threshold(fitted.predictions[known, 0], float(values[known].mean()))
+    slope = float(np.mean([member.reliability.slope for member in fitted.models]))
+    domains = fit_domains(library, fitted.rows, ReliabilityMap(slope))
     return TaskModel(task, fitted.models, False, fitted.rows, domains, threshold)
 
 

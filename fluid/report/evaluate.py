@@ -111,7 +111,7 @@ def evaluate(
         candidates = _candidates(task, index, table, models, names, predictions)
         if candidates:
             progress(f"bootstrap of {task.name}")
-            rows, truth = table.labels.column(index)
+            _, truth = table.labels.column(index)
             result["tasks"][task.name] = _compare(task, truth, candidates, draws, seed)
     if not result["tasks"]:
         raise FluidError("none of the models predicts a task that the table has labels of")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,11 +14,14 @@ from fluid.base.errors import FluidError, TableError
 from fluid.base.files import atomic_file
 from fluid.base.jobs import count_jobs, single_threaded_blas
 from fluid.chem.featurizer import Featurized, featurize_entries
-from fluid.chem.tables import Entry, open_entries, printable
+from fluid.chem.tables import open_entries, printable
 from fluid.learn.domain import DEFAULT_DOMAIN
-from fluid.learn.predictions import Predictions, class_label
+from fluid.learn.predictions import Predictions, TaskPrediction, class_label
 from fluid.learn.storage import load_model
 from fluid.learn.task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMATS = (".csv", ".parquet")
 
@@ -108,12 +111,11 @@ def predict_table(
     stream = featurize_entries(
         table, model.chemistry.standardizer, model.chemistry.features, count_jobs(jobs)
     )
-    writer = _CsvWriter if output.suffix.lower() == ".csv" else _ParquetWriter
     with atomic_file(output) as temporary, single_threaded_blas():
-        with writer(temporary, tasks) as out:
+        with closing(_Writer(temporary, output.suffix.lower(), tasks)) as out:
             for batch in stream:
                 predicted = model.predict(batch.compounds, domain)
-                out.write(_rows(batch, predicted, tasks))
+                out.write(predictions_frame(batch, predicted, tasks))
                 summary.n_predicted += len(batch.entries)
                 summary.n_rejected += len(batch.rejects)
                 summary.n_rows = summary.n_predicted + summary.n_rejected
@@ -125,111 +127,104 @@ def predict_table(
     return summary
 
 
-def _rows(batch: Featurized, predicted: Predictions, tasks: Sequence[Task]) -> list[list[Any]]:
-    """Output rows of one batch in the order of the table."""
-    rows: list[tuple[int, list[Any]]] = []
-    columns = [_task_columns(task, predicted) for task in tasks]
-    for position, entry in enumerate(batch.entries):
-        values = _head(entry)
-        values += [batch.compounds.smiles[position], batch.compounds.inchikeys[position]]
-        for column in columns:
-            values += column[position]
-        rows.append((entry.row.line, [*values, ""]))
-    width = len(prediction_columns(tasks))
-    for entry, reason in batch.rejects:
-        values = _head(entry)
-        rows.append((entry.row.line, values + [None] * (width - len(values) - 1) + [reason]))
-    return [values for _, values in sorted(rows, key=lambda pair: pair[0])]
+def predictions_frame(
+    batch: Featurized, predicted: Predictions, tasks: Sequence[Task]
+) -> pd.DataFrame:
+    """Predictions of one batch as a table, rejected rows in their places.
+
+    Parameters
+    ----------
+    batch
+        Entries that became compounds, and those that did not.
+    predicted
+        Predictions for the compounds.
+    tasks
+        In the order of the columns.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per entry of the batch with the columns of `prediction_columns`, missing values
+        where there is no prediction.
+    """
+    import pandas as pd
+
+    compounds = batch.compounds
+    columns: dict[str, Any] = {
+        "line": [entry.row.line for entry in batch.entries],
+        "id": [entry.id for entry in batch.entries],
+        "smiles": [printable(entry.smiles) for entry in batch.entries],
+        "standard_smiles": compounds.smiles,
+        "inchikey": compounds.inchikeys,
+    }
+    for task in tasks:
+        columns |= _task_columns(task, predicted.by_task[task.name])
+    columns["problem"] = ""
+    good = pd.DataFrame(columns)
+    bad = pd.DataFrame(
+        {
+            "line": [entry.row.line for entry, _ in batch.rejects],
+            "id": [entry.id for entry, _ in batch.rejects],
+            "smiles": [printable(entry.smiles) for entry, _ in batch.rejects],
+            "problem": [reason for _, reason in batch.rejects],
+        },
+        columns=prediction_columns(tasks),
+    )
+    frames = [frame for frame in (good, bad) if len(frame)] or [good]
+    joined = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+    return joined.sort_values("line", kind="stable")[prediction_columns(tasks)]
 
 
-def _head(entry: Entry) -> list[Any]:
-    return [entry.row.line, entry.id, printable(entry.smiles)]
+def _task_columns(task: Task, said: TaskPrediction) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for number, output in enumerate(task.outputs):
+        columns[output] = said.values[:, number].round(4)
+    if task.is_classification:
+        called = said.classes(task)
+        labels = [class_label(task, int(index)) if index >= 0 else "" for index in called]
+        columns[f"{task.name}.class"] = labels
+    for number, output in enumerate(task.outputs):
+        columns[f"{output}.uncertainty"] = said.uncertainty[:, number].round(4)
+    columns[f"{task.name}.reliability"] = said.reliability.round(4)
+    if said.domain is not None:
+        columns[f"{task.name}.domain"] = said.domain.score.round(4)
+        columns[f"{task.name}.in_domain"] = np.where(said.domain.inside, "yes", "no")
+        columns[f"{task.name}.reason"] = said.domain.reasons
+    return columns
 
 
-def _task_columns(task: Task, predicted: Predictions) -> list[list[Any]]:
-    said = predicted.by_task[task.name]
-    called = said.classes(task)
-    result = []
-    for row in range(len(said.values)):
-        values: list[Any] = [_digits(value) for value in said.values[row]]
-        if task.is_classification:
-            values.append(class_label(task, int(called[row])) if called[row] >= 0 else None)
-        values += [_digits(value) for value in said.uncertainty[row]]
-        values.append(_digits(said.reliability[row]))
-        if said.domain is None:
-            values += [None, None, ""]
-        else:
-            inside = "yes" if said.domain.inside[row] else "no"
-            values += [_digits(said.domain.score[row]), inside, said.domain.reasons[row]]
-        result.append(values)
-    return result
+class _Writer:
+    """Appends tables to a CSV or Parquet file."""
 
-
-def _digits(value: float) -> float | None:
-    return None if not np.isfinite(value) else round(float(value), 4)
-
-
-class _CsvWriter:
-    """Writes rows as CSV."""
-
-    def __init__(self, path: Path, tasks: Sequence[Task]) -> None:
-        self._path, self._tasks = path, tasks
-
-    def __enter__(self) -> _CsvWriter:
-        self._file = self._path.open("w", encoding="utf-8", newline="")
-        self._writer = csv.writer(self._file, lineterminator="\n")
-        self._writer.writerow(prediction_columns(self._tasks))
-        return self
-
-    def write(self, rows: list[list[Any]]) -> None:
-        """Append rows."""
-        self._writer.writerows(rows)
-
-    def __exit__(self, *exception: object) -> None:
-        self._file.close()
-
-
-class _ParquetWriter:
-    """Writes rows as Parquet."""
-
-    def __init__(self, path: Path, tasks: Sequence[Task]) -> None:
+    def __init__(self, path: Path, suffix: str, tasks: Sequence[Task]) -> None:
         import pyarrow as pa
-
-        self._path, self._names = path, prediction_columns(tasks)
-        outputs = {output for task in tasks for output in task.outputs}
-        numbers = (".uncertainty", ".reliability", ".domain")
-        self._schema = pa.schema(
-            [
-                pa.field(
-                    name,
-                    pa.int64()
-                    if name == "line"
-                    else pa.float64()
-                    if name in outputs or name.endswith(numbers)
-                    else pa.string(),
-                )
-                for name in self._names
-            ]
-        )
-
-    def __enter__(self) -> _ParquetWriter:
         import pyarrow.parquet as pq
 
-        self._writer = pq.ParquetWriter(self._path, self._schema, compression="zstd")
-        return self
+        self._csv = path.open("w", encoding="utf-8", newline="") if suffix == ".csv" else None
+        self._header = True
+        outputs = {output for task in tasks for output in task.outputs}
+        numbers = (".uncertainty", ".reliability", ".domain")
 
-    def write(self, rows: list[list[Any]]) -> None:
-        """Append rows."""
+        def kind(name: str) -> pa.DataType:
+            if name == "line":
+                return pa.int64()
+            is_number = name in outputs or name.endswith(numbers)
+            return pa.float64() if is_number else pa.string()
+
+        self._schema = pa.schema([(name, kind(name)) for name in prediction_columns(tasks)])
+        if self._csv is None:
+            self._parquet = pq.ParquetWriter(path, self._schema, compression="zstd")
+
+    def write(self, frame: pd.DataFrame) -> None:
+        """Append one table."""
+        if self._csv is not None:
+            frame.to_csv(self._csv, index=False, header=self._header, lineterminator="\n")
+            self._header = False
+            return
         import pyarrow as pa
 
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        arrays = [
-            pa.array(column, type=field.type)
-            for column, field in zip(columns, self._schema, strict=True)
-        ]
-        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+        self._parquet.write_table(pa.Table.from_pandas(frame, self._schema, preserve_index=False))
 
-    def __exit__(self, *exception: object) -> None:
-        self._writer.close()
-
-
+    def close(self) -> None:
+        """Finish the file."""
+        (self._csv or self._parquet).close()

@@ -85,7 +85,7 @@ def revive(state: State) -> Estimator:
     try:
         return _REVIVE[state.kind](state)
     except (KeyError, TypeError, ValueError) as error:
-        raise FileFormatError(f"estimator of kind '{state.kind}' is incomplete ({error})") from error
+        raise FileFormatError(f"estimator '{state.kind}' is incomplete ({error})") from error
 
 
 __all__ = [

@@ -77,11 +77,6 @@ class Estimator(Protocol):
         """The estimator as plain values."""
         ...
 
-    @classmethod
-    def from_state(cls, state: State) -> Self:
-        """The inverse of `to_state`."""
-        ...
-
 
 def logit(probability: np.ndarray, margin: float = 1e-6) -> np.ndarray:
     """Log-odds of probabilities, which are first clipped to [margin, 1 - margin]."""

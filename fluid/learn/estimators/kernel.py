@@ -77,7 +77,7 @@ class KernelMachine:
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """See `Estimator.from_state`."""
+        """The inverse of `to_state`."""
         made = cls()
         made.rows_ = state.arrays["rows"].astype(np.int64)
         made.weights_ = state.arrays["weights"].astype(np.float64)

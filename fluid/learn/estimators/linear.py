@@ -72,7 +72,7 @@ class Linear:
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """See `Estimator.from_state`."""
+        """The inverse of `to_state`."""
         made = cls()
         made.mean_, made.scale_ = state.arrays["mean"], state.arrays["scale"]
         made.coefficients_ = state.arrays["coefficients"]

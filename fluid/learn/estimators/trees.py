@@ -112,7 +112,7 @@ class Trees:
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """See `Estimator.from_state`."""
+        """The inverse of `to_state`."""
         made = cls(state.kind, {}, 0)
         made.counts = bool(state.params["counts"])
         made.text_ = state.texts["trees"]
