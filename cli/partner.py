@@ -110,9 +110,7 @@ def train_hybrid(
     partner: Annotated[
         str | None, typer.Option(help="Whose it is; by default the name of the first table.")
     ] = None,
-    learner: Learner = "auto",
     folds: Folds = 5,
-    repeats: Repeats = 3,
     seed: Seed = 0,
     smiles_column: SmilesColumn = None,
     id_column: IdColumn = None,
@@ -130,9 +128,9 @@ def train_hybrid(
             --student round1/student --federation federation.toml -o aurora/hybrid
     """
     from fluid.exchange.federation import load_federation
+    from fluid.partner.hybrid import HybridOptions
     from fluid.partner.hybrid import train_hybrid as train
     from fluid.partner.table import Columns
-    from fluid.partner.teacher import TrainingOptions
 
     summary = train(
         tables,
@@ -141,7 +139,7 @@ def train_hybrid(
         load_federation(federation),
         output,
         partner or tables[0].name.split(".")[0],
-        TrainingOptions(learner, folds, repeats, seed),
+        HybridOptions(folds, seed),
         Columns(smiles_column, id_column, parse_labels(label or []), task_column, value_column),
         jobs,
         Progress("rows"),

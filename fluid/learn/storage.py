@@ -29,7 +29,7 @@ from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import Domain, revive_domain
 from fluid.learn.estimators import State, revive
-from fluid.learn.hybrid import HybridModel
+from fluid.learn.hybrid import Decision, HybridModel
 from fluid.learn.model import Card, Model, TaskModel, TrainedModel
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task
@@ -45,7 +45,17 @@ def save_model(model: TrainedModel | HybridModel, folder: Path) -> None:
             (folder / name).mkdir()
             save_model(part, folder / name)
         parts = {name: sha256_file(folder / name / MODEL_FILE) for name in ("own", "student")}
-        _write(folder, {"thresholds": model.thresholds}, model.card, parts)
+        _write(
+            folder,
+            {
+                "decisions": {
+                    name: [made.calibration.slope, made.calibration.intercept, made.threshold]
+                    for name, made in model.decisions.items()
+                }
+            },
+            model.card,
+            parts,
+        )
         return
     arrays: dict[str, np.ndarray] = {}
     (folder / "trees").mkdir()
@@ -174,8 +184,11 @@ def _load_hybrid(folder: Path, values: dict[str, Any], card: Card) -> HybridMode
         if not isinstance(part, TrainedModel):
             raise FileFormatError(f"{folder / name}: is not a trained model")
         parts.append(part)
-    thresholds = {str(name): float(value) for name, value in values["thresholds"].items()}
-    return HybridModel(card, parts[0], parts[1], thresholds)
+    decisions = {
+        str(name): Decision(Platt(float(slope), float(intercept)), float(threshold))
+        for name, (slope, intercept, threshold) in values["decisions"].items()
+    }
+    return HybridModel(card, parts[0], parts[1], decisions)
 
 
 def _load_trained(folder: Path, values: dict[str, Any], card: Card) -> TrainedModel:

@@ -1,32 +1,72 @@
-"""Train a hybrid: a partner's own data beside what the federation knows; it stays at home."""
+"""Train a hybrid: a partner's own data and the pooled labels together; it stays at home."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fluid.base.errors import MismatchError
+from fluid.base.errors import MismatchError, TrainingError
 from fluid.base.files import atomic_folder, check_folder
+from fluid.base.jobs import count_jobs, map_threads
 from fluid.base.software import software_versions
+from fluid.chem.compounds import Compounds, concatenate
+from fluid.chem.similarity import neighbour_similarity
 from fluid.chem.tables import write_rejects
-from fluid.exchange.federated_set import open_federated
+from fluid.exchange.federated_set import FederatedSet, PooledTask, open_federated
 from fluid.exchange.federation import Federation, check_partner_name
-from fluid.learn.hybrid import HybridModel, blend, own_share, reference_similarity
-from fluid.learn.model import Card, TrainedModel
+from fluid.learn.calibration import Platt, fit_platt
+from fluid.learn.crossfit import FoldModel, calibrated, enough_labels, output_targets
+from fluid.learn.domain import fit_domains
+from fluid.learn.estimators import KernelRidge, logit
+from fluid.learn.hybrid import Decision, HybridModel, blend, own_share, reference_similarity
+from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats, label_own_fold
+from fluid.learn.reliability import NEIGHBOURS, fit_reliability
 from fluid.learn.storage import MODEL_FILE, load_trained, save_model
+from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
 from fluid.partner.table import Columns, LabelledCompounds, read_labelled
 from fluid.partner.teacher import (
     REJECTS_FILE,
-    TrainingOptions,
     TrainingSummary,
-    fit_model,
-    hybrid_secret,
+    count_labels,
     out_of_fold_metrics,
+    too_few_labels,
 )
+
+# Pooled labels of this many public compounds, the nearest ones, join the private labels.
+NEAREST_PUBLIC = 1500
+# Log-odds of a measured class; pooled labels lie within +-4.6.
+_MEASURED = 2.0
+_CLIP = 0.01
+_RIDGE = {True: 1.0, False: 0.3}
+
+
+@dataclass(frozen=True)
+class HybridOptions:
+    """How the private part of a hybrid is trained.
+
+    Attributes
+    ----------
+    folds
+        Of cross-fitting, 3 to 20; the members of the private part, and what thresholds and
+        metrics are measured on.
+    seed
+        Of the folds and the learner.
+    """
+
+    folds: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 3 <= self.folds <= 20:
+            raise TrainingError(f"folds = {self.folds}: allowed are 3 to 20")
+        if not 0 <= self.seed < 2**31:
+            raise TrainingError(f"seed = {self.seed}: allowed are 0 to 2147483647")
 
 
 def train_hybrid(
@@ -36,12 +76,16 @@ def train_hybrid(
     federation: Federation,
     output: Path,
     name: str,
-    options: TrainingOptions | None = None,
+    options: HybridOptions | None = None,
     columns: Columns | None = None,
     jobs: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> TrainingSummary:
     """Train a hybrid from private tables and what came back from the coordinator.
+
+    Its private part is a kernel ridge regression on the private labels together with the pooled
+    soft labels of the nearest public compounds; where a compound is nearer to what the student
+    knows, the student has the say (`fluid.learn.hybrid`).
 
     Parameters
     ----------
@@ -56,9 +100,9 @@ def train_hybrid(
     name
         Whose hybrid it is.
     options, columns
-        How to train the own part, and how to read the tables.
+        How to train the private part, and how to read the tables.
     jobs
-        Cores to use; by default all.
+        Cores to use; by default all. The result does not depend on it.
     progress
         Called with the number of rows read so far.
 
@@ -68,35 +112,35 @@ def train_hybrid(
         If student, federated set and federation do not belong together, or the table does not
         suffice.
     """
-    options = options or TrainingOptions()
+    options = options or HybridOptions()
     check_folder(output, MODEL_FILE)
     check_partner_name(name)
-    student = _check_student(federated_path, student_path, federation)
+    federated = open_federated(federated_path)
+    student = _check_student(federated, student_path, federation)
     federation.chemistry.check(f"federation '{federation.name}'")
     table = read_labelled(sources, federation.tasks, federation.chemistry, columns, jobs, progress)
     names = ", ".join(str(path) for path in sources)
-    secret = hybrid_secret(options.seed)
-    own, skipped = fit_model(table, federation, "own", name, names, options, secret, jobs)
-    thresholds, metrics = _assess(table, own, student, federation, options, secret)
+    own, skipped = _fit_own(
+        table, federated, federation, name, names, options, count_jobs(jobs)
+    )  # fmt: skip
+    decisions, metrics = _assess(table, own, student, federation, options)
     card = Card(
         "hybrid", name, federation.name, federation.round, federation.protocol,
-        own.card.training | {"federated_set": student.card.training["federated_set"]},
-        metrics, software_versions(),
+        own.card.training, metrics, software_versions(),
     )  # fmt: skip
     with atomic_folder(output, MODEL_FILE) as folder:
-        save_model(HybridModel(card, own, student, thresholds), folder)
+        save_model(HybridModel(card, own, student, decisions), folder)
         write_rejects(folder / REJECTS_FILE, table.rejects)
     return TrainingSummary(card, table.n_rows, len(table.compounds), len(table.rejects), skipped)
 
 
 def _check_student(
-    federated_path: Path, student_path: Path, federation: Federation
+    federated: FederatedSet, student_path: Path, federation: Federation
 ) -> TrainedModel:
     """Load the student and make sure that it was distilled from this federated set."""
-    federated = open_federated(federated_path)
     student = load_trained(student_path, "student")
     for path, protocol in (
-        (federated_path, federated.sealed.manifest.get("protocol")),
+        (federated.sealed.path, federated.sealed.manifest.get("protocol")),
         (student_path, student.card.protocol),
     ):
         if protocol != federation.protocol:
@@ -108,9 +152,147 @@ def _check_student(
     if source != federated.sealed.digest:
         raise MismatchError(
             f"{student_path}: was distilled from the federated set {source[:12]}, but "
-            f"{federated_path} is {federated.sealed.digest[:12]}"
+            f"{federated.sealed.path} is {federated.sealed.digest[:12]}"
         )
     return student
+
+
+def _secret(seed: int) -> bytes:
+    """Folds of a model that never leaves need no secrecy, only a fixed division."""
+    return hashlib.sha256(f"fluid hybrid folds {seed}".encode()).digest()
+
+
+def _folds(table: LabelledCompounds, options: HybridOptions) -> np.ndarray:
+    """Folds of the private compounds, uint8 of shape (1, n)."""
+    return folds_of_repeats(table.compounds, _secret(options.seed), 1, options.folds)
+
+
+def _fit_own(
+    table: LabelledCompounds,
+    federated: FederatedSet,
+    federation: Federation,
+    name: str,
+    source: str,
+    options: HybridOptions,
+    jobs: int,
+) -> tuple[TrainedModel, dict[str, str]]:
+    """The private part: every task that has labels enough."""
+    public, pooled = federated.load()
+    folds = _folds(table, options)
+    private = len(table.compounds)
+    plans: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    skipped: dict[str, str] = {}
+    for index, task in enumerate(federation.tasks):
+        rows, values = table.labels.column(index)
+        if not enough_labels(task, values):
+            skipped[task.name] = f"{too_few_labels(task, values)}; the student answers alone"
+            continue
+        near = _nearest(public, pooled.get(task.name), table.compounds.fingerprints[rows])
+        plans[task.name] = rows, values, near
+    used = np.unique(np.concatenate([np.zeros(0, np.int64), *(plan[2] for plan in plans.values())]))
+    library = concatenate([table.compounds, public.take(used)])
+    models, counts = [], {}
+    for task in federation.tasks:
+        if task.name not in plans:
+            continue
+        rows, values, near = plans[task.name]
+        targets = _targets(task, values, pooled[task.name].label[near] if len(near) else None)
+        positions = private + np.searchsorted(used, near)
+        models.append(
+            _fit_task(library, task, rows, values, positions, targets, folds[0], options, jobs)
+        )
+        counts[task.name] = count_labels(task, values) | {"pooled": len(near)}
+    if not models:
+        reasons = "; ".join(f"task {task}: {reason}" for task, reason in skipped.items())
+        raise TrainingError(f"{source}: no task can be trained ({reasons})")
+    training = {
+        "learner": "kernel-ridge",
+        "folds": options.folds,
+        "seed": options.seed,
+        "compounds": private,
+        "labels": counts,
+        "federated_set": federated.sealed.digest,
+    }
+    card = Card(
+        "own", name, federation.name, federation.round, federation.protocol, training, {},
+        software_versions(),
+    )  # fmt: skip
+    return TrainedModel(card, federation.chemistry, library, models), skipped
+
+
+def _nearest(public: Compounds, pooled: PooledTask | None, private: np.ndarray) -> np.ndarray:
+    """Positions of the labelled public compounds nearest to the private ones, ascending."""
+    if pooled is None:
+        return np.zeros(0, dtype=np.int64)
+    known = np.flatnonzero(np.isfinite(pooled.label).all(axis=1))
+    similarity = neighbour_similarity(public.fingerprints[known], private, NEIGHBOURS)
+    order = np.argsort(-similarity, kind="stable")[:NEAREST_PUBLIC]
+    return np.sort(known[order])
+
+
+def _targets(task: Task, values: np.ndarray, label: np.ndarray | None) -> np.ndarray:
+    """What is learned: measured labels, then pooled ones; log-odds for classes."""
+    measured = output_targets(task, values)
+    if task.is_classification:
+        measured = np.where(measured > 0.5, _MEASURED, -_MEASURED)
+    if label is None:
+        return measured
+    soft = label.astype(np.float64)
+    return np.concatenate([measured, logit(soft, _CLIP) if task.is_classification else soft])
+
+
+def _fit_task(
+    library: Compounds,
+    task: Task,
+    rows: np.ndarray,
+    values: np.ndarray,
+    public: np.ndarray,
+    targets: np.ndarray,
+    folds: np.ndarray,
+    options: HybridOptions,
+    jobs: int,
+) -> TaskModel:
+    own = folds[rows]
+    where = np.concatenate([rows, public])
+
+    def run(fold: int) -> tuple[list[KernelRidge], np.ndarray]:
+        used = np.concatenate([np.flatnonzero(own != fold), len(rows) + np.arange(len(public))])
+        held = library.take(rows[own == fold])
+        learners, scores = [], []
+        for output in range(targets.shape[1]):
+            learner = KernelRidge(ridge=_RIDGE[task.is_classification])
+            learner.fit(library, where[used], targets[used, output], False, options.seed)
+            learners.append(learner)
+            scores.append(learner.score(held, library))
+        return learners, np.stack(scores, axis=1)
+
+    fits = map_threads(run, range(options.folds), jobs)
+    truth = output_targets(task, values)
+    told = np.zeros(truth.shape)
+    similarity = np.zeros(len(rows))
+    for fold, (_, scores) in enumerate(fits):
+        mine = own == fold
+        told[mine] = scores
+        similarity[mine] = neighbour_similarity(
+            library.fingerprints[rows[mine]], library.fingerprints[rows[~mine]], NEIGHBOURS
+        )
+    calibrations = [
+        fit_platt(score, target) if task.is_classification else Platt()
+        for score, target in zip(told.T, truth.T, strict=True)
+    ]
+    said = calibrated(task, list(told.T), calibrations)
+    error = ((said - truth) ** 2).sum(axis=1)
+    baseline = float(((truth - truth.mean(axis=0)) ** 2).sum(axis=1).mean())
+    trust = fit_reliability(similarity, error, baseline)
+    # Calibrated for the error's sake only: the members are blended in the student's own scale,
+    # and the blend is calibrated (calibrating before blending cost ranking, see `_assess`).
+    identity = [Platt()] * targets.shape[1]
+    members = [
+        FoldModel(0, fold, list(learners), identity, trust)
+        for fold, (learners, _) in enumerate(fits)
+    ]
+    domains = fit_domains(library, rows, trust)
+    return TaskModel(task, members, True, rows, domains)
 
 
 def _assess(
@@ -118,32 +300,35 @@ def _assess(
     own: TrainedModel,
     student: TrainedModel,
     federation: Federation,
-    options: TrainingOptions,
-    secret: bytes,
-) -> tuple[dict[str, float], dict[str, dict[str, float | None]]]:
-    """Decision thresholds and out-of-fold metrics of the blend.
+    options: HybridOptions,
+) -> tuple[dict[str, Decision], dict[str, dict[str, float | None]]]:
+    """Calibration, decision thresholds and out-of-fold metrics of the blend.
 
-    The own part is taken out of fold. The student needs no folds: it has learned from labels
+    The private part is taken out of fold. The student needs no folds: it has learned from labels
     that this partner's teacher gave without having seen the compound.
     """
-    thresholds: dict[str, float] = {}
+    decisions: dict[str, Decision] = {}
     metrics: dict[str, dict[str, float | None]] = {}
     theirs = {model.task.name: model for model in student.task_models}
-    folds = folds_of_repeats(table.compounds, secret, options.repeats, options.folds)
+    folds = _folds(table, options)
+    elsewhere = np.full((1, len(own.library) - len(table.compounds)), options.folds, np.uint8)
+    library_folds = np.concatenate([folds, elsewhere], axis=1)
     for model in own.task_models:
         task = model.task
         rows, values = table.labels.column(federation.task_index(task.name))
         queries = table.compounds.take(rows)
-        mine = label_own_fold(model, table.compounds, folds, queries, folds[:, rows])
+        mine = label_own_fold(model, own.library, library_folds, queries, folds[:, rows])
         mixed = mine.prediction
         if task.name in theirs:
             far = theirs[task.name].predict(queries, student.library, None)
             near = reference_similarity(theirs[task.name], student.library, queries)
             mixed = blend(task, mixed, far.values, own_share(mine.similarity, near))
-        known = np.isfinite(mixed).all(axis=1)
-        threshold = 0.5
+        decision = Decision()
         if task.kind == "binary":
-            threshold = prevalence_threshold(mixed[known, 0], float(values[known].mean()))
-            thresholds[task.name] = threshold
-        metrics[task.name] = out_of_fold_metrics(task, mixed, values, threshold)
-    return thresholds, metrics
+            calibration = fit_platt(logit(mixed[:, 0]), values)
+            mixed = calibration(logit(mixed))
+            threshold = prevalence_threshold(mixed[:, 0], float(values.mean()))
+            decision = Decision(calibration, threshold)
+        decisions[task.name] = decision
+        metrics[task.name] = out_of_fold_metrics(task, mixed, values, decision.threshold)
+    return decisions, metrics

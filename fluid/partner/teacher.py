@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import secrets
 import shutil
@@ -236,13 +235,13 @@ def fit_model(
             count_jobs(jobs),
         )  # fmt: skip
         if not fitted.models:
-            skipped[task.name] = _too_few(task, values)
+            skipped[task.name] = too_few_labels(task, values)
             logger.warning("%s: task %s: %s; no model", source, task.name, skipped[task.name])
             continue
         model = _task_model(library, task, fitted, values)
         models.append(model)
         metrics[task.name] = out_of_fold_metrics(task, fitted.predictions, values, model.threshold)
-        counts[task.name] = _count(task, values)
+        counts[task.name] = count_labels(task, values)
     if not models:
         reasons = "; ".join(f"task {name}: {reason}" for name, reason in skipped.items())
         raise TrainingError(f"{source}: no task can be trained ({reasons})")
@@ -261,7 +260,8 @@ def fit_model(
     return TrainedModel(card, federation.chemistry, library, models), skipped
 
 
-def _too_few(task: Task, values: np.ndarray) -> str:
+def too_few_labels(task: Task, values: np.ndarray) -> str:
+    """Why these labels do not suffice, with their number."""
     if not task.is_classification:
         return f"{len(values)} labelled compounds, about 20 or more are needed"
     n_classes = max(2, len(task.classes))
@@ -272,7 +272,8 @@ def _too_few(task: Task, values: np.ndarray) -> str:
     return f"{shown} compounds by class, about 10 or more of each are needed"
 
 
-def _count(task: Task, values: np.ndarray) -> dict[str, int]:
+def count_labels(task: Task, values: np.ndarray) -> dict[str, int]:
+    """Number of labelled compounds, and of each class."""
     counts = {"compounds": len(values)}
     if task.is_classification:
         names = task.classes or ("0", "1")
@@ -317,8 +318,3 @@ def out_of_fold_metrics(
         called = (predictions[:, 0] >= threshold).astype(np.int64)
     found = compute_metrics(task, values[known], predictions, called)
     return {name: None if np.isnan(value) else round(value, 4) for name, value in found.items()}
-
-
-def hybrid_secret(seed: int) -> bytes:
-    """Folds of a model that never leaves need no secrecy, only a fixed division."""
-    return hashlib.sha256(f"fluid hybrid folds {seed}".encode()).digest()

@@ -91,6 +91,7 @@ def revive(state: State) -> Estimator:
 __all__ = [
     "AUTO",
     "Estimator",
+    "KernelRidge",
     "LEARNERS",
     "STUDENT_LEARNERS",
     "State",
