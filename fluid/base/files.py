@@ -167,13 +167,15 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it takes the place of `path` if the block succeeds.
 
     A folder that is already there is replaced only if it holds a file named `marker`, so that a
-    mistyped ``-o`` never removes somebody's files.
+    mistyped ``-o`` never removes somebody's files. A link is followed, not replaced.
 
     Raises
     ------
     FluidError
         See `check_folder`.
     """
+    if path.is_symlink():
+        path = path.resolve()
     _make_parent(path)
     check_folder(path, marker)
     try:
@@ -195,3 +197,4 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
         shutil.rmtree(_previous(path), ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        recover_folder(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -25,9 +25,14 @@ def compounds_schema(bits: int, n_descriptors: int) -> pa.Schema:
             pa.field("fingerprint", pa.binary(bits // 8), nullable=False),
             pa.field("environments", pa.list_(pa.uint32()), nullable=False),
             pa.field("counts", pa.list_(pa.uint8()), nullable=False),
-            pa.field("descriptors", pa.list_(pa.float32(), n_descriptors), nullable=False),
+            pa.field("descriptors", _descriptors_type(n_descriptors), nullable=False),
         ]
     )
+
+
+def _descriptors_type(n_descriptors: int) -> pa.DataType:
+    # Parquet cannot read lists of the fixed size 0 back.
+    return pa.list_(pa.float32(), n_descriptors if n_descriptors else -1)
 
 
 def compounds_to_arrays(compounds: Compounds) -> list[pa.Array]:
@@ -51,7 +56,7 @@ def compounds_to_arrays(compounds: Compounds) -> list[pa.Array]:
             pa.array(descriptors.ravel()), type=pa.list_(pa.float32(), descriptors.shape[1])
         )
         if descriptors.shape[1]
-        else pa.array([[]] * n, type=pa.list_(pa.float32(), 0)),
+        else pa.array([[]] * n, type=_descriptors_type(0)),
     ]
 
 
@@ -59,6 +64,26 @@ def compounds_to_batch(compounds: Compounds) -> pa.RecordBatch:
     """Compounds as one record batch."""
     schema = compounds_schema(compounds.bits, compounds.descriptors.shape[1])
     return pa.RecordBatch.from_arrays(compounds_to_arrays(compounds), schema=schema)
+
+
+def _is_list_of(item: pa.DataType) -> Callable[[pa.DataType], bool]:
+    return lambda found: pa.types.is_list(found) and found.value_type == item
+
+
+def _is_descriptors(found: pa.DataType) -> bool:
+    listed = pa.types.is_fixed_size_list(found) or pa.types.is_list(found)
+    return listed and found.value_type == pa.float32()
+
+
+_TYPES: dict[str, Callable[[pa.DataType], bool]] = {
+    "id": pa.types.is_string,
+    "smiles": pa.types.is_string,
+    "inchikey": pa.types.is_string,
+    "fingerprint": pa.types.is_fixed_size_binary,
+    "environments": _is_list_of(pa.uint32()),
+    "counts": _is_list_of(pa.uint8()),
+    "descriptors": _is_descriptors,
+}
 
 
 def _strings(batch: pa.RecordBatch, name: str) -> np.ndarray:
@@ -78,10 +103,14 @@ def compounds_from_batch(batch: pa.RecordBatch) -> Compounds:
             raise FileFormatError(f"column '{name}' is missing")
         if batch.column(name).null_count:
             raise FileFormatError(f"column '{name}' holds nulls")
+    for name, fits in _TYPES.items():
+        if not fits(batch.column(name).type):
+            raise FileFormatError(f"column '{name}' is of type {batch.column(name).type}")
+    for name in ("environments", "counts", "descriptors"):
+        if batch.column(name).flatten().null_count:
+            raise FileFormatError(f"column '{name}' holds nulls")
     n = batch.num_rows
     fingerprint = batch.column("fingerprint")
-    if not pa.types.is_fixed_size_binary(fingerprint.type):
-        raise FileFormatError("column 'fingerprint' is not of fixed size")
     width = fingerprint.type.byte_width
     packed = np.frombuffer(fingerprint.buffers()[1], dtype=np.uint8)
     packed = packed[fingerprint.offset * width : (fingerprint.offset + n) * width]
@@ -92,6 +121,10 @@ def compounds_from_batch(batch: pa.RecordBatch) -> Compounds:
         raise FileFormatError("columns 'environments' and 'counts' differ in length")
     descriptors = batch.column("descriptors")
     values = descriptors.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    fixed = pa.types.is_fixed_size_list(descriptors.type)
+    n_descriptors = descriptors.type.list_size if fixed else 0
+    if len(values) != n * n_descriptors:
+        raise FileFormatError("column 'descriptors' is not of fixed size")
     return Compounds(
         ids=_strings(batch, "id"),
         smiles=_strings(batch, "smiles"),
@@ -100,7 +133,7 @@ def compounds_from_batch(batch: pa.RecordBatch) -> Compounds:
         environments=environments.flatten().to_numpy(zero_copy_only=False).astype(np.uint32),
         counts=counts.flatten().to_numpy(zero_copy_only=False).astype(np.uint8),
         offsets=offsets - offsets[0],
-        descriptors=values.reshape(n, descriptors.type.list_size),
+        descriptors=values.reshape(n, n_descriptors),
     )
 
 

@@ -88,12 +88,14 @@ def morgan_environments(mol: Chem.Mol, spec: FeatureSpec) -> tuple[np.ndarray, n
     Returns
     -------
     tuple of numpy.ndarray
-        Identifiers (uint32, ascending) and how often each occurs (uint8, cut at 255).
+        Identifiers (uint32, ascending) and how often each occurs (uint8, cut at 255; 1 if the
+        settings leave counts out).
     """
     found = _generator(spec.fingerprint, spec.radius).GetSparseCountFingerprint(mol)
     pairs = sorted(found.GetNonzeroElements().items())
     identifiers = np.fromiter((key for key, _ in pairs), dtype=np.uint32, count=len(pairs))
-    counts = np.fromiter((min(n, MAX_COUNT) for _, n in pairs), dtype=np.uint8, count=len(pairs))
+    most = MAX_COUNT if spec.counts else 1
+    counts = np.fromiter((min(n, most) for _, n in pairs), dtype=np.uint8, count=len(pairs))
     return identifiers, counts
 
 

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +22,8 @@ from fluid.base.errors import TableError
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _DELIMITERS = ",;\t|"
+# A line after the last one: if it does not come back as a row of its own, a quote is still open.
+_END = "\x00end of table"
 
 
 @dataclass(frozen=True)
@@ -138,10 +141,14 @@ def _delimited(preferred: str) -> Callable[[Path], Iterator[Row]]:
             header = _first_line(text)
             text.seek(0)
             csv.field_size_limit(min(sys.maxsize, 1 << 24))
-            reader = csv.reader(text, delimiter=_delimiter(header, preferred))
+            reader = csv.reader(chain(text, [_END]), delimiter=_delimiter(header, preferred))
             width: int | None = None
             line = 1
             for fields in reader:
+                if fields == [_END]:
+                    return
+                if fields and fields[-1].endswith(_END):
+                    raise TableError(f"{path}: line {line}: a quote is opened and never closed")
                 values = [_clean(field) for field in fields]
                 if width is None:
                     if not any(values):
@@ -219,12 +226,17 @@ def _sdf_blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
 def _sdf_properties(block: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for position, line in enumerate(block):
-        if line.startswith(">") and "<" in line:
+        if _is_property_header(line):
             name = line[line.index("<") + 1 : line.rfind(">")].strip()
             value = block[position + 1] if position + 1 < len(block) else ""
-            if name and not value.startswith(">"):
+            if name and not _is_property_header(value):
                 found[name] = value
     return found
+
+
+def _is_property_header(line: str) -> bool:
+    """Whether a line names a property; a value may start with '>' too, as in '>10'."""
+    return line.startswith(">") and "<" in line
 
 
 def _sdf_structure(block: list[str]) -> tuple[str, str | None]:

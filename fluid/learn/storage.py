@@ -12,6 +12,7 @@ checks every digest and interprets numbers only; nothing of the folder is execut
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -223,7 +224,9 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {key: stored[key] for key in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (
+        OSError, ValueError, TypeError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile
+    ) as error:  # fmt: skip
         raise FileFormatError(f"{path}: cannot be decoded") from error
 
 

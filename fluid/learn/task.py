@@ -192,7 +192,7 @@ def _parse_number(task: Task, text: str) -> tuple[float, int]:
         qualifier = parse_qualifier(mark)
         body = body[len(mark) :].strip()
     try:
-        value = float(body)
+        value = float(body.replace("_", "?"))  # Python's own digit separator is no number to us
     except ValueError:
         hint = " (decimal comma?)" if body.count(",") == 1 else ""
         raise LabelError(f"'{text}' is not a number{hint}") from None

@@ -34,7 +34,9 @@ def prevalence_threshold(
     total = np.cumsum(weights[order])
     if total[-1] <= 0:
         return 0.5
-    position = int(np.searchsorted(total, (1.0 - prevalence) * total[-1]))
+    # The margin keeps rounding errors from moving a boundary that falls between two compounds.
+    negative = (1.0 - prevalence + 1e-9) * total[-1]
+    position = int(np.searchsorted(total, negative, side="right"))
     below = predictions[order[max(0, position - 1)]]
     above = predictions[order[min(position, len(order) - 1)]]
     return float(np.clip((below + above) / 2, 0.02, 0.98))

@@ -1,0 +1,86 @@
+"""Pooling: worked by hand, and properties that must hold for any teachers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fluid.central.pooling import pool_task
+from fluid.exchange.annotation import TaskAnnotation
+from fluid.learn.task import Task
+
+BINARY = Task("bbb", "binary")
+
+
+def _said(prediction: list[float], reliability: list[float]) -> TaskAnnotation:
+    values = np.array(prediction, dtype=np.float32)[:, None]
+    return TaskAnnotation(values, np.zeros_like(values), np.array(reliability, dtype=np.float32))
+
+
+def test_worked_by_hand() -> None:
+    said = {"a": _said([0.9, 0.2], [0.6, 0.0]), "b": _said([0.3, 0.4], [0.3, 0.0])}
+    pooled = pool_task(BINARY, said, {}, 2)
+    # Weights 0.36 and 0.09: (0.36 * 0.9 + 0.09 * 0.3) / 0.45 = 0.78.
+    assert pooled.label[0, 0] == pytest.approx(0.78, abs=1e-5)
+    # sqrt(0.8 * 0.12**2 + 0.2 * 0.48**2) = 0.24.
+    assert pooled.disagreement[0, 0] == pytest.approx(0.24, abs=1e-5)
+    # Nobody knows the second compound: the plain mean.
+    assert pooled.label[1, 0] == pytest.approx(0.3, abs=1e-5)
+    assert pooled.reliability.tolist() == pytest.approx([0.6, 0.0])
+    assert pooled.teachers.tolist() == [2, 2]
+
+
+def test_shared_sizes_count_by_their_square_root_if_everybody_shares() -> None:
+    said = {"a": _said([1.0], [0.5]), "b": _said([0.0], [0.5])}
+    assert pool_task(BINARY, said, {"a": 64.0, "b": 16.0}, 1).label[0, 0] == pytest.approx(2 / 3)
+    assert pool_task(BINARY, said, {"a": 64.0}, 1).label[0, 0] == pytest.approx(0.5)
+
+
+def test_who_abstains_has_no_say() -> None:
+    nan = float("nan")
+    said = {"a": _said([0.9, nan], [0.1, nan]), "b": _said([nan, nan], [nan, nan])}
+    pooled = pool_task(BINARY, said, {}, 2)
+    assert pooled.label[0, 0] == pytest.approx(0.9)
+    assert np.isnan(pooled.label[1, 0])
+    assert pooled.teachers.tolist() == [1, 0]
+    assert pooled.reliability.tolist() == pytest.approx([0.1, 0.0])
+
+
+def test_no_teacher_at_all() -> None:
+    pooled = pool_task(BINARY, {}, {}, 3)
+    assert np.isnan(pooled.label).all()
+    assert pooled.teachers.tolist() == [0, 0, 0]
+
+
+_value = st.integers(1, 99).map(lambda i: i / 100)
+_trust = st.integers(0, 50).map(lambda i: i / 50)
+_rows = st.lists(st.tuples(_value, _trust), min_size=4, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.tuples(_value, _trust), min_size=4, max_size=4), min_size=1, max_size=6)
+)
+def test_properties(teachers: list[list[tuple[float, float]]]) -> None:
+    said = {
+        f"p{number}": _said([v for v, _ in rows], [r for _, r in rows])
+        for number, rows in enumerate(teachers)
+    }
+    pooled = pool_task(BINARY, said, {}, 4)
+    each = np.stack([one.prediction[:, 0] for one in said.values()])
+    assert np.all(pooled.label[:, 0] >= each.min(axis=0) - 1e-5)
+    assert np.all(pooled.label[:, 0] <= each.max(axis=0) + 1e-5)
+    # The order of partners does not matter, to the bit.
+    turned = pool_task(BINARY, dict(reversed(said.items())), {}, 4)
+    assert np.array_equal(turned.label, pooled.label)
+    # A compound's label does not depend on its neighbours in the file.
+    for row in range(4):
+        alone = {
+            name: TaskAnnotation(
+                one.prediction[[row]], one.uncertainty[[row]], one.reliability[[row]]
+            )
+            for name, one in said.items()
+        }
+        assert np.array_equal(pool_task(BINARY, alone, {}, 1).label[0], pooled.label[row])

@@ -1,0 +1,112 @@
+"""A small consortium on real data, run once a session by the library's own functions."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fluid.central.distill import Round, distill
+from fluid.exchange.federation import Federation, load_federation
+from fluid.exchange.prepare import prepare_public
+from fluid.exchange.public_set import PublicSet, open_public_set
+from fluid.exchange.signing import generate_keys
+from fluid.exchange.template import init_federation, parse_task_option, register_partner
+from fluid.partner.annotate import annotate
+from fluid.partner.hybrid import HybridOptions, train_hybrid
+from fluid.partner.teacher import TrainingOptions, train_teacher
+
+DATA = Path(__file__).parent.parent / "data"
+PARTNERS = ("aurora", "borealis", "draco")
+OPTIONS = TrainingOptions(folds=3, repeats=2)
+SECRET = "5a" * 32
+
+
+@dataclass(frozen=True)
+class Consortium:
+    """Where everything of a finished round lies."""
+
+    folder: Path
+    federation_path: Path
+    federation: Federation
+    public: PublicSet
+    round: Round
+
+    def annotation(self, partner: str) -> Path:
+        return self.folder / partner / "annotation.parquet"
+
+    def table(self, partner: str) -> Path:
+        return self.folder / partner / "private.csv"
+
+
+def cut_table(source: Path, target: Path, lines: int) -> Path:
+    """The first lines of a table, header included."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    text = source.read_text(encoding="utf-8").splitlines()[: lines + 1]
+    target.write_text("\n".join(text) + "\n", encoding="utf-8")
+    return target
+
+
+def make_federation(folder: Path, partners: tuple[str, ...] = PARTNERS) -> Path:
+    """A federation file of two tasks with registered partners, keys in ``keys``."""
+    path = folder / "federation.toml"
+    tasks = ["bbb:binary:BBB-,BBB+", "logbb:regression:log10(brain/blood)"]
+    init_federation(path, "trial", [parse_task_option(text) for text in tasks])
+    for partner in partners:
+        _, public_key = generate_keys(partner, folder / "keys")
+        register_partner(path, partner, public_key)
+    return path
+
+
+def public_rows(n: int) -> list[dict[str, str]]:
+    """Public structures, near ones and generic ones mixed."""
+    with (DATA / "public.csv").open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    near = [row for row in rows if row["source"] == "b3db"]
+    return near[: n // 2] + [row for row in rows if row["source"] != "b3db"][: n - n // 2]
+
+
+def write_public(path: Path, rows: list[dict[str, str]]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.DictWriter(handle, ["id", "smiles"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture(scope="session")
+def consortium(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
+    """Three partners, 400 public compounds, one round with student and hybrids."""
+    folder = tmp_path_factory.mktemp("consortium")
+    path = make_federation(folder)
+    federation = load_federation(path)
+    public_path = folder / "public.parquet"
+    prepare_public(
+        [write_public(folder / "public.csv", public_rows(400))], federation, public_path, jobs=1
+    )
+    public = open_public_set(public_path)
+    annotations = []
+    for partner in PARTNERS:
+        home = folder / partner
+        table = cut_table(DATA / "partners" / f"{partner}.csv", home / "private.csv", 220)
+        secret = home / "secret"
+        secret.write_text(SECRET)
+        train_teacher(
+            [table], federation, path, partner, home / "teacher", OPTIONS, secret_path=secret,
+            jobs=2,
+        )  # fmt: skip
+        annotations.append(home / "annotation.parquet")
+        annotate(home / "teacher", public, annotations[-1], folder / "keys" / f"{partner}.key")
+    outcome = distill(annotations, public, federation, folder / "round1", jobs=2)
+    train_hybrid(
+        [folder / "aurora" / "private.csv"],
+        folder / "round1" / "federated.parquet",
+        folder / "round1" / "student",
+        federation,
+        folder / "aurora" / "hybrid",
+        "aurora",
+        HybridOptions(folds=3),
+    )
+    return Consortium(folder, path, federation, public, outcome)
