@@ -142,6 +142,7 @@ def evaluate(
     draws: Annotated[int, typer.Option(help="Bootstrap samples, 100 or more.")] = 1000,
     seed: Seed = 0,
     domain: Domain = "neighbours",
+    details: Annotated[bool, typer.Option("--details", help="Print every metric.")] = False,
     smiles_column: SmilesColumn = None,
     id_column: IdColumn = None,
     label: Label = None,
@@ -166,57 +167,124 @@ def evaluate(
     result = run(models, data, columns, draws, seed, domain, jobs, stage)
     if output is not None:
         write_json(output, result)
-    emit(as_json, result, lambda: show_evaluation(result))
+    emit(as_json, result, lambda: show_evaluation(result, details))
 
 
-_SHOWN = {
-    "binary": ("roc_auc", "pr_auc", "mcc", "balanced_accuracy", "brier", "ece"),
-    "multiclass": ("roc_auc", "mcc", "balanced_accuracy", "brier"),
+_DETAILS = {
+    "binary": (
+        "roc_auc",
+        "pr_auc",
+        "balanced_accuracy",
+        "sensitivity",
+        "specificity",
+        "brier",
+        "ece",
+    ),
+    "multiclass": ("roc_auc", "balanced_accuracy", "brier"),
     "regression": ("rmse", "mae", "r2", "spearman"),
 }
+_LEADING = {"binary": ("roc_auc", "mcc"), "multiclass": ("roc_auc", "mcc"), "regression": ("rmse",)}
+_TITLES = {"roc_auc": "ROC-AUC", "mcc": "MCC", "rmse": "RMSE"}
 
 
-def show_evaluation(result: dict[str, Any]) -> str:
-    """An evaluation as text: a table per task, and the differences below."""
-    parts = []
+def show_evaluation(result: dict[str, Any], details: bool = False) -> str:
+    """An evaluation as text: one table of all models, the differences, and what they say.
+
+    Parameters
+    ----------
+    result
+        What `fluid.report.evaluate.evaluate` returns.
+    details
+        Add a table of every metric per task.
+    """
+    counts = ", ".join(
+        f"{task['compounds']} compounds with {name}" for name, task in result["tasks"].items()
+    )
+    parts = [f"{', '.join(result['data'])}: {counts}; 95% intervals", _summary(result["tasks"])]
+    differences = [
+        (name, item)
+        for name, task in result["tasks"].items()
+        for item in task["differences"]
+        if None not in (item["difference"], item["low"], item["ratio"], item["ratio_low"])
+    ]
+    if differences:
+        parts.append(_differences(differences))
+        parts += [_sentence(name, item) for name, item in differences if item["of_reference"]]
     for name, task in result["tasks"].items():
-        metrics = _SHOWN[task["kind"]]
-        rows = [
-            [
-                model["name"],
-                *(_estimate(model["metrics"][metric], metric == metrics[0]) for metric in metrics),
-                f"{model['coverage']:.0%}",
-                _value(model["inside_domain"][metrics[0]]),
-            ]
+        parts += [
+            f"Beware: {model['name']} was trained on {model['trained_on']} of the "
+            f"{task['compounds']} compounds with {name}; its numbers are no external test."
             for model in task["models"]
+            if model["trained_on"]
         ]
-        classes = f", classes {task['classes']}" if "classes" in task else ""
-        parts.append(
-            f"{name}: {task['compounds']} compounds{classes}\n"
-            + table(["model", *metrics, "in domain", f"{metrics[0]} there"], rows)
-        )
-        if task["differences"]:
-            parts.append(_differences(task["differences"]))
+    if details:
+        parts += [_details(name, task) for name, task in result["tasks"].items()]
     return "\n\n".join(parts)
 
 
-def _differences(differences: list[dict[str, Any]]) -> str:
+def _summary(tasks: dict[str, Any]) -> str:
+    """One row a model, the leading metrics of each task."""
+    header = ["model"]
+    models: dict[str, dict[str, str]] = {}
+    for name, task in tasks.items():
+        for metric in _LEADING[task["kind"]]:
+            header.append(f"{name} {_TITLES[metric]}")
+            for model in task["models"]:
+                shown = _estimate(model["metrics"][metric], True)
+                models.setdefault(model["name"], {})[header[-1]] = shown
+        lead = _LEADING[task["kind"]][0]
+        header += [f"{name} in domain", f"{_TITLES[lead]} there"]
+        for model in task["models"]:
+            models[model["name"]][header[-2]] = f"{model['coverage']:.0%}"
+            models[model["name"]][header[-1] + name] = _value(model["inside_domain"][lead])
+    rows = []
+    for model_name, cells in models.items():
+        row = [model_name]
+        for position, title in enumerate(header[1:], start=1):
+            name = header[position - 1].split(" ")[0] if title.endswith(" there") else ""
+            row.append(cells.get(title + name, ""))
+        rows.append(row)
+    return table(header, rows)
+
+
+def _details(name: str, task: dict[str, Any]) -> str:
+    metrics = _DETAILS[task["kind"]]
+    rows = [
+        [model["name"], *(_value(model["metrics"][metric]["value"]) for metric in metrics)]
+        for model in task["models"]
+    ]
+    classes = f", classes {task['classes']}" if "classes" in task else ""
+    return f"{name}{classes}\n" + table(["model", *metrics], rows)
+
+
+def _differences(differences: list[tuple[str, dict[str, Any]]]) -> str:
     rows = [
         [
             item["model"],
             item["against"],
+            f"{name} {_TITLES[item['metric']]}",
             f"{item['difference']:+.3f} [{item['low']:+.3f}, {item['high']:+.3f}]",
             f"{item['ratio']:.3f} [{item['ratio_low']:.3f}, {item['ratio_high']:.3f}]",
+            "better" if _sign(item) > 0 else "worse" if _sign(item) < 0 else "",
         ]
-        for item in differences
-        if None not in (item["difference"], item["low"], item["ratio"], item["ratio_low"])
+        for name, item in differences
     ]
-    direction = "higher" if differences[0]["higher_is_better"] else "lower"
-    return table(
-        ["model", "against", f"{differences[0]['metric']}, difference ({direction} is better)",
-         "ratio"],
-        rows,
-    )  # fmt: skip
+    return table(["model", "against", "metric", "difference", "ratio", "interval says"], rows)
+
+
+def _sign(item: dict[str, Any]) -> int:
+    """1 if the interval lies on the better side of zero, -1 on the worse, 0 if it holds zero."""
+    direction = 1 if item["higher_is_better"] else -1
+    return direction * ((item["low"] > 0) - (item["high"] < 0))
+
+
+def _sentence(name: str, item: dict[str, Any]) -> str:
+    return (
+        f"{item['model']} has {item['ratio']:.1%} [{item['ratio_low']:.1%}, "
+        f"{item['ratio_high']:.1%}] of the {_TITLES[item['metric']]} of {item['against']}, which "
+        f"was trained on what no federation has ({name}"
+        f"{'' if item['higher_is_better'] else ', lower is better'})."
+    )
 
 
 def _value(value: float | None) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from fluid.base.errors import FluidError, MismatchError
+from fluid.chem.compounds import Compounds
+from fluid.learn.hybrid import HybridModel
 from fluid.learn.metrics import (
     bootstrap_rows,
     compute_metrics,
@@ -17,7 +19,7 @@ from fluid.learn.metrics import (
     interval,
     metric_names,
 )
-from fluid.learn.model import Model
+from fluid.learn.model import Model, TrainedModel
 from fluid.learn.predictions import TaskPrediction
 from fluid.learn.storage import load_model
 from fluid.learn.task import Task
@@ -36,6 +38,7 @@ class _Candidate:
     values: np.ndarray
     called: np.ndarray
     inside: np.ndarray
+    n_seen: int
 
 
 def evaluate(
@@ -75,8 +78,9 @@ def evaluate(
     Returns
     -------
     dict
-        By task: number of compounds, and per model every metric with a 95% interval; and the
-        differences. None stands for "not defined".
+        By task: number of compounds, and per model every metric with a 95% interval, how many of
+        the compounds it was trained on with a measured label, and the share inside its domain;
+        and the differences. None stands for "not defined".
 
     Raises
     ------
@@ -166,7 +170,7 @@ def _candidates(
         found.append(
             _Candidate(
                 name, model.card.kind, model.card.name, said.values[rows],
-                said.classes(task)[rows], inside,
+                said.classes(task)[rows], inside, _count_seen(model, task, table.compounds, rows),
             )
         )  # fmt: skip
     teachers = [candidate for candidate in found if candidate.kind == "teacher"]
@@ -174,8 +178,21 @@ def _candidates(
         mean = np.mean([teacher.values for teacher in teachers], axis=0)
         called = TaskPrediction(mean, mean, mean[:, 0]).classes(task)
         inside = np.any([teacher.inside for teacher in teachers], axis=0)
-        found.append(_Candidate(MEAN_OF_TEACHERS, "mean", "", mean, called, inside))
+        seen = max(teacher.n_seen for teacher in teachers)
+        found.append(_Candidate(MEAN_OF_TEACHERS, "mean", "", mean, called, inside, seen))
     return found
+
+
+def _count_seen(model: Model, task: Task, compounds: Compounds, rows: np.ndarray) -> int:
+    """How many of the compounds the model has measured labels of: those are no external test."""
+    trained = model.own if isinstance(model, HybridModel) else model
+    if not isinstance(trained, TrainedModel) or trained.card.kind == "student":
+        return 0
+    for task_model in trained.task_models:
+        if task_model.task.name == task.name:
+            known = trained.library.take(task_model.rows).connectivities
+            return int(np.isin(compounds.connectivities[rows], known).sum())
+    return 0
 
 
 def _compare(
@@ -201,6 +218,7 @@ def _compare(
                 "partner": candidate.partner,
                 "coverage": _number(float(candidate.inside.mean())),
                 "inside_domain": _inside(task, truth, candidate),
+                "trained_on": candidate.n_seen,
                 "metrics": {
                     name: _estimate(point[candidate.name][name], drawn[candidate.name][name])
                     for name in names
@@ -241,6 +259,8 @@ def _differences(
     """Differences of the leading metric between models that belong together."""
     result = []
 
+    kinds = {candidate.name: candidate.kind for candidate in candidates}
+
     def add(left: str, right: str, right_point: float, right_drawn: np.ndarray) -> None:
         low, high = interval(drawn[left][metric] - right_drawn)
         ratio_low, ratio_high = interval(drawn[left][metric] / right_drawn)
@@ -250,6 +270,7 @@ def _differences(
                 "against": right,
                 "metric": metric,
                 "higher_is_better": higher_is_better(metric),
+                "of_reference": kinds.get(right) == "reference",
                 "difference": _number(point[left][metric] - right_point),
                 "low": _number(low),
                 "high": _number(high),

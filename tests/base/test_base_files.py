@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fluid.base.errors import FileFormatError, FluidError
@@ -65,6 +65,7 @@ def test_canonical_json_is_sorted_compact_and_utf8():
     )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), JSON_VALUES), st.randoms())
 def test_canonical_json_does_not_depend_on_the_order_of_keys(value, random):
     items = list(value.items())
@@ -72,6 +73,7 @@ def test_canonical_json_does_not_depend_on_the_order_of_keys(value, random):
     assert canonical_json(dict(items)) == canonical_json(value)
 
 
+@settings(deadline=None)
 @given(JSON_VALUES)
 def test_canonical_json_can_be_read_back(value):
     assert json.loads(canonical_json(value)) == value

@@ -62,9 +62,7 @@ def _changed(federation: Federation, what: str) -> Federation:
     turned = Task("bbb", "binary", classes=("BBB+", "BBB-"))
     changes = {
         "tasks": {"tasks": federation.tasks[:1]},
-        "class": {
-            "tasks": (Task("bbb", "binary", classes=("BBB+", "BBB-")), *federation.tasks[1:])
-        },
+        "class": {"tasks": (turned, *federation.tasks[1:])},
         "standardizer": {
             "chemistry": dataclasses.replace(
                 chemistry, standardizer=StandardizerSpec(stereo="keep")

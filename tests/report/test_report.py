@@ -13,6 +13,7 @@ from fluid.base.errors import FluidError
 from fluid.chem.features import featurize
 from fluid.chem.standardize import StandardizerSpec, standardize
 from fluid.learn.storage import load_model
+from fluid.report.evaluate import evaluate
 from fluid.report.inspect import inspect_path
 from fluid.report.predict import predict_table, prediction_columns
 from tests.conftest import Consortium
@@ -108,3 +109,12 @@ def test_inspect_knows_every_file(consortium: Consortium, name: str, what: str) 
 def test_a_private_key_is_never_shown(consortium: Consortium) -> None:
     with pytest.raises(FluidError, match="never shown"):
         inspect_path(consortium.folder / "keys" / "aurora.key")
+
+
+def test_evaluating_on_training_compounds_is_told(consortium: Consortium) -> None:
+    folders = [consortium.folder / name for name in ("aurora/teacher", "draco/teacher")]
+    result = evaluate(folders, [consortium.table("aurora")], draws=100, jobs=1)
+    task = result["tasks"]["bbb"]
+    seen = {model["name"]: model["trained_on"] for model in task["models"]}
+    assert seen["aurora/teacher"] == task["compounds"]
+    assert seen["draco/teacher"] < task["compounds"]
