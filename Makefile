@@ -53,7 +53,7 @@ $(DEMO)/keys/%.pub: | $(READY)
 $(FEDERATION): $(PARTNERS:%=$(DEMO)/keys/%.pub) | $(READY)
 	rm -f $@.new.toml
 	$(FLUID) init-federation --name demo --task bbb:binary:BBB-,BBB+ \
-	    --task 'logbb:regression:log10(brain/blood)' -o $@.new.toml > /dev/null
+	    --task 'logbb:regression:log10(brain/blood):-4:4' -o $@.new.toml > /dev/null
 	for key in $^; do $(FLUID) register $$key --federation $@.new.toml > /dev/null; done
 	mv $@.new.toml $@
 

@@ -24,8 +24,8 @@ def distill(
 
     Writes OUTPUT/federated.parquet, OUTPUT/student and OUTPUT/report.json.
 
+    \b
     Example:
-
         fluid distill */annotation.parquet --public public.parquet \\
             --federation federation.toml -o round1
     """

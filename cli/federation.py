@@ -17,7 +17,8 @@ def init_federation(
         list[str],
         typer.Option(
             help="NAME:KIND[:DETAIL]; kind is binary, multiclass or regression; the detail is the "
-            "unit, or the classes separated by commas, negative first. May be given repeatedly."
+            "classes separated by commas, negative first, or UNIT[:LOW:HIGH]. May be given "
+            "repeatedly."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
@@ -30,10 +31,10 @@ def init_federation(
 ) -> None:
     """Write a commented federation file to start from.
 
+    \b
     Example:
-
         fluid init-federation --name demo --task bbb:binary:BBB-,BBB+ \\
-            --task "logbb:regression:log10(brain/blood)" -o federation.toml
+            --task "logbb:regression:log10(brain/blood):-4:4" -o federation.toml
     """
     from fluid.base.errors import FederationError
     from fluid.chem.features import FeatureSpec
@@ -63,8 +64,8 @@ def keygen(
 
     NAME.key stays with the partner (owner-only), NAME.pub goes to the coordinator.
 
+    \b
     Example:
-
         fluid keygen aurora -o keys/
     """
     from fluid.exchange.federation import check_partner_name
@@ -113,8 +114,8 @@ def register(
 ) -> None:
     """Add a partner's public key to the federation file. The protocol digest stays as it is.
 
+    \b
     Example:
-
         fluid register keys/aurora.pub --federation federation.toml
     """
     from fluid.exchange.template import register_partner
@@ -139,8 +140,8 @@ def prepare_public(
 
     Structures that cannot be used are listed with the reason in OUTPUT.rejects.csv.
 
+    \b
     Example:
-
         fluid prepare-public public.csv --federation federation.toml -o public.parquet
     """
     from fluid.exchange.federation import load_federation

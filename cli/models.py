@@ -35,8 +35,8 @@ def inspect(
 ) -> None:
     """Show exactly what a file contains, before it leaves or after it arrives.
 
+    \b
     Example:
-
         fluid inspect aurora/annotation.parquet
     """
     from fluid.report.inspect import inspect_path
@@ -110,8 +110,8 @@ def predict(
 
     Every row of the table comes back, in its order; one that cannot be predicted says why.
 
+    \b
     Example:
-
         fluid predict round1/student compounds.csv -o predictions.csv
     """
     from fluid.report.predict import predict_table
@@ -153,8 +153,8 @@ def evaluate(
 ) -> None:
     """Metrics of several models on one labelled table, side by side, with 95% intervals.
 
+    \b
     Example:
-
         fluid evaluate round1/student aurora/teacher aurora/hybrid --data test.csv
     """
     from fluid.base.files import write_json

@@ -74,8 +74,8 @@ def train_teacher(
 
     Rows that cannot be used are listed with the reason in OUTPUT/rejects.csv.
 
+    \b
     Example:
-
         fluid train-teacher aurora.csv --federation federation.toml --partner aurora \\
             -o aurora/teacher
     """
@@ -122,8 +122,8 @@ def train_hybrid(
 ) -> None:
     """Build a hybrid of private data and the pooled labels. The folder stays with the partner.
 
+    \b
     Example:
-
         fluid train-hybrid aurora.csv --federated round1/federated.parquet \\
             --student round1/student --federation federation.toml -o aurora/hybrid
     """
@@ -190,8 +190,8 @@ def annotate(
 
     Each compound is labelled by models that never saw it; `fluid inspect` shows what is in it.
 
+    \b
     Example:
-
         fluid annotate aurora/teacher public.parquet --key keys/aurora.key \\
             -o aurora/annotation.parquet
     """

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 from fluid.base.errors import MismatchError
 from fluid.chem.features import FeatureSpec
 from fluid.chem.standardize import StandardizerSpec
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,11 @@ class Chemistry:
                 f"{here.reference[:12]} instead of {self.reference[:12]}; "
                 f"install RDKit {self.rdkit}"
             )
+        if here.rdkit != self.rdkit:
+            logger.warning(
+                "RDKit %s here, %s when %s was made; the reference set comes out the same",
+                here.rdkit, self.rdkit, owner,
+            )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """The chemistry as plain values."""

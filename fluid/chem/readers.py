@@ -9,14 +9,15 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from fluid.base.errors import TableError
 
@@ -67,6 +68,8 @@ def read_table(path: Path) -> Table:
     TableError
         If the file is missing, empty, truncated, or of another kind.
     """
+    if path.is_dir():
+        raise TableError(f"{path}: no such file, it is a folder")
     if not path.is_file():
         raise TableError(f"{path}: no such file")
     if path.stat().st_size == 0:
@@ -91,8 +94,20 @@ def _check_columns(path: Path, columns: list[str]) -> None:
     seen: set[str] = set()
     for name in columns:
         if name and name.lower() in seen:
-            raise TableError(f"{path}: column '{name}' occurs twice in the header")
+            raise TableError(f"{path}: column '{short_name(name)}' occurs twice in the header")
         seen.add(name.lower())
+
+
+def printable(text: str) -> str:
+    """Text that can be written anywhere: undecodable bytes as ``\\xNN``, control characters out."""
+    shown = text.encode("utf-8", errors="surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(character if character.isprintable() else " " for character in shown)
+
+
+def short_name(name: str) -> str:
+    """A column's name for a message: printable, at most 40 characters."""
+    shown = printable(name[:41])
+    return shown if len(name) <= 40 else shown[:37] + "..."
 
 
 @contextmanager
@@ -130,7 +145,8 @@ def _clean(value: str) -> str:
 
 
 def _delimiter(header: str, preferred: str) -> str:
-    counts = {mark: header.count(mark) for mark in _DELIMITERS}
+    bare = re.sub('"[^"]*"', "", header)
+    counts = {mark: bare.count(mark) for mark in _DELIMITERS}
     best = max(counts, key=lambda mark: (counts[mark], mark == preferred))
     return best if counts[best] else preferred
 
@@ -141,14 +157,17 @@ def _delimited(preferred: str) -> Callable[[Path], Iterator[Row]]:
             header = _first_line(text)
             text.seek(0)
             csv.field_size_limit(min(sys.maxsize, 1 << 24))
-            reader = csv.reader(chain(text, [_END]), delimiter=_delimiter(header, preferred))
+            delimiter = _delimiter(header, preferred)
+            record: list[str] = []
+            reader = csv.reader(_noted(chain(text, [_END]), record), delimiter=delimiter)
             width: int | None = None
             line = 1
             for fields in reader:
                 if fields == [_END]:
                     return
-                if fields and fields[-1].endswith(_END):
+                if len(record) > 1 and not _is_well_quoted(record, delimiter):
                     raise TableError(f"{path}: line {line}: a quote is opened and never closed")
+                record.clear()
                 values = [_clean(field) for field in fields]
                 if width is None:
                     if not any(values):
@@ -161,6 +180,25 @@ def _delimited(preferred: str) -> Callable[[Path], Iterator[Row]]:
                 line = reader.line_num + 1
 
     return rows
+
+
+def _noted(lines: Iterable[str], record: list[str]) -> Iterator[str]:
+    """Lines, each kept in `record` until its owner clears it."""
+    for line in lines:
+        record.append(line)
+        yield line
+
+
+def _is_well_quoted(lines: list[str], delimiter: str) -> bool:
+    """Whether lines that were read as one row are one.
+
+    If not, a stray quote joined them: it met the table's end, or the next quote of another row.
+    """
+    try:
+        list(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error:
+        return False
+    return True
 
 
 def _first_line(text: IO[str]) -> str:
@@ -260,17 +298,36 @@ def _parquet(path: Path) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with _reading(path), _open_bytes(path) as raw:
+            source = pa.BufferReader(raw.read()) if isinstance(raw, gzip.GzipFile) else path
+        with pq.ParquetFile(source) as file:
             yield Row(0, list(file.schema_arrow.names))
             number = 1
             for batch in file.iter_batches(batch_size=4096):
-                columns = [column.to_pylist() for column in batch.columns]
+                columns = [_values(column) for column in batch.columns]
                 for values in zip(*columns, strict=True):
                     yield Row(number, [_as_text(value) for value in values])
                     number += 1
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TableError(f"{path}: is not a readable Parquet file ({reason})") from error
+
+
+def _values(column: Any) -> list[object]:
+    """Values of an Arrow column; one that Python cannot hold comes as its bytes, or as missing."""
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: Any) -> object:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return scalar.as_buffer().to_pybytes()
+    except (ValueError, OverflowError):
+        return str(scalar.type)
 
 
 def _as_text(value: object) -> str:

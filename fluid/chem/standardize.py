@@ -86,10 +86,13 @@ def connectivity(inchikey: str) -> str:
 @lru_cache(maxsize=1)
 def _tools() -> dict[str, Any]:
     # Built once a process: constructing these parses RDKit's rule tables.
+    largest = rdMolStandardize.CleanupParameters()
+    largest.preferOrganic = True  # type: ignore[assignment]
+    largest.largestFragmentChooserCountHeavyAtomsOnly = True  # type: ignore[assignment]
     return {
         "metals": rdMolStandardize.MetalDisconnector(),
-        "largest": rdMolStandardize.LargestFragmentChooser(preferOrganic=True),
-        "salts": rdMolStandardize.FragmentRemover(leave_last=True),
+        "largest": rdMolStandardize.LargestFragmentChooser(largest),
+        "salts": rdMolStandardize.FragmentRemover(leave_last=False),
         "normalize": rdMolStandardize.Normalizer(),
         "uncharge": rdMolStandardize.Uncharger(),
     }
@@ -121,7 +124,10 @@ def _why_unparsable(text: str) -> str:
 
 
 def _parent(mol: Chem.Mol, spec: StandardizerSpec) -> Chem.Mol:
-    """The largest organic fragment, after taking covalently drawn metals apart."""
+    """The largest organic fragment, after taking covalently drawn metals apart.
+
+    Known counter-ions and solvents (RDKit's list) go first, unless nothing organic would be left.
+    """
     tools = _tools()
     if any(
         atom.GetAtomicNum() not in ORGANIC_ELEMENTS and atom.GetDegree() for atom in mol.GetAtoms()
@@ -129,20 +135,18 @@ def _parent(mol: Chem.Mol, spec: StandardizerSpec) -> Chem.Mol:
         mol = tools["metals"].Disconnect(mol)
     if len(Chem.GetMolFrags(mol)) == 1:
         return mol
-    if spec.mixtures == "reject":
-        _refuse_mixture(mol)
+    rest = tools["salts"].remove(mol)
+    if any(atom.GetAtomicNum() == 6 for atom in rest.GetAtoms()):
+        mol = rest
+        if spec.mixtures == "reject":
+            _refuse_mixture(mol)
     return tools["largest"].choose(mol)
 
 
 def _refuse_mixture(mol: Chem.Mol) -> None:
-    """Raise if two different organic fragments remain that are alike in size.
-
-    Known counter-ions and solvents (RDKit's list) do not count, nor does anything smaller than
-    half the largest fragment.
-    """
-    remainder = _tools()["salts"].remove(mol)
+    """Raise if two different organic fragments are alike in size: one has over half the other's."""
     sizes: dict[str, int] = {}
-    for fragment in Chem.GetMolFrags(remainder, asMols=True, sanitizeFrags=False):
+    for fragment in Chem.GetMolFrags(mol, asMols=True, sanitizeFrags=False):
         if any(atom.GetAtomicNum() == 6 for atom in fragment.GetAtoms()):
             sizes[Chem.MolToSmiles(fragment, isomericSmiles=False)] = fragment.GetNumHeavyAtoms()
     large = [name for name, size in sizes.items() if 2 * size > max(sizes.values())]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fluid.base.errors import TableError
 from fluid.base.files import atomic_file
-from fluid.chem.readers import Row, Table, read_table
+from fluid.chem.readers import Row, Table, printable, read_table, short_name
 
 SMILES_COLUMNS = (
     "smiles", "canonical_smiles", "standard_smiles", "std_smiles", "isomeric_smiles", "cxsmiles",
@@ -21,6 +21,7 @@ ID_COLUMNS = (
     "molecule_chembl_id", "chembl_id", "drug_id", "identifier", "name", "molecule_name",
     "compound_name", "title",
 )  # fmt: skip
+_LONGEST = 200
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Reject:
     id
         The compound's name in the table.
     column, value
-        What was wrong, cut at 200 characters.
+        What was wrong; a long value is cut at 200 characters.
     reason
         Why, and what would have been allowed.
     """
@@ -94,7 +95,8 @@ def smiles_column(table: Table, given: str | None) -> int:
 
 
 def _listed(table: Table) -> str:
-    return ", ".join(f"'{name}'" for name in table.columns[:20])
+    more = f" and {len(table.columns) - 20:,} more" if len(table.columns) > 20 else ""
+    return ", ".join(f"'{short_name(name)}'" for name in table.columns[:20]) + more
 
 
 @dataclass(frozen=True)
@@ -127,12 +129,12 @@ class EntryTable:
     def reject_value(self, entry: Entry, column: str, value: str, reason: str) -> Reject:
         """Set one value of this entry aside."""
         return Reject(
-            self.table.path.name,
+            printable(self.table.path.name),
             entry.row.line,
             entry.id,
-            column,
-            printable(value)[:200],
-            printable(reason),
+            printable(column),
+            printable(value[:_LONGEST])[:_LONGEST],
+            printable(_cut(reason)),
         )
 
 
@@ -159,10 +161,11 @@ def open_entries(
     return EntryTable(table, smiles_index, id_index)
 
 
-def printable(text: str) -> str:
-    """Text that can be written anywhere: undecodable bytes as ``\\xNN``, control characters out."""
-    shown = text.encode("utf-8", errors="surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(character if character.isprintable() else " " for character in shown)
+def _cut(reason: str) -> str:
+    """A reason that quotes a long value, without its middle: the rule stands at the end."""
+    if len(reason) <= 2 * _LONGEST:
+        return reason
+    return f"{reason[:_LONGEST]} ... {reason[-_LONGEST:]}"
 
 
 def batched(items: Iterable[Entry], size: int) -> Iterator[list[Entry]]:

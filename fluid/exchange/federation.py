@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -57,10 +58,14 @@ class Federation:
             raise FederationError(f"round = {self.round}: must be 1 or more")
         if not self.tasks:
             raise FederationError("a federation needs at least one task")
-        names = [task.name.lower() for task in self.tasks]
+        # Tables name tasks without regard to case and dashes.
+        names = [task.name.lower().replace("-", "_") for task in self.tasks]
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise FederationError(f"task '{twice[0]}' occurs twice")
+        for task in self.tasks:
+            _check_classes(task)
+            _check_range(task, self.policy)
 
     @cached_property
     def protocol(self) -> str:
@@ -98,6 +103,31 @@ class Federation:
         return self.partners[partner]
 
 
+def _check_classes(task: Task) -> None:
+    """Refuse classes that no table can name, or whose columns would be those of the task."""
+    if not all(label.strip() for label in task.classes):
+        raise FederationError(f"task '{task.name}': a class without a name")
+    ends = ("", ".prediction", ".uncertainty", ".label", ".disagreement")
+    columns = [output + end for output in task.outputs for end in ends]
+    own = ("class", "reliability", "teachers", "domain", "in_domain", "reason")
+    columns += [f"{task.name}.{part}" for part in own]
+    clash = [name for name in columns if columns.count(name) > 1]
+    if clash:
+        raise FederationError(
+            f"task '{task.name}': its classes give two columns the name '{clash[0]}'; "
+            "rename the class"
+        )
+
+
+def _check_range(task: Task, policy: DisclosurePolicy) -> None:
+    step = policy.value_step
+    if not task.is_classification and math.ceil(task.low / step) > math.floor(task.high / step):
+        raise FederationError(
+            f"task '{task.name}': no multiple of value_step = {step:g} lies within its range "
+            f"{task.low:g} to {task.high:g}"
+        )
+
+
 def check_partner_name(name: str) -> str:
     """The name, if it may be used in files and folders.
 
@@ -123,17 +153,35 @@ def load_federation(path: Path) -> Federation:
         If it is missing, not TOML, or anything in it is unknown or not allowed.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise FederationError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise FederationError(f"{path}: cannot be read ({error})") from error
-    except tomllib.TOMLDecodeError as error:
-        raise FederationError(f"{path}: is not valid TOML ({error})") from error
+    except OSError as error:
+        raise FederationError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise FederationError(f"{path}: is not UTF-8 text ({error.reason})") from error
+    try:
+        return parse_federation(text)
+    except FederationError as error:
+        raise FederationError(f"{path}: {error}") from error
+
+
+def parse_federation(text: str) -> Federation:
+    """Build a federation from the text of its file.
+
+    Raises
+    ------
+    FederationError
+        If it is not TOML, or anything in it is unknown or not allowed.
+    """
+    try:
+        values = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FederationError(f"is not valid TOML ({error})") from error
     try:
         return federation_from_dict(values)
-    except (FluidError, ValueError) as error:
-        raise FederationError(f"{path}: {error}") from error
+    except (FluidError, ValueError, OverflowError) as error:
+        raise FederationError(str(error)) from error
 
 
 def federation_from_dict(values: dict[str, Any]) -> Federation:

@@ -39,11 +39,11 @@ class DisclosurePolicy:
                 raise ValueError(
                     f"policy {name} = {getattr(self, name)}: allowed are 0.0001 to 0.25"
                 )
-        if not 0 < self.value_step < 1e9:
-            raise ValueError(f"policy value_step = {self.value_step}: a positive number is needed")
-        unknown = sorted(set(self.share) - set(SHAREABLE))
+        if not 1e-9 <= self.value_step <= 1e9:
+            raise ValueError(f"policy value_step = {self.value_step}: allowed are 1e-9 to 1e9")
+        unknown = [item for item in self.share if item not in SHAREABLE]
         if unknown:
-            raise ValueError(f"policy share: '{unknown[0]}' is not one of {SHAREABLE}")
+            raise ValueError(f"policy share: {unknown[0]!r} is not one of {SHAREABLE}")
 
     def to_dict(self) -> dict[str, Any]:
         """The policy as plain values."""

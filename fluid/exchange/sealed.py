@@ -65,10 +65,8 @@ class SealedFile:
     n_rows: int
     schema: pa.Schema
 
-    def batches(
-        self, columns: list[str] | None = None, size: int = ROW_GROUP
-    ) -> Iterator[pa.RecordBatch]:
-        """The rows in order, at most `size` at a time.
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows in order, one row group's worth at a time.
 
         Raises
         ------
@@ -77,7 +75,7 @@ class SealedFile:
         """
         try:
             with pq.ParquetFile(self.path) as file:
-                yield from file.iter_batches(batch_size=size, columns=columns)
+                yield from file.iter_batches(batch_size=ROW_GROUP)
         except (pa.ArrowException, OSError) as error:
             raise FileFormatError(f"{self.path}: cannot be decoded ({_first(error)})") from error
 

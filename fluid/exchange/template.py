@@ -21,7 +21,7 @@ from fluid.exchange.federation import (
 )
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.signing import read_public_key
-from fluid.learn.task import Task
+from fluid.learn.task import HIGHEST, LOWEST, Task
 
 _HEAD = """\
 # The federation file: the contract of one round. Every command takes it, every partner reads it.
@@ -73,13 +73,15 @@ share = {share}                    # besides the labels; allowed: "training-size
 def parse_task_option(text: str) -> Task:
     """A task from ``name:kind`` or ``name:kind:detail``.
 
-    The detail is the unit of a regression task, or the classes separated by commas; of a binary
-    task the negative class comes first.
+    The detail is the classes separated by commas, of a binary task the negative one first; or the
+    unit of a regression task, which may be followed by its range as ``:low:high``.
 
     Examples
     --------
     >>> parse_task_option("bbb:binary:BBB-,BBB+").classes
     ('BBB-', 'BBB+')
+    >>> parse_task_option("logbb:regression:log10(brain/blood):-4:4").high
+    4.0
 
     Raises
     ------
@@ -89,13 +91,18 @@ def parse_task_option(text: str) -> Task:
     name, _, rest = text.partition(":")
     kind, _, detail = rest.partition(":")
     try:
-        if kind == "regression":
-            return Task(name, kind, unit=detail)
-        classes = tuple(label.strip() for label in detail.split(",")) if detail else ()
-        return Task(name, kind, classes=classes)
+        if kind != "regression":
+            classes = tuple(label.strip() for label in detail.split(",")) if detail else ()
+            return Task(name, kind, classes=classes)
+        unit, *bounds = detail.split(":")
+        if not bounds:
+            return Task(name, kind, unit=unit)
+        low, high = (float(bound) for bound in bounds)
+        return Task(name, kind, unit=unit, low=low, high=high)
     except ValueError as error:
         raise FederationError(
-            f"--task {text}: {error}. The form is name:kind, as bbb:binary or logbb:regression:unit"
+            f"--task {text}: {error}. The form is name:kind, as bbb:binary, "
+            "bbb:binary:BBB-,BBB+ or logbb:regression:unit:low:high"
         ) from error
 
 
@@ -132,8 +139,13 @@ def _task_lines(task: Task) -> str:
     lines = f"name = {json.dumps(task.name)}\nkind = {json.dumps(task.kind)}\n"
     if task.kind == "regression":
         lines += f"unit = {json.dumps(task.unit, ensure_ascii=False)}\n"
-        lines += "# Measurements outside this range are refused, predictions are clipped to it.\n"
-        lines += f"low = {task.low!r}\nhigh = {task.high!r}\n"
+        given = task.low > LOWEST or task.high < HIGHEST
+        lines += "# Measurements outside a range are refused, predictions are clipped to it.\n"
+        lines += (
+            f"low = {task.low!r}\nhigh = {task.high!r}\n"
+            if given
+            else "# low = 0.0\n# high = 10.0\n"
+        )
     elif task.classes:
         comment = "   # negative, positive" if task.kind == "binary" else ""
         lines += f"classes = {json.dumps(list(task.classes), ensure_ascii=False)}{comment}\n"

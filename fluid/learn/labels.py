@@ -95,7 +95,7 @@ def merge_measurements(
     order = np.lexsort((rows, task_index))
     keys = task_index[order].astype(np.int64) * n_compounds + rows[order]
     starts = np.flatnonzero(np.diff(keys, prepend=-1))
-    ends = np.append(starts[1:], len(keys))
+    ends = np.append(starts, len(keys))[1:]
     labels: list[tuple[int, int, float, int, float]] = []
     conflicts: list[Conflict] = []
     for start, end in zip(starts, ends, strict=True):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 KINDS = ("binary", "multiclass", "regression")
+LOWEST, HIGHEST = -1e9, 1e9
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 
 _POSITIVE = frozenset({"1", "1.0", "true", "yes", "y", "positive", "pos", "active", "+"})
@@ -46,8 +47,8 @@ class Task:
     kind: str
     unit: str = ""
     classes: tuple[str, ...] = ()
-    low: float = -1e9
-    high: float = 1e9
+    low: float = LOWEST
+    high: float = HIGHEST
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):

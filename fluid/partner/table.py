@@ -72,6 +72,8 @@ class _Measurement:
     task: int
     value: float
     qualifier: int
+    column: str
+    text: str
 
 
 @dataclass
@@ -104,12 +106,6 @@ class _Layout:
             self.wide = {
                 index: header.index(name) for name, index in self.names.items() if name in header
             }
-        self.beside = {
-            (index, kind): header.index(f"{normal_name(tasks[index].name)}_{kind}")
-            for index in self.wide
-            for kind in ("qualifier", "unit")
-            if f"{normal_name(tasks[index].name)}_{kind}" in header
-        }
         self.long = not self.wide and self.task_column is not None and self.value_column is not None
         if not self.wide and not self.long:
             if len(tasks) == 1 and self.value_column is not None:
@@ -121,6 +117,26 @@ class _Layout:
                     f"{', '.join(source.columns[:20])}. Name one with --label TASK=COLUMN"
                 )
         self.columns = source.columns
+        # In a wide table an "operator" is a person.
+        known = [name for name in QUALIFIER_COLUMNS if name != "operator"]
+        general = find_column(source, None, known, "qualifier")
+        self.qualifiers = self._beside(header, QUALIFIER_COLUMNS, general)
+        self.units = self._beside(header, UNIT_COLUMNS, self.unit_column)
+
+    def _beside(
+        self, header: list[str], names: Sequence[str], general: int | None
+    ) -> dict[int, int]:
+        """By task of a wide table, the column named after it, or the general one if it is alone."""
+        found = {}
+        numbers = [index for index in self.wide if not self.tasks[index].is_classification]
+        for index in numbers:
+            task = normal_name(self.tasks[index].name)
+            own = next((f"{task}_{name}" for name in names if f"{task}_{name}" in header), None)
+            if own is not None:
+                found[index] = header.index(own)
+            elif general is not None and len(numbers) == 1:
+                found[index] = general
+        return found
 
     def cells(self, values: list[str]) -> Iterator[tuple[int, str, str, str, str]]:
         """Task index, column name, label, qualifier and unit of each label in a row."""
@@ -136,14 +152,12 @@ class _Layout:
                 )
             return
         for task, position in self.wide.items():
-            qualifier = self.beside.get((task, "qualifier"))
-            unit = self.beside.get((task, "unit"))
             yield (
                 task,
                 self.columns[position],
                 values[position],
-                self._at(values, qualifier),
-                self._at(values, unit),
+                self._at(values, self.qualifiers.get(task)),
+                self._at(values, self.units.get(task)),
             )
 
     @staticmethod
@@ -205,6 +219,8 @@ def read_labelled(
             n_rows += len(batch.entries) + len(batch.rejects)
             progress(n_rows)
     names = ", ".join(str(path) for path in sources)
+    if not n_rows:
+        raise TableError(f"{names}: a header but no rows")
     if not origins:
         raise TableError(f"{names}: no usable structure among {n_rows} rows")
     if not collected.found:
@@ -220,24 +236,34 @@ def _collect(
     rejects = []
     for index, column, text, qualifier, unit in layout.cells(entry.row.values):
         task = layout.tasks[index]
-        if text.lower() in _MISSING or (text == "-" and not task.is_classification):
+        if _is_missing(task, text):
             continue
         try:
-            collected.found.append(_measure(index, task, text, qualifier, unit))
+            collected.found.append(_measure(index, task, column, text, qualifier, unit))
             collected.rows.append(row)
         except LabelError as error:
             rejects.append(table.reject_value(entry, column, text, f"{task.name}: {error}"))
     return rejects
 
 
-def _measure(index: int, task: Task, text: str, qualifier: str, unit: str) -> _Measurement:
+def _is_missing(task: Task, text: str) -> bool:
+    """Whether a cell holds no label; a class may well be called 'none'."""
+    folded = text.lower()
+    if folded in (label.strip().lower() for label in task.classes):
+        return False
+    return folded in _MISSING or (text == "-" and not task.is_classification)
+
+
+def _measure(
+    index: int, task: Task, column: str, text: str, qualifier: str, unit: str
+) -> _Measurement:
     if task.kind == "regression" and unit and unit.lower() != task.unit.lower():
         expected = f"'{task.unit}'" if task.unit else "no unit"
         raise LabelError(f"unit '{unit}', but the task's is {expected}")
     value, sign = parse_label(task, text)
     if task.kind == "regression" and qualifier:
         sign = sign or parse_qualifier(qualifier)
-    return _Measurement(index, value, sign)
+    return _Measurement(index, value, sign, column, text)
 
 
 def _merge(
@@ -268,9 +294,14 @@ def _merge(
         np.array([found.qualifier for found in collected.found]),
         len(chosen),
     )
-    for conflict in conflicts:
-        table, entry = origins[chosen[conflict.row]]
-        values = "|".join(f"{value:g}" for value in conflict.values)
-        reason = f"{len(conflict.values)} measurements of this compound disagree without majority"
-        rejects.append(table.reject_value(entry, tasks[conflict.task].name, values, reason))
+    undecided = {(conflict.row, conflict.task): len(conflict.values) for conflict in conflicts}
+    for row, merged, found in zip(collected.rows, merged_rows, collected.found, strict=True):
+        count = undecided.get((int(merged), found.task))
+        if count is not None:
+            table, entry = origins[row]
+            reason = (
+                f"{tasks[found.task].name}: {count} measurements of this compound "
+                f"({connectivities[row]}) disagree without majority"
+            )
+            rejects.append(table.reject_value(entry, found.column, found.text, reason))
     return compounds.take(np.array(chosen)), labels

@@ -42,7 +42,7 @@ _FOREST = {
     "num_leaves": 255,
     "max_depth": 15,
     "min_data_in_leaf": 2,
-    "feature_fraction_bynode": 0.05,
+    "feature_fraction": 0.2,
     "bagging_fraction": 0.632,
     "bagging_freq": 1,
 }
@@ -96,8 +96,11 @@ class Trees:
         if not len(queries):
             return np.zeros(0)
         matrix = queries.feature_matrix(self.counts)
-        raw = self._model().predict(matrix, raw_score=True, num_threads=1)
-        return np.asarray(raw, dtype=np.float64)
+        model = self._model()
+        raw = np.asarray(model.predict(matrix, raw_score=True, num_threads=1), dtype=np.float64)
+        # Of a forest LightGBM gives the sum over trees, and says so in the header of its text.
+        averaged = "\naverage_output\n" in self.text_.split("\nTree=0\n", 1)[0]
+        return raw / model.num_trees() if averaged else raw
 
     def _model(self) -> Any:
         if self._booster is None:

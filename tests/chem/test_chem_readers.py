@@ -1,0 +1,311 @@
+"""Tables as people have them: odd delimiters, encodings, quotes, line ends and damage."""
+
+import datetime
+import decimal
+import gzip
+import random
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rdkit import Chem
+
+from fluid.base.errors import TableError
+from fluid.chem.readers import read_table
+
+PLAIN = "smiles,id,bbb\nCCO,a,1\nCCN,b,0\n"
+
+
+def read(folder, content, name="t.csv"):
+    """Columns, and (line, values, problem) of each row."""
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    table = read_table(path)
+    return table.columns, [(row.line, row.values, row.problem) for row in table.rows]
+
+
+def noise(n):
+    """Text of one column that does not compress well."""
+    letters = random.Random(0).choices("CNOPSFI\n", k=n)
+    return "".join(letters).encode()
+
+
+def record(smiles, name="", **properties):
+    """One record of an SDF."""
+    block = Chem.MolToMolBlock(Chem.MolFromSmiles(smiles))
+    data = "".join(f">  <{key}>  (1)\n{value}\n\n" for key, value in properties.items())
+    return name + block[block.index("\n") :] + data + "$$$$\n"
+
+
+PLAIN_READ = (
+    ["smiles", "id", "bbb"],
+    [(2, ["CCO", "a", "1"], None), (3, ["CCN", "b", "0"], None)],
+)
+
+
+# delimited text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PLAIN,
+        PLAIN.rstrip("\n"),
+        PLAIN.replace(",", ";"),
+        PLAIN.replace(",", "\t"),
+        PLAIN.replace(",", "|"),
+        PLAIN.replace(",", " , "),
+        PLAIN.replace("\n", "\r\n"),
+        PLAIN.replace("\n", "\r"),
+        '"smiles","id","bbb"\n"CCO","a","1"\n"CCN","b","0"\n',
+        PLAIN.encode("utf-8-sig"),
+        PLAIN.encode("utf-16"),
+        b"\xfe\xff" + PLAIN.encode("utf-16-be"),
+        gzip.compress(PLAIN.encode()),
+    ],
+    ids=[
+        "plain", "no-last-newline", "semicolons", "tabs", "bars", "blanks", "crlf", "cr", "quoted",
+        "utf8-bom", "utf16-le", "utf16-be", "gzipped-under-a-plain-name",
+    ],
+)  # fmt: skip
+def test_the_same_table_however_it_is_written(tmp_path, content):
+    assert read(tmp_path, content) == PLAIN_READ
+
+
+@pytest.mark.parametrize("name", ["t.CSV", "t.tsv", "t.txt", "t.v2.csv"])
+def test_the_delimiter_is_found_in_the_header_whatever_the_ending(tmp_path, name):
+    assert read(tmp_path, PLAIN, name) == PLAIN_READ
+
+
+def test_a_header_without_any_delimiter_is_one_column(tmp_path):
+    assert read(tmp_path, "smiles\nCCO\nCC;N\n") == (
+        ["smiles"],
+        [(2, ["CCO"], None), (3, ["CC;N"], None)],
+    )
+
+
+def test_quoted_delimiters_quotes_and_newlines_belong_to_the_value(tmp_path):
+    content = 'smiles,id,note\nCCO,a,"one, ""two""\nthree"\nCCN,b,"x\r\n\r\ny"\nCCC,c,z\n'
+    assert read(tmp_path, content)[1] == [
+        (2, ["CCO", "a", 'one, "two"\nthree'], None),
+        (4, ["CCN", "b", "x\r\n\r\ny"], None),
+        (7, ["CCC", "c", "z"], None),
+    ]
+
+
+def test_a_quote_inside_a_bare_value_is_just_a_character(tmp_path):
+    assert read(tmp_path, 'smiles,id\nCCO,5" pipe\nCCN,b"\n')[1] == [
+        (2, ["CCO", '5" pipe'], None),
+        (3, ["CCN", 'b"'], None),
+    ]
+
+
+@pytest.mark.parametrize("tail", ["CCN,b\nCCC,c\n", "CCN,b", ""])
+def test_a_quote_that_is_never_closed_does_not_swallow_the_rest(tmp_path, tail):
+    with pytest.raises(TableError, match=r"t\.csv: line 3: a quote is opened and never closed"):
+        read(tmp_path, 'smiles,id\nCCO,a\n"CCF,x\n' + tail)
+
+
+def test_blank_lines_are_passed_over_and_lines_still_counted(tmp_path):
+    assert read(tmp_path, "\n \n\nsmiles,id\n\nCCO,a\n,\nCCN,b\n\n") == (
+        ["smiles", "id"],
+        [(6, ["CCO", "a"], None), (8, ["CCN", "b"], None)],
+    )
+
+
+def test_a_row_with_too_many_fields_has_a_problem_and_one_with_too_few_is_filled(tmp_path):
+    assert read(tmp_path, "smiles,id,bbb\nCCO,a,1,2,3\nCCN\n")[1] == [
+        (2, ["CCO", "a", "1"], "row has 5 fields, the header has 3"),
+        (3, ["CCN", "", ""], None),
+    ]
+
+
+def test_a_column_that_occurs_twice_is_refused(tmp_path):
+    with pytest.raises(TableError, match="column 'SMILES' occurs twice in the header"):
+        read(tmp_path, "smiles,bbb,SMILES\nCCO,1,CCO\n")
+
+
+def test_columns_without_a_name_may_occur_twice(tmp_path):
+    columns, rows = read(tmp_path, "smiles,,\nCCO,x,y\n")
+    assert columns == ["smiles", "", ""]
+    assert rows == [(2, ["CCO", "x", "y"], None)]
+
+
+def test_bytes_that_are_not_utf8_spoil_their_row_only(tmp_path):
+    _, rows = read(tmp_path, b"smiles,id\nCCO,caf\xe9\nCCN,caf\xc3\xa9\n")
+    assert rows == [(2, ["CCO", "caf\udce9"], None), (3, ["CCN", "café"], None)]
+
+
+def test_nul_bytes_are_taken_out(tmp_path):
+    assert read(tmp_path, b"smi\x00les,id\nC\x00CO,\x00a\n") == (
+        ["smiles", "id"],
+        [(2, ["CCO", "a"], None)],
+    )
+
+
+def test_utf16_cut_in_the_middle_of_a_character_is_refused(tmp_path):
+    with pytest.raises(TableError, match="is neither UTF-8 nor UTF-16 text"):
+        read(tmp_path, PLAIN.encode("utf-16")[:-1])
+
+
+def test_rows_are_read_as_they_are_asked_for(tmp_path):
+    # The damage stands far behind the first rows, which can be had before it is met.
+    data = gzip.compress(b"smiles,id\n" + b"CCO,a\n" * 50_000 + noise(100_000))
+    (tmp_path / "t.csv.gz").write_bytes(data[:-20_000])
+    rows = read_table(tmp_path / "t.csv.gz").rows
+    assert next(rows).values == ["CCO", "a"]
+    with pytest.raises(TableError, match="the compressed file is damaged or truncated"):
+        list(rows)
+
+
+@pytest.mark.parametrize("name", ["t.csv.gz", "t.smi.gz", "t.sdf.gz", "t.csv"])
+def test_a_truncated_gzip_is_refused_whatever_it_holds(tmp_path, name):
+    data = gzip.compress(noise(5000))[:-200]
+    with pytest.raises(TableError, match="the compressed file is damaged or truncated"):
+        read(tmp_path, data, name)
+
+
+def test_a_gzip_with_changed_bytes_is_refused(tmp_path):
+    data = bytearray(gzip.compress(PLAIN.encode() * 50))
+    data[-6] ^= 0xFF
+    with pytest.raises(TableError, match="the compressed file is damaged or truncated"):
+        read(tmp_path, bytes(data), "t.csv.gz")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", b"", "the file is empty"),
+        ("t.csv", b"\n \n\n", "the file holds no header and no rows"),
+        ("t.csv", gzip.compress(b""), "the file holds no header and no rows"),
+        ("t.xlsx", b"PK", r"unknown kind of table '\.xlsx'; allowed are \.csv, \.parquet"),
+        ("t", b"smiles\nC\n", "unknown kind of table ''"),
+        ("t.gz", b"smiles\nC\n", "unknown kind of table ''"),
+        ("t.parquet", b"PAR1 not really", "is not a readable Parquet file"),
+        ("t.csv", b"smiles,id\n" + b"C" * (1 << 24) + b"C,a\n", "is not a readable table"),
+    ],
+    ids=["empty", "blank", "empty-gzip", "kind", "no-ending", "only-gz", "parquet", "huge-field"],
+)
+def test_a_bad_file_is_one_clear_error(tmp_path, name, content, message):
+    with pytest.raises(TableError, match=message) as caught:
+        read(tmp_path, content, name)
+    assert str(tmp_path / name) in str(caught.value)
+
+
+def test_a_missing_file_or_a_folder_is_no_table(tmp_path):
+    for path in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(TableError, match="no such file"):
+            read_table(path)
+
+
+# SMI
+
+
+@pytest.mark.parametrize("header", ["", "SMILES Name\n", "smi\n", "smiles\tid\textra\n"])
+def test_smi_with_and_without_a_header(tmp_path, header):
+    start = 2 if header else 1
+    content = header + "CCO\tethyl alcohol\nCCN\n\n  CCC   x  \r\n"
+    assert read(tmp_path, content, "t.smi") == (
+        ["smiles", "id"],
+        [
+            (start, ["CCO", "ethyl alcohol"], None),
+            (start + 1, ["CCN", ""], None),
+            (start + 3, ["CCC", "x"], None),
+        ],
+    )
+
+
+# SDF
+
+
+def test_sdf_properties_become_columns_and_a_bad_record_has_a_problem(tmp_path):
+    content = (
+        record("CCO", "ethanol", bbb="1", pIC50="5.2")
+        + "broken\n\n\nnonsense\nM  END\n>  <bbb>\n0\n\n$$$$\n"
+        + "cut\n\n\n  1  0\n$$$$\n"
+        + record("c1ccccc1", "", pIC50="6", note="two words")
+    )
+    assert read(tmp_path, content, "t.sdf") == (
+        ["smiles", "id", "bbb", "pIC50", "note"],
+        [
+            (1, ["CCO", "ethanol", "1", "5.2", ""], None),
+            (2, ["", "broken", "0", "", ""], "mol block cannot be parsed"),
+            (3, ["", "cut", "", "", ""], "mol block has no 'M  END' line"),
+            (4, ["c1ccccc1", "", "", "6", "two words"], None),
+        ],
+    )
+
+
+def test_an_sdf_value_may_start_with_a_qualifier(tmp_path):
+    content = record("CCO", "a", pIC50=">9.3", pKi="<4", empty="", logD="> 3")
+    columns, rows = read(tmp_path, content, "t.sdf")
+    found = dict(zip(columns, rows[0][1], strict=True))
+    assert found["pIC50"] == ">9.3"
+    assert found["pKi"] == "<4"
+    assert found["logD"] == "> 3"
+    assert found["empty"] == ""
+
+
+def test_a_property_without_a_value_line_does_not_take_the_next_name(tmp_path):
+    content = record("CCO", "a").replace("$$$$", "> <empty>\n> <bbb>\n1\n\n$$$$")
+    assert read(tmp_path, content, "t.sdf") == (
+        ["smiles", "id", "bbb"],
+        [(1, ["CCO", "a", "1"], None)],
+    )
+
+
+def test_an_id_property_names_the_record_and_the_structure_gives_the_smiles(tmp_path):
+    content = record("CCO", "title", ID="X-7", SMILES="wrong") + record("CCN", "title 2")
+    assert read(tmp_path, content, "t.sdf") == (
+        ["smiles", "id"],
+        [(1, ["CCO", "X-7"], None), (2, ["CCN", "title 2"], None)],
+    )
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_sdf_line_ends_and_a_missing_last_delimiter(tmp_path, end):
+    content = (record("CCO", "a", x="1") + record("CCN", "b", x="2")).removesuffix("$$$$\n")
+    content = content.replace("\n", end)
+    assert read(tmp_path, content, "t.sdf")[1] == [
+        (1, ["CCO", "a", "1"], None),
+        (2, ["CCN", "b", "2"], None),
+    ]
+
+
+def test_sdf_keeps_stereochemistry(tmp_path):
+    _, rows = read(tmp_path, record("C[C@H](N)C(=O)O", "L-Ala"), "t.sdf")
+    assert rows[0][1][0] == "C[C@H](N)C(=O)O"
+
+
+# Parquet
+
+
+def test_parquet_values_of_any_kind_become_text(tmp_path):
+    table = pa.table(
+        {
+            "smiles": ["CCO", "CCN", None],
+            "flag": [True, False, None],
+            "whole": pa.array([1, 2, None], pa.int8()),
+            "number": [0.5, float("nan"), None],
+            "exact": pa.array([decimal.Decimal("1.50"), None, None]),
+            "raw": [b" caf\xc3\xa9", b"\xe9", None],
+            "day": [datetime.date(2024, 2, 29), None, None],
+            "class": pa.array(["a", "b", None]).dictionary_encode(),
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    read_back = read_table(tmp_path / "t.parquet")
+    assert read_back.columns == table.column_names
+    assert [(row.line, row.values) for row in read_back.rows] == [
+        (1, ["CCO", "True", "1", "0.5", "1.50", "café", "2024-02-29", "a"]),
+        (2, ["CCN", "False", "2", "", "", "\udce9", "", "b"]),
+        (3, ["", "", "", "", "", "", "", ""]),
+    ]
+
+
+def test_parquet_records_are_counted_across_batches(tmp_path):
+    n = 10_000
+    pq.write_table(pa.table({"smiles": ["C"] * n, "id": range(n)}), tmp_path / "t.parquet")
+    rows = list(read_table(tmp_path / "t.parquet").rows)
+    assert [row.line for row in rows] == list(range(1, n + 1))
+    assert rows[-1].values == ["C", str(n - 1)]

@@ -1,0 +1,85 @@
+"""A chemically real problem: 160 compounds and whether their ring holds a nitrogen."""
+
+import numpy as np
+import pytest
+
+from fluid.chem.chemistry import Chemistry
+from fluid.chem.features import FeatureSpec, featurize
+from fluid.chem.standardize import StandardizerSpec, standardize
+from fluid.learn.crossfit import cross_fit
+from fluid.learn.domain import fit_domains
+from fluid.learn.model import Card, TaskModel, TrainedModel
+from fluid.learn.own_fold import folds_of_repeats
+from fluid.learn.reliability import ReliabilityMap
+from fluid.learn.task import Task
+
+RINGS = (
+    "n1ccccc1", "c1cncnc1", "c1ccc2ncccc2c1", "n1c[nH]cc1", "C1CCNCC1", "C1CCCN1", "C1COCCN1",
+    "c1ccc2[nH]ccc2c1",
+    "c1ccccc1", "C1CCCCC1", "s1cccc1", "o1cccc1", "c1ccc2ccccc2c1", "C1CCOCC1", "C1CCCC1",
+    "c1ccc2occc2c1",
+)  # fmt: skip
+# Side chains hold nitrogen too, so that counting nitrogens does not solve the problem.
+CHAINS = (
+    "CC", "CC(=O)O", "C(=O)NC", "CCN", "C(F)(F)F", "CCO", "C(=O)OCC", "CC#N", "CCSC", "CN(C)C",
+)  # fmt: skip
+FOLDS = 3
+SECRET = bytes(range(32))
+
+
+@pytest.fixture(scope="session")
+def structures():
+    made = [standardize(ring + chain, StandardizerSpec()) for ring in RINGS for chain in CHAINS]
+    return sorted(made, key=lambda structure: structure.inchikey)
+
+
+@pytest.fixture(scope="session")
+def features():
+    return FeatureSpec(bits=512)
+
+
+@pytest.fixture(scope="session")
+def library(structures, features):
+    return featurize(structures, [f"c{row}" for row in range(len(structures))], features)
+
+
+@pytest.fixture(scope="session")
+def chemistry(features):
+    return Chemistry.here(StandardizerSpec(), features)
+
+
+@pytest.fixture(scope="session")
+def problems(structures):
+    """Task and labels by kind."""
+    ring_atoms = [
+        {atom.GetAtomicNum() for atom in structure.mol.GetAtoms() if atom.IsInRing()}
+        for structure in structures
+    ]
+    nitrogen = np.array([7 in atoms for atoms in ring_atoms])
+    other = np.array([7 not in atoms and bool(atoms - {6}) for atoms in ring_atoms])
+    weight = np.array([structure.mol.GetNumHeavyAtoms() for structure in structures])
+    return {
+        "binary": (Task("ringn", "binary"), nitrogen.astype(np.float64)),
+        "multiclass": (
+            Task("ring", "multiclass", classes=("carbon", "nitrogen", "other")),
+            (nitrogen + 2 * other).astype(np.float64),
+        ),
+        "regression": (Task("size", "regression", low=-50, high=50), weight - 3.0 * nitrogen),
+    }
+
+
+@pytest.fixture(scope="session")
+def train(chemistry):
+    """Cross-fit labelled compounds into a model of one task."""
+
+    def run(library, task, values, learner, repeats=1, rows=None, jobs=1, kind="teacher"):
+        rows = np.arange(len(library)) if rows is None else rows
+        folds = folds_of_repeats(library, SECRET, repeats, FOLDS)
+        fitted = cross_fit(library, task, rows, values, folds, FOLDS, learner, 7, jobs)
+        slope = float(np.mean([member.reliability.slope for member in fitted.models]))
+        domains = fit_domains(library, rows, ReliabilityMap(slope))
+        model = TaskModel(task, fitted.models, False, rows, domains, 0.4)
+        card = Card(kind, "aurora", "demo", 1, "0" * 64, {"learner": learner})
+        return TrainedModel(card, chemistry, library, [model])
+
+    return run
