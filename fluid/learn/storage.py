@@ -66,7 +66,7 @@ def save_model(model: TrainedModel | HybridModel, folder: Path) -> None:
     }
     batch = compounds_to_batch(model.library)
     pq.write_table(pa.Table.from_batches([batch]), folder / "library.parquet", compression="zstd")
-    np.savez_compressed(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(folder / "arrays.npz", **dict(sorted(arrays.items())))  # type: ignore[arg-type]
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     digests = {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
     _write(folder, structure, model.card, digests)
