@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from fluid.cli.console import command, emit, pairs, stage, table
 from fluid.cli.options import FederationFile, Jobs, Json, Seed
+from fluid.cli.outputs import ROUND_ENTRIES, output_folder
 
 
 @command
@@ -33,9 +34,10 @@ def distill(
     from fluid.exchange.federation import load_federation
     from fluid.exchange.public_set import open_public_set
 
-    outcome = run(
-        annotations, open_public_set(public), load_federation(federation), output, seed, jobs, stage
-    )
+    contract = load_federation(federation)
+    inputs = [*annotations, public, federation]
+    with output_folder(output, inputs, ROUND_ENTRIES):
+        outcome = run(annotations, open_public_set(public), contract, output, seed, jobs, stage)
     value = {"path": str(output), **outcome.report}
     emit(as_json, value, lambda: _show(output, outcome.report))
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import BrokenExecutor
 from typing import Any, ParamSpec
 
 import typer
 
 from fluid.base.errors import FluidError
+from fluid.chem.tables import printable
 
 Params = ParamSpec("Params")
 
 _EVERY = 5.0
+_LONGEST = 2000
 
 
 def command(function: Callable[Params, None]) -> Callable[Params, None]:
@@ -35,6 +39,11 @@ def command(function: Callable[Params, None]) -> Callable[Params, None]:
             raise SystemExit(1) from None
         except MemoryError:
             _fail("not enough memory; give smaller tables or fewer --jobs")
+        except BrokenExecutor:
+            _fail("a worker process was killed, for want of memory perhaps; try fewer --jobs")
+        except UnicodeEncodeError as error:
+            shown = error.object[max(0, error.start - 40) : error.end + 40]
+            _fail(f"'{printable(shown)}' cannot be written as UTF-8; allowed is UTF-8 text")
         except OSError as error:
             _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
 
@@ -42,7 +51,10 @@ def command(function: Callable[Params, None]) -> Callable[Params, None]:
 
 
 def _fail(message: str) -> None:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    line = printable(" ".join(message.split()))
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+    print("error: " + line, file=sys.stderr)
     raise SystemExit(1)
 
 
@@ -86,10 +98,13 @@ def stage(name: str) -> None:
 
 def emit(as_json: bool, value: Any, text: Callable[[], str]) -> None:
     """Print a result: JSON for machines, or what `text` makes of it for people."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name or unit that the terminal's encoding does not have must not end in an error.
+        sys.stdout.reconfigure(errors="backslashreplace")
     if as_json:
         print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        print(text())
+        print("\n".join(printable(line) for line in text().split("\n")))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -128,5 +143,7 @@ def parse_labels(options: Sequence[str]) -> dict[str, str]:
         task, sign, column = option.partition("=")
         if not sign or not task or not column:
             raise typer.BadParameter(f"'{option}' is not of the form TASK=COLUMN")
+        if task in labels:
+            raise typer.BadParameter(f"'{option}': the task has column '{labels[task]}' already")
         labels[task] = column
     return labels

@@ -8,6 +8,14 @@ from typing import Annotated
 import typer
 from fluid.cli.console import Progress, command, emit, pairs
 from fluid.cli.options import FederationFile, IdColumn, Jobs, Json, SmilesColumn
+from fluid.cli.outputs import (
+    REJECTS_HEADER,
+    is_sealed,
+    output_file,
+    rejects_beside,
+    starts_with,
+    tidy,
+)
 
 
 @command
@@ -45,7 +53,8 @@ def init_federation(
         features = FeatureSpec(fingerprint, radius, bits, counts, descriptors)
     except ValueError as error:
         raise FederationError(str(error)) from error
-    protocol = write(output, name, [parse_task_option(text) for text in task], features)
+    with tidy(output):
+        protocol = write(output, name, [parse_task_option(text) for text in task], features)
     value = {"federation": name, "path": str(output), "protocol": protocol}
     emit(as_json, value, lambda: pairs({"written": output, "protocol": protocol}))
 
@@ -73,9 +82,16 @@ def keygen(
     from fluid.exchange.template import register_partner
 
     check_partner_name(partner)
-    private, public = generate_keys(partner, output)
-    if federation is not None:
-        register_partner(federation, partner, public)
+    with tidy(output / partner):
+        private, public = generate_keys(partner, output)
+        if federation is not None:
+            try:
+                register_partner(federation, partner, public)
+            except BaseException:
+                # Nobody has these keys yet, and the next try needs their names.
+                private.unlink()
+                public.unlink()
+                raise
     key = read_public_key(public)
     value = {
         "partner": partner,
@@ -120,7 +136,7 @@ def register(
     """
     from fluid.exchange.template import register_partner
 
-    name = partner or public_key.stem
+    name = partner if partner is not None else public_key.stem
     register_partner(federation, name, public_key)
     value = {"partner": name, "federation": str(federation)}
     emit(as_json, value, lambda: f"partner '{name}' is registered in {federation}")
@@ -146,9 +162,16 @@ def prepare_public(
     """
     from fluid.exchange.federation import load_federation
     from fluid.exchange.prepare import prepare_public as prepare
+    from fluid.exchange.public_set import SCHEMA as PUBLIC
 
-    summary = prepare(
-        structures, load_federation(federation), output, smiles_column, id_column, jobs,
-        Progress("rows"),
-    )  # fmt: skip
+    contract = load_federation(federation)
+    inputs = [*structures, federation]
+    rejects = rejects_beside(output)
+    with (
+        output_file(output, inputs, "public set", is_sealed(PUBLIC)),
+        output_file(rejects, inputs, "table of rejects", starts_with(REJECTS_HEADER)),
+    ):
+        summary = prepare(
+            structures, contract, output, smiles_column, id_column, jobs, Progress("rows")
+        )
     emit(as_json, {"path": str(output), **summary.to_dict()}, lambda: pairs(summary.to_dict()))

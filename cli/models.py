@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from fluid.cli.console import Progress, command, emit, pairs, parse_labels, stage, table
@@ -19,6 +20,17 @@ from fluid.cli.options import (
     TaskColumn,
     ValueColumn,
 )
+from fluid.cli.outputs import (
+    REJECTS_HEADER,
+    is_evaluation,
+    is_predictions,
+    output_file,
+    rejects_beside,
+    starts_with,
+)
+
+if TYPE_CHECKING:
+    from fluid.chem.tables import Reject
 
 
 @command
@@ -116,9 +128,10 @@ def predict(
     """
     from fluid.report.predict import predict_table
 
-    summary = predict_table(
-        model, compounds, output, smiles_column, id_column, domain, jobs, Progress("compounds")
-    )
+    with output_file(output, [model, compounds], "table of predictions", is_predictions):
+        summary = predict_table(
+            model, compounds, output, smiles_column, id_column, domain, jobs, Progress("compounds")
+        )
 
     def text() -> str:
         shown: dict[str, object] = {
@@ -153,21 +166,52 @@ def evaluate(
 ) -> None:
     """Metrics of several models on one labelled table, side by side, with 95% intervals.
 
+    With -o, rows and labels that cannot be used are listed in OUTPUT.rejects.csv.
+
     \b
     Example:
         fluid evaluate round1/student aurora/teacher aurora/hybrid --data test.csv
     """
-    from fluid.base.files import write_json
     from fluid.partner.table import Columns
     from fluid.report.evaluate import evaluate as run
 
     columns = Columns(
         smiles_column, id_column, parse_labels(label or []), task_column, value_column
     )
-    result = run(models, data, columns, draws, seed, domain, jobs, stage)
-    if output is not None:
-        write_json(output, result)
+    rejects: list[Reject] = []
+
+    def compute() -> dict[str, Any]:
+        return run(models, data, columns, draws, seed, domain, jobs, stage, rejects.extend)
+
+    if output is None:
+        result = compute()
+    else:
+        result = _write_evaluation(output, [*models, *data], rejects, compute)
+    if result["rejected"]:
+        where = f"see {rejects_beside(output)}" if output else "-o writes a list of them"
+        stage(f"{result['rejected']:,} rows or labels set aside ({where})")
     emit(as_json, result, lambda: show_evaluation(result, details))
+
+
+def _write_evaluation(
+    output: Path, inputs: list[Path], rejects: list[Reject], compute: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Write the result as JSON, and beside it what was set aside."""
+    from fluid.base.files import write_json
+    from fluid.chem.tables import write_rejects
+
+    beside = rejects_beside(output)
+    with (
+        output_file(output, inputs, "evaluation", is_evaluation),
+        output_file(beside, inputs, "table of rejects", starts_with(REJECTS_HEADER)),
+    ):
+        result = compute()
+        write_json(output, result)
+        if rejects:
+            write_rejects(beside, rejects)
+        else:
+            beside.unlink(missing_ok=True)
+    return result
 
 
 _DETAILS = {

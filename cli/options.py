@@ -14,7 +14,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Jobs = Annotated[
     int | None,
     typer.Option(
-        "--jobs", "-j", min=1, help="Cores to use; by default all. Never changes a result."
+        "--jobs",
+        "-j",
+        min=1,
+        max=1024,
+        help="Cores to use; by default all. Never changes a result.",
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Fixes everything random.")]

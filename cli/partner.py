@@ -18,8 +18,16 @@ from fluid.cli.options import (
     TaskColumn,
     ValueColumn,
 )
+from fluid.cli.outputs import (
+    HYBRID_ENTRIES,
+    TEACHER_ENTRIES,
+    is_sealed,
+    output_file,
+    output_folder,
+)
 
 if TYPE_CHECKING:
+    from fluid.exchange.federation import Federation
     from fluid.partner.teacher import TrainingSummary
 
 PrivateTables = Annotated[
@@ -84,19 +92,19 @@ def train_teacher(
     from fluid.partner.teacher import TrainingOptions
     from fluid.partner.teacher import train_teacher as train
 
-    summary = train(
-        tables,
-        load_federation(federation),
-        federation,
-        partner,
-        output,
-        TrainingOptions(learner, folds, repeats, seed),
-        Columns(smiles_column, id_column, parse_labels(label or []), task_column, value_column),
-        secret,
-        reference,
-        jobs,
-        Progress("rows"),
+    columns = Columns(
+        smiles_column, id_column, parse_labels(label or []), task_column, value_column
     )
+    options = TrainingOptions(learner, folds, repeats, seed)
+    contract = load_federation(federation)
+    if not reference:
+        _check_partner(federation, contract, partner)
+    inputs = [*tables, federation, *([secret] if secret else [])]
+    with output_folder(output, inputs, TEACHER_ENTRIES, ("teacher", "reference")):
+        summary = train(
+            tables, contract, federation, partner, output, options, columns, secret, reference,
+            jobs, Progress("rows"),
+        )  # fmt: skip
     emit(as_json, {"path": str(output), **summary.to_dict()}, lambda: _show(summary, output))
 
 
@@ -127,24 +135,48 @@ def train_hybrid(
         fluid train-hybrid aurora.csv --federated round1/federated.parquet \\
             --student round1/student --federation federation.toml -o aurora/hybrid
     """
+    from fluid.exchange.federated_set import open_federated
     from fluid.exchange.federation import load_federation
     from fluid.partner.hybrid import HybridOptions
     from fluid.partner.hybrid import train_hybrid as train
     from fluid.partner.table import Columns
 
-    summary = train(
-        tables,
-        federated,
-        student,
-        load_federation(federation),
-        output,
-        partner or tables[0].name.split(".")[0],
-        HybridOptions(folds, seed),
-        Columns(smiles_column, id_column, parse_labels(label or []), task_column, value_column),
-        jobs,
-        Progress("rows"),
+    columns = Columns(
+        smiles_column, id_column, parse_labels(label or []), task_column, value_column
     )
+    options = HybridOptions(folds, seed)
+    contract = load_federation(federation)
+    open_federated(federated).check(contract)
+    name = partner if partner is not None else _name_of(tables[0])
+    inputs = [*tables, federated, student, federation]
+    with output_folder(output, inputs, HYBRID_ENTRIES, ("hybrid",)):
+        summary = train(
+            tables, federated, student, contract, output, name, options, columns, jobs,
+            Progress("rows"),
+        )  # fmt: skip
     emit(as_json, {"path": str(output), **summary.to_dict()}, lambda: _show(summary, output))
+
+
+def _check_partner(path: Path, federation: Federation, partner: str) -> None:
+    from fluid.base.errors import FederationError
+    from fluid.exchange.federation import check_partner_name
+
+    check_partner_name(partner)
+    try:
+        federation.public_key(partner)
+    except FederationError as error:
+        raise FederationError(f"{path}: {error}") from error
+
+
+def _name_of(table: Path) -> str:
+    """The partner's name that a table's name gives."""
+    from fluid.base.errors import FederationError
+    from fluid.exchange.federation import check_partner_name
+
+    try:
+        return check_partner_name(table.name.split(".")[0])
+    except FederationError as error:
+        raise FederationError(f"{table}: {error}; give a name with --partner") from error
 
 
 def _show(summary: TrainingSummary, output: Path) -> str:
@@ -195,12 +227,15 @@ def annotate(
         fluid annotate aurora/teacher public.parquet --key keys/aurora.key \\
             -o aurora/annotation.parquet
     """
+    from fluid.exchange.annotation import SCHEMA as ANNOTATION
     from fluid.exchange.public_set import open_public_set
     from fluid.partner.annotate import annotate as label
 
-    summary = label(
-        teacher, open_public_set(public), output, key, federation, jobs, Progress("compounds")
-    )
+    inputs = [teacher, public, *(path for path in (key, federation) if path is not None)]
+    with output_file(output, inputs, "annotation", is_sealed(ANNOTATION)):
+        summary = label(
+            teacher, open_public_set(public), output, key, federation, jobs, Progress("compounds")
+        )
 
     def text() -> str:
         shown = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fluid.base.errors import FluidError
+from fluid.base.errors import FluidError, TrainingError
 from fluid.base.files import atomic_folder, check_folder, write_json
 from fluid.base.jobs import count_jobs
 from fluid.base.software import software_versions
@@ -112,7 +112,7 @@ def distill(
     progress("verifying annotations")
     admitted = admit(annotations, federation, public)
     tasks = _labelled_tasks(federation, admitted)
-    sizes = _shared_sizes(admitted)
+    sizes = _shared_sizes(admitted, federation)
     tally = _Tally(tasks, [annotation.partner for annotation in admitted])
     parts: list[Compounds] = []
     pooled: dict[str, list[PooledTask]] = {task.name: [] for task in tasks}
@@ -147,9 +147,12 @@ def distill(
         digest = write_federated(folder / FEDERATED_FILE, features, tasks, chunks(), identity)
         library = concatenate(parts)
         joined = {name: concatenate_pooled(each) for name, each in pooled.items()}
-        student, distilled = _train_student(
-            library, tasks, joined, federation, digest, seed, jobs, progress
-        )
+        try:
+            student, distilled = _train_student(
+                library, tasks, joined, federation, digest, seed, jobs, progress
+            )
+        except TrainingError as error:
+            raise TrainingError(f"{public.sealed.path}: {error}") from error
         (folder / STUDENT_FOLDER).mkdir()
         save_model(student, folder / STUDENT_FOLDER)
         report = identity | {
@@ -172,20 +175,32 @@ def _labelled_tasks(federation: Federation, admitted: Sequence[AnnotationFile]) 
     return [task for task in federation.tasks if task.name in present]
 
 
-def _shared_sizes(admitted: Sequence[AnnotationFile]) -> dict[str, dict[str, float]]:
+def _shared_sizes(
+    admitted: Sequence[AnnotationFile], federation: Federation
+) -> dict[str, dict[str, float]]:
+    """Training-set sizes of the partners that state them, which the policy must allow."""
     found = {}
+    allowed = {item.replace("-", "_") for item in federation.policy.share}
     for annotation in admitted:
         stated = annotation.sealed.manifest.get("shared")
-        sizes = stated.get("training_size") if isinstance(stated, dict) else None
+        if not isinstance(stated, dict) or not set(stated) <= allowed:
+            raise FluidError(
+                f"{annotation.sealed.path}: shares {str(stated)[:80]} besides its labels, but the "
+                f"policy allows {', '.join(sorted(allowed)) or 'nothing'}"
+            )
+        sizes = stated.get("training_size")
         if sizes is None:
             continue
         names = [task.name for task in annotation.tasks]
         if (
             not isinstance(sizes, dict)
             or sorted(sizes) != sorted(names)
-            or not all(isinstance(size, int) and 0 < size < 1 << 40 for size in sizes.values())
+            or not all(type(size) is int and 0 < size < 1 << 40 for size in sizes.values())
         ):
-            raise FluidError(f"{annotation.sealed.path}: the training size shared is not usable")
+            raise FluidError(
+                f"{annotation.sealed.path}: the training size shared is not usable; allowed is a "
+                "whole number for each task"
+            )
         found[annotation.partner] = {name: float(size) for name, size in sizes.items()}
     return found
 

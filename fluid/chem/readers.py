@@ -300,7 +300,7 @@ def _parquet(path: Path) -> Iterator[Row]:
     try:
         with _reading(path), _open_bytes(path) as raw:
             source = pa.BufferReader(raw.read()) if isinstance(raw, gzip.GzipFile) else path
-        with pq.ParquetFile(source) as file:
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
             yield Row(0, list(file.schema_arrow.names))
             number = 1
             for batch in file.iter_batches(batch_size=4096):

@@ -205,7 +205,7 @@ def open_annotation(path: Path) -> AnnotationFile:
         tasks = [Task.from_dict(values) for values in sealed.manifest["tasks"]]
         if not isinstance(partner, str) or not tasks:
             raise ValueError("no partner or no tasks")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FileFormatError(f"{path}: the manifest is incomplete ({error})") from error
     expected = annotation_schema(tasks)
     if not sealed.schema.remove_metadata().equals(expected):

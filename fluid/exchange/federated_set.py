@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fluid.base.errors import FileFormatError
+from fluid.base.errors import FileFormatError, MismatchError
 from fluid.chem.arrow import compounds_from_batch, compounds_schema, compounds_to_arrays
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.features import FeatureSpec
+from fluid.exchange.federation import Federation
 from fluid.exchange.sealed import SealedFile, open_sealed, write_sealed
 from fluid.learn.task import Task
 
@@ -108,12 +109,30 @@ class FederatedSet:
     sealed: SealedFile
     tasks: list[Task]
 
+    def check(self, federation: Federation) -> None:
+        """Make sure that the set is of this federation and round.
+
+        Raises
+        ------
+        MismatchError
+            If it is not.
+        """
+        for key, wanted in (("federation", federation.name), ("round", federation.round)):
+            found = self.sealed.manifest.get(key)
+            if found != wanted:
+                raise MismatchError(
+                    f"{self.sealed.path}: {key} is '{found}', but '{wanted}' is expected"
+                )
+
     def load(self) -> tuple[Compounds, dict[str, PooledTask]]:
         """All compounds and labels."""
         compounds: list[Compounds] = []
         pooled: dict[str, list[PooledTask]] = {task.name: [] for task in self.tasks}
         for batch in self.sealed.batches():
-            compounds.append(compounds_from_batch(batch))
+            try:
+                compounds.append(compounds_from_batch(batch))
+            except FileFormatError as error:
+                raise FileFormatError(f"{self.sealed.path}: {error}") from error
             for task in self.tasks:
                 pooled[task.name].append(self._task(batch, task))
         if not compounds:
@@ -156,6 +175,6 @@ def open_federated(path: Path) -> FederatedSet:
         ]
         if missing:
             raise ValueError(f"column '{missing[0]}' is missing")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FileFormatError(f"{path}: is incomplete ({error})") from error
     return FederatedSet(sealed, tasks)

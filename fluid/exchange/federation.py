@@ -53,7 +53,10 @@ class Federation:
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
-            raise FederationError(f"federation name '{self.name}': letters, digits, '_' and '-'")
+            raise FederationError(
+                f"federation name '{self.name}': a letter or digit, then letters, digits, '_' or "
+                "'-', at most 63"
+            )
         if self.round < 1:
             raise FederationError(f"round = {self.round}: must be 1 or more")
         if not self.tasks:
@@ -180,7 +183,7 @@ def parse_federation(text: str) -> Federation:
         raise FederationError(f"is not valid TOML ({error})") from error
     try:
         return federation_from_dict(values)
-    except (FluidError, ValueError, OverflowError) as error:
+    except (FluidError, ValueError) as error:
         raise FederationError(str(error)) from error
 
 
@@ -210,7 +213,7 @@ def federation_from_dict(values: dict[str, Any]) -> Federation:
     return Federation(
         name=_text(values.get("name"), "name"),
         round=number,
-        tasks=tuple(Task.from_dict(task) for task in tasks),
+        tasks=tuple(_task(task) for task in tasks),
         chemistry=Chemistry(
             _spec(StandardizerSpec, "standardizer", standardizer),
             _spec(FeatureSpec, "features", _table(values, "features")),
@@ -220,6 +223,13 @@ def federation_from_dict(values: dict[str, Any]) -> Federation:
         policy=_spec(DisclosurePolicy, "policy", _table(values, "policy")),
         partners=_partners(_table(values, "partners")),
     )
+
+
+def _task(values: dict[str, Any]) -> Task:
+    try:
+        return Task.from_dict(values)
+    except OverflowError as error:
+        raise FederationError(f"task '{values['name']}': 'low' or 'high' is too large") from error
 
 
 def _partners(values: dict[str, Any]) -> dict[str, str]:
@@ -242,12 +252,19 @@ def _spec(kind: type[Spec], name: str, values: dict[str, Any]) -> Spec:
         wanted = type(defaults[key])
         if wanted is tuple and isinstance(value, list):
             value = tuple(value)
-        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        if wanted is float and type(value) is int and abs(value) < 1 << 53:
             value = float(value)
         if type(value) is not wanted:
-            raise FederationError(f"{name}.{key} = {value!r}: a {wanted.__name__} is needed")
+            shown = repr(value)[:80]
+            raise FederationError(f"{name}.{key} = {shown}: {_WORDS[wanted]} is needed")
         given[key] = value
     return kind(**given)
+
+
+_WORDS: dict[type, str] = {
+    str: "text", int: "a whole number", float: "a number", bool: "true or false",
+    tuple: "a list of text",
+}  # fmt: skip
 
 
 def _refuse_unknown(where: str, values: dict[str, Any], allowed: set[str]) -> None:

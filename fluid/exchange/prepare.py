@@ -18,7 +18,7 @@ from fluid.base.software import software_versions
 from fluid.chem.arrow import compounds_schema, compounds_to_batch
 from fluid.chem.compounds import Compounds
 from fluid.chem.featurizer import featurize_entries, list_rejects
-from fluid.chem.tables import Reject, open_entries, write_rejects
+from fluid.chem.tables import Reject, open_entries, printable, write_rejects
 from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import SCHEMA
 from fluid.exchange.sealed import write_sealed
@@ -95,11 +95,12 @@ def prepare_public(
     tables = [open_entries(path, smiles_column, id_column) for path in sources]
     summary = PublicSummary()
     rejects: list[Reject] = []
+    done = 0
     features = federation.chemistry.features
 
     def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal done
         seen: set[str] = set()
-        done = 0
         for table in tables:
             stream = featurize_entries(
                 table, federation.chemistry.standardizer, features, count_jobs(jobs)
@@ -116,6 +117,8 @@ def prepare_public(
                     yield compounds_to_batch(named)
         if not summary.n_compounds:
             names = ", ".join(str(path) for path in sources)
+            if not done:
+                raise TableError(f"{names}: a header but no rows")
             raise TableError(f"{names}: no usable structure among {done} rows")
 
     def manifest(count: int) -> dict[str, Any]:
@@ -125,7 +128,9 @@ def prepare_public(
             "federation": federation.name,
             "n_compounds": count,
             "chemistry": federation.chemistry.to_dict(),
-            "sources": [{"name": path.name, "sha256": sha256_file(path)} for path in sources],
+            "sources": [
+                {"name": printable(path.name), "sha256": sha256_file(path)} for path in sources
+            ],
             "software": software_versions(),
         }
 

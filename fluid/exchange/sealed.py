@@ -75,7 +75,10 @@ class SealedFile:
         """
         try:
             with pq.ParquetFile(self.path) as file:
-                yield from file.iter_batches(batch_size=ROW_GROUP)
+                for batch in file.iter_batches(batch_size=ROW_GROUP):
+                    # Text that is not UTF-8, say: a digest can be right and the content wrong.
+                    batch.validate(full=True)
+                    yield batch
         except (pa.ArrowException, OSError) as error:
             raise FileFormatError(f"{self.path}: cannot be decoded ({_first(error)})") from error
 
@@ -163,6 +166,8 @@ def open_sealed(path: Path, kind: str) -> SealedFile:
     FileFormatError
         If the file is missing, damaged, changed, or of another kind.
     """
+    if path.is_dir():
+        raise FileFormatError(f"{path}: no such file, it is a folder")
     if not path.is_file():
         raise FileFormatError(f"{path}: no such file")
     digest, position = _measure(path)
@@ -180,18 +185,35 @@ def open_sealed(path: Path, kind: str) -> SealedFile:
     return SealedFile(path, manifest, digest, _signature(path, signature), n_rows, schema)
 
 
+def sealed_kind(path: Path) -> str | None:
+    """The schema that a sealed file states, unverified; None if it is no sealed file."""
+    try:
+        _find_seal(path)
+        return str(_read_footer(path)[0].get("schema"))
+    except FileFormatError:
+        return None
+
+
 def _signature(path: Path, text: bytes) -> bytes | None:
     try:
         value = bytes.fromhex(text.decode("ascii"))
     except ValueError:
         raise FileFormatError(f"{path}: the seal is damaged") from None
-    if len(value) != _SIGNATURE_LENGTH // 2:
+    # One way to write a signature only: blanks and capitals would pass unseen.
+    if len(value) != _SIGNATURE_LENGTH // 2 or value.hex().encode() != text:
         raise FileFormatError(f"{path}: the seal is damaged")
     return value if any(value) else None
 
 
 def _measure(path: Path) -> tuple[str, int]:
     """Digest of a file with its seal zeroed, and where in the file the seal's value starts."""
+    position = _find_seal(path)
+    with path.open("rb") as handle:
+        return _digest_without_seal(handle, position), position
+
+
+def _find_seal(path: Path) -> int:
+    """Where in a file the seal's value starts."""
     size = path.stat().st_size
     with path.open("rb") as handle:
         head = handle.read(4)
@@ -209,7 +231,7 @@ def _measure(path: Path) -> tuple[str, int]:
         position = size - 8 - length + footer.index(_MARK) + len(_MARK)
         if position + len(_BLANK) > size - 8:
             raise FileFormatError(f"{path}: the seal is damaged")
-        return _digest_without_seal(handle, position), position
+        return position
 
 
 def _digest_without_seal(handle: Any, position: int) -> str:
@@ -227,11 +249,15 @@ def _digest_without_seal(handle: Any, position: int) -> str:
     return digest.hexdigest()
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"the manifest holds {constant}")
+
+
 def _read_footer(path: Path) -> tuple[dict[str, Any], int, pa.Schema]:
     try:
         with pq.ParquetFile(path) as file:
             metadata = file.metadata.metadata or {}
-            manifest = json.loads(metadata[MANIFEST_KEY.encode()])
+            manifest = json.loads(metadata[MANIFEST_KEY.encode()], parse_constant=_refuse)
             rows, schema = file.metadata.num_rows, file.schema_arrow
     except KeyError as error:
         raise FileFormatError(f"{path}: carries no manifest") from error

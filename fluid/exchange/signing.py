@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -14,6 +16,25 @@ from fluid.base.errors import FluidError, SignatureError
 from fluid.base.files import write_text
 
 _CONTEXT = b"fluid sealed file 1\n"
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Let one process at a time change files in a folder; nothing is written to it for that."""
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise FluidError(f"{folder}: cannot be opened ({error.strerror})") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def generate_keys(name: str, folder: Path) -> tuple[Path, Path]:
@@ -30,17 +51,26 @@ def generate_keys(name: str, folder: Path) -> tuple[Path, Path]:
         If one of the files exists: a key is never overwritten.
     """
     private_path, public_path = folder / f"{name}.key", folder / f"{name}.pub"
-    for path in (private_path, public_path):
-        if path.exists():
-            raise FluidError(f"{path}: exists; a key is never overwritten, remove it first")
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    write_text(private_path, pem.decode("ascii"), mode=0o600)
-    write_text(public_path, encode_public_key(key.public_key()) + "\n")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FluidError(f"{folder}: cannot make this folder ({error.strerror})") from error
+    with locked_folder(folder):
+        for path in (private_path, public_path):
+            if path.exists():
+                raise FluidError(f"{path}: exists; a key is never overwritten, remove it first")
+        write_text(private_path, pem.decode("ascii"), mode=0o600)
+        try:
+            write_text(public_path, encode_public_key(key.public_key()) + "\n")
+        except OSError:
+            private_path.unlink()
+            raise
     return private_path, public_path
 
 
@@ -64,17 +94,22 @@ def decode_public_key(text: str) -> Ed25519PublicKey:
             raise ValueError("unknown kind")
         return Ed25519PublicKey.from_public_bytes(base64.b64decode(body, validate=True))
     except ValueError as error:
+        shown = "a private key" if "PRIVATE" in text else f"'{text.strip()[:60]}'"
         raise SignatureError(
-            f"'{text.strip()[:60]}' is not a public key; expected 'ed25519:' and base64"
+            f"{shown} is not a public key; expected 'ed25519:' and base64"
         ) from error
 
 
 def read_public_key(path: Path) -> str:
-    """The text of a ``.pub`` file, checked."""
+    """The text of a ``.pub`` file, checked; nothing of a private key is ever shown."""
     try:
         text = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FluidError(f"{path}: cannot be read as a public key ({error})") from error
+    except OSError as error:
+        raise FluidError(f"{path}: cannot be read as a public key ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise FluidError(f"{path}: is not a public key; expected 'ed25519:' and base64") from error
+    if "PRIVATE" in text:
+        raise SignatureError(f"{path}: is a private key, which stays with its owner; give the .pub")
     try:
         decode_public_key(text)
     except SignatureError as error:
@@ -94,16 +129,16 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
         data = path.read_bytes()
     except OSError as error:
         raise SignatureError(f"{path}: cannot read the private key ({error.strerror})") from error
+    try:
+        key = serialization.load_pem_private_key(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise SignatureError(f"{path}: holds no private key") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise SignatureError(f"{path}: is not an Ed25519 key")
     if os.name == "posix" and path.stat().st_mode & 0o077:
         raise SignatureError(
             f"{path}: others may read this private key; make it owner-only with chmod 600"
         )
-    try:
-        key = serialization.load_pem_private_key(data, password=None)
-    except (ValueError, TypeError) as error:
-        raise SignatureError(f"{path}: holds no private key") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise SignatureError(f"{path}: is not an Ed25519 key")
     return key
 
 

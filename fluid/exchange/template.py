@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from fluid.base.errors import FederationError, FluidError
+from fluid.base.errors import FederationError
 from fluid.base.files import write_text
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.features import FeatureSpec
@@ -16,11 +14,11 @@ from fluid.chem.standardize import StandardizerSpec
 from fluid.exchange.federation import (
     SCHEMA,
     check_partner_name,
-    federation_from_dict,
     load_federation,
+    parse_federation,
 )
 from fluid.exchange.policy import DisclosurePolicy
-from fluid.exchange.signing import read_public_key
+from fluid.exchange.signing import locked_folder, read_public_key
 from fluid.learn.task import HIGHEST, LOWEST, Task
 
 _HEAD = """\
@@ -167,12 +165,10 @@ def init_federation(
     FederationError
         If a setting is not allowed, or the file exists.
     """
-    import tomllib
-
     if path.exists():
         raise FederationError(f"{path}: exists; a federation file is never overwritten")
     text = federation_text(name, tasks, features)
-    federation = federation_from_dict(tomllib.loads(text))
+    federation = parse_federation(text)
     write_text(path, text)
     return federation.protocol
 
@@ -187,8 +183,11 @@ def register_partner(path: Path, partner: str, public_key: Path) -> None:
     """
     check_partner_name(partner)
     key = read_public_key(public_key)
-    with _locked(path):
-        registered = load_federation(path).partners.get(partner)
+    if not path.is_file():
+        raise FederationError(f"{path}: no such file")
+    with locked_folder(path.parent):
+        federation = load_federation(path)
+        registered = federation.partners.get(partner)
         if registered == key:
             return
         if registered is not None:
@@ -196,27 +195,20 @@ def register_partner(path: Path, partner: str, public_key: Path) -> None:
                 f"{path}: partner '{partner}' is registered with another key; edit the file if "
                 "the key was replaced"
             )
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         if not text.endswith("\n"):
             text += "\n"
-        write_text(path, text + f'\n[partners.{partner}]\npublic_key = "{key}"\n')
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let one process at a time change a file: two partners may register at once."""
-    if not path.is_file():
-        raise FederationError(f"{path}: no such file")
-    if os.name != "posix":
-        yield
-        return
-    import fcntl
-
-    lock = path.with_name(f".{path.name}.lock")
-    try:
-        handle = lock.open("w")
-    except OSError as error:
-        raise FluidError(f"{lock}: cannot lock ({error.strerror})") from error
-    with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        text += f'\n[partners.{partner}]\npublic_key = "{key}"\n'
+        try:
+            after = parse_federation(text)
+        except FederationError as error:
+            raise FederationError(
+                f"{path}: partner '{partner}' cannot be added at the end ({error}); add it by hand"
+            ) from error
+        if (after.protocol, dict(after.partners)) != (
+            federation.protocol, {**federation.partners, partner: key}
+        ):  # fmt: skip
+            raise FederationError(
+                f"{path}: partner '{partner}' cannot be added at the end; add it by hand"
+            )
+        write_text(path, text)

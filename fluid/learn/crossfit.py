@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fluid.base.jobs import map_threads
+from fluid.base.jobs import map_threads, single_threaded_blas
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
 from fluid.learn.calibration import Platt, fit_platt
@@ -120,6 +120,7 @@ class _Fit:
     scores: np.ndarray
 
 
+@single_threaded_blas()
 def cross_fit(
     library: Compounds,
     task: Task,
@@ -164,12 +165,11 @@ def cross_fit(
     ]
 
     def run(job: _Job) -> _Fit | None:
-        outside = np.isin(folds[job.repeat][rows], job.left_out)
-        inside = np.flatnonzero(~outside)
+        own = folds[job.repeat][rows]
+        inside = np.flatnonzero(~np.isin(own, job.left_out))
         share = 1.0 if len(job.left_out) == 1 else 0.5
         if not enough_labels(task, values[inside], share):
             return None
-        held = library.take(rows[outside])
         scores = np.full(targets.shape, np.nan)
         estimators = []
         for output in range(targets.shape[1]):
@@ -181,7 +181,11 @@ def cross_fit(
                 task.is_classification,
                 _seed(seed, task.name, output, job.repeat, job.left_out),
             )
-            scores[outside, output] = estimator.score(held, library)
+            # One fold at a time: in its last bits a score depends on what is scored beside it, and
+            # what calibrates the model of a fold must not depend on that fold's compounds.
+            for fold in job.left_out:
+                held = np.flatnonzero(own == fold)
+                scores[held, output] = estimator.score(library.take(rows[held]), library)
             estimators.append(estimator)
         return _Fit(estimators, scores)
 

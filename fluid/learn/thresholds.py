@@ -36,7 +36,7 @@ def prevalence_threshold(
         return 0.5
     # The margin keeps rounding errors from moving a boundary that falls between two compounds.
     negative = (1.0 - prevalence + 1e-9) * total[-1]
-    position = int(np.searchsorted(total, negative, side="right"))
+    position = int(np.searchsorted(total, negative))
     below = predictions[order[max(0, position - 1)]]
     above = predictions[order[min(position, len(order) - 1)]]
     return float(np.clip((below + above) / 2, 0.02, 0.98))

@@ -11,6 +11,7 @@ import numpy as np
 
 from fluid.base.errors import FluidError, MismatchError
 from fluid.chem.compounds import Compounds
+from fluid.chem.tables import Reject
 from fluid.learn.hybrid import HybridModel
 from fluid.learn.metrics import (
     bootstrap_rows,
@@ -19,7 +20,7 @@ from fluid.learn.metrics import (
     interval,
     metric_names,
 )
-from fluid.learn.model import Model, TrainedModel
+from fluid.learn.model import Model, TrainedModel, check_domain
 from fluid.learn.predictions import TaskPrediction
 from fluid.learn.storage import load_model
 from fluid.learn.task import Task
@@ -50,6 +51,7 @@ def evaluate(
     domain: str = "neighbours",
     jobs: int | None = None,
     progress: Callable[[str], None] = lambda stage: None,
+    set_aside: Callable[[Sequence[Reject]], None] = lambda rejects: None,
 ) -> dict[str, Any]:
     """Compute the metrics of several models on the same compounds.
 
@@ -74,6 +76,8 @@ def evaluate(
         Worker processes for reading.
     progress
         Called with the name of each stage.
+    set_aside
+        Called with the rows and labels that cannot be used.
 
     Returns
     -------
@@ -93,12 +97,14 @@ def evaluate(
     if not models:
         raise FluidError("no model was given")
     _check_alike(models)
+    check_domain(domain)
+    names = _short_names(folders)
     first = models[0][1]
     first.chemistry.check(str(models[0][0]))
     tasks = _all_tasks([model for _, model in models])
     progress("reading compounds")
     table = read_labelled(data, tasks, first.chemistry, columns, jobs)
-    names = _short_names(folders)
+    set_aside(table.rejects)
     predictions = []
     for (_, model), name in zip(models, names, strict=True):
         progress(f"predicting with {name}")
@@ -118,7 +124,10 @@ def evaluate(
             _, truth = table.labels.column(index)
             result["tasks"][task.name] = _compare(task, truth, candidates, draws, seed)
     if not result["tasks"]:
-        raise FluidError("none of the models predicts a task that the table has labels of")
+        raise FluidError(
+            f"{', '.join(map(str, data))}: none of the models predicts a task that the table has "
+            f"labels of; they predict {', '.join(task.name for task in tasks)}"
+        )
     return result
 
 
@@ -147,7 +156,8 @@ def _short_names(folders: Sequence[Path]) -> list[str]:
         names = ["/".join(path.parts[-depth:]) for path in resolved]
         if len(set(names)) == len(names):
             return names
-    raise FluidError("the same model folder was given twice")
+    twice = next(n for n, path in enumerate(resolved) if resolved.count(path) > 1)
+    raise FluidError(f"{folders[twice]}: the same model folder was given twice")
 
 
 def _candidates(

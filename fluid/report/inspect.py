@@ -55,7 +55,7 @@ def inspect_path(path: Path, federation_path: Path | None = None) -> dict[str, A
     FluidError
         If the file is damaged, changed, or none of these.
     """
-    federation = load_federation(federation_path) if federation_path else None
+    federation = load_federation(federation_path) if federation_path is not None else None
     if path.is_dir():
         return _inspect_model(path)
     if path.suffix.lower() == ".toml":
@@ -126,6 +126,10 @@ def _columns(
             if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
                 continue
             values = column.drop_null().to_numpy(zero_copy_only=False)
+            finite = np.isfinite(values)
+            if not finite.all():
+                entry["not_finite"] = entry.get("not_finite", 0) + int((~finite).sum())
+                values = values[finite]
             if len(values):
                 low, high = float(values.min()), float(values.max())
                 entry["min"] = round(min(entry.get("min", low), low), 6)
@@ -153,7 +157,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
         elif isinstance(value, list):
             shown[name] = f"{len(value)} values"
         elif isinstance(value, float):
-            shown[name] = round(value, 6)
+            shown[name] = round(value, 6) if np.isfinite(value) else str(value)
         else:
             shown[name] = value
     return shown

@@ -16,6 +16,7 @@ from fluid.base.jobs import count_jobs, single_threaded_blas
 from fluid.chem.featurizer import Featurized, featurize_entries
 from fluid.chem.tables import open_entries, printable
 from fluid.learn.domain import DEFAULT_DOMAIN
+from fluid.learn.model import check_domain
 from fluid.learn.predictions import Predictions, TaskPrediction, class_label
 from fluid.learn.storage import load_model
 from fluid.learn.task import Task
@@ -103,6 +104,7 @@ def predict_table(
     """
     if output.suffix.lower() not in FORMATS:
         raise FluidError(f"{output}: the output must end in {' or '.join(FORMATS)}")
+    check_domain(domain)
     model = load_model(folder)
     model.chemistry.check(str(folder))
     table = open_entries(data, smiles_column, id_column)

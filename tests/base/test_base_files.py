@@ -26,16 +26,14 @@ from fluid.base.files import (
 )
 
 MARKER = "model.json"
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 JSON_VALUES = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**53), 2**53)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4)
-    ),
+    | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=12,
 )
 
@@ -47,6 +45,18 @@ def listing(folder):
 def make_folder(path, content):
     with atomic_folder(path, MARKER) as temporary:
         (temporary / MARKER).write_text(content)
+
+
+def fail_half_way(writing):
+    """Write something under the temporary name, then fail."""
+
+    def write_and_fail():
+        with writing as temporary:
+            (temporary / MARKER if temporary.is_dir() else temporary).write_text("half")
+            raise KeyError("stop")
+
+    with pytest.raises(KeyError):
+        write_and_fail()
 
 
 @pytest.fixture
@@ -66,7 +76,7 @@ def test_canonical_json_is_sorted_compact_and_utf8():
 
 
 @settings(deadline=None)
-@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), JSON_VALUES), st.randoms())
+@given(st.dictionaries(TEXT, JSON_VALUES), st.randoms())
 def test_canonical_json_does_not_depend_on_the_order_of_keys(value, random):
     items = list(value.items())
     random.shuffle(items)
@@ -109,18 +119,14 @@ def test_a_file_appears_with_its_folder_and_nothing_beside_it(tmp_path):
 
 
 def test_an_exception_leaves_no_file_behind(tmp_path):
-    with pytest.raises(KeyError), atomic_file(tmp_path / "file") as temporary:
-        temporary.write_text("half")
-        raise KeyError("stop")
+    fail_half_way(atomic_file(tmp_path / "file"))
     assert listing(tmp_path) == []
 
 
 def test_an_exception_leaves_the_former_file_as_it_was(tmp_path):
     target = tmp_path / "file"
     write_text(target, "former")
-    with pytest.raises(KeyError), atomic_file(target) as temporary:
-        temporary.write_text("half")
-        raise KeyError("stop")
+    fail_half_way(atomic_file(target))
     assert target.read_text() == "former"
     assert listing(tmp_path) == ["file"]
 
@@ -198,17 +204,13 @@ def test_a_folder_appears_whole_and_with_usual_permissions(tmp_path, umask_022):
 
 
 def test_an_exception_leaves_no_folder_behind(tmp_path):
-    with pytest.raises(KeyError), atomic_folder(tmp_path / "out", MARKER) as temporary:
-        (temporary / MARKER).write_text("half")
-        raise KeyError("stop")
+    fail_half_way(atomic_folder(tmp_path / "out", MARKER))
     assert listing(tmp_path) == []
 
 
 def test_an_exception_leaves_the_former_folder_as_it_was(tmp_path):
     make_folder(tmp_path / "out", "former")
-    with pytest.raises(KeyError), atomic_folder(tmp_path / "out", MARKER) as temporary:
-        (temporary / MARKER).write_text("half")
-        raise KeyError("stop")
+    fail_half_way(atomic_folder(tmp_path / "out", MARKER))
     assert listing(tmp_path) == ["out"]
     assert (tmp_path / "out" / MARKER).read_text() == "former"
 
@@ -278,8 +280,7 @@ def test_the_former_folder_comes_back_after_a_kill_between_the_two_renames(tmp_p
 def test_the_next_run_recovers_the_former_folder_even_if_it_fails(tmp_path):
     make_folder(tmp_path / "out", "former")
     (tmp_path / "out").rename(tmp_path / ".out.previous")
-    with pytest.raises(KeyError), atomic_folder(tmp_path / "out", MARKER):
-        raise KeyError("stop")
+    fail_half_way(atomic_folder(tmp_path / "out", MARKER))
     assert listing(tmp_path) == ["out"]
     assert (tmp_path / "out" / MARKER).read_text() == "former"
 

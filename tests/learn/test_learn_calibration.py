@@ -48,7 +48,7 @@ def test_the_fit_is_logistic_regression_on_standardised_scores():
     np.testing.assert_allclose(fit_platt(score, target)(score), expected, rtol=1e-6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.floats(-50, 50), st.booleans()), max_size=30))
 def test_calibration_never_turns_a_ranking_around(pairs):
     score = np.array([value for value, _ in pairs], dtype=np.float64)
@@ -172,8 +172,12 @@ def test_the_slope_is_limited():
 
 @pytest.mark.parametrize(
     ("similarity", "error", "baseline"),
-    [(np.zeros(0), np.zeros(0), 1.0), (np.zeros(3), np.ones(3), 1.0), (np.ones(3), np.ones(3), 0.0)],
+    [
+        (np.zeros(0), np.zeros(0), 1.0),
+        (np.zeros(3), np.ones(3), 1.0),
+        (np.ones(3), np.ones(3), 0.0),
+    ],
     ids=["no-compounds", "nothing-near", "constant-labels"],
-)  # fmt: skip
+)
 def test_with_nothing_to_fit_there_is_no_reliability(similarity, error, baseline):
     assert fit_reliability(similarity, error, baseline) == ReliabilityMap(0.0)

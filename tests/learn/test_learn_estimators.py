@@ -235,7 +235,7 @@ def test_every_learner_can_be_revived():
 
 
 def test_an_unknown_or_incomplete_state_is_refused():
-    with pytest.raises(FileFormatError, match="unknown kind of estimator 'os.system'"):
+    with pytest.raises(FileFormatError, match=r"unknown kind of estimator 'os\.system'"):
         revive(State("os.system", {"command": "true"}))
     for name in EVERY:
         if name != "average":

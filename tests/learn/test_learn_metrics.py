@@ -30,7 +30,7 @@ PAIRS = st.lists(st.tuples(st.booleans(), SCORES, st.booleans()), min_size=2, ma
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(PAIRS)
 def test_binary_metrics_are_those_of_scikit_learn(pairs):
     positive, score, called = (np.array(column) for column in zip(*pairs, strict=True))

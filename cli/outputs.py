@@ -1,0 +1,175 @@
+"""Outputs: never in the place of an input or of somebody else's file, and no litter of failures."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fluid.base.errors import FluidError
+
+_MODEL = frozenset({"model.json", "library.parquet", "arrays.npz", "trees", "rejects.csv"})
+TEACHER_ENTRIES = _MODEL | {"fold.key", "federation.toml"}
+HYBRID_ENTRIES = _MODEL | {"own", "student"}
+ROUND_ENTRIES = frozenset({"report.json", "federated.parquet", "student"})
+_PASSED_OVER = frozenset({".DS_Store"})
+
+REJECTS_HEADER = b"file,line,id,column,value,reason\n"
+PREDICTIONS_HEADER = b"line,id,smiles,standard_smiles,inchikey,"
+
+
+@contextmanager
+def output_file(
+    path: Path, inputs: Iterable[Path], what: str, is_ours: Callable[[Path], bool]
+) -> Iterator[None]:
+    """Guard the writing of a file.
+
+    Parameters
+    ----------
+    path
+        The file to be written.
+    inputs
+        Files and folders that the command reads.
+    what
+        What the file is, for the message.
+    is_ours
+        Whether a file that is there already is such a one, and may be replaced.
+
+    Raises
+    ------
+    FluidError
+        If `path` is an input, no ordinary file, or somebody else's.
+    """
+    _check_place(path, inputs)
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise FluidError(f"{path}: is a device or pipe, a file name is needed")
+    if path.is_file() and path.stat().st_size and not is_ours(path):
+        raise FluidError(
+            f"{path}: exists and is no {what}; name another file, or remove it if it is not needed"
+        )
+    with tidy(path):
+        yield
+
+
+@contextmanager
+def output_folder(
+    path: Path, inputs: Iterable[Path], entries: frozenset[str], kinds: Iterable[str] = ()
+) -> Iterator[None]:
+    """Guard the writing of a folder.
+
+    Parameters
+    ----------
+    path
+        The folder to be written.
+    inputs
+        Files and folders that the command reads.
+    entries
+        What the command writes into it; a folder that holds anything else is not replaced.
+    kinds
+        Kinds of model that may be replaced.
+
+    Raises
+    ------
+    FluidError
+        If `path` is or holds an input, or holds somebody else's files or another kind of model.
+    """
+    _check_place(path, inputs)
+    if path.is_dir():
+        model = _read_json(path / "model.json")
+        kind = model.get("card", {}).get("kind") if isinstance(model, dict) else None
+        if kind is not None and kind not in kinds:
+            raise FluidError(f"{path}: holds a {kind}, which is not replaced; name a new folder")
+        if (path / "model.json").exists() or (path / "report.json").exists():
+            found = {item.name for item in path.iterdir()}
+            foreign = sorted(found - entries - _PASSED_OVER)
+            if foreign:
+                raise FluidError(
+                    f"{path}: holds '{foreign[0]}', which this command did not write; move it "
+                    "away or name a new folder"
+                )
+    with tidy(path):
+        yield
+
+
+def _check_place(path: Path, inputs: Iterable[Path]) -> None:
+    place = path.resolve()
+    for item in inputs:
+        if not item.exists():
+            continue
+        other = item.resolve()
+        if other == place or (path.exists() and path.samefile(item)):
+            raise FluidError(f"{path}: is an input of this command; name another output")
+        if place in other.parents:
+            raise FluidError(f"{path}: holds {item}, an input of this command; name another output")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise FluidError(f"{path}: {above} is a file, a folder is needed")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise FluidError(f"{path}: {above} cannot be written to (Permission denied)")
+
+
+@contextmanager
+def tidy(path: Path) -> Iterator[None]:
+    """Remove folders that were made for an output that did not come."""
+    missing = [folder for folder in path.absolute().parents if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        for folder in missing:
+            try:
+                folder.rmdir()
+            except OSError:
+                break
+        raise
+
+
+def is_sealed(kind: str) -> Callable[[Path], bool]:
+    """Whether a file is a sealed one of this schema; whether it is whole does not matter."""
+    from fluid.exchange.sealed import sealed_kind
+
+    return lambda path: sealed_kind(path) == kind
+
+
+def starts_with(start: bytes) -> Callable[[Path], bool]:
+    """Whether a file begins so."""
+
+    def check(path: Path) -> bool:
+        with path.open("rb") as handle:
+            return handle.read(len(start)) == start
+
+    return check
+
+
+def is_predictions(path: Path) -> bool:
+    """Whether a file is what ``fluid predict`` writes."""
+    if path.suffix.lower() != ".parquet":
+        return starts_with(PREDICTIONS_HEADER)(path)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        names = pq.read_schema(path).names
+    except (pa.ArrowException, OSError, ValueError):
+        return False
+    return names[:5] == PREDICTIONS_HEADER.decode().split(",")[:5]
+
+
+def is_evaluation(path: Path) -> bool:
+    """Whether a file is what ``fluid evaluate`` writes."""
+    found = _read_json(path)
+    return isinstance(found, dict) and {"data", "draws", "protocol", "tasks"} <= set(found)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def rejects_beside(path: Path) -> Path:
+    """Where the rejects of an output are listed."""
+    return path.with_name(path.stem + ".rejects.csv")

@@ -1,0 +1,286 @@
+"""Annotations that lie, are damaged, or belong elsewhere: the coordinator refuses every one."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from fluid.exchange.annotation import SCHEMA as ANNOTATION
+from fluid.exchange.sealed import open_sealed
+from tests.cli.cli_site import Site, done, refused, snapshot
+
+# A text whose bytes are not UTF-8.
+BROKEN_TEXT = pa.StringArray.from_buffers(
+    1, pa.py_buffer(np.array([0, 3], np.int32)), pa.py_buffer(b"\xff\xfeA")
+)
+
+
+def refuse(site: Site, folder: Path, *annotations: Path, **given: Path) -> str:
+    """Distill must say one clear line and leave nothing behind."""
+    before = snapshot(folder)
+    error = refused(*site.distill(folder / "new" / "round", annotations, **given))
+    assert snapshot(folder) == before
+    return error
+
+
+def test_every_byte_of_a_signed_annotation_counts(site: Site, tmp_path: Path) -> None:
+    content = site.annotation("aurora").read_bytes()
+    size = len(content)
+    footer = int.from_bytes(content[-8:-4], "little")
+    random.seed(int.from_bytes(content[-300:], "little"))
+    positions = {0, 3, 4, size - 1, size - 4, size - 5, size - 8, size - 9, size - 8 - footer}
+    positions |= set(random.sample(range(size), 16))
+    positions |= set(random.sample(range(size - 8 - footer, size), 16))
+    seal = content.index(b"FLUIDSEAL1:")
+    positions |= {seal, seal + 11, seal + 40, seal + 75, seal + 76, seal + 120, seal + 203}
+    path = tmp_path / "annotation.parquet"
+    flips = [(position, 1 << random.randrange(8)) for position in sorted(positions)]
+    # A signature's letters as capitals are the same number, but not the same bytes.
+    letter = next(n for n in range(seal + 76, seal + 204) if content[n : n + 1] in b"abcdef")
+    for position, mask in [*flips, (letter, 0x20)]:
+        flipped = bytearray(content)
+        flipped[position] ^= mask
+        path.write_bytes(bytes(flipped))
+        assert str(path) in refuse(site, tmp_path, path), (position, mask)
+    assert len(flips) >= 40
+
+
+@pytest.mark.parametrize("size", [0, 3, 11, 12, 200, -1, -8, -9, -300])
+def test_a_truncated_annotation_is_refused(site: Site, tmp_path: Path, size: int) -> None:
+    content = site.annotation("aurora").read_bytes()
+    path = tmp_path / "a.parquet"
+    path.write_bytes(content[:size])
+    assert str(path) in refuse(site, tmp_path, path)
+
+
+def test_bytes_behind_the_end_are_refused(site: Site, tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(site.annotation("aurora").read_bytes() + b"PAR1")
+    assert str(path) in refuse(site, tmp_path, path)
+
+
+STATEMENTS: dict[str, tuple[dict[str, Any], str | None, str]] = {
+    "unsigned": ({}, None, "is an unsigned draft; partner 'aurora' must sign it"),
+    "another key": ({}, "draco", "not of the key registered for partner 'aurora'"),
+    "another name": ({"partner": "draco"}, "aurora", "not of the key registered .* 'draco'"),
+    "unknown": ({"partner": "zeta"}, "aurora", "'zeta' is not registered .*: aurora, draco, erid"),
+    "path": ({"partner": "../\x1b[31m\n"}, "aurora", r"partner '../ \[31m ' is not registered"),
+    "no name": ({"partner": None}, "aurora", "the manifest is incomplete"),
+    "public set": ({"public_set": "0" * 64}, "aurora", "public set is '0+...', but '.*' is expect"),
+    "round": ({"round": 2}, "aurora", "round is '2', but '1' is expected"),
+    "no round": ({"round": None}, "aurora", "round is 'None', but '1' is expected"),
+    "federation": ({"federation": "other"}, "aurora", "federation is 'other', but 'trial' is exp"),
+    "protocol": ({"protocol": "0" * 64}, "aurora", "protocol is '0+...', but '.*' is expected"),
+    "policy": ({"policy": {}}, "aurora", "disclosure policy is '{}', but '.*' is expected"),
+    "count": ({"n_compounds": 3}, "aurora", "number of compounds is '3', but '1.*' is expected"),
+    "schema": ({"schema": "fluid.annotation/2"}, "aurora", "but a 'fluid.annotation/1' file is n"),
+    "no tasks": ({"tasks": []}, "aurora", "the manifest is incomplete"),
+    "tasks are text": ({"tasks": "bbb"}, "aurora", "the manifest is incomplete"),
+    "tasks are numbers": ({"tasks": [1, [2]]}, "aurora", "the manifest is incomplete"),
+    "huge bound": (
+        {"tasks": [{"name": "a", "kind": "regression", "low": -(10**400)}]},
+        "aurora", "the manifest is incomplete",
+    ),
+    "training size": (
+        {"shared": {"training_size": {"bbb": 64, "logbb": 64}}},
+        "aurora", "but the policy allows nothing",
+    ),
+    "anything shared": ({"shared": {"table": "all of it"}}, "aurora", "the policy allows nothing"),
+    "shared is a list": ({"shared": [1]}, "aurora", "but the policy allows nothing"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_false_statement_is_refused(site: Site, tmp_path: Path, name: str) -> None:
+    changes, signer, message = STATEMENTS[name]
+    path = site.forge(tmp_path / "a.parquet", None, changes, signer)
+    others = [site.annotation("draco"), site.annotation("eridanus")]
+    error = refuse(site, tmp_path, others[0], path, others[1])
+    assert error.startswith(f"error: {path}: ")
+    assert re.search(message, error), error
+
+
+def _permuted(site: Site) -> pa.Table:
+    content = site.content()
+    return content.take(pa.array(np.random.default_rng(0).permutation(content.num_rows)))
+
+
+def _broken_key(site: Site) -> pa.Table:
+    content = site.content()
+    keys = pa.chunked_array([BROKEN_TEXT, content["inchikey"].combine_chunks().slice(1)])
+    return content.set_column(0, content.schema.field(0), keys)
+
+
+def _doubles(site: Site) -> pa.Table:
+    content = site.content()
+    fields = [f if f.name == "inchikey" else pa.field(f.name, pa.float64()) for f in content.schema]
+    return content.cast(pa.schema(fields))
+
+
+CONTENTS: dict[str, tuple[Callable[[Site], pa.Table], str]] = {
+    "NaN": (lambda s: s.content_with("bbb.prediction", 3, float("nan")),
+            "row 4, column 'bbb.prediction': nan is not a finite number"),
+    "infinite": (lambda s: s.content_with("logbb.uncertainty", 3, float("inf")),
+                 "row 4, column 'logbb.uncertainty': inf is not a finite number"),
+    "above": (lambda s: s.content_with("bbb.prediction", 5, 1.5),
+              "row 6, column 'bbb.prediction': 1.5; allowed are 0.01 to 0.99"),
+    "certain": (lambda s: s.content_with("bbb.prediction", 0, 0.0),
+                "row 1, column 'bbb.prediction': 0; allowed are 0.01 to 0.99"),
+    "out of range": (lambda s: s.content_with("logbb.prediction", 9, 4.5),
+                     "row 10, column 'logbb.prediction': 4.5; allowed are -4 to 4"),
+    "negative spread": (lambda s: s.content_with("bbb.uncertainty", 3, -0.1),
+                        "row 4, column 'bbb.uncertainty': -0.1; allowed are 0 to 0.98"),
+    "reliability": (lambda s: s.content_with("bbb.reliability", 3, 1.02),
+                    "row 4, column 'bbb.reliability': 1.02; allowed are 0 to 1"),
+    "too fine": (lambda s: s.content_with("bbb.prediction", 3, 0.123),
+                 "row 4, column 'bbb.prediction': 0.123; allowed are multiples of 0.01"),
+    "too fine number": (lambda s: s.content_with("logbb.prediction", 3, 0.1234),
+                        "row 4, column 'logbb.prediction': 0.1234; allowed are multiples of 0.01"),
+    "too fine trust": (lambda s: s.content_with("logbb.reliability", 3, 0.03),
+                       "row 4, column 'logbb.reliability': 0.03; allowed are multiples of 0.02"),
+    "half a label": (lambda s: s.content_with("bbb.reliability", 3, None),
+                     "row 4, column 'bbb.reliability': nan; prediction and reliability must be"),
+    "another compound": (lambda s: s.content_with("inchikey", 7, "LFQSCWFLJHTTHZ-UHFFFAOYSA-N"),
+                         "row 8, column 'inchikey': LFQSCWFLJHTTHZ-UHFFFAOYSA-N, but the public"),
+    "a column more": (lambda s: s.content().append_column("secret", s.content()["bbb.prediction"]),
+                      "columns are not those of its tasks (unexpected column 'secret')"),
+    "a column less": (lambda s: s.content().drop_columns(["bbb.uncertainty"]),
+                      "columns are not those of its tasks (column 'bbb.uncertainty' is missing)"),
+    "other types": (_doubles, "columns are not those of its tasks (types or order differ)"),
+    "rows missing": (lambda s: s.content().slice(0, s.content().num_rows - 5), "rows, but the pub"),
+    "rows twice": (lambda s: pa.concat_tables([s.content(), s.content().slice(0, 3)]),
+                   "rows, but the public set has"),
+    "no rows": (lambda s: s.content().slice(0, 0), "holds 0 rows, but the public set has"),
+    "permuted": (_permuted, "row 1, column 'inchikey': "),
+    "no text": (_broken_key, "cannot be decoded"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_false_content_under_a_good_signature_is_refused(
+    site: Site, tmp_path: Path, name: str
+) -> None:
+    make, message = CONTENTS[name]
+    path = site.forge(tmp_path / "a.parquet", make(site))
+    error = refuse(site, tmp_path, site.annotation("draco"), path)
+    assert error.startswith(f"error: {path}: ")
+    assert message in error
+
+
+def test_what_is_forged_without_a_lie_is_admitted(site: Site, tmp_path: Path) -> None:
+    """The refusals above are for the one thing that was changed."""
+    path = site.forge(tmp_path / "a.parquet")
+    done(*site.distill(tmp_path / "round", [path, site.annotation("draco")]))
+
+
+def test_one_annotation_a_partner(site: Site, tmp_path: Path) -> None:
+    mine = site.annotation("aurora")
+    copy = Path(shutil.copy(mine, tmp_path / "copy.parquet"))
+    for other in (mine, copy):
+        error = refuse(site, tmp_path, mine, site.annotation("draco"), other)
+        assert f"{other}: partner 'aurora' has sent {mine} already" in error
+
+
+def test_files_of_another_kind(site: Site, tmp_path: Path) -> None:
+    wrong = {
+        site.public: "is a 'fluid.public/1' file, but a 'fluid.annotation/1' file is needed",
+        site.federated: "is a 'fluid.federated/1' file, but a 'fluid.annotation/1' file is needed",
+        site.table("aurora"): "is not a Parquet file, or is truncated",
+        site.student / "library.parquet": "carries no seal; it was not written by fluid",
+        site.folder: "no such file, it is a folder",
+        tmp_path / "none.parquet": "no such file",
+    }
+    for path, message in wrong.items():
+        assert f"{path}: {message}" in refuse(site, tmp_path, path)
+    for path, message in wrong.items():
+        if path not in (site.public, site.federated):
+            error = refuse(site, tmp_path, site.annotation("aurora"), public=path)
+            assert f"{path}: {message}" in error
+    error = refuse(site, tmp_path, site.annotation("aurora"), public=site.annotation("draco"))
+    assert "is a 'fluid.annotation/1' file, but a 'fluid.public/1' file is needed" in error
+
+
+@pytest.fixture(scope="module")
+def other_public(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A good public set of the same federation, but not the one that was annotated."""
+    path = tmp_path_factory.mktemp("other") / "public.parquet"
+    done(*site.prepare(path, site.external))
+    return path
+
+
+CHANGES = {
+    "round": ("round = 1", "round = 2", "round is '1', but '2' is expected"),
+    "name": ('name = "trial"', 'name = "trail"', "federation is 'trial', but 'trail' is expected"),
+    "policy": ("reliability_step = 0.02", "reliability_step = 0.05", "was prepared for protocol"),
+    "range": ("low = -4.0", "low = -5.0", "was prepared for protocol"),
+    "classes": ('"BBB-", "BBB+"', '"BBB+", "BBB-"', "was prepared for protocol"),
+    "features": ("radius = 2", "radius = 3", "computes other structures or features"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_contract_that_was_changed_afterwards(site: Site, tmp_path: Path, name: str) -> None:
+    old, new, message = CHANGES[name]
+    text = site.federation.read_text()
+    assert old in text
+    changed = tmp_path / "federation.toml"
+    changed.write_text(text.replace(old, new))
+    assert message in refuse(site, tmp_path, *site.annotations, federation=changed)
+
+
+def test_another_public_set_or_a_key_that_was_replaced(
+    site: Site, tmp_path: Path, other_public: Path
+) -> None:
+    error = refuse(site, tmp_path, *site.annotations, public=other_public)
+    assert "public set is '" in error
+    text = site.federation.read_text()
+    keys = [line for line in text.splitlines() if line.startswith("public_key")]
+    swapped = tmp_path / "federation.toml"
+    swapped.write_text(text.replace(keys[0], "?").replace(keys[1], keys[0]).replace("?", keys[1]))
+    error = refuse(site, tmp_path, *site.annotations, federation=swapped)
+    assert "the signature is not of the key registered for partner 'aurora'" in error
+
+
+def test_too_few_public_compounds(site: Site, tmp_path: Path) -> None:
+    few = tmp_path / "few.csv"
+    few.write_text("smiles\n" + "".join(f"{'C' * n}O\n" for n in range(1, 40)))
+    done(*site.prepare(tmp_path / "few.parquet", few))
+    annotate = site.annotate(tmp_path / "a.parquet")
+    annotate[2] = tmp_path / "few.parquet"
+    done(*annotate)
+    error = refuse(site, tmp_path, tmp_path / "a.parquet", public=tmp_path / "few.parquet")
+    assert error.startswith(f"error: {tmp_path / 'few.parquet'}: task 'bbb': 39 public compounds")
+
+
+def test_inspect_shows_what_is_wrong_instead_of_failing(site: Site, tmp_path: Path) -> None:
+    path = site.forge(tmp_path / "a.parquet", site.content_with("bbb.prediction", 3, float("nan")))
+    for form in ((), ("--json",)):
+        assert "nan" in done("inspect", path, *form).stdout
+    draft = site.forge(tmp_path / "b.parquet", signer=None)
+    assert "unsigned draft" in done("inspect", draft, "-f", site.federation).stdout
+    stolen = site.forge(tmp_path / "c.parquet", signer="draco")
+    assert "WRONG" in done("inspect", stolen, "-f", site.federation).stdout
+    assert "valid" in done("inspect", site.annotation("aurora"), "-f", site.federation).stdout
+    broken = site.forge(tmp_path / "d.parquet", _broken_key(site))
+    assert f"{broken}: cannot be decoded" in refused("inspect", broken)
+    assert open_sealed(path, ANNOTATION).signature is not None
+
+
+def test_a_manifest_with_nan_is_no_manifest(site: Site, tmp_path: Path) -> None:
+    path = site.forge(tmp_path / "a.parquet", changes={"x": "what"})
+    content = path.read_bytes().replace(b'"x":"what"', b'"x":   NaN')
+    path.write_bytes(content)
+    place = content.index(b"FLUIDSEAL1:") + 11
+    blank = content[:place] + b"0" * 193 + content[place + 193 :]
+    digest = hashlib.sha256(blank).hexdigest().encode()
+    path.write_bytes(content[:place] + digest + content[place + 64 :])
+    assert f"{path}: cannot be decoded (the manifest holds NaN)" in refused("inspect", path)

@@ -1,0 +1,383 @@
+"""Models survive their folder exactly; a folder that is not right runs nothing and is refused."""
+
+import ast
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import fluid
+from fluid.base.errors import FileFormatError
+from fluid.base.files import sha256_file
+from fluid.chem.features import FeatureSpec, featurize
+from fluid.learn.calibration import Platt
+from fluid.learn.crossfit import FoldModel
+from fluid.learn.domain import fit_domains
+from fluid.learn.estimators import LEARNERS, STUDENT_LEARNERS
+from fluid.learn.hybrid import HybridModel
+from fluid.learn.model import Card, TaskModel, TrainedModel
+from fluid.learn.reliability import ReliabilityMap
+from fluid.learn.storage import load_model, load_trained, save_model
+
+KINDS = ("binary", "multiclass", "regression")
+
+
+def assert_same_predictions(left, right, compounds):
+    for domain in ("neighbours", "dictionary"):
+        before, after = (model.predict(compounds, domain) for model in (left, right))
+        assert [task.to_dict() for task in before.tasks] == [task.to_dict() for task in after.tasks]
+        for name, expected in before.by_task.items():
+            found = after.by_task[name]
+            for field in ("values", "uncertainty", "reliability"):
+                assert np.array_equal(
+                    getattr(found, field), getattr(expected, field), equal_nan=True
+                )
+            assert np.array_equal(found.domain.score, expected.domain.score)
+            assert np.array_equal(found.domain.inside, expected.domain.inside)
+            assert found.domain.reasons == expected.domain.reasons
+            assert found.threshold == expected.threshold
+
+
+@pytest.fixture(scope="module")
+def svm(library, problems, train):
+    task, values = problems["binary"]
+    return train(library, task, values, "svm")
+
+
+@pytest.fixture(scope="module")
+def model(svm, library, problems, train):
+    """SVM and trees, so that its folder holds every kind of file."""
+    task, values = problems["regression"]
+    trees = train(library, task, values, "lightgbm")
+    both = [*svm.task_models, *trees.task_models]
+    return TrainedModel(svm.card, svm.chemistry, library, both)
+
+
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    folder.mkdir()
+    save_model(model, folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """A copy that may be spoiled."""
+    return Path(shutil.copytree(saved, tmp_path / "model"))
+
+
+@pytest.fixture
+def hybrid_folder(svm, tmp_path):
+    card = Card("hybrid", "aurora", "demo", 1, "0" * 64)
+    (tmp_path / "hybrid").mkdir()
+    save_model(HybridModel(card, svm, svm, {}), tmp_path / "hybrid")
+    return tmp_path / "hybrid"
+
+
+def change(folder, edit):
+    """Change model.json and bring its digests up to date, as a forger would."""
+    path = folder / "model.json"
+    values = json.loads(path.read_text())
+    edit(values)
+    for name in values.get("files", {}):
+        if (folder / name).is_file():
+            values["files"][name] = sha256_file(folder / name)
+    path.write_text(json.dumps(values))
+
+
+def replace_arrays(folder, **changed):
+    with np.load(folder / "arrays.npz") as stored:
+        arrays = {key: stored[key] for key in stored.files}
+    np.savez(folder / "arrays.npz", **(arrays | changed))
+    change(folder, lambda values: None)
+
+
+# what is saved comes back
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_every_learner_predicts_the_same_after_a_round_trip(
+    library, problems, train, tmp_path, learner, kind
+):
+    task, values = problems[kind]
+    half = np.arange(0, 160, 2)
+    model = train(library.take(half), task, values[half], learner)
+    save_model(model, tmp_path)
+    again = load_model(tmp_path)
+    assert isinstance(again, TrainedModel)
+    assert again.card == model.card
+    assert again.chemistry == model.chemistry
+    assert again.tasks == model.tasks
+    assert_same_predictions(model, again, library)
+
+
+@pytest.mark.parametrize("learner", STUDENT_LEARNERS)
+def test_a_student_predicts_the_same_after_a_round_trip(svm, library, problems, tmp_path, learner):
+    task, values = problems["regression"]
+    rows = np.arange(len(library))
+    estimator = STUDENT_LEARNERS[learner]().fit(library, rows, values, False, 1)
+    curve = ReliabilityMap(0.7)
+    member = FoldModel(0, 0, [estimator], [Platt(1.5, -0.25)], curve)
+    made = TaskModel(task, [member], True, rows, fit_domains(library, rows, curve), 0.31)
+    model = TrainedModel(svm.card, svm.chemistry, library, [made])
+    save_model(model, tmp_path)
+    assert_same_predictions(model, load_model(tmp_path), library)
+
+
+def test_a_model_without_descriptors_survives(structures, problems, train, tmp_path):
+    spec = FeatureSpec(bits=512, descriptors="none")
+    bare = featurize(structures, [""] * len(structures), spec)
+    task, values = problems["binary"]
+    model = train(bare, task, values, "svm")
+    save_model(model, tmp_path)
+    assert_same_predictions(model, load_model(tmp_path), bare)
+
+
+def test_a_useless_model_survives(svm, library, tmp_path):
+    """Its domain is empty: the threshold that none reaches must be a number in JSON."""
+    made = svm.task_models[0]
+    rows = made.rows
+    useless = TaskModel(
+        made.task, made.members, False, rows, fit_domains(library, rows, ReliabilityMap(0.0))
+    )
+    model = TrainedModel(svm.card, svm.chemistry, library, [useless])
+    save_model(model, tmp_path)
+    again = load_model(tmp_path)
+    assert_same_predictions(model, again, library)
+    assert not again.predict(library).by_task["ringn"].domain.inside.any()
+
+
+def test_a_hybrid_survives(svm, hybrid_folder, library):
+    again = load_model(hybrid_folder)
+    assert isinstance(again, HybridModel)
+    assert again.card.kind == "hybrid"
+    assert_same_predictions(HybridModel(again.card, svm, svm, {}), again, library)
+
+
+def test_the_same_model_gives_the_same_bytes(model, saved, tmp_path):
+    save_model(model, tmp_path)
+    names = sorted(path.relative_to(saved) for path in saved.rglob("*") if path.is_file())
+    assert len(names) == 6  # model.json, arrays, library and three LightGBM texts
+    assert names == sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file())
+    for name in names:
+        assert (saved / name).read_bytes() == (tmp_path / name).read_bytes(), name
+
+
+def test_a_folder_holds_json_arrays_text_and_parquet_only(saved):
+    for path in saved.rglob("*"):
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as stored:
+                assert all(stored[key].dtype.kind in "fiu" for key in stored.files)
+        elif path.suffix == ".parquet":
+            assert pq.read_metadata(path).num_rows == 160
+        elif path.is_file():
+            assert path.suffix in (".json", ".txt")
+            path.read_text(encoding="utf-8")
+
+
+# what is not right is refused
+
+
+@pytest.mark.parametrize("position", [0.0, 0.5, 1.0])
+def test_a_changed_byte_in_any_listed_file_is_refused(folder, position):
+    names = json.loads((folder / "model.json").read_text())["files"]
+    found = {path for path in folder.rglob("*") if path.is_file()}
+    assert {folder / name for name in names} == found - {folder / "model.json"}
+    for name in names:
+        original = (folder / name).read_bytes()
+        changed = bytearray(original)
+        changed[int(position * (len(changed) - 1))] ^= 1
+        (folder / name).write_bytes(changed)
+        with pytest.raises(FileFormatError, match="does not match its digest"):
+            load_model(folder)
+        (folder / name).write_bytes(original)
+    load_model(folder)
+
+
+def test_a_truncated_or_missing_file_is_refused(folder):
+    names = json.loads((folder / "model.json").read_text())["files"]
+    for name in [*names, "model.json"]:
+        original = (folder / name).read_bytes()
+        (folder / name).write_bytes(original[:-3])
+        with pytest.raises(FileFormatError, match=r"digest|not readable JSON"):
+            load_model(folder)
+        (folder / name).unlink()
+        with pytest.raises(FileFormatError, match="no such file"):
+            load_model(folder)
+        (folder / name).write_bytes(original)
+
+
+@pytest.mark.parametrize("part", ["own", "student"])
+@pytest.mark.parametrize("name", ["model.json", "arrays.npz", "library.parquet"])
+def test_a_changed_byte_in_a_part_of_a_hybrid_is_refused(hybrid_folder, part, name):
+    path = hybrid_folder / part / name
+    changed = bytearray(path.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    path.write_bytes(changed)
+    with pytest.raises(FileFormatError, match="does not match its digest"):
+        load_model(hybrid_folder)
+
+
+class Bomb:
+    """Pickles to a call that leaves a file behind when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("key", ["ringn/rows", "ringn/0.0.0.weights", "unused"])
+def test_an_object_array_is_refused_and_nothing_of_it_is_run(folder, tmp_path, key):
+    trace = tmp_path / "executed"
+    replace_arrays(folder, **{key: np.array([Bomb(trace)], dtype=object)})
+    with pytest.raises(FileFormatError, match=r"arrays\.npz: cannot be decoded"):
+        load_model(folder)
+    assert not trace.exists()
+    with np.load(folder / "arrays.npz", allow_pickle=True) as stored:
+        stored[key]
+    assert trace.exists()  # it would have run
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"garbage", b"\x80\x04K\x01.", b"PK\x05\x06" + bytes(18), b"PK\x03\x04" + bytes(40)],
+    ids=["empty", "garbage", "pickle", "empty-zip", "cut-zip"],
+)
+def test_arrays_that_cannot_be_decoded_are_refused(folder, content):
+    (folder / "arrays.npz").write_bytes(content)
+    change(folder, lambda values: None)
+    with pytest.raises(FileFormatError, match=r"cannot be decoded|is incomplete"):
+        load_model(folder)
+
+
+def test_a_single_array_in_place_of_the_archive_is_refused(folder):
+    with (folder / "arrays.npz").open("wb") as handle:
+        np.save(handle, np.arange(3))
+    change(folder, lambda values: None)
+    with pytest.raises(FileFormatError, match="cannot be decoded"):
+        load_model(folder)
+
+
+def test_damage_inside_the_archive_is_refused_even_with_a_forged_digest(folder):
+    original = (folder / "arrays.npz").read_bytes()
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(20):
+        changed = bytearray(original)
+        for place in random.integers(0, len(changed), 3):
+            changed[place] = random.integers(256)
+        (folder / "arrays.npz").write_bytes(changed)
+        change(folder, lambda values: None)
+        try:
+            load_model(folder)
+        except FileFormatError:
+            refused += 1
+    assert refused > 15
+
+
+def spoil(*path, value=None):
+    """An edit of model.json: set what lies at `path`, or delete it."""
+
+    def edit(values):
+        for step in path[:-1]:
+            values = values[step]
+        if value is None:
+            del values[path[-1]]
+        else:
+            values[path[-1]] = value
+
+    return edit
+
+
+MEMBER = ("tasks", 0, "members", 0)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (spoil(*MEMBER, "estimators", 0, "kind", value="oracle"), "unknown kind of estimator 'or"),
+        (spoil(*MEMBER, "estimators", 0, "params"), "is incomplete"),
+        (spoil(*MEMBER, "estimators", 0, "arrays", "rows", value="none"), "is incomplete"),
+        (spoil(*MEMBER, "estimators", 0, "arrays", "weights"), "estimator 'svm' is incomplete"),
+        (spoil(*MEMBER, "calibrations", value=[["a", 1]]), "is incomplete"),
+        (spoil(*MEMBER, "reliability"), "is incomplete"),
+        (spoil("tasks", 1, "members", 0, "estimators", 0, "texts", "trees"), "is incomplete"),
+        (spoil("tasks", 0, "domains", "neighbours", "params", "k"), "is incomplete"),
+        (spoil("tasks", 0, "domains", "oracle", value={"params": {}, "arrays": {}}), "is incompl"),
+        (spoil("tasks", 0, "task", "kind", value="ordinal"), "is incomplete"),
+        (spoil("tasks", value=3), "is incomplete"),
+        (spoil("chemistry", "rdkit"), "is incomplete"),
+        (spoil("chemistry", "features", "bits", value=100), "is incomplete"),
+        (spoil("card", "colour", value="red"), "is incomplete"),
+        (spoil("card"), "is incomplete"),
+        (spoil("files"), "is incomplete"),
+        (spoil("files", "arrays.npz"), r"arrays\.npz: is not listed in model\.json"),
+        (spoil("schema", value="fluid.model/99"), "is not a model folder of schema"),
+        (spoil("schema"), "is not a model folder of schema"),
+    ],
+)  # fmt: skip
+def test_a_model_file_that_is_not_right_is_refused(folder, edit, message):
+    change(folder, edit)
+    with pytest.raises(FileFormatError, match=message):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("rows", [[160], [-1], [5, 10**9]])
+def test_positions_outside_the_library_are_refused(folder, rows):
+    replace_arrays(folder, **{"ringn/rows": np.array(rows)})
+    with pytest.raises(FileFormatError, match="positions outside the library"):
+        load_model(folder)
+
+
+def test_what_is_no_model_folder_is_refused(tmp_path):
+    with pytest.raises(FileFormatError, match="no such model folder"):
+        load_model(tmp_path / "none")
+    with pytest.raises(FileFormatError, match=r"model\.json: no such file"):
+        load_model(tmp_path)
+    (tmp_path / "model.json").write_text("[]")
+    with pytest.raises(FileFormatError, match="is not a model folder of schema"):
+        load_model(tmp_path)
+
+
+def test_a_model_of_another_kind_than_asked_for_is_refused(folder, hybrid_folder):
+    assert load_trained(folder, "teacher").card.name == "aurora"
+    with pytest.raises(FileFormatError, match="holds a teacher, but a student is needed"):
+        load_trained(folder, "student")
+    with pytest.raises(FileFormatError, match="holds a hybrid, but a teacher is needed"):
+        load_trained(hybrid_folder, "teacher")
+
+
+# nothing in fluid can unpickle
+
+
+def modules_named(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").split(".")[0]
+
+
+def test_no_module_of_fluid_imports_pickle_or_runs_text():
+    sources = sorted(Path(fluid.__file__).parent.rglob("*.py"))
+    assert len(sources) > 40
+    unsafe = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "marshal", "shelve", "skops"}
+    for path in sources:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert not unsafe & set(modules_named(tree)), path
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in ("eval", "exec", "joblib.load", "pd.read_pickle"), path
+                for keyword in node.keywords:
+                    if keyword.arg == "allow_pickle":
+                        assert ast.unparse(keyword.value) == "False", path
+                if called in ("np.load", "numpy.load"):
+                    assert "allow_pickle" in {keyword.arg for keyword in node.keywords}, path
