@@ -71,7 +71,13 @@ def _show(output: Path, report: dict[str, Any]) -> str:
                     f"{found['threshold']:.3f}",
                 ]
                 for name, found in report["tasks"].items()
+                if "skipped" not in found
             ],
         ),
+    ]
+    parts += [
+        f"no student of {name}: {found['skipped']}"
+        for name, found in report["tasks"].items()
+        if "skipped" in found
     ]
     return "\n\n".join(parts)

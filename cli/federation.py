@@ -35,6 +35,13 @@ def init_federation(
     bits: Annotated[int, typer.Option(help="Length of the folded fingerprint.")] = 2048,
     counts: Annotated[bool, typer.Option(help="Learners see feature counts, or bits.")] = True,
     descriptors: Annotated[str, typer.Option(help="'rdkit-2d' or 'none'.")] = "rdkit-2d",
+    stereo: Annotated[str, typer.Option(help="Stereochemistry: 'remove' or 'keep'.")] = "remove",
+    isotopes: Annotated[str, typer.Option(help="Isotope labels: 'remove' or 'keep'.")] = "remove",
+    mixtures: Annotated[
+        str, typer.Option(help="Two organic components alike in size: 'reject', or 'largest'.")
+    ] = "reject",
+    max_heavy_atoms: Annotated[int, typer.Option(help="Largest compound accepted.")] = 150,
+    round: Annotated[int, typer.Option(min=1, help="Number of the round.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Write a commented federation file to start from.
@@ -46,15 +53,19 @@ def init_federation(
     """
     from fluid.base.errors import FederationError
     from fluid.chem.features import FeatureSpec
+    from fluid.chem.standardize import StandardizerSpec
     from fluid.exchange.template import init_federation as write
     from fluid.exchange.template import parse_task_option
 
     try:
         features = FeatureSpec(fingerprint, radius, bits, counts, descriptors)
+        standardizer = StandardizerSpec(stereo, isotopes, mixtures, max_heavy_atoms)
     except ValueError as error:
         raise FederationError(str(error)) from error
     with tidy(output):
-        protocol = write(output, name, [parse_task_option(text) for text in task], features)
+        protocol = write(output, name, [parse_task_option(text) for text in task], features,
+            standardizer, round,
+        )  # fmt: skip
     value = {"federation": name, "path": str(output), "protocol": protocol}
     emit(as_json, value, lambda: pairs({"written": output, "protocol": protocol}))
 

@@ -51,10 +51,13 @@ def inspect(
     Example:
         fluid inspect aurora/annotation.parquet
     """
+    from fluid.base.errors import SignatureError
     from fluid.report.inspect import inspect_path
 
     found = inspect_path(path, federation)
     emit(as_json, found, lambda: _describe(found))
+    if str(found.get("signature", "")).startswith("WRONG"):
+        raise SignatureError(f"{path}: the signature is not of the registered key")
 
 
 def _describe(found: dict[str, Any]) -> str:

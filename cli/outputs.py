@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -91,7 +92,17 @@ def output_folder(
                     "away or name a new folder"
                 )
     with tidy(path):
-        yield
+        try:
+            yield
+        except OSError as error:
+            crossed = error.errno in (errno.ENOTEMPTY, errno.EEXIST) or (
+                error.errno == errno.ENOENT and str(error.filename) == str(path)
+            )
+            if not crossed:
+                raise
+            raise FluidError(
+                f"{path}: another run wrote this folder at the same moment; its result was kept"
+            ) from error
 
 
 def _check_place(path: Path, inputs: Iterable[Path]) -> None:

@@ -27,6 +27,9 @@ def count_jobs(jobs: int | None) -> int:
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
     """Keep BLAS and OpenMP to one thread: results then do not depend on the number of cores."""
+    # Each brings a BLAS of its own, and only what is loaded can be limited.
+    import numpy as np  # noqa: F401
+    import scipy.linalg  # noqa: F401
     import threadpoolctl
 
     with threadpoolctl.threadpool_limits(limits=1):

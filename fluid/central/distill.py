@@ -16,7 +16,7 @@ from fluid.base.jobs import count_jobs
 from fluid.base.software import software_versions
 from fluid.central.intake import admit, admitted_chunks
 from fluid.central.pooling import pool_task
-from fluid.central.student import Distilled, distill_task
+from fluid.central.student import FEWEST_COMPOUNDS, Distilled, distill_task
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.exchange.annotation import AnnotationFile, TaskAnnotation
 from fluid.exchange.federated_set import PooledTask, concatenate_pooled, write_federated
@@ -126,7 +126,11 @@ def distill(
                     name: by_task[task.name] for name, by_task in said.items()
                     if task.name in by_task
                 }  # fmt: skip
-                size = {name: sizes[name][task.name] for name in by_partner if name in sizes}
+                size = {
+                    name: sizes[name][task.name]
+                    for name in by_partner
+                    if task.name in sizes.get(name, {})
+                }
                 labels[task.name] = pool_task(task, by_partner, size, len(compounds))
                 pooled[task.name].append(labels[task.name])
             parts.append(compounds)
@@ -161,7 +165,7 @@ def distill(
             "n_compounds": len(public),
             "partners": _report_partners(admitted, tally),
             "tasks": {
-                task.name: _report_task(task, joined[task.name], distilled[task.name], tally)
+                task.name: _report_task(task, joined[task.name], distilled.get(task.name), tally)
                 for task in tasks
             },
         }
@@ -194,7 +198,7 @@ def _shared_sizes(
         names = [task.name for task in annotation.tasks]
         if (
             not isinstance(sizes, dict)
-            or sorted(sizes) != sorted(names)
+            or not set(sizes) <= set(names)
             or not all(type(size) is int and 0 < size < 1 << 40 for size in sizes.values())
         ):
             raise FluidError(
@@ -215,12 +219,18 @@ def _train_student(
     jobs: int | None,
     progress: Callable[[str], None],
 ) -> tuple[TrainedModel, dict[str, Distilled]]:
-    distilled = {}
+    distilled: dict[str, Distilled] = {}
     for task in tasks:
+        n_labelled = int(np.isfinite(pooled[task.name].label).all(axis=1).sum())
+        if n_labelled < FEWEST_COMPOUNDS:
+            logger.warning("task %s: %s", task.name, _too_few(n_labelled))
+            continue
         progress(f"distilling {task.name}")
         distilled[task.name] = distill_task(
             library, task, pooled[task.name], seed, count_jobs(jobs)
         )
+    if not distilled:
+        raise TrainingError(f"no task has pooled labels of {FEWEST_COMPOUNDS} compounds or more")
     training = {
         "federated_set": digest,
         "seed": seed,
@@ -234,8 +244,15 @@ def _train_student(
         "student", federation.name, federation.name, federation.round, federation.protocol,
         training, metrics, software_versions(),
     )  # fmt: skip
-    models = [distilled[task.name].model for task in tasks]
+    models = [distilled[task.name].model for task in tasks if task.name in distilled]
     return TrainedModel(card, federation.chemistry, library, models), distilled
+
+
+def _too_few(n_labelled: int) -> str:
+    return (
+        f"{n_labelled} public compounds have a pooled label, {FEWEST_COMPOUNDS} are needed; the "
+        "student does not predict it"
+    )
 
 
 def _report_partners(
@@ -252,11 +269,14 @@ def _report_partners(
 
 
 def _report_task(
-    task: Task, pooled: PooledTask, distilled: Distilled, tally: _Tally
+    task: Task, pooled: PooledTask, distilled: Distilled | None, tally: _Tally
 ) -> dict[str, Any]:
     """What the pooled labels look like, and how much of the public set teachers knew."""
     inside = np.concatenate(tally.inside[task.name])
     known = np.isfinite(pooled.label).all(axis=1)
+    if distilled is None:
+        n_labelled = int(known.sum())
+        return {"kind": task.kind, "labelled": n_labelled, "skipped": _too_few(n_labelled)}
     share = {
         f"{count} or more": round(float((inside >= count).mean()), 4)
         for count in range(1, int(inside.max(initial=1)) + 1)

@@ -34,7 +34,7 @@ def pool_task(
     said
         By partner; partners without the task are left out.
     sizes
-        Training-set sizes by partner; used only if all partners in `said` are there.
+        Training-set sizes by partner; used only if all partners that label anything are there.
     n_compounds
         Number of compounds n.
 
@@ -56,8 +56,11 @@ def pool_task(
     reliability = np.stack([said[name].reliability for name in partners]).astype(np.float64)
     known = np.isfinite(reliability)
     weights = np.where(known, np.nan_to_num(reliability) ** POWER + _FLOOR, 0.0)
-    if all(name in sizes for name in partners):
-        weights *= np.sqrt([sizes[name] for name in partners])[:, None]
+    speaking = [
+        name for name, any_known in zip(partners, known.any(axis=1), strict=True) if any_known
+    ]
+    if all(name in sizes for name in speaking):
+        weights *= np.sqrt([sizes.get(name, 0.0) for name in partners])[:, None]
     total = weights.sum(axis=0)
     teachers = known.sum(axis=0)
     share = weights / np.where(total > 0, total, 1.0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fluid.base.errors import TrainingError
-from fluid.base.jobs import map_threads
+from fluid.base.jobs import map_threads, single_threaded_blas
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
 from fluid.exchange.federated_set import PooledTask
@@ -64,6 +64,7 @@ def held_out_groups(compounds: Compounds) -> np.ndarray:
     return np.array([digest[0] % _GROUPS for digest in digests], dtype=np.uint8)
 
 
+@single_threaded_blas()
 def distill_task(
     library: Compounds, task: Task, pooled: PooledTask, seed: int, jobs: int = 1
 ) -> Distilled:
@@ -114,7 +115,7 @@ def distill_task(
     tried = {name: [next(fits) for _ in task.outputs] for name in STUDENT_LEARNERS}
     held = rows[~inside]
     told = _score(tried, library.take(held), library)
-    fidelity = _squared_correlation(told, targets[~inside])
+    fidelity = _squared_correlation(told, targets[~inside]) if len(held) else 0.0
     references = _references(pooled, rows)
     trust = _reliability(task, library, pooled, rows[inside], held, told, references)
     members = [
@@ -172,6 +173,8 @@ def _reliability(
         library.fingerprints[held], library.fingerprints[near], NEIGHBOURS
     )
     values = sigmoid(told) if task.is_classification else told
+    if task.kind == "multiclass":
+        values = values / values.sum(axis=1, keepdims=True)
     truth = pooled.label.astype(np.float64)
     error = ((values - truth[held]) ** 2).sum(axis=1)
     baseline = float(((truth[seen] - truth[seen].mean(axis=0)) ** 2).sum(axis=1).mean())

@@ -57,6 +57,12 @@ class Chemistry:
         """
         here = Chemistry.here(self.standardizer, self.features)
         if here.reference != self.reference:
+            if here.rdkit == self.rdkit:
+                raise MismatchError(
+                    f"{owner}: the settings of its chemistry were edited after the reference set "
+                    "was computed, or it was computed on another platform; make the federation "
+                    "file again by init-federation with these settings"
+                )
             raise MismatchError(
                 f"this installation (RDKit {here.rdkit}) computes other structures or features "
                 f"for the reference set than {owner} was made with (RDKit {self.rdkit}): "

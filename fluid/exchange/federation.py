@@ -21,6 +21,12 @@ from fluid.exchange.signing import decode_public_key
 from fluid.learn.task import Task
 
 SCHEMA = "fluid.federation/1"
+RESERVED = frozenset(
+    {
+        "id", "line", "smiles", "standard_smiles", "inchikey", "problem", "fingerprint",
+        "environments", "counts", "descriptors",
+    }
+)  # fmt: skip
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 Spec = TypeVar("Spec", StandardizerSpec, FeatureSpec, DisclosurePolicy)
@@ -63,6 +69,11 @@ class Federation:
             raise FederationError("a federation needs at least one task")
         # Tables name tasks without regard to case and dashes.
         names = [task.name.lower().replace("-", "_") for task in self.tasks]
+        taken = [name for name in names if name in RESERVED]
+        if taken:
+            raise FederationError(
+                f"task '{taken[0]}' has the name of a column of every table; name it otherwise"
+            )
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise FederationError(f"task '{twice[0]}' occurs twice")

@@ -39,6 +39,12 @@ class DisclosurePolicy:
                 raise ValueError(
                     f"policy {name} = {getattr(self, name)}: allowed are 0.0001 to 0.25"
                 )
+            parts = 1.0 / getattr(self, name)
+            if abs(parts - round(parts)) > 1e-6:
+                raise ValueError(
+                    f"policy {name} = {getattr(self, name)}: a whole number of steps must make 1, "
+                    "as with 0.01, 0.02, 0.05 or 0.1"
+                )
         if not 1e-9 <= self.value_step <= 1e9:
             raise ValueError(f"policy value_step = {self.value_step}: allowed are 1e-9 to 1e9")
         unknown = [item for item in self.share if item not in SHAREABLE]

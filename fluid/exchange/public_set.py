@@ -64,17 +64,19 @@ class PublicSet:
                 f"{self.sealed.path}: was prepared for protocol {str(stated)[:12]}, but the "
                 f"federation's is {federation.protocol[:12]}; prepare the public set again"
             )
-        chunk = next(self.chunks(), None)
-        if chunk is None:
+        if not len(self):
             raise MismatchError(f"{self.sealed.path}: the public set holds no compounds")
         random = np.random.default_rng(int(self.digest[:12], 16))
-        rows = np.sort(random.permutation(len(chunk))[:_SAMPLE])
-        for row in rows:
-            if not _same(chunk.take(np.array([row])), federation):
-                raise MismatchError(
-                    f"{self.sealed.path}: row {row + 1} ({chunk.ids[row]}): this installation "
-                    "computes another key or other features than the file holds"
-                )
+        rows = np.sort(random.choice(len(self), min(_SAMPLE, len(self)), replace=False))
+        start = 0
+        for chunk in self.chunks():
+            for row in rows[(rows >= start) & (rows < start + len(chunk))] - start:
+                if not _same(chunk.take(np.array([row])), federation):
+                    raise MismatchError(
+                        f"{self.sealed.path}: row {start + row + 1} ({chunk.ids[row]}): this "
+                        "installation computes another key or other features than the file holds"
+                    )
+            start += len(chunk)
 
 
 def _same(stored: Compounds, federation: Federation) -> bool:

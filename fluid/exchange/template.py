@@ -40,7 +40,8 @@ isotopes = "{isotopes}"          # "remove" or "keep"
 mixtures = "{mixtures}"          # "reject" two components alike in size, or take the "largest"
 max_heavy_atoms = {max_heavy_atoms}
 # The RDKit that this file was made with, and what it computes for a reference set of structures.
-# A site that computes anything else is refused.
+# A site that computes anything else is refused, and so are settings edited here by hand: the
+# settings of this table and the next are options of `fluid init-federation`.
 rdkit = "{rdkit}"
 reference = "{reference}"
 """
@@ -105,7 +106,11 @@ def parse_task_option(text: str) -> Task:
 
 
 def federation_text(
-    name: str, tasks: Sequence[Task], features: FeatureSpec | None = None, round: int = 1
+    name: str,
+    tasks: Sequence[Task],
+    features: FeatureSpec | None = None,
+    standardizer: StandardizerSpec | None = None,
+    round: int = 1,
 ) -> str:
     """The text of a new federation file, with comments.
 
@@ -115,10 +120,10 @@ def federation_text(
         Identify the round.
     tasks
         Endpoints.
-    features
-        What models see; the recommended features by default.
+    features, standardizer
+        What models see, and how structures are standardised; the recommended ones by default.
     """
-    chemistry = Chemistry.here(StandardizerSpec(), features or FeatureSpec())
+    chemistry = Chemistry.here(standardizer or StandardizerSpec(), features or FeatureSpec())
     policy = DisclosurePolicy()
     text = _HEAD.format(schema=SCHEMA, name=json.dumps(name), round=round)
     for task in tasks:
@@ -151,7 +156,12 @@ def _task_lines(task: Task) -> str:
 
 
 def init_federation(
-    path: Path, name: str, tasks: Sequence[Task], features: FeatureSpec | None = None
+    path: Path,
+    name: str,
+    tasks: Sequence[Task],
+    features: FeatureSpec | None = None,
+    standardizer: StandardizerSpec | None = None,
+    round: int = 1,
 ) -> str:
     """Write a new federation file.
 
@@ -167,7 +177,7 @@ def init_federation(
     """
     if path.exists():
         raise FederationError(f"{path}: exists; a federation file is never overwritten")
-    text = federation_text(name, tasks, features)
+    text = federation_text(name, tasks, features, standardizer, round)
     federation = parse_federation(text)
     write_text(path, text)
     return federation.protocol

@@ -17,7 +17,7 @@ from fluid.base.jobs import map_threads, single_threaded_blas
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
 from fluid.learn.calibration import Platt, fit_platt
-from fluid.learn.estimators import Estimator, make_learner
+from fluid.learn.estimators import LEARNERS, Estimator, choose_learner
 from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap, fit_reliability
 from fluid.learn.task import Task
 
@@ -110,6 +110,7 @@ def _seed(*parts: object) -> int:
 class _Job:
     repeat: int
     left_out: tuple[int, ...]
+    learner: str
 
 
 @dataclass(frozen=True)
@@ -158,10 +159,15 @@ def cross_fit(
     CrossFitted
     """
     targets = output_targets(task, values)
+    names = [
+        [choose_learner(learner, int(np.sum(row[rows] != fold))) for fold in range(n_folds)]
+        for row in folds
+    ]
     todo = [
-        _Job(repeat, left_out)
+        _Job(repeat, left_out, name)
         for repeat in range(len(folds))
         for left_out in _left_out_sets(n_folds)
+        for name in sorted({names[repeat][fold] for fold in left_out})
     ]
 
     def run(job: _Job) -> _Fit | None:
@@ -173,7 +179,7 @@ def cross_fit(
         scores = np.full(targets.shape, np.nan)
         estimators = []
         for output in range(targets.shape[1]):
-            estimator = make_learner(learner, len(inside))
+            estimator = LEARNERS[job.learner]()
             estimator.fit(
                 library,
                 rows[inside],
@@ -187,7 +193,8 @@ def cross_fit(
                 held = np.flatnonzero(own == fold)
                 scores[held, output] = estimator.score(library.take(rows[held]), library)
             estimators.append(estimator)
-        return _Fit(estimators, scores)
+        # Of an inner model only its scores are needed.
+        return _Fit(estimators if len(job.left_out) == 1 else [], scores)
 
     fits = dict(zip(todo, map_threads(run, todo, jobs), strict=True))
     models: list[FoldModel] = []
@@ -195,15 +202,16 @@ def cross_fit(
     for repeat in range(len(folds)):
         own = folds[repeat][rows]
         for fold in range(n_folds):
-            fit = fits[_Job(repeat, (fold,))]
+            name = names[repeat][fold]
+            job = _Job(repeat, (fold,), name)
+            fit = fits[job]
             if fit is None:
                 continue
             inner = {
-                other: fits[_Job(repeat, tuple(sorted((fold, other))))]
+                other: fits[_Job(repeat, (min(fold, other), max(fold, other)), name)]
                 for other in range(n_folds)
                 if other != fold
             }
-            job = _Job(repeat, (fold,))
             model = _finish(library, task, rows, targets, own, job, fit, inner)
             mine = own == fold
             scores = list(fit.scores[mine].T)

@@ -108,28 +108,31 @@ class HybridModel:
 
     @property
     def tasks(self) -> list[Task]:
-        """Tasks of the student, which are those of either part, in the federation's order."""
-        return self.student.tasks
+        """Tasks of the student, then those that only the partner's own data know."""
+        known = [task.name for task in self.student.tasks]
+        return self.student.tasks + [task for task in self.own.tasks if task.name not in known]
 
     def predict(self, compounds: Compounds, domain: str | None = DEFAULT_DOMAIN) -> Predictions:
         """See `fluid.learn.model.Model.predict`; a compound is inside if it is so for a part."""
         check_domain(domain)
         own_models = {model.task.name: model for model in self.own.task_models}
+        student_models = {model.task.name: model for model in self.student.task_models}
         made = {}
-        for model in self.student.task_models:
-            name = model.task.name
-            theirs = model.predict(compounds, self.student.library, domain)
-            if name not in own_models:
-                made[name] = theirs
-                continue
-            mine = own_models[name].predict(compounds, self.own.library, domain)
-            share = own_share(
-                reference_similarity(own_models[name], self.own.library, compounds),
-                reference_similarity(model, self.student.library, compounds),
-            )
-            made[name] = _merge(
-                model.task, mine, theirs, share, self.decisions.get(name, Decision())
-            )
+        for task in self.tasks:
+            own, student = own_models.get(task.name), student_models.get(task.name)
+            decision = self.decisions.get(task.name, Decision())
+            theirs = student and student.predict(compounds, self.student.library, domain)
+            mine = own and own.predict(compounds, self.own.library, domain)
+            if own and student and mine and theirs:
+                share = own_share(
+                    reference_similarity(own, self.own.library, compounds),
+                    reference_similarity(student, self.student.library, compounds),
+                )
+                made[task.name] = _merge(task, mine, theirs, share, decision)
+            elif mine:
+                made[task.name] = _merge(task, mine, mine, np.ones(len(compounds)), decision)
+            elif theirs:
+                made[task.name] = theirs
         return Predictions(self.tasks, made)
 
 

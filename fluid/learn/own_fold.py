@@ -36,6 +36,13 @@ class OwnFoldLabels:
     similarity: np.ndarray
 
 
+def silence(n_compounds: int, n_outputs: int) -> OwnFoldLabels:
+    """Labels that say nothing: NaN throughout."""
+    outputs = np.full((n_compounds, n_outputs), np.nan)
+    one = np.full(n_compounds, np.nan)
+    return OwnFoldLabels(outputs, outputs.copy(), one, one.copy())
+
+
 def folds_of_repeats(
     compounds: Compounds, secret: bytes, n_repeats: int, n_folds: int
 ) -> np.ndarray:

@@ -11,6 +11,7 @@ checks every digest and interprets numbers only; nothing of the folder is execut
 
 from __future__ import annotations
 
+import re
 import zipfile
 import zlib
 from dataclasses import asdict
@@ -29,7 +30,7 @@ from fluid.chem.compounds import Compounds
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import Domain, revive_domain
-from fluid.learn.estimators import State, revive
+from fluid.learn.estimators import State, check_tree_text, revive
 from fluid.learn.hybrid import Decision, HybridModel
 from fluid.learn.model import Card, Model, TaskModel, TrainedModel
 from fluid.learn.reliability import ReliabilityMap
@@ -37,6 +38,7 @@ from fluid.learn.task import Task
 
 SCHEMA = "fluid.model/1"
 MODEL_FILE = "model.json"
+_TREE_FILE = re.compile(r"trees/[A-Za-z0-9_][A-Za-z0-9_.-]*\.txt")
 
 
 def save_model(model: TrainedModel | HybridModel, folder: Path) -> None:
@@ -196,16 +198,38 @@ def _load_trained(folder: Path, values: dict[str, Any], card: Card) -> TrainedMo
     digests = values["files"]
     library = _load_library(_check_file(folder, "library.parquet", digests))
     arrays = _load_arrays(_check_file(folder, "arrays.npz", digests))
-    texts = {
-        name.removeprefix("trees/"): _check_file(folder, name, digests).read_text("utf-8")
-        for name in digests
-        if name.startswith("trees/")
-    }
+    width = library.bits + library.descriptors.shape[1]
+    texts = {}
+    for name in digests:
+        if _TREE_FILE.fullmatch(name):
+            path = _check_file(folder, name, digests)
+            texts[name.removeprefix("trees/")] = _load_trees(path, width)
+    _check_positions(folder, arrays, len(library))
     tasks = [_task_model(described, arrays, texts) for described in values["tasks"]]
-    for model in tasks:
-        if len(model.rows) and not 0 <= model.rows.min() <= model.rows.max() < len(library):
-            raise FileFormatError(f"{folder}: positions outside the library")
     return TrainedModel(card, Chemistry.from_dict(values["chemistry"]), library, tasks)
+
+
+def _load_trees(path: Path, n_features: int) -> str:
+    text = path.read_text("utf-8")
+    try:
+        check_tree_text(text, n_features)
+    except ValueError as error:
+        raise FileFormatError(f"{path}: {error}") from error
+    return text
+
+
+def _check_positions(folder: Path, arrays: dict[str, np.ndarray], n_compounds: int) -> None:
+    """Every array of positions points into the library and is as long as its weights."""
+    for name, values in arrays.items():
+        if name.rpartition("/")[2] != "rows" and not name.endswith(".rows"):
+            continue
+        if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
+            raise FileFormatError(f"{folder}: '{name}' holds no positions")
+        if len(values) and not 0 <= values.min() <= values.max() < n_compounds:
+            raise FileFormatError(f"{folder}: '{name}' points outside the library")
+        weights = arrays.get(name.removesuffix("rows") + "weights", values)
+        if weights.shape != values.shape:
+            raise FileFormatError(f"{folder}: '{name}' and its weights differ in length")
 
 
 def _load_library(path: Path) -> Compounds:

@@ -180,6 +180,9 @@ def _parse_class(task: Task, text: str) -> int:
             return 1
         if folded in _NEGATIVE:
             return 0
+        if not task.classes and len(folded) > 1 and folded[-1] in "+-":
+            # "BBB+" and "BBB-", the usual way to write a property that is there or not.
+            return int(folded[-1] == "+")
         shown = " or ".join(task.classes[::-1]) if task.classes else "1 or 0, yes or no"
         raise LabelError(f"'{text}' is not a class of this task; allowed are {shown}")
     raise LabelError(f"'{text}' is not a class of this task; allowed are {', '.join(task.classes)}")

@@ -22,7 +22,7 @@ from fluid.exchange.signing import (
     sign_digest,
 )
 from fluid.learn.model import TrainedModel
-from fluid.learn.own_fold import folds_of_repeats, label_own_fold
+from fluid.learn.own_fold import folds_of_repeats, label_own_fold, silence
 from fluid.learn.storage import load_trained
 from fluid.partner.guard import disclose, disclose_size
 from fluid.partner.teacher import FEDERATION_FILE, SECRET_FILE, read_secret
@@ -113,10 +113,10 @@ def annotate(
             task_model.task.name: disclose_size(len(task_model.rows))
             for task_model in model.task_models
         }
-    labelled = {task.name: 0 for task in model.tasks}
+    labelled = {task.name: 0 for task in federation.tasks}
     chunks = _labels(model, secret, federation, public, count_jobs(jobs), labelled, progress)
     digest = write_annotation(
-        output, federation, public, model.card.name, model.tasks, chunks, shared, sign
+        output, federation, public, model.card.name, federation.tasks, chunks, shared, sign
     )
     return AnnotationSummary(
         digest, model.card.name, federation.round, len(public), sign is not None, labelled
@@ -145,15 +145,19 @@ def _labels(
 ) -> Iterator[tuple[np.ndarray, dict[str, TaskAnnotation]]]:
     n_folds, n_repeats = model.card.training["folds"], model.card.training["repeats"]
     library_folds = folds_of_repeats(model.library, secret, n_repeats, n_folds)
+    known = {task_model.task.name: task_model for task_model in model.task_models}
     done = 0
     for compounds in public.chunks():
         query_folds = folds_of_repeats(compounds, secret, n_repeats, n_folds)
         said: dict[str, TaskAnnotation] = {}
-        for task_model in model.task_models:
-            task = task_model.task
-            found = label_own_fold(
-                task_model, model.library, library_folds, compounds, query_folds, jobs
-            )
+        for task in federation.tasks:
+            # A task without a model has its columns all the same, empty: which columns there are
+            # must not depend on a compound either.
+            found = silence(len(compounds), len(task.outputs))
+            if task.name in known:
+                found = label_own_fold(
+                    known[task.name], model.library, library_folds, compounds, query_folds, jobs
+                )
             said[task.name] = disclose(task, federation.policy, found)
             labelled[task.name] += int(np.isfinite(said[task.name].reliability).sum())
         done += len(compounds)

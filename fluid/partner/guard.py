@@ -37,7 +37,7 @@ def disclose(
     if task.is_classification:
         bounded = np.clip(prediction, step, 1.0 - step)
     else:
-        inner = np.ceil(task.low / step) * step, np.floor(task.high / step) * step
+        inner = np.ceil(task.low / step - 1e-9) * step, np.floor(task.high / step + 1e-9) * step
         bounded = np.clip(prediction, *inner)
     silent = ~np.isfinite(prediction).all(axis=1)
     said = round_to_step(bounded, step)

@@ -11,7 +11,7 @@ import numpy as np
 
 from fluid.base.errors import MismatchError, TrainingError
 from fluid.base.files import atomic_folder, check_folder
-from fluid.base.jobs import count_jobs, map_threads
+from fluid.base.jobs import count_jobs, map_threads, single_threaded_blas
 from fluid.base.software import software_versions
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.similarity import neighbour_similarity
@@ -69,6 +69,7 @@ class HybridOptions:
             raise TrainingError(f"seed = {self.seed}: allowed are 0 to 2147483647")
 
 
+@single_threaded_blas()
 def train_hybrid(
     sources: Sequence[Path],
     federated_path: Path,

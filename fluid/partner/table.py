@@ -257,9 +257,8 @@ def _is_missing(task: Task, text: str) -> bool:
 def _measure(
     index: int, task: Task, column: str, text: str, qualifier: str, unit: str
 ) -> _Measurement:
-    if task.kind == "regression" and unit and unit.lower() != task.unit.lower():
-        expected = f"'{task.unit}'" if task.unit else "no unit"
-        raise LabelError(f"unit '{unit}', but the task's is {expected}")
+    if task.kind == "regression" and unit and task.unit and unit.lower() != task.unit.lower():
+        raise LabelError(f"unit '{unit}', but the task's is '{task.unit}'")
     value, sign = parse_label(task, text)
     if task.kind == "regression" and qualifier:
         sign = sign or parse_qualifier(qualifier)

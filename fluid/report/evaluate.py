@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fluid.base.errors import FluidError, MismatchError
+from fluid.base.jobs import single_threaded_blas
 from fluid.chem.compounds import Compounds
 from fluid.chem.tables import Reject
 from fluid.learn.hybrid import HybridModel
@@ -40,8 +41,10 @@ class _Candidate:
     called: np.ndarray
     inside: np.ndarray
     n_seen: int
+    threshold: float
 
 
+@single_threaded_blas()
 def evaluate(
     folders: Sequence[Path],
     data: Sequence[Path],
@@ -180,16 +183,20 @@ def _candidates(
         found.append(
             _Candidate(
                 name, model.card.kind, model.card.name, said.values[rows],
-                said.classes(task)[rows], inside, _count_seen(model, task, table.compounds, rows),
+                said.classes(task)[rows], inside,
+                _count_seen(model, task, table.compounds, rows), said.threshold,
             )
         )  # fmt: skip
     teachers = [candidate for candidate in found if candidate.kind == "teacher"]
     if len(teachers) > 1:
         mean = np.mean([teacher.values for teacher in teachers], axis=0)
-        called = TaskPrediction(mean, mean, mean[:, 0]).classes(task)
+        threshold = float(np.mean([teacher.threshold for teacher in teachers]))
+        called = TaskPrediction(mean, mean, mean[:, 0], None, threshold).classes(task)
         inside = np.any([teacher.inside for teacher in teachers], axis=0)
         seen = max(teacher.n_seen for teacher in teachers)
-        found.append(_Candidate(MEAN_OF_TEACHERS, "mean", "", mean, called, inside, seen))
+        found.append(
+            _Candidate(MEAN_OF_TEACHERS, "mean", "", mean, called, inside, seen, threshold)
+        )
     return found
 
 
@@ -252,7 +259,7 @@ def _inside(task: Task, truth: np.ndarray, candidate: _Candidate) -> dict[str, f
 
 
 def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(value, 4)
+    return round(value, 4) if np.isfinite(value) else None
 
 
 def _estimate(value: float, samples: np.ndarray) -> dict[str, float | None]:
@@ -273,7 +280,9 @@ def _differences(
 
     def add(left: str, right: str, right_point: float, right_drawn: np.ndarray) -> None:
         low, high = interval(drawn[left][metric] - right_drawn)
-        ratio_low, ratio_high = interval(drawn[left][metric] / right_drawn)
+        safe = np.where(right_drawn == 0, np.nan, right_drawn)
+        ratio_low, ratio_high = interval(drawn[left][metric] / safe)
+        ratio = point[left][metric] / right_point if right_point else float("nan")
         result.append(
             {
                 "model": left,
@@ -284,7 +293,7 @@ def _differences(
                 "difference": _number(point[left][metric] - right_point),
                 "low": _number(low),
                 "high": _number(high),
-                "ratio": _number(point[left][metric] / right_point),
+                "ratio": _number(ratio),
                 "ratio_low": _number(ratio_low),
                 "ratio_high": _number(ratio_high),
             }

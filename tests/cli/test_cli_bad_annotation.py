@@ -36,7 +36,7 @@ def test_every_byte_of_a_signed_annotation_counts(site: Site, tmp_path: Path) ->
     content = site.annotation("aurora").read_bytes()
     size = len(content)
     footer = int.from_bytes(content[-8:-4], "little")
-    random.seed(int.from_bytes(content[-300:], "little"))
+    random.seed(20)
     positions = {0, 3, 4, size - 1, size - 4, size - 5, size - 8, size - 9, size - 8 - footer}
     positions |= set(random.sample(range(size), 16))
     positions |= set(random.sample(range(size - 8 - footer, size), 16))

@@ -86,9 +86,19 @@ def test_the_protocol_covers(path: Path, what: str) -> None:
 
 
 def test_another_chemistry_is_refused(path: Path) -> None:
-    chemistry = dataclasses.replace(load_federation(path).chemistry, reference="0" * 64)
-    with pytest.raises(MismatchError, match="computes other structures"):
-        chemistry.check("federation 'trial'")
+    chemistry = load_federation(path).chemistry
+    elsewhere = dataclasses.replace(chemistry, reference="0" * 64, rdkit="1999.01.1")
+    with pytest.raises(MismatchError, match=r"computes other structures .* install RDKit 1999"):
+        elsewhere.check("federation 'trial'")
+    edited = dataclasses.replace(chemistry, standardizer=StandardizerSpec(stereo="keep"))
+    with pytest.raises(MismatchError, match="were edited"):
+        edited.check("federation 'trial'")
+
+
+@pytest.mark.parametrize("step", [0.06, 0.15, 0.3])
+def test_steps_that_do_not_make_one_are_refused(step: float) -> None:
+    with pytest.raises(ValueError, match="policy probability_step"):
+        DisclosurePolicy(probability_step=step)
 
 
 @pytest.mark.parametrize(

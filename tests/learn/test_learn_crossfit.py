@@ -9,7 +9,7 @@ from fluid.chem.similarity import neighbour_similarity
 from fluid.learn import crossfit
 from fluid.learn.calibration import fit_platt
 from fluid.learn.crossfit import calibrated, cross_fit, enough_labels, output_targets
-from fluid.learn.estimators import make_learner
+from fluid.learn.estimators import LEARNERS
 from fluid.learn.own_fold import folds_of_repeats, label_own_fold
 from fluid.learn.reliability import fit_reliability
 from fluid.learn.task import Task
@@ -74,14 +74,14 @@ def test_a_fold_model_is_fitted_on_the_other_folds_and_calibrated_by_inner_model
     fitted, folds = run(library, task, values, "logistic")
     model = next(model for model in fitted.models if model.fold == 1)
     others = np.flatnonzero(folds[0] != 1)
-    outer = make_learner("logistic", len(others)).fit(library, others, values[others], True, 0)
+    outer = LEARNERS["logistic"]().fit(library, others, values[others], True, 0)
     np.testing.assert_allclose(
         model.estimators[0].score(library, library), outer.score(library, library), atol=1e-9
     )
     score, near = np.full(len(library), np.nan), np.full(len(library), np.nan)
     for left_out, kept in ((0, 2), (2, 0)):
         held, inside = np.flatnonzero(folds[0] == left_out), np.flatnonzero(folds[0] == kept)
-        inner = make_learner("logistic", len(inside)).fit(library, inside, values[inside], True, 0)
+        inner = LEARNERS["logistic"]().fit(library, inside, values[inside], True, 0)
         score[held] = inner.score(library.take(held), library)
         packed = library.fingerprints
         near[held] = neighbour_similarity(packed[held], packed[inside], 3)

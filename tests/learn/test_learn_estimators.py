@@ -16,7 +16,7 @@ from fluid.learn.estimators import (
     LEARNERS,
     STUDENT_LEARNERS,
     State,
-    make_learner,
+    choose_learner,
     revive,
     sigmoid,
 )
@@ -222,12 +222,12 @@ def test_constant_labels_are_predicted_for_regression(library):
 
 
 def test_auto_is_a_kernel_machine_for_few_compounds_and_trees_for_many():
-    assert make_learner(AUTO, module.KERNEL_LIMIT).kind == "svm"
-    assert make_learner(AUTO, module.KERNEL_LIMIT + 1).kind == "lightgbm"
+    assert choose_learner(AUTO, module.KERNEL_LIMIT) == "svm"
+    assert choose_learner(AUTO, module.KERNEL_LIMIT + 1) == "lightgbm"
     for name in LEARNERS:
-        assert make_learner(name, 10).kind == name
+        assert LEARNERS[choose_learner(name, 10)]().kind == name
     with pytest.raises(KeyError):
-        make_learner("oracle", 10)
+        LEARNERS[choose_learner("oracle", 10)]()
 
 
 def test_every_learner_can_be_revived():

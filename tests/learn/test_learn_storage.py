@@ -332,7 +332,7 @@ def test_a_model_file_that_is_not_right_is_refused(folder, edit, message):
 @pytest.mark.parametrize("rows", [[160], [-1], [5, 10**9]])
 def test_positions_outside_the_library_are_refused(folder, rows):
     replace_arrays(folder, **{"ringn/rows": np.array(rows)})
-    with pytest.raises(FileFormatError, match="positions outside the library"):
+    with pytest.raises(FileFormatError, match="points outside the library"):
         load_model(folder)
 
 

@@ -9,6 +9,7 @@ from fluid.learn.estimators.average import Average
 from fluid.learn.estimators.base import Estimator, State, logit, sigmoid
 from fluid.learn.estimators.kernel import KernelRidge, KernelSVM
 from fluid.learn.estimators.linear import Linear
+from fluid.learn.estimators.tree_text import check_tree_text
 from fluid.learn.estimators.trees import (
     Trees,
     boosted_trees,
@@ -56,20 +57,20 @@ _REVIVE: dict[str, Callable[[State], Estimator]] = {
 }
 
 
-def make_learner(name: str, n_training: int) -> Estimator:
-    """A learner by name, not yet fitted.
+def choose_learner(name: str, n_training: int) -> str:
+    """Resolve ``"auto"``: SVM up to 4,000 training compounds, LightGBM above.
 
     Parameters
     ----------
     name
-        Key of `LEARNERS`, or ``"auto"``: SVM up to 4,000 training compounds, LightGBM above.
+        Key of `LEARNERS`, or ``"auto"``.
     n_training
         Training compounds at hand. In cross-fitting these are the compounds of the *other* folds,
         so that the choice cannot depend on the compound to be labelled.
     """
-    if name == AUTO:
-        name = "svm" if n_training <= KERNEL_LIMIT else "lightgbm"
-    return LEARNERS[name]()
+    if name != AUTO:
+        return name
+    return "svm" if n_training <= KERNEL_LIMIT else "lightgbm"
 
 
 def revive(state: State) -> Estimator:
@@ -96,7 +97,8 @@ __all__ = [
     "STUDENT_LEARNERS",
     "State",
     "logit",
-    "make_learner",
+    "check_tree_text",
+    "choose_learner",
     "revive",
     "sigmoid",
 ]

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from fluid.base.errors import FileFormatError
 from fluid.chem.compounds import Compounds
 from fluid.learn.estimators.base import State
 
@@ -106,7 +107,10 @@ class Trees:
         if self._booster is None:
             import lightgbm
 
-            self._booster = lightgbm.Booster(model_str=self.text_)
+            try:
+                self._booster = lightgbm.Booster(model_str=self.text_)
+            except lightgbm.basic.LightGBMError as error:
+                raise FileFormatError(f"the text of the trees is damaged ({error})") from error
         return self._booster
 
     def to_state(self) -> State:
