@@ -305,8 +305,9 @@ def _assess(
 ) -> tuple[dict[str, Decision], dict[str, dict[str, float | None]]]:
     """Calibration, decision thresholds and out-of-fold metrics of the blend.
 
-    The private part is taken out of fold. The student needs no folds: it has learned from labels
-    that this partner's teacher gave without having seen the compound.
+    The private part is taken out of fold. The student has seen no private compound, but it has seen
+    labels of public neighbours that this partner's teacher gave knowing the compound, so that the
+    metrics are slightly favourable, and so is a calibration measured where it was fitted.
     """
     decisions: dict[str, Decision] = {}
     metrics: dict[str, dict[str, float | None]] = {}
