@@ -33,10 +33,6 @@ def command(function: Callable[Params, None]) -> Callable[Params, None]:
             function(*args, **kwargs)
         except FluidError as error:
             _fail(str(error))
-        except BrokenPipeError:
-            # The reader of our output went away (`fluid ... | head`): not our error.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(1) from None
         except MemoryError:
             _fail("not enough memory; give smaller tables or fewer --jobs")
         except BrokenExecutor:
@@ -98,13 +94,23 @@ def stage(name: str) -> None:
 
 def emit(as_json: bool, value: Any, text: Callable[[], str]) -> None:
     """Print a result: JSON for machines, or what `text` makes of it for people."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file name or unit that the terminal's encoding does not have must not end in an error.
-        sys.stdout.reconfigure(errors="backslashreplace")
     if as_json:
-        print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+        shown = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+        try:
+            shown.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:
+            shown = json.dumps(value, indent=2, allow_nan=False)
     else:
-        print("\n".join(printable(line) for line in text().split("\n")))
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A name or unit that the terminal's encoding does not have is no reason to fail.
+            sys.stdout.reconfigure(errors="backslashreplace")
+        shown = "\n".join(printable(line) for line in text().split("\n"))
+    try:
+        print(shown, flush=True)
+    except BrokenPipeError:
+        # The reader of our output went away (`fluid ... | head`): not our error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 from fluid.exchange.annotation import SCHEMA as ANNOTATION
 from fluid.exchange.sealed import open_sealed
-from tests.cli.cli_site import Site, done, refused, snapshot
+from tests.cli.cli_site import Site, done, refused, run, snapshot
 
 # A text whose bytes are not UTF-8.
 BROKEN_TEXT = pa.StringArray.from_buffers(
@@ -223,7 +223,7 @@ CHANGES = {
     "policy": ("reliability_step = 0.02", "reliability_step = 0.05", "was prepared for protocol"),
     "range": ("low = -4.0", "low = -5.0", "was prepared for protocol"),
     "classes": ('"BBB-", "BBB+"', '"BBB+", "BBB-"', "was prepared for protocol"),
-    "features": ("radius = 2", "radius = 3", "computes other structures or features"),
+    "features": ("radius = 2", "radius = 3", "were edited after the reference set"),
 }
 
 
@@ -258,7 +258,7 @@ def test_too_few_public_compounds(site: Site, tmp_path: Path) -> None:
     annotate[2] = tmp_path / "few.parquet"
     done(*annotate)
     error = refuse(site, tmp_path, tmp_path / "a.parquet", public=tmp_path / "few.parquet")
-    assert error.startswith(f"error: {tmp_path / 'few.parquet'}: task 'bbb': 39 public compounds")
+    assert error.startswith(f"error: {tmp_path / 'few.parquet'}: no task has pooled labels")
 
 
 def test_inspect_shows_what_is_wrong_instead_of_failing(site: Site, tmp_path: Path) -> None:
@@ -268,7 +268,10 @@ def test_inspect_shows_what_is_wrong_instead_of_failing(site: Site, tmp_path: Pa
     draft = site.forge(tmp_path / "b.parquet", signer=None)
     assert "unsigned draft" in done("inspect", draft, "-f", site.federation).stdout
     stolen = site.forge(tmp_path / "c.parquet", signer="draco")
-    assert "WRONG" in done("inspect", stolen, "-f", site.federation).stdout
+    outcome = run("inspect", stolen, "-f", site.federation)
+    assert outcome.code == 1
+    assert "WRONG" in outcome.stdout
+    assert "the signature is not of the registered key" in outcome.error
     assert "valid" in done("inspect", site.annotation("aurora"), "-f", site.federation).stdout
     broken = site.forge(tmp_path / "d.parquet", _broken_key(site))
     assert f"{broken}: cannot be decoded" in refused("inspect", broken)

@@ -1,0 +1,183 @@
+"""Results on stdout alone, everything else on stderr; and help that can be typed off."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from fluid.cli.main import app
+
+from tests.cli.cli_site import FLUID, Site, done, run, spawn
+
+COMMANDS = (
+    "init-federation", "keygen", "register", "prepare-public", "train-teacher", "annotate",
+    "inspect", "distill", "train-hybrid", "predict", "evaluate",
+)  # fmt: skip
+
+
+def in_order(site: Site, folder: Path) -> dict[str, list[object]]:
+    """Each command with everything in order, writing into a folder."""
+    federation = Path(shutil.copy(site.federation, folder / "federation.toml"))
+    draco = site.key("draco").with_suffix(".pub")
+    return {
+        "init-federation": [
+            "init-federation", "--name", "x", "--task", "t:regression:µM:0:10",
+            "-o", folder / "f.toml",
+        ],
+        "keygen": ["keygen", "nova", "-o", folder / "keys", "--federation", federation],
+        "register": ["register", draco, "--partner", "orion", "--federation", federation],
+        "prepare-public": site.prepare(folder / "p.parquet", site.table("aurora")),
+        "train-teacher": site.train(folder / "teacher"),
+        "annotate": site.annotate(folder / "a.parquet"),
+        "inspect": ["inspect", site.annotation("aurora"), "--federation", site.federation],
+        "distill": site.distill(folder / "round", site.annotations[:2]),
+        "train-hybrid": site.blend(folder / "hybrid"),
+        "predict": site.predict(folder / "p.csv"),
+        "evaluate": site.evaluate(None, "-o", folder / "e.json"),
+    }  # fmt: skip
+
+
+def strict(text: str) -> Any:
+    """JSON as the standard has it: no NaN, one value and nothing else."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_json_is_all_that_stdout_gets(site: Site, tmp_path: Path, command: str) -> None:
+    outcome = done(*in_order(site, tmp_path)[command], "--json")
+    value = strict(outcome.stdout)
+    assert isinstance(value, dict)
+    assert outcome.stdout.endswith("}\n")
+    assert not re.search(r"[{}]", outcome.stderr)
+    said = {"distill": "verifying annotations", "evaluate": "reading compounds"}
+    assert said.get(command, "") in outcome.stderr
+
+
+@pytest.mark.parametrize("target", ["public.parquet", "round1/federated.parquet", "round1/student",
+                                    "aurora/teacher", "aurora/hybrid", "federation.toml",
+                                    "keys/aurora.pub"])  # fmt: skip
+def test_everything_can_be_inspected(site: Site, target: str) -> None:
+    path = site.folder / target
+    assert strict(done("inspect", path, "--json").stdout)["path"] == str(path)
+    assert str(path) in done("inspect", path).stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_text_is_for_people_and_says_where_the_result_is(
+    site: Site, tmp_path: Path, command: str
+) -> None:
+    arguments = in_order(site, tmp_path)[command]
+    outcome = done(*arguments)
+    assert outcome.stdout.strip()
+    assert "{'" not in outcome.stdout
+    if "-o" in arguments and command not in ("evaluate", "prepare-public"):
+        assert str(arguments[arguments.index("-o") + 1]) in outcome.stdout
+
+
+def test_a_real_process_keeps_its_streams_apart(site: Site, tmp_path: Path) -> None:
+    arguments = in_order(site, tmp_path)
+    ended = spawn("--verbose", *arguments["prepare-public"], "--json")
+    assert ended.code == 0
+    assert strict(ended.stdout)["compounds"] > 0
+    assert "INFO: public set of" in ended.stderr
+    ended = spawn(*site.predict(tmp_path / "x.csv", tmp_path / "none.csv"))
+    assert (ended.code, ended.stdout) == (1, "")
+    assert ended.error == f"error: {tmp_path / 'none.csv'}: no such file"
+    ended = spawn(*site.predict(tmp_path / "x.csv", None, "--colour"))
+    assert (ended.code, ended.stdout) == (2, "")
+
+
+def test_a_reader_that_leaves_early_is_no_error(site: Site) -> None:
+    with subprocess.Popen(
+        [*FLUID, "inspect", str(site.public)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode in (0, 1)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_any_terminal_can_show_any_result(site: Site, tmp_path: Path, encoding: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    command = in_order(site, tmp_path)["init-federation"]
+    command[-1] = tmp_path / "größe µ 分子.toml"
+    for form in ((), ("--json",)):
+        command[-1].unlink(missing_ok=True)
+        ended = subprocess.run(
+            [*FLUID, *map(str, command), *form], capture_output=True, env=environment
+        )
+        assert (ended.returncode, ended.stderr) == (0, b"")
+        assert "größe".encode(encoding, "backslashreplace") in ended.stdout or form
+        if form:
+            assert strict(ended.stdout.decode(encoding))["path"] == str(command[-1])
+
+
+def test_a_file_name_that_is_not_utf8_is_shown(site: Site, tmp_path: Path) -> None:
+    path = tmp_path / "caf\udce9.csv"
+    arguments = [*map(os.fsencode, map(str, site.predict(path)))]
+    for form, shown in ((b"--json", b"caf\\udce9.csv"), (b"--jobs=1", b"caf\\xe9.csv")):
+        ended = subprocess.run([*FLUID, *arguments, form], capture_output=True)
+        assert (ended.returncode, ended.stderr) == (0, b"")
+        assert shown in ended.stdout
+        assert path.exists()
+
+
+def test_nothing_a_file_holds_controls_the_terminal(site: Site, tmp_path: Path) -> None:
+    path = site.forge(tmp_path / "a.parquet", changes={"software": {"x": "\x1b[31m\x9b31m\x07"}})
+    outcome = done("inspect", path)
+    assert "\x1b" not in outcome.stdout
+    assert "\x9b" not in outcome.stdout
+    outcome = run("inspect", tmp_path / "\x1b[31mred.parquet")
+    assert "\x1b" not in outcome.error
+
+
+# Help
+
+
+def help_of(command: str) -> str:
+    outcome = run(command, "--help")
+    assert outcome.code == 0
+    assert outcome.stderr == ""
+    return outcome.stdout
+
+
+def examples(command: str) -> list[list[str]]:
+    """Command lines in a help text, as a shell would take them."""
+    text = re.sub(r" *\\\n +", " ", help_of(command))
+    return [shlex.split(line) for line in text.splitlines() if line.strip().startswith("fluid ")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_example_of_a_help_text_can_be_typed(command: str) -> None:
+    group = typer.main.get_command(app)
+    found = examples(command)
+    assert found
+    for words in found:
+        assert words[:2] == ["fluid", command]
+        with group.make_context("fluid", words[1:], resilient_parsing=False) as context:
+            name, parsed, rest = group.resolve_command(context, words[1:])  # type: ignore[attr-defined]
+            assert name == command
+            made = parsed.make_context(name, list(rest), parent=context)
+            assert made.params
+
+
+def test_help_names_every_command() -> None:
+    outcome = run("--help")
+    for command in COMMANDS:
+        assert re.search(rf"^  {command} ", outcome.stdout, re.MULTILINE)
+    assert run("--version").stdout.startswith("fluid ")
+    assert run().code == 2
