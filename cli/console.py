@@ -16,7 +16,7 @@ from typing import Any, ParamSpec
 import typer
 
 from fluid.base.errors import FluidError
-from fluid.chem.tables import printable
+from fluid.chem.readers import printable
 
 Params = ParamSpec("Params")
 
@@ -144,7 +144,7 @@ def pairs(values: dict[str, object]) -> str:
 
 def parse_labels(options: Sequence[str]) -> dict[str, str]:
     """``TASK=COLUMN`` options as a mapping; wrong usage exits 2."""
-    labels = {}
+    labels: dict[str, str] = {}
     for option in options:
         task, sign, column = option.partition("=")
         if not sign or not task or not column:

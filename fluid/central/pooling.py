@@ -56,9 +56,7 @@ def pool_task(
     reliability = np.stack([said[name].reliability for name in partners]).astype(np.float64)
     known = np.isfinite(reliability)
     weights = np.where(known, np.nan_to_num(reliability) ** POWER + _FLOOR, 0.0)
-    speaking = [
-        name for name, any_known in zip(partners, known.any(axis=1), strict=True) if any_known
-    ]
+    speaking = [name for name, row in zip(partners, known, strict=True) if row.any()]
     if all(name in sizes for name in speaking):
         weights *= np.sqrt([sizes.get(name, 0.0) for name in partners])[:, None]
     total = weights.sum(axis=0)

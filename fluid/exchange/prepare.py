@@ -18,7 +18,8 @@ from fluid.base.software import software_versions
 from fluid.chem.arrow import compounds_schema, compounds_to_batch
 from fluid.chem.compounds import Compounds
 from fluid.chem.featurizer import featurize_entries, list_rejects
-from fluid.chem.tables import Reject, open_entries, printable, write_rejects
+from fluid.chem.readers import printable
+from fluid.chem.tables import Reject, open_entries, write_rejects
 from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import SCHEMA
 from fluid.exchange.sealed import write_sealed

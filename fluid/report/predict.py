@@ -14,7 +14,8 @@ from fluid.base.errors import FluidError, TableError
 from fluid.base.files import atomic_file
 from fluid.base.jobs import count_jobs, single_threaded_blas
 from fluid.chem.featurizer import Featurized, featurize_entries
-from fluid.chem.tables import open_entries, printable
+from fluid.chem.readers import printable
+from fluid.chem.tables import open_entries
 from fluid.learn.domain import DEFAULT_DOMAIN
 from fluid.learn.model import check_domain
 from fluid.learn.predictions import Predictions, TaskPrediction, class_label
