@@ -99,6 +99,8 @@ def test_a_table_that_cannot_be_read(site: Site, tmp_path: Path, name: str) -> N
     for command, arguments in READERS.items():
         if command == "predict" and name == "all bad":
             continue  # every row comes back, each with its reason
+        if command in ("evaluate", "train-hybrid") and name not in ("header", "garbage", "all bad"):
+            continue  # they read as train-teacher does
         error = unharmed(tmp_path, *arguments(site, table, tmp_path))
         assert error.startswith(f"error: {table}: "), (command, error)
         if name != "header" or command != "predict":
@@ -118,9 +120,9 @@ def test_a_parquet_table_with_one_changed_bit(site: Site, tmp_path: Path) -> Non
     footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     table = tmp_path / "t.parquet"
     chance = random.Random(4)
-    pages = [chance.randrange(60, footer) for _ in range(10)]
+    pages = [chance.randrange(60, footer) for _ in range(5)]
     refusals = 0
-    for place in [*pages, *(chance.randrange(footer, len(content)) for _ in range(15))]:
+    for place in [*pages, *(chance.randrange(footer, len(content)) for _ in range(10))]:
         flipped = bytearray(content)
         flipped[place] ^= 1 << chance.randrange(8)
         table.write_bytes(bytes(flipped))

@@ -110,9 +110,8 @@ def test_a_reader_that_leaves_early_is_no_error(site: Site) -> None:
     assert process.returncode in (0, 1)
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_any_terminal_can_show_any_result(site: Site, tmp_path: Path, encoding: str) -> None:
-    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+def test_any_terminal_can_show_any_result(site: Site, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     command = in_order(site, tmp_path)["init-federation"]
     command[-1] = tmp_path / "größe µ 分子.toml"
     for form in ((), ("--json",)):
@@ -121,19 +120,18 @@ def test_any_terminal_can_show_any_result(site: Site, tmp_path: Path, encoding: 
             [*FLUID, *map(str, command), *form], capture_output=True, env=environment
         )
         assert (ended.returncode, ended.stderr) == (0, b"")
-        assert "größe".encode(encoding, "backslashreplace") in ended.stdout or form
+        assert "größe".encode("ascii", "backslashreplace") in ended.stdout or form
         if form:
-            assert strict(ended.stdout.decode(encoding))["path"] == str(command[-1])
+            assert strict(ended.stdout.decode("ascii"))["path"] == str(command[-1])
 
 
 def test_a_file_name_that_is_not_utf8_is_shown(site: Site, tmp_path: Path) -> None:
-    path = tmp_path / "caf\udce9.csv"
-    arguments = [*map(os.fsencode, map(str, site.predict(path)))]
-    for form, shown in ((b"--json", b"caf\\udce9.csv"), (b"--jobs=1", b"caf\\xe9.csv")):
-        ended = subprocess.run([*FLUID, *arguments, form], capture_output=True)
+    path = Path(shutil.copy(site.federation, tmp_path / "caf\udce9.toml"))
+    for form, shown in (([b"--json"], b"caf\\udce9.toml"), ([], b"caf\\xe9.toml")):
+        command = [*FLUID, b"inspect", os.fsencode(path), *form]
+        ended = subprocess.run(command, capture_output=True)
         assert (ended.returncode, ended.stderr) == (0, b"")
         assert shown in ended.stdout
-        assert path.exists()
 
 
 def test_nothing_a_file_holds_controls_the_terminal(site: Site, tmp_path: Path) -> None:
