@@ -110,12 +110,14 @@ class FederatedSet:
     tasks: list[Task]
 
     def check(self, federation: Federation) -> None:
-        """Make sure that the set is of this federation and round.
+        """Make sure that the set is of this federation and round, and has the columns of its tasks.
 
         Raises
         ------
         MismatchError
-            If it is not.
+            If it is of another round or protocol.
+        FileFormatError
+            If tasks or columns are not those that the federation asks for.
         """
         for key, wanted in (("federation", federation.name), ("round", federation.round)):
             found = self.sealed.manifest.get(key)
@@ -123,36 +125,72 @@ class FederatedSet:
                 raise MismatchError(
                     f"{self.sealed.path}: {key} is '{found}', but '{wanted}' is expected"
                 )
+        protocol = str(self.sealed.manifest.get("protocol"))
+        if protocol != federation.protocol:
+            raise MismatchError(
+                f"{self.sealed.path}: was made under protocol {protocol[:12]}, but the "
+                f"federation's is {federation.protocol[:12]}"
+            )
+        names = [task.name for task in self.tasks]
+        agreed = [task for task in federation.tasks if task.name in names]
+        if not agreed or agreed != self.tasks:
+            raise FileFormatError(
+                f"{self.sealed.path}: its tasks ({', '.join(names) or 'none'}) are not those of "
+                f"federation '{federation.name}'"
+            )
+        expected = federated_schema(federation.chemistry.features, agreed)
+        found_types = dict(zip(self.sealed.schema.names, self.sealed.schema.types, strict=True))
+        for field in expected:
+            if found_types.get(field.name) != field.type:
+                raise FileFormatError(
+                    f"{self.sealed.path}: column '{field.name}' is of type "
+                    f"{found_types.get(field.name, 'none')}, but {field.type} is needed"
+                )
 
     def load(self) -> tuple[Compounds, dict[str, PooledTask]]:
         """All compounds and labels."""
         compounds: list[Compounds] = []
         pooled: dict[str, list[PooledTask]] = {task.name: [] for task in self.tasks}
+        start = 0
         for batch in self.sealed.batches():
             try:
                 compounds.append(compounds_from_batch(batch))
             except FileFormatError as error:
                 raise FileFormatError(f"{self.sealed.path}: {error}") from error
             for task in self.tasks:
-                pooled[task.name].append(self._task(batch, task))
+                pooled[task.name].append(self._task(batch, task, start))
+            start += batch.num_rows
         if not compounds:
             raise FileFormatError(f"{self.sealed.path}: holds no compounds")
         joined = {name: concatenate_pooled(parts) for name, parts in pooled.items()}
         return concatenate(compounds), joined
 
-    def _task(self, batch: pa.RecordBatch, task: Task) -> PooledTask:
-        def column(name: str) -> np.ndarray:
-            return batch.column(name).to_numpy(zero_copy_only=False)
+    def _task(self, batch: pa.RecordBatch, task: Task, start: int) -> PooledTask:
+        def column(name: str, low: float, high: float, may_miss: bool) -> np.ndarray:
+            array = batch.column(name)
+            values = array.to_numpy(zero_copy_only=False).astype(np.float32)
+            tolerance = 1e-6 * max(1.0, abs(low), abs(high))
+            good = (values >= low - tolerance) & (values <= high + tolerance)
+            if may_miss:
+                good |= array.is_null().to_numpy(zero_copy_only=False)
+            if not good.all():
+                row = int(np.flatnonzero(~good)[0])
+                raise FileFormatError(
+                    f"{self.sealed.path}: row {start + row + 1}, column '{name}': "
+                    f"{values[row]:g}; allowed are {low:g} to {high:g}"
+                )
+            return values
 
-        def stacked(kind: str) -> np.ndarray:
-            columns = [column(f"{output}.{kind}") for output in task.outputs]
-            return np.stack(columns, axis=1).astype(np.float32)
+        def stacked(kind: str, low: float, high: float) -> np.ndarray:
+            columns = [column(f"{output}.{kind}", low, high, True) for output in task.outputs]
+            return np.stack(columns, axis=1)
 
+        low, high = task.bounds
         return PooledTask(
-            stacked("label"),
-            stacked("disagreement"),
-            column(f"{task.name}.reliability").astype(np.float32),
-            column(f"{task.name}.teachers").astype(np.uint16),
+            stacked("label", low, high),
+            stacked("disagreement", 0.0, high - low),
+            column(f"{task.name}.reliability", 0.0, 1.0, False),
+            column(f"{task.name}.teachers", 0.0, 65535.0, False).astype(np.uint16),
         )
 
 
@@ -167,12 +205,8 @@ def open_federated(path: Path) -> FederatedSet:
     sealed = open_sealed(path, SCHEMA)
     try:
         tasks = [Task.from_dict(values) for values in sealed.manifest["tasks"]]
-        missing = [
-            name
-            for task in tasks
-            for name in (f"{task.outputs[0]}.label", f"{task.name}.reliability")
-            if name not in sealed.schema.names
-        ]
+        wanted = federated_schema(FeatureSpec(descriptors="none"), tasks).names
+        missing = [name for name in wanted if name not in sealed.schema.names]
         if missing:
             raise ValueError(f"column '{missing[0]}' is missing")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

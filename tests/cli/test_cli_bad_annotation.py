@@ -14,8 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from fluid.base.errors import FileFormatError
 from fluid.exchange.annotation import SCHEMA as ANNOTATION
-from fluid.exchange.sealed import open_sealed
+from fluid.exchange.federated_set import open_federated
+from fluid.exchange.sealed import open_sealed, write_sealed
 from tests.cli.cli_site import Site, done, refused, run, snapshot
 
 # A text whose bytes are not UTF-8.
@@ -287,3 +289,100 @@ def test_a_manifest_with_nan_is_no_manifest(site: Site, tmp_path: Path) -> None:
     digest = hashlib.sha256(blank).hexdigest().encode()
     path.write_bytes(content[:place] + digest + content[place + 64 :])
     assert f"{path}: cannot be decoded (the manifest holds NaN)" in refused("inspect", path)
+
+
+# What comes back from the coordinator, or is handed round
+
+
+def reseal(source: Path, path: Path, change: Callable[[pa.Table], pa.Table], **said: Any) -> Path:
+    """An unsigned set with other content, whose digest is right."""
+    sealed = open_sealed(source, "fluid.")
+    content = change(pa.Table.from_batches(list(sealed.batches())))
+    manifest = {**sealed.manifest, **said}
+    write_sealed(path, content.schema, iter(content.to_batches()), lambda count: manifest)
+    return path
+
+
+def put(column: str, value: object, kind: pa.DataType) -> Callable[[pa.Table], pa.Table]:
+    """Replace a column by one value in every row."""
+
+    def change(table: pa.Table) -> pa.Table:
+        values = pa.array([value] * table.num_rows, type=kind)
+        return table.set_column(
+            table.schema.get_field_index(column), pa.field(column, kind), values
+        )
+
+    return change
+
+
+SETS: dict[str, tuple[Callable[[pa.Table], pa.Table], dict[str, Any], str]] = {
+    "no labels": (lambda t: t.drop_columns(["bbb.label"]), {}, "column 'bbb.label' is missing"),
+    "no counts": (lambda t: t.drop_columns(["counts"]), {}, "column 'counts' is missing"),
+    "no teachers": (lambda t: t.drop_columns(["logbb.teachers"]), {}, "'logbb.teachers' is missin"),
+    "text": (put("bbb.label", "yes", pa.string()), {},
+             "column 'bbb.label' is of type string, but float is needed"),
+    "bits": (put("fingerprint", bytes(8), pa.binary(8)), {},
+             "column 'fingerprint' is of type fixed_size_binary[8], but fixed_size_binary[256]"),
+    "other tasks": (lambda t: t, {"tasks": []}, "its tasks (none) are not those of federation"),
+    "tasks": (lambda t: t, {"tasks": 3}, "is incomplete"),
+    "round": (lambda t: t, {"round": 2}, "round is '2', but '1' is expected"),
+    "name": (lambda t: t, {"federation": "x"}, "federation is 'x', but 'trial' is expected"),
+    "protocol": (lambda t: t, {"protocol": "0" * 64}, "was made under protocol 000000000000"),
+    "content": (lambda t: t, {}, "was distilled from the federated set"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_federated_set_that_is_not_what_it_says(site: Site, tmp_path: Path, name: str) -> None:
+    change, said, message = SETS[name]
+    more = {"note": "another file"} if name == "content" else said
+    path = reseal(site.federated, tmp_path / "f.parquet", change, **more)
+    error = refused(*site.blend(tmp_path / "h", "--federated", path))
+    assert str(path) in error
+    assert message in error
+    assert not (tmp_path / "h").exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "kind", "message"),
+    [
+        ("bbb.label", float("nan"), pa.float32(), "nan; allowed are 0 to 1"),
+        ("bbb.label", 1.2, pa.float32(), "1.2; allowed are 0 to 1"),
+        ("logbb.label", float("inf"), pa.float32(), "inf; allowed are -4 to 4"),
+        ("logbb.disagreement", -1.0, pa.float32(), "-1; allowed are 0 to 8"),
+        ("bbb.reliability", None, pa.float32(), "nan; allowed are 0 to 1"),
+        ("bbb.teachers", None, pa.uint16(), "nan; allowed are 0 to 65535"),
+    ],
+)
+def test_pooled_values_out_of_range(
+    site: Site, tmp_path: Path, column: str, value: object, kind: pa.DataType, message: str
+) -> None:
+    path = reseal(site.federated, tmp_path / "f.parquet", put(column, value, kind))
+    with pytest.raises(FileFormatError) as caught:
+        open_federated(path).load()
+    assert str(caught.value) == f"{path}: row 1, column '{column}': {message}"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop_columns(["smiles"]), "column 'smiles' is missing"),
+        (lambda t: t.slice(0, 0), "the public set holds no compounds"),
+        (put("smiles", None, pa.string()), "column 'smiles' holds nulls"),
+        (put("smiles", 1, pa.int64()), "column 'smiles' is of type int64"),
+        (put("smiles", "C1CC", pa.string()), "this installation computes another key or other"),
+        (put("inchikey", "x", pa.string()), "this installation computes another key or other"),
+        (put("fingerprint", bytes(8), pa.binary(8)), "this installation computes another key"),
+        (put("counts", [], pa.list_(pa.uint8())), "'environments' and 'counts' differ in length"),
+    ],
+)
+def test_a_public_set_that_is_not_what_it_says(
+    site: Site, tmp_path: Path, change: Callable[[pa.Table], pa.Table], message: str
+) -> None:
+    path = reseal(site.public, tmp_path / "p.parquet", change)
+    arguments = site.annotate(tmp_path / "a.parquet")
+    arguments[arguments.index(site.public)] = path
+    error = refused(*arguments)
+    assert error.startswith(f"error: {path}: ")
+    assert message in error
+    assert [item.name for item in tmp_path.iterdir()] == ["p.parquet"]

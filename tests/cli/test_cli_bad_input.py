@@ -556,6 +556,7 @@ def test_a_hybrid_needs_the_student_of_its_round(site: Site, tmp_path: Path) -> 
     for wrong, message in {
         site.public: "is a 'fluid.public/1' file, but a 'fluid.federated/1' file is needed",
         site.annotation("aurora"): "is a 'fluid.annotation/1' file",
+        site.student / "library.parquet": "carries no seal; it was not written by fluid",
         site.table("aurora"): "is not a Parquet file",
         site.folder: "no such file",
     }.items():
