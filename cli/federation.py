@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from fluid.cli.console import Progress, command, emit, pairs
-from fluid.cli.options import FederationFile, IdColumn, Jobs, Json, SmilesColumn
+from fluid.cli.options import FederationFile, IdColumn, Jobs, Json, Seed, SmilesColumn
 from fluid.cli.outputs import (
     REJECTS_HEADER,
     is_sealed,
@@ -16,6 +16,9 @@ from fluid.cli.outputs import (
     starts_with,
     tidy,
 )
+
+if TYPE_CHECKING:
+    from fluid.exchange.prepare import PublicSummary
 
 
 @command
@@ -158,6 +161,37 @@ def prepare_public(
     structures: Annotated[list[Path], typer.Argument(help="Tables of structures.")],
     federation: FederationFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write.")],
+    select: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Keep N compounds, chosen by diversity and coverage; by default all are kept.",
+        ),
+    ] = None,
+    clusters: Annotated[
+        Path | None,
+        typer.Option(help="Select by the clusters of this file; by default by those of the pool."),
+    ] = None,
+    coverage: Annotated[
+        list[Path] | None,
+        typer.Option(help="A partner's signed coverage report; may be given repeatedly."),
+    ] = None,
+    coverage_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Part of the selection that follows the reports, 0 to 1, by default 0.5; the rest "
+            "is even over clusters.",
+            show_default=False,
+        ),
+    ] = None,
+    donated: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Table of structures that are always kept and count within N, given by partners "
+            "because they are public already; may be given repeatedly."
+        ),
+    ] = None,
+    seed: Seed = 0,
     smiles_column: SmilesColumn = None,
     id_column: IdColumn = None,
     jobs: Jobs = None,
@@ -168,21 +202,58 @@ def prepare_public(
     Structures that cannot be used are listed with the reason in OUTPUT.rejects.csv.
 
     \b
-    Example:
+    Examples:
         fluid prepare-public public.csv --federation federation.toml -o public.parquet
+        fluid prepare-public pool.csv --federation federation.toml --select 100000 \\
+            --clusters clusters.parquet --coverage aurora.json --coverage draco.json \\
+            -o public.parquet
     """
+    from fluid.base.errors import FluidError
     from fluid.exchange.federation import load_federation
+    from fluid.exchange.pool import Selection
     from fluid.exchange.prepare import prepare_public as prepare
     from fluid.exchange.public_set import SCHEMA as PUBLIC
 
     contract = load_federation(federation)
-    inputs = [*structures, federation]
+    selection = None
+    if select is not None:
+        weight = 0.5 if coverage_weight is None else coverage_weight
+        selection = Selection(
+            select, seed, clusters, tuple(coverage or ()), weight, tuple(donated or ())
+        )
+    else:
+        given = {
+            "--clusters": clusters,
+            "--coverage": coverage[0] if coverage else None,
+            "--coverage-weight": coverage_weight,
+            "--donated": donated[0] if donated else None,
+        }
+        idle = [f"{name} {value}" for name, value in given.items() if value is not None]
+        if idle:
+            raise FluidError(f"{idle[0]}: only with --select N; without it every compound is kept")
+    extra = [*([clusters] if clusters else []), *(coverage or []), *(donated or [])]
+    inputs = [*structures, federation, *extra]
     rejects = rejects_beside(output)
     with (
         output_file(output, inputs, "public set", is_sealed(PUBLIC)),
         output_file(rejects, inputs, "table of rejects", starts_with(REJECTS_HEADER)),
     ):
         summary = prepare(
-            structures, contract, output, smiles_column, id_column, jobs, Progress("rows")
-        )
-    emit(as_json, {"path": str(output), **summary.to_dict()}, lambda: pairs(summary.to_dict()))
+            structures, contract, output, smiles_column, id_column, jobs, Progress("rows"),
+            selection,
+        )  # fmt: skip
+    value = {"path": str(output), **summary.to_dict()}
+    emit(as_json, value, lambda: _show(summary))
+
+
+def _show(summary: PublicSummary) -> str:
+    shown = summary.to_dict()
+    selection = shown.pop("selection", None)
+    if selection is not None:
+        shown |= {
+            "selected from": f"{selection['pool']:,} compounds",
+            "clusters": f"{selection['n_clusters']:,}",
+            "coverage of": ", ".join(selection["coverage"]) or "no partner",
+            "donated": f"{selection['n_donated']:,}",
+        }
+    return pairs(shown)

@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 from fluid.cli.central import distill
 from fluid.cli.console import set_up_logging
+from fluid.cli.expand import expand_public
 from fluid.cli.federation import init_federation, keygen, prepare_public, register
 from fluid.cli.models import evaluate, inspect, predict
 from fluid.cli.partner import annotate, train_hybrid, train_teacher
+from fluid.cli.survey import clusters, survey
 
 from fluid import __version__
 
@@ -46,11 +48,14 @@ for _command in (
     init_federation,
     keygen,
     register,
+    clusters,
+    survey,
     prepare_public,
     train_teacher,
     annotate,
     inspect,
     distill,
+    expand_public,
     train_hybrid,
     predict,
     evaluate,

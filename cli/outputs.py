@@ -174,6 +174,12 @@ def is_evaluation(path: Path) -> bool:
     return isinstance(found, dict) and {"data", "draws", "protocol", "tasks"} <= set(found)
 
 
+def is_coverage(path: Path) -> bool:
+    """Whether a file is what ``fluid survey`` writes; whether it is right does not matter."""
+    found = _read_json(path)
+    return isinstance(found, dict) and found.get("schema") == "fluid.coverage/1"
+
+
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))

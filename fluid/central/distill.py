@@ -15,8 +15,8 @@ from fluid.base.files import atomic_folder, check_folder, write_json
 from fluid.base.jobs import count_jobs
 from fluid.base.software import software_versions
 from fluid.central.intake import admit, admitted_chunks
-from fluid.central.pooling import pool_task
-from fluid.central.student import FEWEST_COMPOUNDS, Distilled, distill_task
+from fluid.central.pooling import pool_said
+from fluid.central.student import FEWEST_COMPOUNDS, Distilled, StudentOptions, distill_task
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.exchange.annotation import AnnotationFile, TaskAnnotation
 from fluid.exchange.federated_set import PooledTask, concatenate_pooled, write_federated
@@ -120,18 +120,8 @@ def distill(
     def chunks() -> Iterator[tuple[Compounds, dict[str, PooledTask]]]:
         for compounds, said in admitted_chunks(public, admitted, federation):
             tally.add(said, len(compounds))
-            labels = {}
+            labels = pool_said(tasks, said, sizes, len(compounds))
             for task in tasks:
-                by_partner = {
-                    name: by_task[task.name] for name, by_task in said.items()
-                    if task.name in by_task
-                }  # fmt: skip
-                size = {
-                    name: sizes[name][task.name]
-                    for name in by_partner
-                    if task.name in sizes.get(name, {})
-                }
-                labels[task.name] = pool_task(task, by_partner, size, len(compounds))
                 pooled[task.name].append(labels[task.name])
             parts.append(compounds)
             yield compounds, labels
@@ -152,7 +142,7 @@ def distill(
         library = concatenate(parts)
         joined = {name: concatenate_pooled(each) for name, each in pooled.items()}
         try:
-            student, distilled = _train_student(
+            student, distilled = train_student(
                 library, tasks, joined, federation, digest, seed, jobs, progress
             )
         except TrainingError as error:
@@ -209,7 +199,7 @@ def _shared_sizes(
     return found
 
 
-def _train_student(
+def train_student(
     library: Compounds,
     tasks: Sequence[Task],
     pooled: dict[str, PooledTask],
@@ -217,8 +207,27 @@ def _train_student(
     digest: str,
     seed: int,
     jobs: int | None,
-    progress: Callable[[str], None],
+    progress: Callable[[str], None] = lambda stage: None,
+    options: StudentOptions | None = None,
 ) -> tuple[TrainedModel, dict[str, Distilled]]:
+    """Train a student on pooled labels.
+
+    Parameters
+    ----------
+    library
+        The public compounds.
+    tasks, pooled
+        Tasks, and the pooled labels of each by name.
+    federation, digest
+        The contract, and the digest of the federated set.
+    seed, jobs, progress
+        See `distill`.
+
+    Raises
+    ------
+    TrainingError
+        If no task has labels enough.
+    """
     distilled: dict[str, Distilled] = {}
     for task in tasks:
         n_labelled = int(np.isfinite(pooled[task.name].label).all(axis=1).sum())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -75,3 +75,32 @@ def pool_task(
         best.astype(np.float32),
         teachers.astype(np.uint16),
     )
+
+
+def pool_said(
+    tasks: Sequence[Task],
+    said: Mapping[str, Mapping[str, TaskAnnotation]],
+    sizes: Mapping[str, Mapping[str, float]],
+    n_compounds: int,
+) -> dict[str, PooledTask]:
+    """Pool every task.
+
+    Parameters
+    ----------
+    tasks
+        What is pooled.
+    said
+        By partner and task; see `pool_task`.
+    sizes
+        Training-set sizes by partner and task, where they are shared.
+    n_compounds
+        Number of compounds.
+    """
+    pooled = {}
+    for task in tasks:
+        by_partner = {name: by[task.name] for name, by in said.items() if task.name in by}
+        size = {
+            name: sizes[name][task.name] for name in by_partner if task.name in sizes.get(name, {})
+        }
+        pooled[task.name] = pool_task(task, by_partner, size, n_compounds)
+    return pooled

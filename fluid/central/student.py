@@ -28,6 +28,11 @@ _GROUPS = 10
 
 
 @dataclass(frozen=True)
+class StudentOptions:
+    """How a student is distilled."""
+
+
+@dataclass(frozen=True)
 class Distilled:
     """A student's model of one task, and how well it follows the pooled labels.
 
@@ -180,7 +185,7 @@ def _reliability(
     baseline = float(((truth[seen] - truth[seen].mean(axis=0)) ** 2).sum(axis=1).mean())
     followed = fit_reliability(similarity, error, baseline)
     teachers = float(pooled.reliability[references].mean()) if len(references) else 0.0
-    return ReliabilityMap(followed.slope * teachers)
+    return ReliabilityMap(followed.slope, teachers)
 
 
 def _threshold(pooled: PooledTask, held: np.ndarray, predictions: np.ndarray) -> float:

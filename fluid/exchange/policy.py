@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-SHAREABLE = ("training-size",)
+SHAREABLE = ("training-size", "coverage")
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,12 @@ class DisclosurePolicy:
     uncertainty_step, reliability_step
         The same for the columns beside the prediction.
     share
-        What may be stated besides: ``"training-size"``, rounded to a power of two. Nothing by
-        default.
+        What may be stated besides: ``"training-size"``, rounded to a power of two, and
+        ``"coverage"``, how many private compounds lie near each cluster of public ones. Nothing
+        by default.
+    coverage_step, coverage_minimum
+        Counts of a coverage report are rounded to multiples of the step; counts below the minimum
+        are reported as 0.
     """
 
     probability_step: float = 0.01
@@ -32,6 +36,8 @@ class DisclosurePolicy:
     uncertainty_step: float = 0.01
     reliability_step: float = 0.02
     share: tuple[str, ...] = ()
+    coverage_step: int = 10
+    coverage_minimum: int = 10
 
     def __post_init__(self) -> None:
         for name in ("probability_step", "uncertainty_step", "reliability_step"):
@@ -47,13 +53,22 @@ class DisclosurePolicy:
                 )
         if not 1e-9 <= self.value_step <= 1e9:
             raise ValueError(f"policy value_step = {self.value_step}: allowed are 1e-9 to 1e9")
+        for name in ("coverage_step", "coverage_minimum"):
+            if not 2 <= getattr(self, name) <= 1_000_000:
+                raise ValueError(f"policy {name} = {getattr(self, name)}: allowed are 2 to 1000000")
         unknown = [item for item in self.share if item not in SHAREABLE]
         if unknown:
             raise ValueError(f"policy share: {unknown[0]!r} is not one of {SHAREABLE}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The policy as plain values."""
-        return asdict(self) | {"share": list(self.share)}
+        """The policy as plain values; what limits coverage is part of it if coverage is shared.
+
+        So the protocol digest of a federation that shares no coverage does not depend on it.
+        """
+        values = asdict(self) | {"share": list(self.share)}
+        if "coverage" not in self.share:
+            del values["coverage_step"], values["coverage_minimum"]
+        return values
 
     def prediction_step(self, is_classification: bool) -> float:
         """Step of the prediction column."""

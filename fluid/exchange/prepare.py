@@ -21,6 +21,7 @@ from fluid.chem.featurizer import featurize_entries, list_rejects
 from fluid.chem.readers import printable
 from fluid.chem.tables import Reject, open_entries, write_rejects
 from fluid.exchange.federation import Federation
+from fluid.exchange.pool import Selection, Tables, read_again, read_pool, select_from
 from fluid.exchange.public_set import SCHEMA
 from fluid.exchange.sealed import write_sealed
 
@@ -39,6 +40,8 @@ class PublicSummary:
         Rows kept, set aside with a reason, and dropped as repeats of a compound.
     rejects_path
         Where the rejects are listed, or None if there are none.
+    selection
+        If compounds were selected, what the manifest says of that.
     """
 
     digest: str = ""
@@ -46,16 +49,18 @@ class PublicSummary:
     n_rejected: int = 0
     n_duplicates: int = 0
     rejects_path: Path | None = None
+    selection: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values."""
-        return {
+        values: dict[str, Any] = {
             "digest": self.digest,
             "compounds": self.n_compounds,
             "rejected": self.n_rejected,
             "duplicates": self.n_duplicates,
             "rejects": str(self.rejects_path) if self.rejects_path else None,
         }
+        return values if self.selection is None else values | {"selection": self.selection}
 
 
 def prepare_public(
@@ -66,11 +71,16 @@ def prepare_public(
     id_column: str | None = None,
     jobs: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    selection: Selection | None = None,
 ) -> PublicSummary:
     """Write the public set of a federation.
 
     Compounds keep the order of the tables; a compound that occurs again (same InChIKey) is
     dropped. Structures that cannot be used go to ``<output stem>.rejects.csv`` with the reason.
+
+    With a selection the tables are a pool that is read twice, and donated tables stand behind it:
+    once for fingerprints, which stay in memory, and again for the compounds that were selected. A
+    compound then occurs again if another has the same connectivity.
 
     Parameters
     ----------
@@ -86,11 +96,15 @@ def prepare_public(
         Worker processes; by default all cores. The file does not depend on it.
     progress
         Called with the number of rows read so far.
+    selection
+        Which compounds to keep; by default all.
 
     Raises
     ------
     TableError
         If a table cannot be read, or no compound is left.
+    FluidError
+        If a selection is not possible, or what it rests on cannot be verified.
     """
     federation.chemistry.check(f"federation '{federation.name}'")
     tables = [open_entries(path, smiles_column, id_column) for path in sources]
@@ -98,6 +112,18 @@ def prepare_public(
     rejects: list[Reject] = []
     done = 0
     features = federation.chemistry.features
+
+    def selected(wanted: Selection) -> Iterator[pa.RecordBatch]:
+        paths = [*sources, *wanted.donated]
+        pool_tables = Tables(paths, federation.chemistry, smiles_column, id_column, jobs)
+        clusters, reports = wanted.verify(federation)
+        pool = read_pool(pool_tables, len(wanted.donated), rejects, progress)
+        summary.n_duplicates = len(pool.lines) - len(pool.rows)
+        rows, summary.selection = select_from(pool, wanted, clusters, reports, jobs)
+        for compounds in read_again(pool_tables, pool, rows):
+            named = _name(compounds, summary.n_compounds)
+            summary.n_compounds += len(named)
+            yield compounds_to_batch(named)
 
     def batches() -> Iterator[pa.RecordBatch]:
         nonlocal done
@@ -123,7 +149,7 @@ def prepare_public(
             raise TableError(f"{names}: no usable structure among {done} rows")
 
     def manifest(count: int) -> dict[str, Any]:
-        return {
+        said = {
             "schema": SCHEMA,
             "protocol": federation.protocol,
             "federation": federation.name,
@@ -134,9 +160,11 @@ def prepare_public(
             ],
             "software": software_versions(),
         }
+        return said if summary.selection is None else said | {"selection": summary.selection}
 
     schema = compounds_schema(features.bits, features.n_descriptors)
-    summary.digest = write_sealed(output, schema, batches(), manifest)
+    rows = batches() if selection is None else selected(selection)
+    summary.digest = write_sealed(output, schema, rows, manifest)
     summary.n_rejected = len(rejects)
     rejects_path = output.with_name(output.stem + ".rejects.csv")
     if rejects:

@@ -63,7 +63,9 @@ probability_step = {probability_step}
 value_step = {value_step}             # of regression predictions, in the task's unit
 uncertainty_step = {uncertainty_step}
 reliability_step = {reliability_step}
-share = {share}                    # besides the labels; allowed: "training-size" (a power of two)
+# Besides the labels; allowed: "training-size" (a power of two) and "coverage" (how many compounds
+# lie near each cluster of public ones, in tens; set coverage_step and coverage_minimum otherwise).
+share = {share}
 
 # Partners and their public keys, as `fluid keygen` prints them.
 """

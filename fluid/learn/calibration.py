@@ -9,6 +9,8 @@ import numpy as np
 from fluid.learn.estimators import sigmoid
 
 _FEWEST = 8
+_PRIOR_COMPOUNDS = 10
+_STEEPEST_LINE = 2.0
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,11 @@ class Platt:
 
     def __call__(self, score: np.ndarray) -> np.ndarray:
         """Probabilities in (0, 1) of the same shape."""
-        return sigmoid(self.slope * score + self.intercept)
+        return sigmoid(self.line(score))
+
+    def line(self, score: np.ndarray) -> np.ndarray:
+        """``slope * score + intercept``: what it makes of numbers rather than margins."""
+        return self.slope * score + self.intercept
 
 
 def fit_platt(score: np.ndarray, target: np.ndarray) -> Platt:
@@ -57,3 +63,31 @@ def fit_platt(score: np.ndarray, target: np.ndarray) -> Platt:
         return Platt(slope, float(model.intercept_[0]))
     prevalence = float(np.clip(target.mean(), 1e-3, 1 - 1e-3))
     return Platt(0.0, float(np.log(prevalence / (1 - prevalence))))
+
+
+def fit_line(score: np.ndarray, target: np.ndarray) -> Platt:
+    """Fit numbers on out-of-fold predictions: a model of few compounds predicts too narrowly.
+
+    Parameters
+    ----------
+    score
+        float64 of shape (n,), predictions for compounds the model has not seen.
+    target
+        Measured numbers, shape (n,).
+
+    Returns
+    -------
+    Platt
+        To be used as a `Platt.line`; its slope is drawn towards 1 when compounds are few, and
+        lies in [0, 2]. The identity if there are fewer than eight compounds.
+    """
+    if len(score) < _FEWEST:
+        return Platt()
+    centre, mean = float(score.mean()), float(target.mean())
+    spread = score - centre
+    rest = (target - mean) - spread
+    # Least squares for what the slope is more than 1, with as much weight on 0 as ten compounds.
+    norm = float(spread @ spread) * (1.0 + _PRIOR_COMPOUNDS / len(score))
+    slope = 1.0 + (float(spread @ rest) / norm if norm > 0 else 0.0)
+    slope = float(np.clip(slope, 0.0, _STEEPEST_LINE))
+    return Platt(slope, mean - slope * centre)

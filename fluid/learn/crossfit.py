@@ -16,7 +16,7 @@ import numpy as np
 from fluid.base.jobs import map_threads, single_threaded_blas
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
-from fluid.learn.calibration import Platt, fit_platt
+from fluid.learn.calibration import Platt, fit_line, fit_platt
 from fluid.learn.estimators import LEARNERS, Estimator, choose_learner
 from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap, fit_reliability
 from fluid.learn.task import Task
@@ -77,7 +77,8 @@ class CrossFitted:
 def calibrated(task: Task, scores: list[np.ndarray], calibrations: list[Platt]) -> np.ndarray:
     """From the scores of each output to predictions: probabilities, or clipped numbers."""
     if not task.is_classification:
-        return np.clip(np.stack(scores, axis=1), task.low, task.high)
+        lines = [c.line(score) for c, score in zip(calibrations, scores, strict=True)]
+        return np.clip(np.stack(lines, axis=1), task.low, task.high)
     pairs = zip(calibrations, scores, strict=True)
     probabilities = np.stack([calibration(score) for calibration, score in pairs], axis=1)
     if task.kind == "multiclass":
@@ -248,10 +249,9 @@ def _finish(
         seen = (own != fold) & (own != other)
         similarity[mine] = neighbour_similarity(fingerprints[mine], fingerprints[seen], NEIGHBOURS)
     known = np.isfinite(scores).all(axis=1)
+    calibrate = fit_platt if task.is_classification else fit_line
     calibrations = [
-        fit_platt(scores[known, output], targets[known, output])
-        if task.is_classification
-        else Platt()
+        calibrate(scores[known, output], targets[known, output])
         for output in range(targets.shape[1])
     ]
     outside = targets[own != fold]

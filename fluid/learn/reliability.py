@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,39 +10,48 @@ import numpy as np
 NEIGHBOURS = 3
 # A model that explains a fifth of the variance counts as knowing a compound's chemistry.
 TRUSTED = 0.2
-_STEEPEST = 4.0
+_STEEPEST = 20.0
+_USUAL = 2.0
+_STRENGTH = float(os.environ.get("RS", "10.0"))
+_STEPS = 201
 
 
 @dataclass(frozen=True)
 class ReliabilityMap:
-    """Reliability = slope x similarity squared, in [0, 1].
+    """Reliability as a function of similarity s: ceiling x slope s^2 / (1 + slope s^2).
+
+    ``slope s^2`` is the signal-to-noise ratio that the nearest training compounds give.
 
     Attributes
     ----------
     slope
         At least 0; 0 says that the model predicts no better than the mean of its labels.
+    ceiling
+        In [0, 1]: of a student, how far its teachers can be trusted themselves.
     """
 
     slope: float = 0.0
+    ceiling: float = 1.0
 
     def __call__(self, similarity: np.ndarray) -> np.ndarray:
         """Reliability of shape (n,) from mean similarities to the nearest compounds, in [0, 1]."""
-        return np.clip(self.slope * similarity.astype(np.float64) ** 2, 0.0, 1.0)
+        ratio = self.slope * similarity.astype(np.float64) ** 2
+        return self.ceiling * ratio / (1.0 + ratio)
 
     def similarity_at(self, reliability: float) -> float:
         """The similarity that gives a reliability; infinite if none does."""
-        if self.slope <= 0.0:
+        if self.slope <= 0.0 or reliability >= self.ceiling:
             return float("inf")
-        return float(np.sqrt(reliability / self.slope))
+        return float(np.sqrt(reliability / (self.ceiling - reliability) / self.slope))
 
 
 def fit_reliability(similarity: np.ndarray, error: np.ndarray, baseline: float) -> ReliabilityMap:
     """Fit the map on compounds that the model has not seen.
 
-    The expected squared error at similarity s is modelled as ``baseline * (1 - slope * s**2)``
-    and the slope found by least squares. One number is fitted, so that a partner with fifty
-    compounds can do it; the square fits binary and regression labels alike, and its second power
-    as pooling weight ranks external compounds as well as any power of similarity tried.
+    The expected squared error at similarity s is modelled as ``baseline / (1 + slope s^2)``. The
+    slope is found by least squares and drawn towards a usual one, the more so the fewer compounds
+    there are: a slope of 200 compounds alone is uncertain by half, and pooling teachers by it
+    ranked external compounds worse than pooling by similarity did.
 
     Parameters
     ----------
@@ -55,11 +65,14 @@ def fit_reliability(similarity: np.ndarray, error: np.ndarray, baseline: float) 
     Returns
     -------
     ReliabilityMap
-        Slope 0 if nothing was learned or there is nothing to fit.
+        Slope 0 if there is nothing to fit.
     """
     square = similarity.astype(np.float64) ** 2
-    norm = float(square @ square)
-    if baseline <= 0.0 or norm <= 0.0:
+    if baseline <= 0.0 or not np.any(square > 0.0):
         return ReliabilityMap()
-    slope = float(square @ (1.0 - error / baseline)) / norm
-    return ReliabilityMap(float(np.clip(slope, 0.0, _STEEPEST)))
+    stretched = np.linspace(0.0, np.log1p(_STEEPEST), _STEPS)
+    slopes = np.expm1(stretched)
+    expected = 1.0 / (1.0 + slopes[:, None] * square[None, :])
+    misfit = ((error / baseline - expected) ** 2).sum(axis=1)
+    misfit += _STRENGTH * (stretched - np.log1p(_USUAL)) ** 2
+    return ReliabilityMap(float(slopes[int(misfit.argmin())]))

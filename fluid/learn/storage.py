@@ -88,7 +88,7 @@ def _describe(model: TaskModel, arrays: dict[str, np.ndarray], trees: Path) -> d
             {
                 "repeat": member.repeat,
                 "fold": member.fold,
-                "reliability": member.reliability.slope,
+                "reliability": [member.reliability.slope, member.reliability.ceiling],
                 "calibrations": [[c.slope, c.intercept] for c in member.calibrations],
                 "estimators": [
                     _unload(estimator.to_state(), f"{place}.{output}", arrays, trees)
@@ -263,7 +263,7 @@ def _task_model(
             int(member["fold"]),
             [revive(_state(entry, arrays, texts)) for entry in member["estimators"]],
             [Platt(float(slope), float(cut)) for slope, cut in member["calibrations"]],
-            ReliabilityMap(float(member["reliability"])),
+            ReliabilityMap(*map(float, member["reliability"])),
         )
         for member in described["members"]
     ]

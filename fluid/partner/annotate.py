@@ -13,6 +13,7 @@ import numpy as np
 
 from fluid.base.errors import MismatchError, SignatureError
 from fluid.base.jobs import count_jobs
+from fluid.chem.compounds import Compounds
 from fluid.exchange.annotation import TaskAnnotation, write_annotation
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.public_set import PublicSet
@@ -143,12 +144,41 @@ def _labels(
     labelled: dict[str, int],
     progress: Callable[[int], None],
 ) -> Iterator[tuple[np.ndarray, dict[str, TaskAnnotation]]]:
-    n_folds, n_repeats = model.card.training["folds"], model.card.training["repeats"]
-    library_folds = folds_of_repeats(model.library, secret, n_repeats, n_folds)
-    known = {task_model.task.name: task_model for task_model in model.task_models}
+    teller = Teller(model, secret)
     done = 0
     for compounds in public.chunks():
-        query_folds = folds_of_repeats(compounds, secret, n_repeats, n_folds)
+        said = teller.annotate(federation, compounds, jobs)
+        for task in federation.tasks:
+            labelled[task.name] += int(np.isfinite(said[task.name].reliability).sum())
+        done += len(compounds)
+        progress(done)
+        yield compounds.inchikeys, said
+
+
+class Teller:
+    """A teacher ready to label public compounds; what it says has passed the guard.
+
+    Parameters
+    ----------
+    model
+        A teacher.
+    secret
+        Of its folds.
+    """
+
+    def __init__(self, model: TrainedModel, secret: bytes) -> None:
+        self.model = model
+        self.secret = secret
+        self.n_folds = int(model.card.training["folds"])
+        self.n_repeats = int(model.card.training["repeats"])
+        self.library_folds = folds_of_repeats(model.library, secret, self.n_repeats, self.n_folds)
+
+    def annotate(
+        self, federation: Federation, compounds: Compounds, jobs: int = 1
+    ) -> dict[str, TaskAnnotation]:
+        """What may be said of some compounds, by task of the federation."""
+        known = {task_model.task.name: task_model for task_model in self.model.task_models}
+        folds = folds_of_repeats(compounds, self.secret, self.n_repeats, self.n_folds)
         said: dict[str, TaskAnnotation] = {}
         for task in federation.tasks:
             # A task without a model has its columns all the same, empty: which columns there are
@@ -156,10 +186,8 @@ def _labels(
             found = silence(len(compounds), len(task.outputs))
             if task.name in known:
                 found = label_own_fold(
-                    known[task.name], model.library, library_folds, compounds, query_folds, jobs
-                )
+                    known[task.name], self.model.library, self.library_folds, compounds, folds,
+                    jobs,
+                )  # fmt: skip
             said[task.name] = disclose(task, federation.policy, found)
-            labelled[task.name] += int(np.isfinite(said[task.name].reliability).sum())
-        done += len(compounds)
-        progress(done)
-        yield compounds.inchikeys, said
+        return said

@@ -121,18 +121,75 @@ def train_hybrid(
     federation.chemistry.check(f"federation '{federation.name}'")
     table = read_labelled(sources, federation.tasks, federation.chemistry, columns, jobs, progress)
     names = ", ".join(str(path) for path in sources)
-    own, skipped = _fit_own(
-        table, federated, federation, name, names, options, count_jobs(jobs)
+    public, pooled = federated.load()
+    fitted = fit_hybrid(
+        table, public, pooled, federated.sealed.digest, student, federation, name, names, options,
+        count_jobs(jobs),
     )  # fmt: skip
-    decisions, metrics = _assess(table, own, student, federation, options)
+    skipped = fitted.skipped
+    with atomic_folder(output, MODEL_FILE) as folder:
+        save_model(fitted.model, folder)
+        write_rejects(folder / REJECTS_FILE, table.rejects)
+    return TrainingSummary(
+        fitted.model.card, table.n_rows, len(table.compounds), len(table.rejects), skipped
+    )
+
+
+@dataclass(frozen=True)
+class FittedHybrid:
+    """A hybrid, and what it says of the compounds it was trained on.
+
+    Attributes
+    ----------
+    model
+        The hybrid.
+    skipped
+        Tasks that only the student answers, and why.
+    out_of_fold
+        By task: predictions for the partner's labelled compounds by the members that have not
+        seen them, shape (n, n_outputs), in the order of ``table.labels.column``.
+    """
+
+    model: HybridModel
+    skipped: dict[str, str]
+    out_of_fold: dict[str, np.ndarray]
+
+
+@single_threaded_blas()
+def fit_hybrid(
+    table: LabelledCompounds,
+    public: Compounds,
+    pooled: dict[str, PooledTask],
+    digest: str,
+    student: TrainedModel,
+    federation: Federation,
+    name: str,
+    source: str,
+    options: HybridOptions,
+    jobs: int = 1,
+) -> FittedHybrid:
+    """Fit a hybrid in memory; see `train_hybrid`.
+
+    Parameters
+    ----------
+    table
+        The private compounds and labels.
+    public, pooled, digest
+        The federated set: its compounds, its labels by task, and its digest.
+    student
+        Distilled from it.
+    federation, name, source, options, jobs
+        The contract, whose hybrid it is, what it was read from (for messages), settings, threads.
+    """
+    own, skipped = _fit_own(
+        table, public, pooled, digest, federation, name, source, options, jobs
+    )  # fmt: skip
+    decisions, metrics, told = _assess(table, own, student, federation, options)
     card = Card(
         "hybrid", name, federation.name, federation.round, federation.protocol,
         own.card.training, metrics, software_versions(),
     )  # fmt: skip
-    with atomic_folder(output, MODEL_FILE) as folder:
-        save_model(HybridModel(card, own, student, decisions), folder)
-        write_rejects(folder / REJECTS_FILE, table.rejects)
-    return TrainingSummary(card, table.n_rows, len(table.compounds), len(table.rejects), skipped)
+    return FittedHybrid(HybridModel(card, own, student, decisions), skipped, told)
 
 
 def _check_student(
@@ -170,7 +227,9 @@ def _folds(table: LabelledCompounds, options: HybridOptions) -> np.ndarray:
 
 def _fit_own(
     table: LabelledCompounds,
-    federated: FederatedSet,
+    public: Compounds,
+    pooled: dict[str, PooledTask],
+    digest: str,
     federation: Federation,
     name: str,
     source: str,
@@ -178,7 +237,6 @@ def _fit_own(
     jobs: int,
 ) -> tuple[TrainedModel, dict[str, str]]:
     """The private part: every task that has labels enough."""
-    public, pooled = federated.load()
     folds = _folds(table, options)
     private = len(table.compounds)
     plans: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
@@ -212,7 +270,7 @@ def _fit_own(
         "seed": options.seed,
         "compounds": private,
         "labels": counts,
-        "federated_set": federated.sealed.digest,
+        "federated_set": digest,
     }
     card = Card(
         "own", name, federation.name, federation.round, federation.protocol, training, {},
@@ -302,7 +360,7 @@ def _assess(
     student: TrainedModel,
     federation: Federation,
     options: HybridOptions,
-) -> tuple[dict[str, Decision], dict[str, dict[str, float | None]]]:
+) -> tuple[dict[str, Decision], dict[str, dict[str, float | None]], dict[str, np.ndarray]]:
     """Calibration, decision thresholds and out-of-fold metrics of the blend.
 
     The private part is taken out of fold. The student has seen no private compound, but it has seen
@@ -311,6 +369,7 @@ def _assess(
     """
     decisions: dict[str, Decision] = {}
     metrics: dict[str, dict[str, float | None]] = {}
+    told: dict[str, np.ndarray] = {}
     theirs = {model.task.name: model for model in student.task_models}
     folds = _folds(table, options)
     elsewhere = np.full((1, len(own.library) - len(table.compounds)), options.folds, np.uint8)
@@ -332,5 +391,6 @@ def _assess(
             threshold = prevalence_threshold(mixed[:, 0], float(values.mean()))
             decision = Decision(calibration, threshold)
         decisions[task.name] = decision
+        told[task.name] = mixed
         metrics[task.name] = out_of_fold_metrics(task, mixed, values, decision.threshold)
-    return decisions, metrics
+    return decisions, metrics, told

@@ -36,6 +36,8 @@ class Columns:
         Label column by task, for wide tables.
     task, value
         Columns of a long table.
+    group
+        Whose or of when a row is: site, source, year. Read only if it is named.
     """
 
     smiles: str | None = None
@@ -43,6 +45,7 @@ class Columns:
     labels: Mapping[str, str] = field(default_factory=dict)
     task: str | None = None
     value: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,16 @@ class LabelledCompounds:
         Rows and measurements set aside, with reasons.
     n_rows
         Rows read.
+    groups
+        Of each compound the distinct values of the group column, without those of rows that gave
+        no label; empty set if all its cells are empty. Empty list if no group column is named.
     """
 
     compounds: Compounds
     labels: LabelMatrix
     rejects: list[Reject]
     n_rows: int
+    groups: list[frozenset[str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -78,10 +85,14 @@ class _Measurement:
 
 @dataclass
 class _Collected:
-    """Measurements in the order of the table, by row of the compounds read so far."""
+    """Measurements in the order of the table, by row of the compounds read so far.
+
+    Beside each measurement stands the group of its row, empty if it has none.
+    """
 
     rows: list[int] = field(default_factory=list)
     found: list[_Measurement] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
 
 
 class _Layout:
@@ -102,6 +113,7 @@ class _Layout:
         self.value_column = find_column(source, columns.value, VALUE_COLUMNS, "value")
         self.qualifier_column = find_column(source, None, QUALIFIER_COLUMNS, "qualifier")
         self.unit_column = find_column(source, None, UNIT_COLUMNS, "unit")
+        self.group_column = find_column(source, columns.group, (), "group")
         if not self.wide and columns.task is None:
             self.wide = {
                 index: header.index(name) for name, index in self.names.items() if name in header
@@ -159,6 +171,10 @@ class _Layout:
                 self._at(values, self.qualifiers.get(task)),
                 self._at(values, self.units.get(task)),
             )
+
+    def group(self, values: list[str]) -> str:
+        """The group of a row; empty if it has none or none is asked for."""
+        return self._at(values, self.group_column).strip()
 
     @staticmethod
     def _at(values: list[str], position: int | None) -> str:
@@ -225,8 +241,12 @@ def read_labelled(
         raise TableError(f"{names}: no usable structure among {n_rows} rows")
     if not collected.found:
         raise TableError(f"{names}: no usable label among {n_rows} rows")
-    merged = _merge(concatenate(parts), tasks, collected, origins, rejects)
-    return LabelledCompounds(merged[0], merged[1], rejects, n_rows)
+    read = concatenate(parts)
+    compounds, labels = _merge(read, tasks, collected, origins, rejects)
+    groups: list[frozenset[str]] = []
+    if columns.group is not None:
+        groups = _gather_groups(read, collected, compounds)
+    return LabelledCompounds(compounds, labels, rejects, n_rows, groups)
 
 
 def _collect(
@@ -241,6 +261,7 @@ def _collect(
         try:
             collected.found.append(_measure(index, task, column, text, qualifier, unit))
             collected.rows.append(row)
+            collected.groups.append(layout.group(entry.row.values))
         except LabelError as error:
             rejects.append(table.reject_value(entry, column, text, f"{task.name}: {error}"))
     return rejects
@@ -304,3 +325,15 @@ def _merge(
             )
             rejects.append(table.reject_value(entry, found.column, found.text, reason))
     return compounds.take(np.array(chosen)), labels
+
+
+def _gather_groups(
+    read: Compounds, collected: _Collected, merged: Compounds
+) -> list[frozenset[str]]:
+    """By compound of `merged`, the groups of the rows that gave it a label."""
+    connectivities = read.connectivities
+    found: dict[str, set[str]] = {}
+    for row, group in zip(collected.rows, collected.groups, strict=True):
+        if group:
+            found.setdefault(connectivities[row], set()).add(group)
+    return [frozenset(found.get(connectivity, ())) for connectivity in merged.connectivities]

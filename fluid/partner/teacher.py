@@ -159,17 +159,17 @@ def train_teacher(
     secret = _secret(output, secret_path)
     table = read_labelled(sources, federation.tasks, federation.chemistry, columns, jobs, progress)
     names = ", ".join(str(path) for path in sources)
-    model, skipped = fit_model(
+    fitted = fit_model(
         table, federation, "reference" if reference else "teacher", partner, names, options,
         secret, jobs,
     )  # fmt: skip
     with atomic_folder(output, MODEL_FILE) as folder:
-        save_model(model, folder)
+        save_model(fitted.model, folder)
         write_text(folder / SECRET_FILE, secret.hex() + "\n", mode=0o600)
         shutil.copyfile(federation_path, folder / FEDERATION_FILE)
         write_rejects(folder / REJECTS_FILE, table.rejects)
     return TrainingSummary(
-        model.card, table.n_rows, len(table.compounds), len(table.rejects), skipped
+        fitted.model.card, table.n_rows, len(table.compounds), len(table.rejects), fitted.skipped
     )
 
 
@@ -200,6 +200,26 @@ def read_secret(path: Path) -> bytes:
     return secret
 
 
+@dataclass(frozen=True)
+class FittedTeacher:
+    """A model, and what it says of the compounds it was trained on.
+
+    Attributes
+    ----------
+    model
+        The model.
+    skipped
+        Tasks that have none, and why.
+    out_of_fold
+        By task: predictions for the labelled compounds by models that have not seen them, shape
+        (n, n_outputs), in the order of ``table.labels.column``; NaN where no fold model exists.
+    """
+
+    model: TrainedModel
+    skipped: dict[str, str]
+    out_of_fold: dict[str, np.ndarray]
+
+
 def fit_model(
     table: LabelledCompounds,
     federation: Federation,
@@ -209,13 +229,8 @@ def fit_model(
     options: TrainingOptions,
     secret: bytes,
     jobs: int | None,
-) -> tuple[TrainedModel, dict[str, str]]:
+) -> FittedTeacher:
     """Cross-fit every task of a table.
-
-    Returns
-    -------
-    tuple of TrainedModel and dict
-        The model, and the tasks that have none with the reason.
 
     Raises
     ------
@@ -228,6 +243,7 @@ def fit_model(
     skipped: dict[str, str] = {}
     metrics: dict[str, dict[str, float | None]] = {}
     counts: dict[str, dict[str, int]] = {}
+    told: dict[str, np.ndarray] = {}
     for index, task in enumerate(federation.tasks):
         rows, values = table.labels.column(index)
         fitted = cross_fit(
@@ -240,6 +256,7 @@ def fit_model(
             continue
         model = _task_model(library, task, fitted, values)
         models.append(model)
+        told[task.name] = fitted.predictions
         metrics[task.name] = out_of_fold_metrics(task, fitted.predictions, values, model.threshold)
         counts[task.name] = count_labels(task, values)
     if not models:
@@ -257,7 +274,7 @@ def fit_model(
         kind, name, federation.name, federation.round, federation.protocol, training, metrics,
         software_versions(),
     )  # fmt: skip
-    return TrainedModel(card, federation.chemistry, library, models), skipped
+    return FittedTeacher(TrainedModel(card, federation.chemistry, library, models), skipped, told)
 
 
 def too_few_labels(task: Task, values: np.ndarray) -> str:

@@ -1,0 +1,48 @@
+"""Bemis-Murcko scaffolds, as keys by which compounds are grouped."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fluid.chem.compounds import Compounds
+
+ACYCLIC = "acyclic:"
+
+
+def scaffold_keys(compounds: Compounds) -> np.ndarray:
+    """The scaffold of each compound.
+
+    The scaffold is that of Bemis and Murcko (1996, doi 10.1021/jm9602928) as RDKit has it: rings,
+    linkers, and what is double-bonded to them; without stereochemistry and isotopes.
+
+    Parameters
+    ----------
+    compounds
+        n compounds; only their standard SMILES and InChIKeys are read.
+
+    Returns
+    -------
+    numpy.ndarray
+        Object array of str, shape (n,): the canonical SMILES of the scaffold. A compound without
+        ring has no scaffold: its key is its own, ``acyclic:`` and its connectivity, so that
+        unlike chains are not taken for relatives.
+    """
+    keys = [
+        _scaffold(smiles) or ACYCLIC + connectivity
+        for smiles, connectivity in zip(compounds.smiles, compounds.connectivities, strict=True)
+    ]
+    return np.array(keys, dtype=object)
+
+
+def _scaffold(smiles: str) -> str:
+    """Canonical SMILES of the scaffold; empty if the compound has no ring."""
+    from rdkit import Chem
+    from rdkit.Chem.Scaffolds import MurckoScaffold
+
+    mol = Chem.MolFromSmiles(smiles)
+    # Before the scaffold is cut out: a centre that stereo alone tells apart must leave no trace.
+    Chem.RemoveStereochemistry(mol)
+    for atom in mol.GetAtoms():
+        atom.SetIsotope(0)
+    scaffold = MurckoScaffold.GetScaffoldForMol(mol)  # type: ignore[no-untyped-call]
+    return str(Chem.MolToSmiles(scaffold))

@@ -1,0 +1,1 @@
+"""A virtual consortium on one machine: partitions, the whole flow, studies, statistics."""

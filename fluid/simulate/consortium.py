@@ -1,0 +1,485 @@
+"""One virtual consortium: partners' teachers, pooled labels, student, hybrids and baselines.
+
+Everything is done by the functions that the commands call; nothing of the method is written here
+a second time. What takes time is kept in a cache by what it was made from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from fluid.base.errors import TrainingError
+from fluid.central.distill import train_student
+from fluid.central.pooling import pool_said
+from fluid.central.student import StudentOptions
+from fluid.chem.compounds import Compounds
+from fluid.exchange.annotation import TaskAnnotation
+from fluid.exchange.federated_set import PooledTask
+from fluid.exchange.federation import Federation
+from fluid.learn.domain import DOMAINS
+from fluid.learn.labels import LabelMatrix
+from fluid.learn.model import Model, TrainedModel
+from fluid.learn.predictions import TaskPrediction
+from fluid.learn.task import Task
+from fluid.partner.annotate import Teller
+from fluid.partner.hybrid import FittedHybrid, HybridOptions, fit_hybrid
+from fluid.partner.table import LabelledCompounds
+from fluid.partner.teacher import TrainingOptions, fit_model
+from fluid.simulate.cache import (
+    PARTNER_ROOMS,
+    Arrays,
+    Cache,
+    digest_arrays,
+    digest_compounds,
+)
+
+# A reference is not cross-fitted to hide anything, only to be calibrated.
+_REFERENCE = TrainingOptions(repeats=1)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one model says of the test compounds, for one task.
+
+    Attributes
+    ----------
+    values
+        float64 of shape (n, n_outputs).
+    threshold
+        Probability from which a compound is called positive.
+    reliability
+        float64 of shape (n,); NaN if unknown.
+    domains
+        By method: score of shape (n,) and bool inside of shape (n,).
+    """
+
+    values: np.ndarray
+    threshold: float
+    reliability: np.ndarray
+    domains: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    def called(self, task: Task) -> np.ndarray:
+        """Predicted class index of each compound."""
+        nothing = np.full(len(self.values), np.nan)
+        return TaskPrediction(self.values, self.values, nothing, None, self.threshold).classes(task)
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Predictions of a partner's own labelled compounds by members that have not seen them."""
+
+    rows: np.ndarray
+    truth: np.ndarray
+    values: np.ndarray
+    threshold: float
+
+
+@dataclass(frozen=True)
+class TeacherResult:
+    """A partner's teacher.
+
+    Attributes
+    ----------
+    said
+        By task: the annotation of the public set, as the guard lets it out.
+    told
+        By task: predictions of the test compounds.
+    out_of_fold
+        By task: predictions of its own compounds.
+    """
+
+    said: dict[str, TaskAnnotation]
+    told: dict[str, Told]
+    out_of_fold: dict[str, OutOfFold]
+
+
+@dataclass(frozen=True)
+class HybridResult:
+    """A partner's hybrid; see `TeacherResult`."""
+
+    told: dict[str, Told]
+    out_of_fold: dict[str, OutOfFold]
+
+
+def predict_all(model: Model, compounds: Compounds) -> dict[str, Told]:
+    """Predictions and every domain's judgement."""
+    found: dict[str, Told] = {}
+    for number, kind in enumerate(DOMAINS):
+        by_task = model.predict(compounds, kind).by_task
+        for name, said in by_task.items():
+            if number == 0:
+                found[name] = Told(said.values, said.threshold, said.reliability)
+            if said.domain is not None:
+                found[name].domains[kind] = (said.domain.score, said.domain.inside)
+    return found
+
+
+def _pack_told(told: Mapping[str, Told]) -> Arrays:
+    arrays: Arrays = {}
+    for name, one in told.items():
+        arrays[f"{name}/values"] = one.values
+        arrays[f"{name}/threshold"] = np.array(one.threshold)
+        arrays[f"{name}/reliability"] = one.reliability
+        for kind, (score, inside) in one.domains.items():
+            arrays[f"{name}/domain/{kind}/score"] = score
+            arrays[f"{name}/domain/{kind}/inside"] = inside
+    return arrays
+
+
+def _unpack_told(arrays: Arrays, tasks: Iterable[Task]) -> dict[str, Told]:
+    told = {}
+    for task in tasks:
+        name = task.name
+        if f"{name}/values" not in arrays:
+            continue
+        domains = {
+            kind: (arrays[f"{name}/domain/{kind}/score"], arrays[f"{name}/domain/{kind}/inside"])
+            for kind in DOMAINS
+            if f"{name}/domain/{kind}/score" in arrays
+        }
+        told[name] = Told(
+            arrays[f"{name}/values"], float(arrays[f"{name}/threshold"]),
+            arrays[f"{name}/reliability"], domains,
+        )  # fmt: skip
+    return told
+
+
+def _pack_out_of_fold(found: Mapping[str, OutOfFold]) -> Arrays:
+    arrays: Arrays = {}
+    for name, one in found.items():
+        arrays[f"{name}/oof/rows"] = one.rows
+        arrays[f"{name}/oof/truth"] = one.truth
+        arrays[f"{name}/oof/values"] = one.values
+        arrays[f"{name}/oof/threshold"] = np.array(one.threshold)
+    return arrays
+
+
+def _unpack_out_of_fold(arrays: Arrays, tasks: Iterable[Task]) -> dict[str, OutOfFold]:
+    return {
+        task.name: OutOfFold(
+            arrays[f"{task.name}/oof/rows"], arrays[f"{task.name}/oof/truth"],
+            arrays[f"{task.name}/oof/values"], float(arrays[f"{task.name}/oof/threshold"]),
+        )
+        for task in tasks
+        if f"{task.name}/oof/values" in arrays
+    }  # fmt: skip
+
+
+def take_table(table: LabelledCompounds, rows: np.ndarray) -> LabelledCompounds:
+    """The part of a table with these compounds (positions, ascending)."""
+    matrix = table.labels
+    position = np.full(len(table.compounds), -1, dtype=np.int64)
+    position[rows] = np.arange(len(rows))
+    kept = position[matrix.rows] >= 0
+    labels = LabelMatrix(
+        rows=position[matrix.rows[kept]],
+        tasks=matrix.tasks[kept],
+        values=matrix.values[kept],
+        qualifiers=matrix.qualifiers[kept],
+        weights=matrix.weights[kept],
+        shape=(len(rows), matrix.shape[1]),
+    )
+    return LabelledCompounds(table.compounds.take(rows), labels, [], len(rows))
+
+
+def digest_table(table: LabelledCompounds) -> str:
+    """SHA-256 of the compounds and labels of a table."""
+    labels = table.labels
+    return digest_compounds(table.compounds) + digest_arrays(
+        labels.rows, labels.tasks, labels.values, labels.qualifiers
+    )
+
+
+class Consortium:
+    """Partners, a public set, and compounds that nobody has, to be predicted.
+
+    Parameters
+    ----------
+    tables
+        Private tables by partner.
+    public
+        Public compounds.
+    queries
+        Test compounds.
+    federation
+        Tasks, chemistry and policy.
+    options, hybrid_options, student_options
+        How teachers, hybrids and the student are trained.
+    cache
+        Where results are kept.
+    seed
+        Of the folds' secrets.
+    jobs
+        Threads.
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, LabelledCompounds],
+        public: Compounds,
+        queries: Compounds,
+        federation: Federation,
+        cache: Cache,
+        options: TrainingOptions | None = None,
+        hybrid_options: HybridOptions | None = None,
+        seed: int = 0,
+        jobs: int = 1,
+    ) -> None:
+        self.tables = dict(tables)
+        self.public = public
+        self.queries = queries
+        self.federation = federation
+        self.cache = cache
+        self.options = options or TrainingOptions()
+        self.hybrid_options = hybrid_options or HybridOptions()
+        self.seed = seed
+        self.jobs = jobs
+        self._teachers: dict[str, TeacherResult] = {}
+        self._students: dict[str, TrainedModel] = {}
+
+    @property
+    def partners(self) -> list[str]:
+        """Names, ascending."""
+        return sorted(self.tables)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Those of the federation."""
+        return self.federation.tasks
+
+    @cached_property
+    def _base(self) -> dict[str, str]:
+        return {
+            "protocol": self.federation.protocol,
+            "public": digest_compounds(self.public),
+            "queries": digest_compounds(self.queries),
+        }
+
+    def _secret(self, partner: str) -> bytes:
+        return hashlib.sha256(f"simulated {self.seed} {partner}".encode()).digest()
+
+    # --- teachers ---------------------------------------------------------------------------
+
+    def teacher(self, partner: str) -> TeacherResult | None:
+        """Train a partner's teacher and label the public set; None if its labels do not suffice."""
+        if partner in self._teachers:
+            return self._teachers[partner]
+        table = self.tables[partner]
+        inputs = self._base | {
+            "table": digest_table(table),
+            "secret": self._secret(partner).hex(),
+            "options": repr(self.options),
+        }
+        arrays = self.cache.fetch(
+            "teacher", inputs, lambda: self._make_teacher(partner), PARTNER_ROOMS
+        )
+        if not arrays:
+            return None
+        said = {
+            task.name: TaskAnnotation(
+                arrays[f"{task.name}/said/prediction"], arrays[f"{task.name}/said/uncertainty"],
+                arrays[f"{task.name}/said/reliability"],
+            )
+            for task in self.tasks
+        }  # fmt: skip
+        self._teachers[partner] = TeacherResult(
+            said, _unpack_told(arrays, self.tasks), _unpack_out_of_fold(arrays, self.tasks)
+        )
+        return self._teachers[partner]
+
+    def _make_teacher(self, partner: str) -> Arrays:
+        table = self.tables[partner]
+        try:
+            fitted = fit_model(
+                table, self.federation, "teacher", partner, partner, self.options,
+                self._secret(partner), self.jobs,
+            )  # fmt: skip
+        except TrainingError:
+            return {}
+        arrays = _pack_told(predict_all(fitted.model, self.queries))
+        said = Teller(fitted.model, self._secret(partner)).annotate(
+            self.federation, self.public, self.jobs
+        )
+        for name, one in said.items():
+            arrays[f"{name}/said/prediction"] = one.prediction
+            arrays[f"{name}/said/uncertainty"] = one.uncertainty
+            arrays[f"{name}/said/reliability"] = one.reliability
+        found = {}
+        for task_model in fitted.model.task_models:
+            name = task_model.task.name
+            rows, values = table.labels.column(self.federation.task_index(name))
+            found[name] = OutOfFold(rows, values, fitted.out_of_fold[name], task_model.threshold)
+        return arrays | _pack_out_of_fold(found)
+
+    def teachers(self, partners: Sequence[str] | None = None) -> dict[str, TeacherResult]:
+        """The teachers of some partners, or of all that can train one."""
+        found = {}
+        for partner in self.partners if partners is None else partners:
+            made = self.teacher(partner)
+            if made is not None:
+                found[partner] = made
+        return found
+
+    # --- the coordinator --------------------------------------------------------------------
+
+    def pool(self, partners: Sequence[str] | None = None) -> dict[str, PooledTask]:
+        """Pooled labels of the public set by task."""
+        said = {name: made.said for name, made in self.teachers(partners).items()}
+        return pool_said(self.tasks, said, {}, len(self.public))
+
+    def student(
+        self,
+        options: StudentOptions | None = None,
+        partners: Sequence[str] | None = None,
+        rows: np.ndarray | None = None,
+        extra: tuple[Compounds, dict[str, PooledTask]] | None = None,
+    ) -> dict[str, Told]:
+        """Predictions of the student.
+
+        Parameters
+        ----------
+        options
+            How it is distilled.
+        partners
+            Whose annotations are pooled; by default everybody's.
+        rows
+            The part of the public set to use; by default all of it.
+        """
+        options = options or StudentOptions()
+        names = sorted(self.teachers(partners))
+        pooled = self.pool(names)
+        inputs = self._base | {
+            "pooled": self._digest_pooled(pooled),
+            "rows": "" if rows is None else digest_arrays(rows),
+            "options": repr(options),
+            "seed": self.seed,
+        }
+        arrays = self.cache.fetch(
+            "student",
+            inputs,
+            lambda: _pack_told(predict_all(self.student_model(options, names, rows), self.queries)),
+        )
+        return _unpack_told(arrays, self.tasks)
+
+    def student_model(
+        self,
+        options: StudentOptions | None = None,
+        partners: Sequence[str] | None = None,
+        rows: np.ndarray | None = None,
+    ) -> TrainedModel:
+        """The student itself, trained once in this process; see `student`."""
+        options = options or StudentOptions()
+        names = sorted(self.teachers(partners))
+        key = repr((options, names, None if rows is None else digest_arrays(rows)))
+        if key not in self._students:
+            pooled = self.pool(names)
+            public = self.public
+            if rows is not None:
+                public = public.take(rows)
+                pooled = {name: take_pooled(one, rows) for name, one in pooled.items()}
+            model, _ = train_student(
+                public, self.tasks, pooled, self.federation, "", self.seed, self.jobs,
+                options=options,
+            )  # fmt: skip
+            self._students[key] = model
+        return self._students[key]
+
+    def _digest_pooled(self, pooled: Mapping[str, PooledTask]) -> str:
+        parts = [
+            array
+            for name in sorted(pooled)
+            for array in (pooled[name].label, pooled[name].disagreement, pooled[name].reliability)
+        ]
+        return digest_arrays(*parts)
+
+    # --- back at the partners ---------------------------------------------------------------
+
+    def hybrid(self, partner: str) -> HybridResult | None:
+        """Train a partner's hybrid; None if its labels do not suffice."""
+        pooled = self.pool()
+        inputs = self._base | {
+            "table": digest_table(self.tables[partner]),
+            "pooled": self._digest_pooled(pooled),
+            "options": repr(self.hybrid_options),
+            "student": repr(StudentOptions()),
+            "seed": self.seed,
+        }
+        arrays = self.cache.fetch("hybrid", inputs, lambda: self._make_hybrid(partner))
+        if not arrays:
+            return None
+        return HybridResult(
+            _unpack_told(arrays, self.tasks), _unpack_out_of_fold(arrays, self.tasks)
+        )
+
+    def fit_hybrid(self, partner: str) -> FittedHybrid:
+        """The hybrid itself."""
+        return fit_hybrid(
+            self.tables[partner], self.public, self.pool(), "", self.student_model(),
+            self.federation, partner, partner, self.hybrid_options, self.jobs,
+        )  # fmt: skip
+
+    def _make_hybrid(self, partner: str) -> Arrays:
+        try:
+            fitted = self.fit_hybrid(partner)
+        except TrainingError:
+            return {}
+        table = self.tables[partner]
+        found = {}
+        for name, values in fitted.out_of_fold.items():
+            rows, truth = table.labels.column(self.federation.task_index(name))
+            threshold = fitted.model.decisions[name].threshold
+            found[name] = OutOfFold(rows, truth, values, threshold)
+        return _pack_told(predict_all(fitted.model, self.queries)) | _pack_out_of_fold(found)
+
+    # --- what no consortium could have ------------------------------------------------------
+
+    def reference(self, pooled: LabelledCompounds, learner: str) -> dict[str, Told]:
+        """Predictions of one model trained on everybody's data.
+
+        Parameters
+        ----------
+        pooled
+            All private tables merged by connectivity.
+        learner
+            Key of `fluid.learn.estimators.LEARNERS`, or ``"auto"``.
+        """
+        options = TrainingOptions(
+            learner, self.options.folds, _REFERENCE.repeats, self.options.seed
+        )
+        inputs = self._base | {"table": digest_table(pooled), "options": repr(options)}
+
+        def make() -> Arrays:
+            secret = hashlib.sha256(b"simulated reference").digest()
+            fitted = fit_model(
+                pooled, self.federation, "reference", "pooled", "all private tables", options,
+                secret, self.jobs,
+            )  # fmt: skip
+            return _pack_told(predict_all(fitted.model, self.queries))
+
+        return _unpack_told(self.cache.fetch("reference", inputs, make, PARTNER_ROOMS), self.tasks)
+
+    def plain_mean(self) -> dict[str, Told]:
+        """The mean of what the teachers say of the test compounds: no student, no weights."""
+        made = self.teachers()
+        found = {}
+        for task in self.tasks:
+            each = [one.told[task.name] for one in made.values() if task.name in one.told]
+            if not each:
+                continue
+            values = np.mean([one.values for one in each], axis=0)
+            threshold = float(np.mean([one.threshold for one in each]))
+            found[task.name] = Told(values, threshold, np.full(len(values), np.nan))
+        return found
+
+
+def take_pooled(pooled: PooledTask, rows: np.ndarray) -> PooledTask:
+    """Pooled labels of some compounds."""
+    return PooledTask(
+        pooled.label[rows], pooled.disagreement[rows], pooled.reliability[rows],
+        pooled.teachers[rows],
+    )  # fmt: skip
