@@ -236,7 +236,7 @@ def train_student(
             continue
         progress(f"distilling {task.name}")
         distilled[task.name] = distill_task(
-            library, task, pooled[task.name], seed, count_jobs(jobs)
+            library, task, pooled[task.name], seed, count_jobs(jobs), options
         )
     if not distilled:
         raise TrainingError(f"no task has pooled labels of {FEWEST_COMPOUNDS} compounds or more")

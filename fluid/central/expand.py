@@ -425,14 +425,52 @@ def expand(
     _check_options(n, n_seeds, methods)
     federation.chemistry.check(f"federation '{federation.name}'")
     federated.check(federation)
-    workers = count_jobs(jobs)
     compounds, pooled = federated.load()
-    seeds = choose_seeds(compounds, pooled, min(n, n_seeds), federated.tasks, balance, workers)
-    if not seeds:
+    found = grow_public(
+        compounds, pooled, federated.tasks, federation.chemistry.standardizer, n, seed, n_seeds,
+        methods, balance, jobs, progress,
+    )  # fmt: skip
+    if not found.seeds:
         raise FluidError(
             f"{federated.sealed.path}: none of its {len(compounds)} public compounds lies in the "
             f"domain of a teacher (reliability {TRUSTED:g} or more), so there is nothing to expand"
         )
+    return found
+
+
+def grow_public(
+    compounds: Compounds,
+    pooled: Mapping[str, PooledTask],
+    tasks: Sequence[Task],
+    standardizer: StandardizerSpec,
+    n: int,
+    seed: int = 0,
+    n_seeds: int = 500,
+    methods: Sequence[str] = METHODS,
+    balance: bool = True,
+    jobs: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Expansion:
+    """Grow analogues in memory; see `expand`.
+
+    Parameters
+    ----------
+    compounds, pooled, tasks
+        The public compounds, their pooled labels by task, and the tasks.
+    standardizer
+        The federation's.
+    n, seed, n_seeds, methods, balance, jobs, progress
+        See `expand`.
+
+    Returns
+    -------
+    Expansion
+        Without seeds if no compound lies in the domain of any teacher.
+    """
+    workers = count_jobs(jobs)
+    seeds = choose_seeds(compounds, pooled, min(n, n_seeds), tasks, balance, workers)
+    if not seeds:
+        return Expansion([], [], n)
     logger.info("%d seeds among %d public compounds", len(seeds), len(compounds))
     orders = _orders(compounds, seeds, methods, workers)
     substituents = _harvest(compounds, workers) if "pairs" in methods else {}
@@ -441,7 +479,7 @@ def expand(
         seed=seed,
         methods=tuple(methods),
         substituents=substituents,
-        standardizer=federation.chemistry.standardizer,
+        standardizer=standardizer,
     )
     dealt = _fill(work, orders, set(compounds.connectivities), n, workers, progress)
     new = [

@@ -10,9 +10,10 @@ from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.federated_set import PooledTask
 from fluid.learn.task import Task
 
-POWER = 2.0
+POWER = 2.5
 # A teacher without any reliability still has a say where nobody knows better.
 _FLOOR = 1e-6
+_MOST = 0.98
 
 
 def pool_task(
@@ -23,9 +24,10 @@ def pool_task(
 ) -> PooledTask:
     """Weighted mean of the teachers' predictions.
 
-    The weight of teacher j for a compound is ``reliability_j ** 2``, times the square root of
-    its training-set size if every teacher shared that. It depends on nothing but the compound
-    and the teacher, and the order of teachers does not matter.
+    The weight of teacher j for a compound is ``(r_j / (1 - r_j)) ** 2.5`` of its reliability r_j,
+    times the square root of its training-set size if every teacher shared that. r / (1 - r) is
+    the signal-to-noise ratio, which goes with the square of similarity. The weight depends on
+    nothing but the compound and the teacher, and the order of teachers does not matter.
 
     Parameters
     ----------
@@ -55,7 +57,8 @@ def pool_task(
     predictions = np.stack([said[name].prediction for name in partners]).astype(np.float64)
     reliability = np.stack([said[name].reliability for name in partners]).astype(np.float64)
     known = np.isfinite(reliability)
-    weights = np.where(known, np.nan_to_num(reliability) ** POWER + _FLOOR, 0.0)
+    sure = np.clip(np.nan_to_num(reliability), 0.0, _MOST)
+    weights = np.where(known, (sure / (1.0 - sure)) ** POWER + _FLOOR, 0.0)
     speaking = [name for name, row in zip(partners, known, strict=True) if row.any()]
     if all(name in sizes for name in speaking):
         weights *= np.sqrt([sizes.get(name, 0.0) for name in partners])[:, None]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fluid.base.errors import TrainingError
+from fluid.base.errors import FluidError, TrainingError
 from fluid.base.jobs import map_threads, single_threaded_blas
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
-from fluid.exchange.federated_set import PooledTask
+from fluid.exchange.federated_set import PooledTask, widen
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import fit_domains
@@ -25,11 +25,38 @@ FEWEST_COMPOUNDS = 50
 MOST_REFERENCES = 50_000
 _CLIP = 0.01
 _GROUPS = 10
+WEIGHTINGS = ("reliability", "none", "uncertain")
+# No compound is left out altogether, and none counts more than so many times the mean.
+_LEAST, _MOST = 0.02, 20.0
 
 
 @dataclass(frozen=True)
 class StudentOptions:
-    """How a student is distilled."""
+    """How a student is distilled.
+
+    Attributes
+    ----------
+    weighting
+        What the errors of public compounds weigh: ``"reliability"``, the squared reliability of
+        the most reliable teacher; ``"none"``, all the same; or ``"uncertain"``, more where the
+        teachers are unsure or disagree, in the manner of FLIT (Zhu et al. 2022,
+        doi 10.1016/j.patter.2022.100521).
+    learners
+        Keys of `fluid.learn.estimators.STUDENT_LEARNERS`; averaged.
+    """
+
+    weighting: str = "reliability"
+    learners: tuple[str, ...] = tuple(STUDENT_LEARNERS)
+
+    def __post_init__(self) -> None:
+        if self.weighting not in WEIGHTINGS:
+            raise FluidError(f"weighting '{self.weighting}': allowed are {', '.join(WEIGHTINGS)}")
+        unknown = [name for name in self.learners if name not in STUDENT_LEARNERS]
+        if unknown or not self.learners:
+            raise FluidError(
+                f"student's learners '{','.join(self.learners)}': allowed are "
+                f"{', '.join(STUDENT_LEARNERS)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -63,6 +90,42 @@ def soft_targets(task: Task, label: np.ndarray) -> np.ndarray:
     return logit(values, _CLIP) if task.is_classification else values
 
 
+def sample_weights(
+    task: Task, pooled: PooledTask, rows: np.ndarray, weighting: str
+) -> np.ndarray | None:
+    """Weight of each compound's squared error, of mean 1.
+
+    Parameters
+    ----------
+    task, pooled
+        The task and its pooled labels.
+    rows
+        The n compounds with a label.
+    weighting
+        See `StudentOptions`.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        float64 of shape (n,); None if all weigh the same.
+    """
+    if weighting == "none":
+        return None
+    if weighting == "reliability":
+        raw = pooled.reliability[rows].astype(np.float64) ** 2
+    else:
+        label = pooled.label[rows].astype(np.float64)
+        spread = pooled.disagreement[rows].astype(np.float64).mean(axis=1)
+        # The standard deviation of the class itself, and that between the teachers.
+        own = np.sqrt(label * (1.0 - label)).mean(axis=1) if task.is_classification else 0.0
+        raw = own + spread
+    mean = float(raw.mean())
+    if mean <= 0.0:
+        return None
+    bounded = np.clip(raw / mean, _LEAST, _MOST)
+    return bounded / bounded.mean()
+
+
 def held_out_groups(compounds: Compounds) -> np.ndarray:
     """Ten groups by a hash of the connectivity, uint8 of shape (n,)."""
     digests = (hashlib.sha256(key.encode()).digest() for key in compounds.connectivities)
@@ -71,7 +134,12 @@ def held_out_groups(compounds: Compounds) -> np.ndarray:
 
 @single_threaded_blas()
 def distill_task(
-    library: Compounds, task: Task, pooled: PooledTask, seed: int, jobs: int = 1
+    library: Compounds,
+    task: Task,
+    pooled: PooledTask,
+    seed: int,
+    jobs: int = 1,
+    options: StudentOptions | None = None,
 ) -> Distilled:
     """Train the student's model of one task on all labelled public compounds.
 
@@ -87,37 +155,42 @@ def distill_task(
         Fixes everything random.
     jobs
         Fits that run at once; the result does not depend on it.
+    options
+        How to distill.
 
     Raises
     ------
     TrainingError
         If fewer than 50 compounds have a label.
     """
+    options = options or StudentOptions()
     rows = np.flatnonzero(np.isfinite(pooled.label).all(axis=1))
     if len(rows) < FEWEST_COMPOUNDS:
         raise TrainingError(
             f"task '{task.name}': {len(rows)} public compounds have a pooled label, at least "
             f"{FEWEST_COMPOUNDS} are needed"
         )
-    targets = soft_targets(task, pooled.label[rows])
+    targets = soft_targets(task, widen(task, pooled, rows))
     groups = held_out_groups(library)[rows]
     inside = groups != 0
-    rehearsal = (rows[inside], targets[inside])
+    weights = sample_weights(task, pooled, rows, options.weighting)
+    everything = np.ones(len(rows), dtype=bool)
     todo = [
         (name, part, output)
-        for part in ((rows, targets), rehearsal)
-        for name in STUDENT_LEARNERS
+        for part in (everything, inside)
+        for name in options.learners
         for output in range(targets.shape[1])
     ]
 
-    def run(job: tuple[str, tuple[np.ndarray, np.ndarray], int]) -> Estimator:
-        name, (where, what), output = job
+    def run(job: tuple[str, np.ndarray, int]) -> Estimator:
+        name, part, output = job
         learner = STUDENT_LEARNERS[name]()
-        return learner.fit(library, where, what[:, output], False, seed + output)
+        each = None if weights is None else weights[part] / weights[part].mean()
+        return learner.fit(library, rows[part], targets[part, output], False, seed + output, each)
 
     fits = iter(map_threads(run, todo, jobs))
-    final = {name: [next(fits) for _ in task.outputs] for name in STUDENT_LEARNERS}
-    tried = {name: [next(fits) for _ in task.outputs] for name in STUDENT_LEARNERS}
+    final = {name: [next(fits) for _ in task.outputs] for name in options.learners}
+    tried = {name: [next(fits) for _ in task.outputs] for name in options.learners}
     held = rows[~inside]
     told = _score(tried, library.take(held), library)
     fidelity = _squared_correlation(told, targets[~inside]) if len(held) else 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ NEIGHBOURS = 3
 TRUSTED = 0.2
 _STEEPEST = 20.0
 _USUAL = 2.0
-_STRENGTH = float(os.environ.get("RS", "10.0"))
+_STRENGTH = 60.0
 _STEPS = 201
 
 
@@ -75,4 +74,9 @@ def fit_reliability(similarity: np.ndarray, error: np.ndarray, baseline: float) 
     expected = 1.0 / (1.0 + slopes[:, None] * square[None, :])
     misfit = ((error / baseline - expected) ** 2).sum(axis=1)
     misfit += _STRENGTH * (stretched - np.log1p(_USUAL)) ** 2
-    return ReliabilityMap(float(slopes[int(misfit.argmin())]))
+    best = int(misfit.argmin())
+    ratio = error / baseline
+    noise = max(float(np.mean((ratio - expected[best]) ** 2)), 1e-9)
+    evidence = float(((ratio - 1.0) ** 2 - (ratio - expected[best]) ** 2).sum()) / (2.0 * noise)
+    skill = 1.0 / (1.0 + np.exp(-np.clip(evidence, -50.0, 50.0)))
+    return ReliabilityMap(float(slopes[best]) * float(skill))

@@ -16,7 +16,7 @@ from fluid.base.software import software_versions
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.similarity import neighbour_similarity
 from fluid.chem.tables import write_rejects
-from fluid.exchange.federated_set import FederatedSet, PooledTask, open_federated
+from fluid.exchange.federated_set import FederatedSet, PooledTask, open_federated, widen
 from fluid.exchange.federation import Federation, check_partner_name
 from fluid.learn.calibration import Platt, fit_platt
 from fluid.learn.crossfit import FoldModel, calibrated, enough_labels, output_targets
@@ -255,7 +255,9 @@ def _fit_own(
         if task.name not in plans:
             continue
         rows, values, near = plans[task.name]
-        targets = _targets(task, values, pooled[task.name].label[near] if len(near) else None)
+        targets = _targets(
+            task, values, widen(task, pooled[task.name], near) if len(near) else None
+        )
         positions = private + np.searchsorted(used, near)
         models.append(
             _fit_task(library, task, rows, values, positions, targets, folds[0], options, jobs)

@@ -174,7 +174,7 @@ class _Layout:
 
     def group(self, values: list[str]) -> str:
         """The group of a row; empty if it has none or none is asked for."""
-        return self._at(values, self.group_column).strip()
+        return self._at(values, self.group_column)
 
     @staticmethod
     def _at(values: list[str], position: int | None) -> str:

@@ -233,6 +233,24 @@ def test_threads_and_blocks_change_nothing(task: Task, monkeypatch: pytest.Monke
     assert one.student.tobytes() != other.student.tobytes()
 
 
+@pytest.mark.parametrize("forest", [RandomForestClassifier, RandomForestRegressor])
+def test_trees_are_summed_in_order(forest: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "predict_proba" if forest is RandomForestClassifier else "predict"
+    plain = getattr(forest, name)
+    seen = []
+
+    def watched(self, rows):
+        seen.append(self.n_jobs)
+        return plain(self, rows)
+
+    monkeypatch.setattr(forest, name, watched)
+    monkeypatch.setattr(module, "TREES", 5)
+    task = BINARY if forest is RandomForestClassifier else NUMBER
+    run_paper_recipe(task, PARTS, PUBLIC, QUERIES, 0, 2)
+    # Several threads would add them as they finish, and the last digit would be up to chance.
+    assert set(seen) == {1}
+
+
 def test_no_queries_no_answers() -> None:
     found = run_paper_recipe(BINARY, PARTS[:2], PUBLIC, QUERIES[:0], 0)
     assert found.teachers.shape == (2, 0)

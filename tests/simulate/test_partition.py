@@ -280,6 +280,15 @@ def test_without_mixing_partners_are_the_clusters() -> None:
     assert len(whole) >= 4
 
 
+def test_the_seed_decides_where_clusters_start() -> None:
+    bits = np.random.default_rng(0).integers(256, size=(240, 16), dtype=np.uint8)
+    noise = dataclasses.replace(MIXED, fingerprints=bits)
+    spec = PartitionSpec("kmeans", 4, mixing=0.0, minimum=1)
+    found = [[part.rows.tolist() for part in divide(noise, spec, seed)] for seed in (1, 1, 2)]
+    assert found[0] == found[1]
+    assert sorted(found[0]) != sorted(found[2])
+
+
 def test_mixing_is_the_share_that_goes_anywhere() -> None:
     groups = np.repeat(np.arange(4), 100)
     compounds = make_compounds(groups)
@@ -333,7 +342,8 @@ def test_alike_compounds_still_make_partners() -> None:
 def test_many_compounds_are_clustered_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     groups = np.repeat(np.arange(3), 80)
     compounds = make_compounds(groups)
-    monkeypatch.setattr(module, "_BATCH_ABOVE", 100)
+    monkeypatch.setattr(module, "_BATCH_ABOVE", 239)
+    monkeypatch.setattr("sklearn.cluster.KMeans", None)
     spec = PartitionSpec("kmeans", 3, mixing=0.0)
     found = [divide(compounds, spec, seed) for seed in range(6)]
     pure = [all(len(set(groups[part.rows])) == 1 for part in parts) for parts in found]

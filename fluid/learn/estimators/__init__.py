@@ -31,7 +31,7 @@ def _average() -> Estimator:
 
 
 # What the student averages in logit space.
-STUDENT_LEARNERS: dict[str, Callable[[], Estimator]] = {
+STUDENT_LEARNERS: dict[str, Callable[[], KernelRidge | Trees]] = {
     "kernel-ridge": KernelRidge,
     "lightgbm-student": student_trees,
 }

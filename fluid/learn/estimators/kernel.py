@@ -140,12 +140,13 @@ class KernelRidge(KernelMachine):
     ridge
         Penalty on the function's norm, in units of the noise variance.
     n_landmarks
-        Landmarks, drawn at random without replacement.
+        Landmarks, drawn at random without replacement; with weights, three quarters of them are
+        the compounds of the highest weight.
     """
 
     kind = "kernel-ridge"
 
-    def __init__(self, ridge: float = 0.3, n_landmarks: int = 3000) -> None:
+    def __init__(self, ridge: float = 0.1, n_landmarks: int = 3000) -> None:
         super().__init__()
         self.ridge = ridge
         self.n_landmarks = n_landmarks
@@ -157,26 +158,49 @@ class KernelRidge(KernelMachine):
         target: np.ndarray,
         classification: bool,
         seed: int,
+        weights: np.ndarray | None = None,
     ) -> Self:
-        """See `Estimator.fit`; targets are numbers in any case."""
+        """See `Estimator.fit`; targets are numbers in any case.
+
+        Parameters
+        ----------
+        library, rows, target, classification, seed
+            See `Estimator.fit`.
+        weights
+            Of each compound's squared error, at least 0, shape (n,), of mean 1; equal by default.
+        """
         import scipy.linalg
 
         training = library.take(rows)
         self.kernel_.fit(training)
-        random = np.random.default_rng(seed)
-        count = min(self.n_landmarks, len(rows))
-        chosen = np.sort(random.choice(len(rows), size=count, replace=False))
+        chosen = _landmarks(len(rows), self.n_landmarks, weights, seed)
+        count = len(chosen)
         landmarks = training.take(chosen)
-        self.intercept_ = float(target.mean())
+        each = np.ones(len(rows)) if weights is None else weights
+        self.intercept_ = float(np.average(target, weights=each))
         normal = np.zeros((count, count))
         right = np.zeros(count)
         for start in range(0, len(rows), _BLOCK):
             part = np.arange(start, min(start + _BLOCK, len(rows)))
             block = self.kernel_(training.take(part), landmarks).astype(np.float64)
-            normal += block.T @ block
-            right += block.T @ (target[part] - self.intercept_)
+            weighted = block * each[part, None]
+            normal += block.T @ weighted
+            right += weighted.T @ (target[part] - self.intercept_)
         normal += self.ridge * self.kernel_(landmarks, landmarks)
         normal[np.diag_indices(count)] += 1e-6 * len(rows)
         self.weights_ = scipy.linalg.solve(normal, right, assume_a="pos", overwrite_a=True)
         self.rows_ = rows[chosen]
         return self
+
+
+def _landmarks(n: int, most: int, weights: np.ndarray | None, seed: int) -> np.ndarray:
+    """Positions of the landmarks, ascending."""
+    count = min(most, n)
+    random = np.random.default_rng(seed)
+    if weights is None or count == n:
+        return np.sort(random.choice(n, size=count, replace=False))
+    # The chemistry that weighs most is to be represented compound by compound.
+    order = np.argsort(-weights, kind="stable")
+    best, rest = np.split(order, [3 * count // 4])
+    drawn = random.choice(np.sort(rest), size=count - len(best), replace=False)
+    return np.sort(np.concatenate([best, drawn]))

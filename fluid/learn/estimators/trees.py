@@ -77,14 +77,15 @@ class Trees:
         target: np.ndarray,
         classification: bool,
         seed: int,
+        weights: np.ndarray | None = None,
     ) -> Self:
-        """See `Estimator.fit`."""
+        """See `Estimator.fit`; `weights` of shape (n,), at least 0, are equal by default."""
         import lightgbm
 
         matrix = library.take(rows).feature_matrix(self.counts)
         params = _COMMON | self.params | {"seed": seed % (2**31)}
         params["objective"] = "binary" if classification else "regression"
-        data = lightgbm.Dataset(matrix, target, params=params, free_raw_data=True)
+        data = lightgbm.Dataset(matrix, target, weight=weights, params=params, free_raw_data=True)
         booster = lightgbm.train(params, data, num_boost_round=self.n_trees)
         self.text_ = booster.model_to_string()
         # The parameter dump at the end is not needed to predict.

@@ -1,0 +1,298 @@
+"""Does a partner agree with the others? Labels that are shuffled or turned round are flagged.
+
+A partner's predictions are compared with what the others say together of the same public
+compounds. Teachers of random labels still predict smooth functions of chemistry, which correlate
+by chance far more than independent numbers would. So chance is judged as if each block of
+neighbouring compounds were one compound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fluid.central.pooling import pool_task
+from fluid.central.student import soft_targets
+from fluid.chem.similarity import tanimoto
+from fluid.exchange.annotation import TaskAnnotation
+from fluid.learn.task import Task
+
+BLOCKS = 64
+_FEWEST = 50
+_FEWEST_BLOCKS = 5.0
+_OVERLAP = 0.25
+# Half the step that reliabilities are rounded to by default.
+_SILENT = 0.01
+# One-sided 5% of a normal distribution; a partner may differ in skill by a tenth for no fault.
+_CLEAR = 1.645
+_NARROWEST = 0.1
+_FAR = 4.0
+_MAD = 1.4826
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How one partner's predictions of one task go with the others'.
+
+    Attributes
+    ----------
+    correlation
+        Pearson correlation in [-1, 1] of log-odds (classification) or numbers with the pooled
+        label of all others, weighted by both reliabilities; NaN if nothing is in common.
+    chance
+        Standard deviation of that correlation if there was nothing in it; NaN if unknown.
+    n
+        Compounds that the partner and somebody else label, both with some reliability.
+    reliability
+        Root mean square of the partner's own stated reliability, in [0, 1].
+    overlap
+        Cosine of the partner's reliabilities with those of the others, in [0, 1]: whether they
+        know the same chemistry.
+    offset
+        Weighted mean difference from the others in units of their standard deviation; NaN for
+        several classes. A correlation does not see a wrong unit, this does. It is stated only.
+    flagged
+        Whether somebody should ask the partner before its labels are used.
+    reason
+        One sentence.
+    """
+
+    correlation: float
+    chance: float
+    n: int
+    reliability: float
+    overlap: float
+    offset: float
+    flagged: bool
+    reason: str
+
+
+@dataclass
+class _Sums:
+    """What is kept of one partner and task: nothing that grows with the public set."""
+
+    moments: np.ndarray
+    blocks: np.ndarray
+    n: int = 0
+    labelled: int = 0
+    own: float = 0.0
+    others: float = 0.0
+    common: float = 0.0
+
+    def add(
+        self, own: np.ndarray, others: np.ndarray, trust: np.ndarray, weight: np.ndarray,
+        block: np.ndarray,
+    ) -> None:  # fmt: skip
+        """`own`, `others` of shape (n, n_outputs), centred; `weight` is 0 where one is missing."""
+        parts = (np.ones_like(own), own, others, own**2, others**2, own * others)
+        self.moments += np.stack([weight @ part for part in parts])
+        self.blocks += np.bincount(block, weight, minlength=len(self.blocks))
+        self.n += int((weight > 0).sum())
+        self.own += float((trust[0] ** 2).sum())
+        self.others += float((trust[1] ** 2).sum())
+        self.common += float((trust[0] * trust[1]).sum())
+
+
+@dataclass
+class Consensus:
+    """Compares every partner with the others, chunk by chunk.
+
+    Parameters
+    ----------
+    tasks
+        What is compared.
+    sizes
+        Training-set sizes by partner and task, where they are shared; see `pool_task`.
+    leaders
+        Packed fingerprints around which compounds make a block; by default up to 64 of the first
+        chunk, evenly spaced.
+
+    Notes
+    -----
+    A partner is flagged in a task if
+
+    - the reliability that it states itself is next to none (its labels then hardly count, but it
+      should be told: they are too few, or wrong); or
+    - its correlation with the others is less than one standard deviation of chance; or
+    - it is not clearly above chance (one-sided 5%), and more than four robust standard deviations
+      (1.4826 x median absolute deviation, at least 0.1) below the median of the others.
+
+    The last two only if at least two other partners clearly agree with the rest: of two partners
+    who contradict each other, and often of three, no one can say who is wrong. It is not judged
+    if it knows too little in common with the others: fewer than 50 compounds or 5 blocks, or an
+    overlap below 0.25.
+
+    Each block counts as one independent compound, blocks weighing unequally by Kish's effective
+    number, ``(sum w)^2 / sum w^2`` (Kish 1965, Survey Sampling, ISBN 978-0471489009). A partner
+    with wrong labels and high stated reliability also lowers the others' correlations; after it is
+    left out, the others should be judged anew. A majority that is wrong together is not seen.
+    """
+
+    tasks: Sequence[Task]
+    sizes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    leaders: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        self._sums: dict[str, dict[str, _Sums]] = {task.name: {} for task in self.tasks}
+        self._centres: dict[str, np.ndarray] = {}
+
+    def add(
+        self, said: Mapping[str, Mapping[str, TaskAnnotation]], fingerprints: np.ndarray
+    ) -> None:
+        """Take in a chunk.
+
+        Parameters
+        ----------
+        said
+            By partner and task: annotations of n public compounds.
+        fingerprints
+            Their packed fingerprints, uint8 of shape (n, bytes).
+        """
+        n = len(fingerprints)
+        if not n:
+            return
+        if self.leaders is None:
+            chosen = np.linspace(0, n - 1, min(n, BLOCKS)).astype(np.int64)
+            self.leaders = fingerprints[chosen]
+        block = tanimoto(fingerprints, self.leaders).argmax(axis=1)
+        for task in self.tasks:
+            here = {name: by[task.name] for name, by in said.items() if task.name in by}
+            size = {name: by[task.name] for name, by in self.sizes.items() if task.name in by}
+            for partner in sorted(here):
+                others = {name: one for name, one in here.items() if name != partner}
+                self._add(task, partner, here[partner], others, size, block)
+
+    def _add(
+        self,
+        task: Task,
+        partner: str,
+        own: TaskAnnotation,
+        others: Mapping[str, TaskAnnotation],
+        sizes: Mapping[str, float],
+        block: np.ndarray,
+    ) -> None:
+        assert self.leaders is not None
+        n_outputs = len(task.outputs)
+        sums = self._sums[task.name].setdefault(
+            partner, _Sums(np.zeros((6, n_outputs)), np.zeros(len(self.leaders)))
+        )
+        pooled = pool_task(task, others, sizes, len(block))
+        mine, theirs = soft_targets(task, own.prediction), soft_targets(task, pooled.label)
+        both = np.isfinite(mine).all(axis=1) & np.isfinite(theirs).all(axis=1)
+        if task.name not in self._centres and both.any():
+            # Sums of squares of numbers far from 0 would lose their digits.
+            self._centres[task.name] = theirs[both].mean(axis=0)
+        centre = self._centres.get(task.name, np.zeros(n_outputs))
+        trust = np.stack([np.nan_to_num(own.reliability), pooled.reliability]).astype(np.float64)
+        sums.labelled += int(np.isfinite(own.reliability).sum())
+        mine = np.where(both[:, None], mine - centre, 0.0)
+        theirs = np.where(both[:, None], theirs - centre, 0.0)
+        sums.add(mine, theirs, trust, trust.prod(axis=0) * both, block)
+
+    def result(self) -> dict[str, dict[str, Agreement]]:
+        """By task and partner. Partners that label nothing in a task are left out."""
+        return {
+            name: _judge({p: sums for p, sums in by_partner.items() if sums.labelled})
+            for name, by_partner in self._sums.items()
+        }
+
+
+def agreement(
+    task: Task, said: Mapping[str, TaskAnnotation], fingerprints: np.ndarray
+) -> dict[str, Agreement]:
+    """Compare every partner with the others on a public set that is held as a whole.
+
+    Parameters
+    ----------
+    task
+        What is compared.
+    said
+        By partner: its annotation of n public compounds.
+    fingerprints
+        Their packed fingerprints, uint8 of shape (n, bytes).
+
+    Returns
+    -------
+    dict
+        By partner; see `Consensus`.
+    """
+    consensus = Consensus([task])
+    consensus.add({name: {task.name: one} for name, one in said.items()}, fingerprints)
+    return consensus.result()[task.name]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Numbers of one partner, before anybody is compared; see `Agreement`."""
+
+    correlation: float
+    chance: float
+    n: int
+    reliability: float
+    overlap: float
+    offset: float
+
+    @property
+    def comparable(self) -> bool:
+        return (
+            self.reliability >= _SILENT
+            and self.n >= _FEWEST
+            and self.overlap >= _OVERLAP
+            and self.chance <= (_FEWEST_BLOCKS - 1.0) ** -0.5
+            and bool(np.isfinite(self.correlation))
+        )
+
+    @property
+    def agrees(self) -> bool:
+        return self.comparable and self.correlation >= _CLEAR * self.chance
+
+
+def _measure(sums: _Sums) -> _Measured:
+    weight, own, others, own_square, others_square, product = sums.moments
+    total = np.where(weight > 0, weight, 1.0)
+    spread = np.maximum(own_square - own**2 / total, 0.0).sum()
+    others_spread = np.maximum(others_square - others**2 / total, 0.0).sum()
+    norm = float(np.sqrt(spread * others_spread))
+    correlation, offset = float("nan"), float("nan")
+    if norm > 1e-9 * float(np.sqrt(own_square.sum() * others_square.sum())):
+        correlation = float(np.clip((product - own * others / total).sum() / norm, -1.0, 1.0))
+        if len(weight) == 1:
+            offset = float((own - others)[0] / np.sqrt(weight[0] * others_spread))
+    blocks = float(sums.blocks.sum() ** 2 / max((sums.blocks**2).sum(), 1e-300))
+    chance = float((blocks - 1.0) ** -0.5) if blocks > 1.0 else float("nan")
+    reliability = float(np.sqrt(sums.own / sums.labelled))
+    overlap = sums.common / max(float(np.sqrt(sums.own * sums.others)), 1e-300)
+    return _Measured(correlation, chance, sums.n, reliability, min(overlap, 1.0), offset)
+
+
+def _judge(sums: Mapping[str, _Sums]) -> dict[str, Agreement]:
+    measured = {name: _measure(one) for name, one in sorted(sums.items())}
+    found = {}
+    for name, one in measured.items():
+        others = [other for key, other in measured.items() if key != name and other.comparable]
+        flagged, reason = _verdict(one, others)
+        found[name] = Agreement(
+            one.correlation, one.chance, one.n, one.reliability, one.overlap, one.offset,
+            flagged, reason,
+        )  # fmt: skip
+    return found
+
+
+def _verdict(one: _Measured, others: Sequence[_Measured]) -> tuple[bool, str]:
+    if one.reliability < _SILENT:
+        return True, "states next to no reliability: its labels are too few, or wrong"
+    if not one.comparable:
+        return False, "cannot be judged: knows too few compounds that others know"
+    correlations = np.array([other.correlation for other in others])
+    usual = float(np.median(correlations)) if others else float("nan")
+    numbers = f"correlation {one.correlation:.2f} with the others"
+    if one.correlation >= one.chance:
+        spread = _MAD * float(np.median(np.abs(correlations - usual))) if others else 0.0
+        far = one.correlation < usual - _FAR * max(spread, _NARROWEST)
+        if one.agrees or not far:
+            return False, f"agrees: {numbers}" if one.agrees else f"agrees weakly: {numbers}"
+    if sum(other.agrees for other in others) < 2:
+        return False, f"disagrees, {numbers}, but no two others agree: who is wrong is open"
+    return True, f"disagrees: {numbers}, whose own have a median of {usual:.2f}"
