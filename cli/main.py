@@ -11,6 +11,7 @@ from fluid.cli.expand import expand_public
 from fluid.cli.federation import init_federation, keygen, prepare_public, register
 from fluid.cli.models import evaluate, inspect, predict
 from fluid.cli.partner import annotate, train_hybrid, train_teacher
+from fluid.cli.simulate import simulate
 from fluid.cli.survey import clusters, survey
 
 from fluid import __version__
@@ -59,5 +60,6 @@ for _command in (
     train_hybrid,
     predict,
     evaluate,
+    simulate,
 ):
     app.command(_command.__name__.replace("_", "-"))(_command)

@@ -40,5 +40,8 @@ ValueColumn = Annotated[
 ]
 Domain = Annotated[
     str,
-    typer.Option(help="Applicability domain: 'neighbours' (Tanimoto) or 'dictionary' (strict)."),
+    typer.Option(
+        help="Applicability domain: 'reliability' (at most 10% of calls wrong), 'neighbours' "
+        "(Tanimoto) or 'dictionary' (strict)."
+    ),
 ]

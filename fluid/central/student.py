@@ -14,9 +14,10 @@ from fluid.chem.similarity import neighbour_similarity
 from fluid.exchange.federated_set import PooledTask, widen
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel
-from fluid.learn.domain import fit_domains
+from fluid.learn.domain import HeldOut, fit_domains
 from fluid.learn.estimators import STUDENT_LEARNERS, Estimator, logit, sigmoid
 from fluid.learn.model import TaskModel
+from fluid.learn.predictions import called_classes
 from fluid.learn.reliability import NEIGHBOURS, TRUSTED, ReliabilityMap, fit_reliability
 from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
@@ -25,6 +26,7 @@ FEWEST_COMPOUNDS = 50
 MOST_REFERENCES = 50_000
 _CLIP = 0.01
 _GROUPS = 10
+_WIDEST = 2.0
 WEIGHTINGS = ("reliability", "none", "uncertain")
 # No compound is left out altogether, and none counts more than so many times the mean.
 _LEAST, _MOST = 0.02, 20.0
@@ -195,7 +197,12 @@ def distill_task(
     told = _score(tried, library.take(held), library)
     fidelity = _squared_correlation(told, targets[~inside]) if len(held) else 0.0
     references = _references(pooled, rows)
-    trust = _reliability(task, library, pooled, rows[inside], held, told, references)
+    near = np.intersect1d(references, rows[inside])
+    similarity = neighbour_similarity(
+        library.fingerprints[held], library.fingerprints[near], NEIGHBOURS
+    )
+    said = _probabilities(task, told)
+    trust = _reliability(pooled, rows[inside], held, said, similarity, references)
     members = [
         FoldModel(0, number, estimators, [Platt()] * len(task.outputs), trust)
         for number, estimators in enumerate(final.values())
@@ -203,7 +210,8 @@ def distill_task(
     threshold = 0.5
     if task.kind == "binary":
         threshold = _threshold(pooled, held, sigmoid(told[:, 0]))
-    domains = fit_domains(library, references, trust)
+    held_out = _expected_calls(task, pooled, rows, held, said, similarity, threshold)
+    domains = fit_domains(library, references, trust, held_out)
     model = TaskModel(task, members, True, references, domains, threshold)
     return Distilled(model, fidelity, len(rows), len(references))
 
@@ -236,29 +244,85 @@ def _references(pooled: PooledTask, rows: np.ndarray) -> np.ndarray:
     return known
 
 
-def _reliability(
-    task: Task,
-    library: Compounds,
-    pooled: PooledTask,
-    seen: np.ndarray,
-    held: np.ndarray,
-    told: np.ndarray,
-    references: np.ndarray,
-) -> ReliabilityMap:
-    """How much of the pooled labels is explained, times how much the teachers explain."""
-    near = np.intersect1d(references, seen)
-    similarity = neighbour_similarity(
-        library.fingerprints[held], library.fingerprints[near], NEIGHBOURS
-    )
+def _probabilities(task: Task, told: np.ndarray) -> np.ndarray:
+    """What the learners' scores say: probabilities, or numbers as they are."""
     values = sigmoid(told) if task.is_classification else told
     if task.kind == "multiclass":
         values = values / values.sum(axis=1, keepdims=True)
+    return values
+
+
+def _reliability(
+    pooled: PooledTask,
+    seen: np.ndarray,
+    held: np.ndarray,
+    said: np.ndarray,
+    similarity: np.ndarray,
+    references: np.ndarray,
+) -> ReliabilityMap:
+    """How much of the pooled labels is explained, times how much the teachers explain."""
     truth = pooled.label.astype(np.float64)
-    error = ((values - truth[held]) ** 2).sum(axis=1)
+    error = ((said - truth[held]) ** 2).sum(axis=1)
     baseline = float(((truth[seen] - truth[seen].mean(axis=0)) ** 2).sum(axis=1).mean())
     followed = fit_reliability(similarity, error, baseline)
     teachers = float(pooled.reliability[references].mean()) if len(references) else 0.0
     return ReliabilityMap(followed.slope, teachers)
+
+
+def _expected_calls(
+    task: Task,
+    pooled: PooledTask,
+    rows: np.ndarray,
+    held: np.ndarray,
+    said: np.ndarray,
+    similarity: np.ndarray,
+    threshold: float,
+) -> HeldOut | None:
+    """How right the student's calls of held-out compounds are by the pooled labels.
+
+    The student has no measured labels: a call is taken to be right with the pooled probability of
+    the class called, and counts as much as some teacher was reliable there. The rate that its
+    domain states is therefore an expectation under the teachers' labels, not a measured rate.
+
+    A mean of calibrated teachers lies too near to the base rate (Gneiting and Ranjan 2013, arXiv
+    1106.1638); taken as it is, no call of most students measured was expected to be right in nine
+    of ten cases. So its log-odds are widened about those of the mean label by the slope with which
+    the truth would regress on it if every teacher were calibrated (`widen`): one plus mean squared
+    disagreement over the variance of the pooled label. No measured label is needed.
+
+    Parameters
+    ----------
+    task, pooled
+        The task and its pooled labels.
+    rows, held
+        Compounds with a label, and those of them that were held out.
+    said
+        Probabilities of the held-out compounds from learners that had not seen them.
+    similarity
+        Of those to the three nearest references that were not held out.
+    threshold
+        Decision threshold of a binary task.
+
+    Returns
+    -------
+    HeldOut or None
+        None for numbers, of which none is right or wrong.
+    """
+    if not task.is_classification:
+        return None
+    label = pooled.label[rows].astype(np.float64)
+    between = float((pooled.disagreement[rows].astype(np.float64) ** 2).mean(axis=0).sum())
+    slope = min(1.0 + between / max(float(label.var(axis=0).sum()), 1e-12), _WIDEST)
+    centre = logit(label.mean(axis=0), _CLIP)
+    wide = sigmoid(centre + slope * (logit(pooled.label[held].astype(np.float64)) - centre))
+    called = called_classes(task, said, threshold)
+    if task.kind == "multiclass":
+        wide = wide / wide.sum(axis=1, keepdims=True)
+        right = wide[np.arange(len(held)), called]
+    else:
+        right = np.where(called == 1, wide[:, 0], 1.0 - wide[:, 0])
+    weights = pooled.reliability[held].astype(np.float64)
+    return HeldOut(said, threshold, similarity, right, weights, measured=False)
 
 
 def _threshold(pooled: PooledTask, held: np.ndarray, predictions: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
 from fluid.learn.calibration import Platt
-from fluid.learn.domain import DEFAULT_DOMAIN, DomainResult
+from fluid.learn.domain import DEFAULT_DOMAIN, DomainResult, Neighbours, ReliabilityDomain, Said
 from fluid.learn.estimators import logit, sigmoid
 from fluid.learn.model import Card, TaskModel, TrainedModel, check_domain
 from fluid.learn.predictions import Predictions, TaskPrediction
@@ -74,10 +74,22 @@ class Decision:
         From the blend's log-odds to probabilities; of binary tasks.
     threshold
         Probability from which a compound is called positive.
+    domain
+        Judges blended predictions before they are calibrated, in the scale of both parts; None if
+        there is none, and the parts' own are merged.
     """
 
     calibration: Platt = field(default_factory=Platt)
     threshold: float = 0.5
+    domain: ReliabilityDomain | None = None
+
+    @property
+    def uncalibrated_threshold(self) -> float:
+        """The probability before calibration that becomes the threshold."""
+        if self.calibration.slope <= 0.0:
+            return 0.5
+        margin = logit(np.array([self.threshold]))[0] - self.calibration.intercept
+        return float(sigmoid(np.array([margin / self.calibration.slope]))[0])
 
 
 @dataclass(frozen=True)
@@ -113,7 +125,11 @@ class HybridModel:
         return self.student.tasks + [task for task in self.own.tasks if task.name not in known]
 
     def predict(self, compounds: Compounds, domain: str | None = DEFAULT_DOMAIN) -> Predictions:
-        """See `fluid.learn.model.Model.predict`; a compound is inside if it is so for a part."""
+        """See `fluid.learn.model.Model.predict`.
+
+        The default domain was fitted on the blend; by the others, a compound is inside if it is so
+        for a part.
+        """
         check_domain(domain)
         own_models = {model.task.name: model for model in self.own.task_models}
         student_models = {model.task.name: model for model in self.student.task_models}
@@ -121,16 +137,12 @@ class HybridModel:
         for task in self.tasks:
             own, student = own_models.get(task.name), student_models.get(task.name)
             decision = self.decisions.get(task.name, Decision())
-            theirs = student and student.predict(compounds, self.student.library, domain)
-            mine = own and own.predict(compounds, self.own.library, domain)
-            if own and student and mine and theirs:
-                share = own_share(
-                    reference_similarity(own, self.own.library, compounds),
-                    reference_similarity(student, self.student.library, compounds),
-                )
-                made[task.name] = _merge(task, mine, theirs, share, decision)
-            elif mine:
-                made[task.name] = _merge(task, mine, mine, np.ones(len(compounds)), decision)
+            fitted = decision.domain if own and domain == ReliabilityDomain.kind else None
+            by_parts = domain if fitted is None else None
+            theirs = student and student.predict(compounds, self.student.library, by_parts)
+            mine = own and own.predict(compounds, self.own.library, by_parts)
+            if mine:
+                made[task.name] = _merge(task, compounds, mine, theirs or mine, decision, fitted)
             elif theirs:
                 made[task.name] = theirs
         return Predictions(self.tasks, made)
@@ -144,22 +156,39 @@ def reference_similarity(model: TaskModel, library: Compounds, queries: Compound
 
 def _merge(
     task: Task,
+    compounds: Compounds,
     mine: TaskPrediction,
     theirs: TaskPrediction,
-    share: np.ndarray,
     decision: Decision,
+    fitted: ReliabilityDomain | None,
 ) -> TaskPrediction:
+    """Blend two parts, which are the same if there is no student; see `HybridModel.predict`."""
+    near, far = _similarity(mine), _similarity(theirs)
+    share = np.ones(len(near)) if mine is theirs else own_share(near, far)
     weight = share[:, None]
     values = blend(task, mine.values, theirs.values, share)
+    similarity = np.maximum(near, far)
+    reliability = np.maximum(mine.reliability, theirs.reliability)
+    judged = _either(mine.domain, theirs.domain)
+    if fitted is not None:
+        nobody = np.full(len(compounds), "", dtype=object)
+        neighbours = Neighbours(similarity, similarity, nobody)
+        said = Said(values, neighbours, reliability, decision.uncalibrated_threshold)
+        judged = fitted.assess(compounds, said)
     if task.kind == "binary":
         values = decision.calibration(logit(values))
     return TaskPrediction(
         values=values,
         uncertainty=weight * mine.uncertainty + (1.0 - weight) * theirs.uncertainty,
-        reliability=np.maximum(mine.reliability, theirs.reliability),
-        domain=_either(mine.domain, theirs.domain),
+        reliability=reliability,
+        domain=judged,
         threshold=decision.threshold,
+        similarity=similarity,
     )
+
+
+def _similarity(said: TaskPrediction) -> np.ndarray:
+    return np.zeros(len(said.values)) if said.similarity is None else said.similarity
 
 
 def _either(mine: DomainResult | None, theirs: DomainResult | None) -> DomainResult | None:

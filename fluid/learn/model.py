@@ -10,12 +10,10 @@ import numpy as np
 from fluid.base.errors import FluidError
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds
-from fluid.chem.similarity import neighbour_similarity
 from fluid.learn.crossfit import FoldModel
-from fluid.learn.domain import DEFAULT_DOMAIN, DOMAINS, Domain
+from fluid.learn.domain import DEFAULT_DOMAIN, DOMAINS, Domain, Said, find_neighbours
 from fluid.learn.estimators import logit, sigmoid
 from fluid.learn.predictions import Predictions, TaskPrediction
-from fluid.learn.reliability import NEIGHBOURS
 from fluid.learn.task import Task
 
 KINDS = ("teacher", "student", "hybrid", "own", "reference")
@@ -119,12 +117,13 @@ class TaskModel:
         else:
             values = each.mean(axis=0)
         spread = each.std(axis=0) if len(each) > 1 else np.full(values.shape, np.nan)
-        similarity = neighbour_similarity(
-            queries.fingerprints, library.fingerprints[self.rows], NEIGHBOURS
-        )
-        reliability = np.mean([m.reliability(similarity) for m in self.members], axis=0)
-        judged = self.domains[domain].assess(queries, library) if domain is not None else None
-        return TaskPrediction(values, spread, reliability, judged, self.threshold)
+        near = find_neighbours(queries, library, self.rows)
+        reliability = np.mean([m.reliability(near.similarity) for m in self.members], axis=0)
+        judged = None
+        if domain is not None:
+            said = Said(values, near, reliability, self.threshold)
+            judged = self.domains[domain].assess(queries, said)
+        return TaskPrediction(values, spread, reliability, judged, self.threshold, near.similarity)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fluid.learn.domain import DomainResult
+from fluid.learn.domain import DomainResult, HeldOut
 from fluid.learn.task import Task
 
 
@@ -29,6 +29,9 @@ class TaskPrediction:
         Whether, how far and why, or None if it was not asked for.
     threshold
         Of a binary task: the probability from which a compound is called positive.
+    similarity
+        float64 of shape (n,) in [0, 1]: mean Tanimoto similarity to the three nearest reference
+        compounds, the higher one of a hybrid's parts; None if unknown.
     """
 
     values: np.ndarray
@@ -36,15 +39,11 @@ class TaskPrediction:
     reliability: np.ndarray
     domain: DomainResult | None = None
     threshold: float = 0.5
+    similarity: np.ndarray | None = None
 
     def classes(self, task: Task) -> np.ndarray:
         """Predicted class index, int64 of shape (n,); -1 where there is no prediction."""
-        known = np.isfinite(self.values).all(axis=1)
-        if task.kind == "multiclass":
-            called = np.where(known[:, None], self.values, -1.0).argmax(axis=1)
-        else:
-            called = (self.values[:, 0] >= self.threshold).astype(np.int64)
-        return np.where(known, called, -1)
+        return called_classes(task, self.values, self.threshold)
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,38 @@ class Predictions:
 
     tasks: Sequence[Task]
     by_task: dict[str, TaskPrediction]
+
+
+def called_classes(task: Task, values: np.ndarray, threshold: float) -> np.ndarray:
+    """Class index of each row of probabilities, int64 of shape (n,); -1 where one is NaN."""
+    known = np.isfinite(values).all(axis=1)
+    if task.kind == "multiclass":
+        called = np.where(known[:, None], values, -1.0).argmax(axis=1)
+    else:
+        called = (values[:, 0] >= threshold).astype(np.int64)
+    return np.where(known, called, -1)
+
+
+def measured_calls(
+    task: Task, values: np.ndarray, threshold: float, similarity: np.ndarray, truth: np.ndarray
+) -> HeldOut | None:
+    """Out-of-fold calls beside measured classes, to fit a domain on; None for numbers.
+
+    Parameters
+    ----------
+    task
+        What is predicted.
+    values, threshold
+        Probabilities of shape (n, n_outputs) and what decides; rows with NaN do not count.
+    similarity
+        To the three nearest compounds of the other folds, shape (n,).
+    truth
+        Measured class index, shape (n,).
+    """
+    if not task.is_classification:
+        return None
+    right = (called_classes(task, values, threshold) == truth).astype(np.float64)
+    return HeldOut(values, threshold, similarity, right, np.ones(len(truth)), measured=True)
 
 
 def class_label(task: Task, index: int) -> str:

@@ -29,7 +29,7 @@ from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel
-from fluid.learn.domain import Domain, revive_domain
+from fluid.learn.domain import DOMAINS, Domain, ReliabilityDomain, revive_domain
 from fluid.learn.estimators import State, check_tree_text, revive
 from fluid.learn.hybrid import Decision, HybridModel
 from fluid.learn.model import Card, Model, TaskModel, TrainedModel
@@ -54,7 +54,12 @@ def save_model(model: TrainedModel | HybridModel, folder: Path) -> None:
                 "decisions": {
                     name: [made.calibration.slope, made.calibration.intercept, made.threshold]
                     for name, made in model.decisions.items()
-                }
+                },
+                "domains": {
+                    name: _describe_fitted(made.domain)
+                    for name, made in model.decisions.items()
+                    if made.domain is not None
+                },
             },
             model.card,
             parts,
@@ -72,6 +77,12 @@ def save_model(model: TrainedModel | HybridModel, folder: Path) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     digests = {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
     _write(folder, structure, model.card, digests)
+
+
+def _describe_fitted(domain: ReliabilityDomain) -> dict[str, Any]:
+    """A hybrid has no arrays of its own: the few knots of its domains are in its JSON file."""
+    params, arrays = domain.to_state()
+    return {"params": params, "arrays": {key: found.tolist() for key, found in arrays.items()}}
 
 
 def _write(folder: Path, structure: dict[str, Any], card: Card, files: dict[str, str]) -> None:
@@ -187,8 +198,21 @@ def _load_hybrid(folder: Path, values: dict[str, Any], card: Card) -> HybridMode
         if not isinstance(part, TrainedModel):
             raise FileFormatError(f"{folder / name}: is not a trained model")
         parts.append(part)
+    if "domains" not in values:
+        raise FileFormatError(
+            f"{folder}: has no applicability domains; it was made by an older version, train it "
+            "again"
+        )
+    domains = {
+        name: ReliabilityDomain.from_state(
+            entry["params"], {key: np.array(found) for key, found in entry["arrays"].items()}
+        )
+        for name, entry in values["domains"].items()
+    }
     decisions = {
-        str(name): Decision(Platt(float(slope), float(intercept)), float(threshold))
+        str(name): Decision(
+            Platt(float(slope), float(intercept)), float(threshold), domains.get(name)
+        )
         for name, (slope, intercept, threshold) in values["decisions"].items()
     }
     return HybridModel(card, parts[0], parts[1], decisions)
@@ -205,6 +229,13 @@ def _load_trained(folder: Path, values: dict[str, Any], card: Card) -> TrainedMo
             path = _check_file(folder, name, digests)
             texts[name.removeprefix("trees/")] = _load_trees(path, width)
     _check_positions(folder, arrays, len(library))
+    for described in values["tasks"]:
+        for kind in DOMAINS:
+            if kind not in described["domains"]:
+                raise FileFormatError(
+                    f"{folder}: task '{described['task']['name']}' has no applicability domain "
+                    f"'{kind}'; the model was made by an older version, train it again"
+                )
     tasks = [_task_model(described, arrays, texts) for described in values["tasks"]]
     return TrainedModel(card, Chemistry.from_dict(values["chemistry"]), library, tasks)
 

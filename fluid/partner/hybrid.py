@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,12 @@ from fluid.exchange.federated_set import FederatedSet, PooledTask, open_federate
 from fluid.exchange.federation import Federation, check_partner_name
 from fluid.learn.calibration import Platt, fit_platt
 from fluid.learn.crossfit import FoldModel, calibrated, enough_labels, output_targets
-from fluid.learn.domain import fit_domains
+from fluid.learn.domain import ReliabilityDomain, fit_domains
 from fluid.learn.estimators import KernelRidge, logit
-from fluid.learn.hybrid import Decision, HybridModel, blend, own_share, reference_similarity
+from fluid.learn.hybrid import Decision, HybridModel, blend, own_share
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats, label_own_fold
+from fluid.learn.predictions import measured_calls
 from fluid.learn.reliability import NEIGHBOURS, fit_reliability
 from fluid.learn.storage import MODEL_FILE, load_trained, save_model
 from fluid.learn.task import Task
@@ -363,11 +364,12 @@ def _assess(
     federation: Federation,
     options: HybridOptions,
 ) -> tuple[dict[str, Decision], dict[str, dict[str, float | None]], dict[str, np.ndarray]]:
-    """Calibration, decision thresholds and out-of-fold metrics of the blend.
+    """Calibration, decision thresholds, domains and out-of-fold metrics of the blend.
 
     The private part is taken out of fold. The student has seen no private compound, but it has seen
     labels of public neighbours that this partner's teacher gave knowing the compound, so that the
-    metrics are slightly favourable, and so is a calibration measured where it was fitted.
+    metrics are slightly favourable, and so is a calibration measured where it was fitted. The
+    domain is therefore fitted before calibration and made as strict as the student's.
     """
     decisions: dict[str, Decision] = {}
     metrics: dict[str, dict[str, float | None]] = {}
@@ -381,17 +383,24 @@ def _assess(
         rows, values = table.labels.column(federation.task_index(task.name))
         queries = table.compounds.take(rows)
         mine = label_own_fold(model, own.library, library_folds, queries, folds[:, rows])
-        mixed = mine.prediction
+        mixed, similarity = mine.prediction, mine.similarity
         if task.name in theirs:
             far = theirs[task.name].predict(queries, student.library, None)
-            near = reference_similarity(theirs[task.name], student.library, queries)
-            mixed = blend(task, mixed, far.values, own_share(mine.similarity, near))
-        decision = Decision()
+            near = far.similarity if far.similarity is not None else np.zeros(len(rows))
+            mixed = blend(task, mixed, far.values, own_share(similarity, near))
+            similarity = np.maximum(similarity, near)
+        decision, raw = Decision(), mixed
         if task.kind == "binary":
             calibration = fit_platt(logit(mixed[:, 0]), values)
             mixed = calibration(logit(mixed))
             threshold = prevalence_threshold(mixed[:, 0], float(values.mean()))
             decision = Decision(calibration, threshold)
+        calls = measured_calls(task, raw, decision.uncalibrated_threshold, similarity, values)
+        domain = ReliabilityDomain() if calls is None else ReliabilityDomain().fit_calls(calls)
+        held = theirs[task.name].domains[domain.kind] if task.name in theirs else None
+        if isinstance(held, ReliabilityDomain):
+            domain = domain.stricter(held)
+        decision = replace(decision, domain=domain)
         decisions[task.name] = decision
         told[task.name] = mixed
         metrics[task.name] = out_of_fold_metrics(task, mixed, values, decision.threshold)

@@ -17,6 +17,7 @@ from fluid.base.files import atomic_folder, check_folder, recover_folder, write_
 from fluid.base.jobs import count_jobs
 from fluid.base.software import software_versions
 from fluid.chem.compounds import Compounds
+from fluid.chem.similarity import neighbour_similarity
 from fluid.chem.tables import write_rejects
 from fluid.exchange.federation import Federation, check_partner_name
 from fluid.learn.crossfit import CrossFitted, cross_fit
@@ -26,7 +27,8 @@ from fluid.learn.folds import SECRET_BYTES
 from fluid.learn.metrics import compute_metrics
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats
-from fluid.learn.reliability import ReliabilityMap
+from fluid.learn.predictions import measured_calls
+from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap
 from fluid.learn.storage import MODEL_FILE, save_model
 from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
@@ -254,7 +256,7 @@ def fit_model(
             skipped[task.name] = too_few_labels(task, values)
             logger.warning("%s: task %s: %s; no model", source, task.name, skipped[task.name])
             continue
-        model = _task_model(library, task, fitted, values)
+        model = _task_model(library, task, fitted, values, folds)
         models.append(model)
         told[task.name] = fitted.predictions
         metrics[task.name] = out_of_fold_metrics(task, fitted.predictions, values, model.threshold)
@@ -300,15 +302,29 @@ def count_labels(task: Task, values: np.ndarray) -> dict[str, int]:
 
 
 def _task_model(
-    library: Compounds, task: Task, fitted: CrossFitted, values: np.ndarray
+    library: Compounds, task: Task, fitted: CrossFitted, values: np.ndarray, folds: np.ndarray
 ) -> TaskModel:
     threshold = 0.5
     if task.kind == "binary":
         known = np.isfinite(fitted.predictions[:, 0])
         threshold = prevalence_threshold(fitted.predictions[known, 0], float(values[known].mean()))
     slope = float(np.mean([member.reliability.slope for member in fitted.models]))
-    domains = fit_domains(library, fitted.rows, ReliabilityMap(slope))
+    # A domain judges at home and is never exported, so that all out-of-fold predictions may serve.
+    similarity = _own_fold_similarity(library.fingerprints[fitted.rows], folds[:, fitted.rows])
+    held_out = measured_calls(task, fitted.predictions, threshold, similarity, values)
+    domains = fit_domains(library, fitted.rows, ReliabilityMap(slope), held_out)
     return TaskModel(task, fitted.models, False, fitted.rows, domains, threshold)
+
+
+def _own_fold_similarity(fingerprints: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Similarity to the three nearest compounds of other folds, mean over repeats, shape (n,)."""
+
+    def similarity(row: np.ndarray) -> np.ndarray:
+        return neighbour_similarity(
+            fingerprints, fingerprints, NEIGHBOURS, lambda part: row[part, None] != row
+        )
+
+    return np.asarray(np.mean([similarity(row) for row in folds], axis=0))
 
 
 def out_of_fold_metrics(

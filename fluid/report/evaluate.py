@@ -13,6 +13,7 @@ from fluid.base.errors import FluidError, MismatchError
 from fluid.base.jobs import single_threaded_blas
 from fluid.chem.compounds import Compounds
 from fluid.chem.tables import Reject
+from fluid.learn.domain import DEFAULT_DOMAIN
 from fluid.learn.hybrid import HybridModel
 from fluid.learn.metrics import (
     bootstrap_rows,
@@ -51,7 +52,7 @@ def evaluate(
     columns: Columns | None = None,
     draws: int = 1000,
     seed: int = 0,
-    domain: str = "neighbours",
+    domain: str = DEFAULT_DOMAIN,
     jobs: int | None = None,
     progress: Callable[[str], None] = lambda stage: None,
     set_aside: Callable[[Sequence[Reject]], None] = lambda rejects: None,

@@ -227,6 +227,7 @@ class Consortium:
         cache: Cache,
         options: TrainingOptions | None = None,
         hybrid_options: HybridOptions | None = None,
+        student_options: StudentOptions | None = None,
         seed: int = 0,
         jobs: int = 1,
     ) -> None:
@@ -237,10 +238,44 @@ class Consortium:
         self.cache = cache
         self.options = options or TrainingOptions()
         self.hybrid_options = hybrid_options or HybridOptions()
+        self.student_options = student_options or StudentOptions()
         self.seed = seed
         self.jobs = jobs
+        self._given: dict[str, PooledTask] | None = None
         self._teachers: dict[str, TeacherResult] = {}
         self._students: dict[str, TrainedModel] = {}
+
+    def _like(
+        self,
+        tables: Mapping[str, LabelledCompounds] | None = None,
+        public: Compounds | None = None,
+        queries: Compounds | None = None,
+    ) -> Consortium:
+        return Consortium(
+            self.tables if tables is None else tables,
+            self.public if public is None else public,
+            self.queries if queries is None else queries,
+            self.federation, self.cache, self.options, self.hybrid_options, self.student_options,
+            self.seed, self.jobs,
+        )  # fmt: skip
+
+    def with_public(self, public: Compounds) -> Consortium:
+        """The same partners with another public set."""
+        return self._like(public=public)
+
+    def with_queries(self, queries: Compounds) -> Consortium:
+        """The same consortium with other test compounds."""
+        return self._like(queries=queries)
+
+    def with_tables(self, tables: Mapping[str, LabelledCompounds]) -> Consortium:
+        """Partners with other tables."""
+        return self._like(tables=tables)
+
+    def with_pooled(self, pooled: dict[str, PooledTask]) -> Consortium:
+        """The same partners when these labels are pooled, wherever they come from."""
+        made = self._like()
+        made._given = pooled
+        return made
 
     @property
     def partners(self) -> list[str]:
@@ -329,6 +364,8 @@ class Consortium:
 
     def pool(self, partners: Sequence[str] | None = None) -> dict[str, PooledTask]:
         """Pooled labels of the public set by task."""
+        if self._given is not None and partners is None:
+            return self._given
         said = {name: made.said for name, made in self.teachers(partners).items()}
         return pool_said(self.tasks, said, {}, len(self.public))
 
@@ -337,7 +374,6 @@ class Consortium:
         options: StudentOptions | None = None,
         partners: Sequence[str] | None = None,
         rows: np.ndarray | None = None,
-        extra: tuple[Compounds, dict[str, PooledTask]] | None = None,
     ) -> dict[str, Told]:
         """Predictions of the student.
 
@@ -350,11 +386,10 @@ class Consortium:
         rows
             The part of the public set to use; by default all of it.
         """
-        options = options or StudentOptions()
-        names = sorted(self.teachers(partners))
-        pooled = self.pool(names)
+        options = options or self.student_options
+        pooled = self.pool(partners)
         inputs = self._base | {
-            "pooled": self._digest_pooled(pooled),
+            "pooled": self.digest_pooled(pooled),
             "rows": "" if rows is None else digest_arrays(rows),
             "options": repr(options),
             "seed": self.seed,
@@ -362,7 +397,9 @@ class Consortium:
         arrays = self.cache.fetch(
             "student",
             inputs,
-            lambda: _pack_told(predict_all(self.student_model(options, names, rows), self.queries)),
+            lambda: _pack_told(
+                predict_all(self.student_model(options, partners, rows), self.queries)
+            ),
         )
         return _unpack_told(arrays, self.tasks)
 
@@ -373,8 +410,8 @@ class Consortium:
         rows: np.ndarray | None = None,
     ) -> TrainedModel:
         """The student itself, trained once in this process; see `student`."""
-        options = options or StudentOptions()
-        names = sorted(self.teachers(partners))
+        options = options or self.student_options
+        names = None if partners is None else sorted(partners)
         key = repr((options, names, None if rows is None else digest_arrays(rows)))
         if key not in self._students:
             pooled = self.pool(names)
@@ -389,7 +426,13 @@ class Consortium:
             self._students[key] = model
         return self._students[key]
 
-    def _digest_pooled(self, pooled: Mapping[str, PooledTask]) -> str:
+    def inputs(self) -> dict[str, str]:
+        """What determines everything here: public set, test compounds, private tables."""
+        tables = {name: digest_table(table) for name, table in sorted(self.tables.items())}
+        return self._base | {"tables": repr(tables)}
+
+    def digest_pooled(self, pooled: Mapping[str, PooledTask]) -> str:
+        """SHA-256 of pooled labels."""
         parts = [
             array
             for name in sorted(pooled)
@@ -404,9 +447,9 @@ class Consortium:
         pooled = self.pool()
         inputs = self._base | {
             "table": digest_table(self.tables[partner]),
-            "pooled": self._digest_pooled(pooled),
+            "pooled": self.digest_pooled(pooled),
             "options": repr(self.hybrid_options),
-            "student": repr(StudentOptions()),
+            "student": repr(self.student_options),
             "seed": self.seed,
         }
         arrays = self.cache.fetch("hybrid", inputs, lambda: self._make_hybrid(partner))

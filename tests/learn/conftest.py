@@ -10,6 +10,7 @@ from fluid.learn.crossfit import cross_fit
 from fluid.learn.domain import fit_domains
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats
+from fluid.learn.predictions import measured_calls
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task
 
@@ -77,7 +78,8 @@ def train(chemistry):
         folds = folds_of_repeats(library, SECRET, repeats, FOLDS)
         fitted = cross_fit(library, task, rows, values, folds, FOLDS, learner, 7, jobs)
         slope = float(np.mean([member.reliability.slope for member in fitted.models]))
-        domains = fit_domains(library, rows, ReliabilityMap(slope))
+        held_out = measured_calls(task, fitted.predictions, 0.4, np.full(len(rows), 0.5), values)
+        domains = fit_domains(library, rows, ReliabilityMap(slope), held_out)
         model = TaskModel(task, fitted.models, False, rows, domains, 0.4)
         card = Card(kind, "aurora", "demo", 1, "0" * 64, {"learner": learner})
         return TrainedModel(card, chemistry, library, [model])

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluid.learn.estimators import logit
-from fluid.learn.hybrid import HybridModel, blend, own_share, reference_similarity
+from fluid.learn.calibration import Platt
+from fluid.learn.domain import ReliabilityDomain, sureness
+from fluid.learn.estimators import logit, sigmoid
+from fluid.learn.hybrid import Decision, HybridModel, blend, own_share, reference_similarity
 from fluid.learn.model import Card, TrainedModel
 from fluid.learn.task import Task
 
@@ -85,9 +87,48 @@ def test_a_compound_is_inside_if_it_is_so_for_a_part(parts, library):
     own, student = parts
     hybrid = HybridModel(Card("hybrid", "aurora", "demo", 1, "0" * 64), own, student, {})
     mine, theirs, both = (
-        model.predict(library).by_task["ringn"].domain for model in (own, student, hybrid)
+        model.predict(library, "neighbours").by_task["ringn"].domain
+        for model in (own, student, hybrid)
     )
     assert np.array_equal(both.inside, mine.inside | theirs.inside)
     assert np.array_equal(both.score, np.maximum(mine.score, theirs.score))
     assert {reason.split(":")[0] for reason in both.reasons} == {"own", "student"}
     assert hybrid.predict(library, None).by_task["ringn"].domain is None
+
+
+def test_a_fitted_domain_judges_the_blend_before_it_is_calibrated(parts, library):
+    own, student = parts
+    fitted = ReliabilityDomain()
+    fitted.knots_, fitted.correct_ = np.array([0.0, 1.0]), np.array([0.5, 1.0])
+    fitted.threshold_ = 0.3
+    card = Card("hybrid", "aurora", "demo", 1, "0" * 64)
+    decision = Decision(Platt(1.7, -0.4), 0.35, fitted)
+    bare, hybrid = (
+        HybridModel(card, own, student, {"ringn": one}).predict(library).by_task["ringn"]
+        for one in (Decision(), decision)
+    )
+    assert hybrid.domain.reasons[0].startswith("expected correct")
+    before, cut = bare.values, decision.uncalibrated_threshold
+    assert sigmoid(1.7 * logit(np.array([cut])) - 0.4)[0] == pytest.approx(0.35)
+    near = np.maximum(
+        reference_similarity(own.task_models[0], own.library, library),
+        reference_similarity(student.task_models[1], student.library, library),
+    )
+    np.testing.assert_allclose(hybrid.similarity, near)
+    sure = sureness(before, cut, near)
+    np.testing.assert_allclose(hybrid.domain.score, 0.5 + 0.5 * sure)
+    assert np.array_equal(hybrid.domain.inside, sure >= 0.3)
+    assert np.array_equal(hybrid.values >= 0.35, before >= cut)
+    assert Decision(Platt(0.0, 0.3), 0.6).uncalibrated_threshold == 0.5
+
+
+def test_what_the_partner_alone_knows_is_judged_by_its_own_domain(parts, library):
+    own, student = parts
+    other = TrainedModel(student.card, student.chemistry, student.library, student.task_models[:1])
+    fitted = own.task_models[0].domains["reliability"]
+    card = Card("hybrid", "aurora", "demo", 1, "0" * 64)
+    hybrid = HybridModel(card, own, other, {"ringn": Decision(domain=fitted)})
+    both, mine = (model.predict(library).by_task["ringn"] for model in (hybrid, own))
+    np.testing.assert_allclose(both.values, mine.values, atol=1e-9)
+    assert np.array_equal(both.similarity, mine.similarity)
+    assert hybrid.predict(library).by_task["size"].domain is not None

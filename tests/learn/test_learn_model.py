@@ -23,6 +23,7 @@ def test_predictions_are_means_over_members(library, problems, train, kind):
     near = neighbour_similarity(library.fingerprints, library.fingerprints, NEIGHBOURS)
     slopes = [member.reliability(near) for member in task_model.members]
     np.testing.assert_allclose(found.reliability, np.mean(slopes, axis=0))
+    np.testing.assert_allclose(found.similarity, near)
     assert found.threshold == 0.4
     assert [one.name for one in model.tasks] == [task.name]
 
@@ -56,12 +57,14 @@ def test_the_domain_asked_for_is_the_one_that_judges(library, problems, train):
     model = train(library, task, values, "svm")
     by_domain = {
         kind: model.predict(library, kind).by_task[task.name].domain
-        for kind in ("neighbours", "dictionary", None)
+        for kind in ("reliability", "neighbours", "dictionary", None)
     }
     assert by_domain[None] is None
     assert by_domain["neighbours"].reasons[0].startswith("mean similarity to 3 nearest")
     assert by_domain["dictionary"].reasons[0] == "all Morgan features known"
-    with pytest.raises(FluidError, match="domain 'leverage': allowed are neighbours, dictionary"):
+    assert by_domain["reliability"].reasons[0].startswith("expected correct ")
+    allowed = "allowed are reliability, neighbours, dictionary"
+    with pytest.raises(FluidError, match=f"domain 'leverage': {allowed}"):
         model.predict(library, "leverage")
 
 

@@ -15,9 +15,9 @@ from fluid.base.files import sha256_file
 from fluid.chem.features import FeatureSpec, featurize
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel
-from fluid.learn.domain import fit_domains
+from fluid.learn.domain import DOMAINS, HeldOut, ReliabilityDomain, fit_domains
 from fluid.learn.estimators import LEARNERS, STUDENT_LEARNERS
-from fluid.learn.hybrid import HybridModel
+from fluid.learn.hybrid import Decision, HybridModel
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.storage import load_model, load_trained, save_model
@@ -26,7 +26,7 @@ KINDS = ("binary", "multiclass", "regression")
 
 
 def assert_same_predictions(left, right, compounds):
-    for domain in ("neighbours", "dictionary"):
+    for domain in DOMAINS:
         before, after = (model.predict(compounds, domain) for model in (left, right))
         assert [task.to_dict() for task in before.tasks] == [task.to_dict() for task in after.tasks]
         for name, expected in before.by_task.items():
@@ -70,11 +70,18 @@ def folder(saved, tmp_path):
     return Path(shutil.copytree(saved, tmp_path / "model"))
 
 
+def decided(model):
+    """What a partner decided on its blend, with a domain that was fitted on calls."""
+    domain = model.task_models[0].domains["reliability"]
+    assert len(domain.knots_) > 2
+    return {"ringn": Decision(Platt(1.5, 0.25), 0.45, domain)}
+
+
 @pytest.fixture
 def hybrid_folder(svm, tmp_path):
     card = Card("hybrid", "aurora", "demo", 1, "0" * 64)
     (tmp_path / "hybrid").mkdir()
-    save_model(HybridModel(card, svm, svm, {}), tmp_path / "hybrid")
+    save_model(HybridModel(card, svm, svm, decided(svm)), tmp_path / "hybrid")
     return tmp_path / "hybrid"
 
 
@@ -142,21 +149,27 @@ def test_a_useless_model_survives(svm, library, tmp_path):
     """Its domain is empty: the threshold that none reaches must be a number in JSON."""
     made = svm.task_models[0]
     rows = made.rows
-    useless = TaskModel(
-        made.task, made.members, False, rows, fit_domains(library, rows, ReliabilityMap(0.0))
+    guesses = HeldOut(
+        np.linspace(0, 1, 60)[:, None], 0.5, np.ones(60), np.arange(60) % 2, np.ones(60), True
     )
+    useless = TaskModel(
+        made.task, made.members, False, rows,
+        fit_domains(library, rows, ReliabilityMap(0.0), guesses),
+    )  # fmt: skip
     model = TrainedModel(svm.card, svm.chemistry, library, [useless])
     save_model(model, tmp_path)
     again = load_model(tmp_path)
     assert_same_predictions(model, again, library)
-    assert not again.predict(library).by_task["ringn"].domain.inside.any()
+    for kind in ("reliability", "neighbours"):
+        assert not again.predict(library, kind).by_task["ringn"].domain.inside.any()
 
 
 def test_a_hybrid_survives(svm, hybrid_folder, library):
     again = load_model(hybrid_folder)
     assert isinstance(again, HybridModel)
     assert again.card.kind == "hybrid"
-    assert_same_predictions(HybridModel(again.card, svm, svm, {}), again, library)
+    assert_same_predictions(HybridModel(again.card, svm, svm, decided(svm)), again, library)
+    assert isinstance(again.decisions["ringn"].domain, ReliabilityDomain)
 
 
 def test_the_same_model_gives_the_same_bytes(model, saved, tmp_path):
@@ -309,7 +322,11 @@ MEMBER = ("tasks", 0, "members", 0)
         (spoil(*MEMBER, "calibrations", value=[["a", 1]]), "is incomplete"),
         (spoil(*MEMBER, "reliability"), "is incomplete"),
         (spoil("tasks", 1, "members", 0, "estimators", 0, "texts", "trees"), "is incomplete"),
-        (spoil("tasks", 0, "domains", "neighbours", "params", "k"), "is incomplete"),
+        (spoil("tasks", 0, "domains", "neighbours", "params", "threshold"), "is incomplete"),
+        (spoil("tasks", 0, "domains", "reliability"), "has no applicability domain 'reliability'"),
+        (spoil("tasks", 0, "domains", "reliability", "params", "threshold", value=3), "is incompl"),
+        (spoil("tasks", 0, "domains", "reliability", "arrays", "knots"), "is incomplete"),
+        (spoil("tasks", 0, "domains", value=3), "is incomplete"),
         (spoil("tasks", 0, "domains", "oracle", value={"params": {}, "arrays": {}}), "is incompl"),
         (spoil("tasks", 0, "task", "kind", value="ordinal"), "is incomplete"),
         (spoil("tasks", value=3), "is incomplete"),
@@ -326,6 +343,39 @@ MEMBER = ("tasks", 0, "members", 0)
 def test_a_model_file_that_is_not_right_is_refused(folder, edit, message):
     change(folder, edit)
     with pytest.raises(FileFormatError, match=message):
+        load_model(folder)
+
+
+FITTED = ("domains", "ringn")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (spoil("domains"), "has no applicability domains; it was made by an older version"),
+        (spoil("domains", value=[1]), "is incomplete"),
+        (spoil(*FITTED, "params", "stated_error", value=1.5), "is incomplete"),
+        (spoil(*FITTED, "params", "threshold", value="low"), "is incomplete"),
+        (spoil(*FITTED, "arrays", "knots", value=[0.0, 2.0]), "is incomplete"),
+        (spoil(*FITTED, "arrays", "knots", value=[[0.0], [0.5, 1.0]]), "is incomplete"),
+        (spoil(*FITTED, "arrays", "correct", value={"a": 1}), "is incomplete"),
+        (spoil(*FITTED, "arrays", "correct"), "is incomplete"),
+    ],
+)
+def test_a_domain_of_a_hybrid_that_is_not_right_is_refused(hybrid_folder, edit, message):
+    path = hybrid_folder / "model.json"
+    values = json.loads(path.read_text())
+    edit(values)
+    path.write_text(json.dumps(values))
+    with pytest.raises(FileFormatError, match=message):
+        load_model(hybrid_folder)
+
+
+def test_knots_that_do_not_rise_are_refused(folder):
+    with np.load(folder / "arrays.npz") as stored:
+        knots = stored["ringn/domain.reliability.knots"]
+    replace_arrays(folder, **{"ringn/domain.reliability.knots": knots[::-1]})
+    with pytest.raises(FileFormatError, match="knots of a domain do not rise"):
         load_model(folder)
 
 

@@ -1,0 +1,325 @@
+"""The paper's experiments, and what a partner wants to know before it joins, as named studies."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fluid.base.files import atomic_file
+from fluid.base.jobs import count_jobs, single_threaded_blas
+from fluid.central.consensus import Consensus
+from fluid.central.pooling import pool_said
+from fluid.central.student import StudentOptions
+from fluid.chem.compounds import concatenate
+from fluid.exchange.annotation import TaskAnnotation
+from fluid.learn.domain import DEFAULT_DOMAIN
+from fluid.learn.metrics import compute_metrics, metric_names
+from fluid.learn.own_fold import folds_of_repeats, label_own_fold, silence
+from fluid.learn.task import Task
+from fluid.partner.guard import disclose
+from fluid.simulate.consortium import Consortium, Told
+from fluid.simulate.contribution import coalition_values, cross_domain
+from fluid.simulate.study import HYBRID, STUDENT, TEACHER, CellResult, Study
+
+COLUMNS = ("study", "cell", "task", "setting", "test", "metric", "value", "low", "high")
+SIZES = (500, 1000, 2500, 5000)
+ROUNDS = 3
+# The kernel half of the student alone: the studies compare many students with one another.
+QUICK = StudentOptions(learners=("kernel-ridge",))
+
+Row = dict[str, Any]
+
+
+class _Bench:
+    """One consortium and its tests."""
+
+    def __init__(self, study: Study, jobs: int) -> None:
+        self.study = study
+        partition, self.seed = study.cells()[0]
+        self.one: Consortium = study.consortium(partition, self.seed, jobs)
+        self.tests = study.division.tests
+        self.queries = study.division.queries
+        self.jobs = jobs
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return self.one.tasks
+
+    def rows(self, study: str, cell: str, setting: str, told: dict[str, Told]) -> Iterator[Row]:
+        """The leading metric of every task and test."""
+        for number, task in enumerate(self.tasks):
+            if task.name not in told:
+                continue
+            rows, truth = self.queries.labels.column(number)
+            for test in dict.fromkeys(self.tests):
+                chosen = self.tests[rows] == test
+                here = rows[chosen]
+                values = told[task.name].values[here]
+                called = told[task.name].called(task)[here]
+                metric = metric_names(task)[0]
+                value = compute_metrics(task, truth[chosen], values, called)[metric]
+                if np.isfinite(value):
+                    yield _row(study, cell, task.name, setting, str(test), metric, value)
+
+
+def _row(
+    study: str, cell: str, task: str, setting: str, test: str, metric: str, value: float,
+    low: float | str = "", high: float | str = "",
+) -> Row:  # fmt: skip
+    shown = [
+        round(float(one), 5) if not isinstance(one, str) else one for one in (value, low, high)
+    ]
+    return dict(zip(COLUMNS, (study, cell, task, setting, test, metric, *shown), strict=True))
+
+
+def _number_of_teachers(bench: _Bench, cell: CellResult) -> Iterator[Row]:
+    """Students of 1, 2, 4, ... teachers, drawn at random, the smaller groups within the larger."""
+    names = sorted(bench.one.teachers())
+    order = list(np.random.default_rng(bench.seed).permutation(names))
+    sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size < len(names)] + [len(names)]
+    for size in sizes:
+        told = bench.one.student(QUICK, partners=sorted(order[:size]))
+        yield from bench.rows("teachers", cell.name, f"{size} teachers", told)
+
+
+def _size_of_public_set(bench: _Bench, cell: CellResult) -> Iterator[Row]:
+    """Students of random parts of the public set, the smaller within the larger."""
+    total = len(bench.one.public)
+    order = np.random.default_rng(bench.seed).permutation(total)
+    for size in [*(size for size in SIZES if size < total), total]:
+        told = bench.one.student(QUICK, rows=np.sort(order[:size]))
+        yield from bench.rows("public-size", cell.name, f"{size} public compounds", told)
+
+
+def _composition_of_public_set(bench: _Bench, cell: CellResult) -> Iterator[Row]:
+    """Students of equally many public compounds: best known to teachers, least known, random."""
+    pooled = bench.one.pool()
+    known = np.max([one.reliability for one in pooled.values()], axis=0)
+    order = np.argsort(-known, kind="stable")
+    size = min(2500, len(order) // 3)
+    random = np.random.default_rng(bench.seed).permutation(len(order))
+    for setting, chosen in (
+        ("best known to teachers", order[:size]),
+        ("at random", random[:size]),
+        ("least known to teachers", order[-size:]),
+    ):
+        told = bench.one.student(QUICK, rows=np.sort(chosen))
+        yield from bench.rows("public-composition", cell.name, f"{size} {setting}", told)
+
+
+def _left_out_partner(bench: _Bench, cell: CellResult) -> Iterator[Row]:
+    """The student with and without each partner, on test compounds nearest to that partner."""
+    everybody = bench.one.student(QUICK)
+    for partner in sorted(bench.one.teachers()):
+        others = [name for name in bench.one.partners if name != partner]
+        without = bench.one.student(QUICK, partners=others)
+        for setting, told in (("with", everybody), ("without", without)):
+            for number, task in enumerate(bench.tasks):
+                if task.name not in told:
+                    continue
+                rows, truth = bench.queries.labels.column(number)
+                chosen = cell.nearest[rows] == partner
+                if chosen.sum() < 20:
+                    continue
+                here = rows[chosen]
+                called = told[task.name].called(task)[here]
+                metric = metric_names(task)[0]
+                values = told[task.name].values[here]
+                value = compute_metrics(task, truth[chosen], values, called)[metric]
+                if np.isfinite(value):
+                    test = f"nearest to {partner}"
+                    yield _row(
+                        "left-out", cell.name, task.name, f"{setting} {partner}", test, metric,
+                        value,
+                    )  # fmt: skip
+
+
+def _cross_domain(bench: _Bench, cell: CellResult) -> Iterator[Row]:
+    """Every teacher on every partner's compounds; its own are taken out of fold."""
+    everything = concatenate([table.compounds for table in bench.one.tables.values()])
+    one = bench.one.with_queries(everything)
+    for task in bench.tasks:
+        if task.kind == "multiclass":
+            continue
+        found = cross_domain(one, task)
+        metric = metric_names(task)[0]
+        for i, teacher in enumerate(found.teachers):
+            for j, partner in enumerate(found.partners):
+                if np.isfinite(found.values[i, j]):
+                    yield _row(
+                        "cross-domain", cell.name, task.name, f"teacher of {teacher}",
+                        f"compounds of {partner}", metric, found.values[i, j],
+                    )  # fmt: skip
+
+
+def _brought_into_domain(bench: _Bench, cell: CellResult) -> Iterator[Row]:
+    """Share of the test compounds inside each model's default domain."""
+    for model in cell.models:
+        if model.kind not in (TEACHER, STUDENT, HYBRID):
+            continue
+        for task, told in model.told.items():
+            inside = told.domains[DEFAULT_DOMAIN][1] if DEFAULT_DOMAIN in told.domains else None
+            if inside is None:
+                continue
+            for test in dict.fromkeys(cell.tests):
+                share = float(inside[cell.tests == test].mean())
+                yield _row("domain", cell.name, task, model.name, str(test), "coverage", share)
+
+
+@single_threaded_blas()
+def _several_rounds(bench: _Bench, cell: CellResult) -> Iterator[Row]:
+    """Hybrids annotate in place of teachers, again and again."""
+    one = bench.one
+    yield from bench.rows("rounds", cell.name, "round 1", one.student(QUICK))
+    current = one
+    for number in range(2, ROUNDS + 1):
+        said = {
+            partner: _hybrid_says(current, partner)
+            for partner in current.partners
+            if current.teacher(partner) is not None
+        }
+        pooled = pool_said(one.tasks, said, {}, len(one.public))
+        current = one.with_pooled(pooled)
+        told = current.student(QUICK)
+        yield from bench.rows("rounds", cell.name, f"round {number}", told)
+
+
+def _hybrid_says(one: Consortium, partner: str) -> dict[str, TaskAnnotation]:
+    """What a partner's hybrid says of the public set, each compound by its own fold's member."""
+    fitted = one.fit_hybrid(partner)
+    private = len(one.tables[partner].compounds)
+    secret = hashlib.sha256(f"fluid hybrid folds {one.hybrid_options.seed}".encode()).digest()
+    folds = one.hybrid_options.folds
+    own = fitted.model.own
+    home = folds_of_repeats(own.library.take(np.arange(private)), secret, 1, folds)
+    elsewhere = np.full((1, len(own.library) - private), folds, np.uint8)
+    library_folds = np.concatenate([home, elsewhere], axis=1)
+    queries = folds_of_repeats(one.public, secret, 1, folds)
+    models = {model.task.name: model for model in own.task_models}
+    said = {}
+    for task in one.tasks:
+        found = silence(len(one.public), len(task.outputs))
+        if task.name in models:
+            found = label_own_fold(
+                models[task.name], own.library, library_folds, one.public, queries, one.jobs
+            )
+        said[task.name] = disclose(task, one.federation.policy, found)
+    return said
+
+
+def _contribution(bench: _Bench, cell: CellResult) -> Iterator[Row]:
+    """Shapley and leave-one-out values of each partner, with intervals."""
+    for task in bench.tasks:
+        if task.kind == "multiclass":
+            continue
+        yield from _contributions(bench, bench.one, task, "contribution", cell.name, "")
+
+
+def _contributions(
+    bench: _Bench, one: Consortium, task: Task, study: str, cell: str, bad: str
+) -> Iterator[Row]:
+    truth = np.full(len(one.queries), np.nan)
+    rows, values = bench.queries.labels.column(one.federation.task_index(task.name))
+    truth[rows] = values
+    found = coalition_values(one, task, truth, seed=bench.seed)
+    metric = metric_names(task)[0]
+    for partner, value in found.by_partner.items():
+        shown = f"{partner} (shuffled)" if partner == bad else partner
+        yield _row(
+            study, cell, task.name, shown, "Shapley value", metric, value.shapley, value.low,
+            value.high,
+        )  # fmt: skip
+        yield _row(
+            study, cell, task.name, shown, "leave one out", metric, value.leave_one_out,
+            value.leave_one_out_low, value.leave_one_out_high,
+        )  # fmt: skip
+
+
+def _intake(one: Consortium, study: str, cell: str, bad: str) -> Iterator[Row]:
+    """How each partner's labels go with the others', as the coordinator sees at intake."""
+    consensus = Consensus(one.tasks)
+    said = {name: made.said for name, made in one.teachers().items()}
+    consensus.add(said, one.public.fingerprints)
+    for task, by_partner in consensus.result().items():
+        for partner, found in by_partner.items():
+            value = found.correlation if np.isfinite(found.correlation) else 0.0
+            shown = f"{partner} (shuffled)" if partner == bad else partner
+            flag = "flagged" if found.flagged else "not flagged"
+            yield _row(study, cell, task, shown, f"intake: {flag}", "correlation", value)
+
+
+def _shuffled_partner(bench: _Bench, cell: CellResult) -> Iterator[Row]:
+    """The labels of the largest partner are shuffled: is it found, and what does it cost?"""
+    one = bench.one
+    bad = max(one.partners, key=lambda name: (len(one.tables[name].compounds), name))
+    table = one.tables[bad]
+    random = np.random.default_rng(bench.seed)
+    values = table.labels.values.copy()
+    for number in range(len(one.tasks)):
+        mine = np.flatnonzero(table.labels.tasks == number)
+        values[mine] = values[random.permutation(mine)]
+    spoilt = replace(table, labels=replace(table.labels, values=values))
+    worse = one.with_tables({**one.tables, bad: spoilt})
+    others = [name for name in one.partners if name != bad]
+    for setting, told in (
+        ("everybody honest", one.student()),
+        ("largest partner shuffled, in", worse.student()),
+        ("largest partner left out", worse.student(partners=others)),
+    ):
+        yield from bench.rows("shuffled", cell.name, setting, told)
+    yield from _intake(worse, "shuffled", cell.name, bad)
+    for task in bench.tasks:
+        if task.kind != "multiclass":
+            yield from _contributions(bench, worse, task, "shuffled", cell.name, bad)
+
+
+STUDIES: dict[str, Callable[[_Bench, CellResult], Iterable[Row]]] = {
+    "teachers": _number_of_teachers,
+    "public-size": _size_of_public_set,
+    "public-composition": _composition_of_public_set,
+    "left-out": _left_out_partner,
+    "cross-domain": _cross_domain,
+    "domain": _brought_into_domain,
+    "rounds": _several_rounds,
+    "contribution": _contribution,
+    "shuffled": _shuffled_partner,
+}
+
+
+def run_named(
+    name: str,
+    study: Study,
+    cells: Sequence[CellResult],
+    jobs: int | None = None,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> list[Row]:
+    """Run one named study on the first cell of a study.
+
+    Parameters
+    ----------
+    name
+        Key of `STUDIES`.
+    study, cells
+        The study, and what came of its cells.
+    jobs, progress
+        Threads, and a callback.
+    """
+    progress(f"study {name}")
+    return list(STUDIES[name](_Bench(study, count_jobs(jobs)), cells[0]))
+
+
+def write_named(path: Path, rows: Iterable[Row]) -> None:
+    """Write the rows of named studies as CSV."""
+    with (
+        atomic_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as handle,
+    ):
+        writer = csv.DictWriter(handle, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,402 @@
+"""A study: many virtual consortia from one labelled table, and what each model predicts there."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fluid.base.errors import FluidError, TrainingError
+from fluid.base.jobs import count_jobs, map_processes, single_threaded_blas
+from fluid.central.expand import grow_public
+from fluid.central.student import StudentOptions
+from fluid.chem.compounds import Compounds, concatenate
+from fluid.chem.features import featurize
+from fluid.chem.similarity import neighbour_similarity
+from fluid.chem.standardize import standardize
+from fluid.exchange.federation import Federation
+from fluid.learn.reliability import NEIGHBOURS
+from fluid.learn.task import Task
+from fluid.partner.hybrid import HybridOptions
+from fluid.partner.table import LabelledCompounds
+from fluid.partner.teacher import TrainingOptions
+from fluid.simulate.cache import Arrays, Cache, digest_compounds
+from fluid.simulate.consortium import Consortium, OutOfFold, Told, take_table
+from fluid.simulate.holdout import hold_out
+from fluid.simulate.paper import paper_features, run_paper_recipe
+from fluid.simulate.partition import PartitionSpec, divide
+
+STUDENT, MEAN, PAPER = "student", "mean of teachers", "paper's student"
+REFERENCE, TEACHER, HYBRID = "reference", "teacher", "hybrid"
+EXTERNAL, SCAFFOLD, RANDOM = "external", "scaffold", "random"
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """What a study runs.
+
+    Attributes
+    ----------
+    partitions, seeds
+        Each partition is drawn with each seed: a *cell*.
+    share_scaffold, share_random
+        Shares of the table held out as tests, whole scaffolds and single compounds; 0 for none.
+    validation
+        Hold the tests out of what remains when the tests are taken away: to choose settings on.
+    options, hybrid_options
+        How teachers and hybrids are trained.
+    recipes
+        Students to distill, by name; the first is the one that hybrids use.
+    expand
+        Analogues to add to the public set in a second round; 0 for one round.
+    references
+        Learners of the models trained on everybody's data.
+    paper, hybrids
+        Whether to run the paper's own recipe, and hybrids.
+    """
+
+    partitions: tuple[PartitionSpec, ...] = (PartitionSpec("kmeans"),)
+    seeds: tuple[int, ...] = (0,)
+    share_scaffold: float = 0.12
+    share_random: float = 0.12
+    validation: bool = False
+    options: TrainingOptions = field(default_factory=TrainingOptions)
+    hybrid_options: HybridOptions = field(default_factory=HybridOptions)
+    recipes: tuple[tuple[str, StudentOptions], ...] = ((STUDENT, StudentOptions()),)
+    expand: int = 0
+    references: tuple[str, ...] = ("auto",)
+    paper: bool = True
+    hybrids: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.partitions or not self.seeds:
+            raise FluidError("a study needs at least one partition and one seed")
+        for name in ("share_scaffold", "share_random"):
+            if not 0.0 <= getattr(self, name) <= 0.5:
+                raise FluidError(f"{name} = {getattr(self, name)}: allowed are 0 to 0.5")
+        if not 0 <= self.expand <= 1_000_000:
+            raise FluidError(f"expand = {self.expand}: allowed are 0 to 1,000,000")
+
+
+@dataclass(frozen=True)
+class Model:
+    """What one model of a cell says of the test compounds.
+
+    Attributes
+    ----------
+    name, kind, partner
+        Such as ("hybrid of partner-3", "hybrid", "partner-3").
+    told
+        By task.
+    out_of_fold
+        By task, of its partner's own compounds; empty for what is no partner's.
+    """
+
+    name: str
+    kind: str
+    partner: str
+    told: dict[str, Told]
+    out_of_fold: dict[str, OutOfFold] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One virtual consortium.
+
+    Attributes
+    ----------
+    name, partition, seed
+        Which it is.
+    sizes
+        Compounds by partner.
+    tests
+        Name of the test of each test compound, shape (n,).
+    labels
+        By task: positions in the test compounds and true labels.
+    nearest
+        Shape (n,): the partner whose compounds are nearest to each test compound.
+    models
+        All models.
+    """
+
+    name: str
+    partition: str
+    seed: int
+    sizes: dict[str, int]
+    tests: np.ndarray
+    labels: dict[str, tuple[np.ndarray, np.ndarray]]
+    nearest: np.ndarray
+    models: list[Model]
+
+    def of_kind(self, kind: str) -> list[Model]:
+        """Models of a kind, in the order of their names."""
+        return [model for model in self.models if model.kind == kind]
+
+
+@dataclass(frozen=True)
+class _Division:
+    """A table divided into private data and tests."""
+
+    private: LabelledCompounds
+    queries: LabelledCompounds
+    tests: np.ndarray
+
+
+def partition_name(spec: PartitionSpec) -> str:
+    """Short name of a partition for tables."""
+    shown = {"kmeans": "k-means", "scaffold": f"Dirichlet {spec.alpha:g}"}
+    if spec.kind in ("label", "size"):
+        return f"{spec.kind} {spec.alpha:g}"
+    return shown.get(spec.kind, f"{spec.kind} {spec.column}".strip())
+
+
+class Study:
+    """A labelled table, a public set, and what to do with them.
+
+    Parameters
+    ----------
+    table
+        Everybody's data, merged by connectivity.
+    public
+        Public compounds. Those that are in a test are left out.
+    federation
+        Tasks, chemistry and policy.
+    spec
+        What to run.
+    external
+        A test table beside the held-out ones. Its compounds are taken out of `table`.
+    cache
+        Folder of results to resume from; None keeps nothing.
+    """
+
+    def __init__(
+        self,
+        table: LabelledCompounds,
+        public: Compounds,
+        federation: Federation,
+        spec: StudySpec,
+        external: LabelledCompounds | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        self.public = public
+        self.federation = federation
+        self.spec = spec
+        self.cache = cache
+        self.division = self._divide(table, external)
+
+    def _divide(self, table: LabelledCompounds, external: LabelledCompounds | None) -> _Division:
+        parts: list[LabelledCompounds] = []
+        names: list[str] = []
+        if external is not None:
+            known = set(external.compounds.connectivities)
+            kept = [key not in known for key in table.compounds.connectivities]
+            table = _take(table, np.flatnonzero(kept))
+            if not self.spec.validation:
+                parts.append(external)
+                names.append(EXTERNAL)
+        rounds = 2 if self.spec.validation else 1
+        for number in range(rounds):
+            found = hold_out(
+                table.compounds, self.spec.share_scaffold, self.spec.share_random, number
+            )
+            if number == rounds - 1:
+                for name, rows in ((SCAFFOLD, found.scaffold), (RANDOM, found.random)):
+                    if len(rows):
+                        parts.append(_take(table, rows))
+                        names.append(name)
+            table = _take(table, found.rest)
+        if not parts:
+            raise FluidError("a study needs a test: an external table or a share to hold out")
+        tests = np.concatenate(
+            [np.full(len(p.compounds), n, object) for p, n in zip(parts, names, strict=True)]
+        )
+        return _Division(table, _join(parts), tests)
+
+    def cells(self) -> list[tuple[PartitionSpec, int]]:
+        """Partitions and seeds, one pair a cell."""
+        return [(spec, seed) for spec in self.spec.partitions for seed in self.spec.seeds]
+
+    def run(
+        self, jobs: int | None = None, progress: Callable[[str], None] = lambda stage: None
+    ) -> list[CellResult]:
+        """Run all cells, side by side if several; the result does not depend on `jobs`."""
+        workers = count_jobs(jobs)
+        cells = self.cells()
+        results = []
+        inner = max(1, workers // len(cells))
+        stream = map_processes(_CellRunner(self, inner), cells, min(workers, len(cells)))
+        for found in stream:
+            progress(f"{found.name} done, {len(results) + 1} of {len(cells)}")
+            results.append(found)
+        return results
+
+    def consortium(self, spec: PartitionSpec, seed: int, jobs: int = 1) -> Consortium:
+        """The consortium of a cell, before anything is trained."""
+        private, queries = self.division.private, self.division.queries
+        parts = divide(
+            private.compounds, spec, seed, private.labels, private.groups, self.federation.tasks
+        )
+        tables = {part.name: take_table(private, part.rows) for part in parts}
+        tested = set(queries.compounds.connectivities)
+        kept = [key not in tested for key in self.public.connectivities]
+        made = Consortium(
+            tables, self.public.take(np.flatnonzero(kept)), queries.compounds, self.federation,
+            Cache(self.cache), self.spec.options, self.spec.hybrid_options,
+            self.spec.recipes[0][1], seed, jobs,
+        )  # fmt: skip
+        if self.spec.expand:
+            made = self._expanded(made, seed, jobs)
+        return made
+
+    def _expanded(self, first: Consortium, seed: int, jobs: int) -> Consortium:
+        """The consortium of a second round, with analogues in the public set."""
+        pooled = first.pool()
+        chemistry = self.federation.chemistry
+
+        def make() -> Arrays:
+            found = grow_public(
+                first.public, pooled, self.federation.tasks, chemistry.standardizer,
+                self.spec.expand, seed, max(1, self.spec.expand // 5), jobs=jobs,
+            )  # fmt: skip
+            return {"smiles": np.array([one.smiles for one in found.compounds], dtype=str)}
+
+        inputs = {
+            "pooled": first.digest_pooled(pooled),
+            "public": digest_compounds(first.public),
+            "number": self.spec.expand,
+            "seed": seed,
+        }
+        smiles = first.cache.fetch("analogues", inputs, make)["smiles"]
+        structures = [standardize(str(one), chemistry.standardizer) for one in smiles]
+        tested = set(self.division.queries.compounds.connectivities)
+        kept = [one for one in structures if one.inchikey[:14] not in tested]
+        if not kept:
+            return first
+        new = featurize(kept, [f"ANA-{one.inchikey[:14]}" for one in kept], chemistry.features)
+        return first.with_public(concatenate([first.public, new]))
+
+    @single_threaded_blas()
+    def run_cell(self, spec: PartitionSpec, seed: int, jobs: int = 1) -> CellResult:
+        """Run one cell."""
+        one = self.consortium(spec, seed, jobs)
+        models = list(self._models(one))
+        queries = self.division.queries
+        labels = {
+            task.name: queries.labels.column(number)
+            for number, task in enumerate(self.federation.tasks)
+        }
+        near = np.stack(
+            [
+                neighbour_similarity(
+                    queries.compounds.fingerprints, table.compounds.fingerprints, NEIGHBOURS
+                )
+                for _, table in sorted(one.tables.items())
+            ]
+        )
+        return CellResult(
+            f"{partition_name(spec)}, seed {seed}", partition_name(spec), seed,
+            {name: len(table.compounds) for name, table in sorted(one.tables.items())},
+            self.division.tests, labels, np.array(one.partners, dtype=object)[near.argmax(axis=0)],
+            models,
+        )  # fmt: skip
+
+    def _models(self, one: Consortium) -> Iterator[Model]:
+        teachers = one.teachers()
+        if not teachers:
+            raise TrainingError(
+                "no partner has labels enough for a teacher; fewer partners or another partition"
+            )
+        for name, made in teachers.items():
+            yield Model(f"teacher of {name}", TEACHER, name, made.told, made.out_of_fold)
+        yield Model(MEAN, "mean", "", one.plain_mean())
+        for name, options in self.spec.recipes:
+            yield Model(name, STUDENT, "", one.student(options))
+        for learner in self.spec.references:
+            told = one.reference(self.division.private, learner)
+            yield Model(f"pooled data, {learner}", REFERENCE, "", told)
+        if self.spec.hybrids:
+            for name in one.partners:
+                hybrid = one.hybrid(name)
+                if hybrid is not None:
+                    yield Model(f"hybrid of {name}", HYBRID, name, hybrid.told, hybrid.out_of_fold)
+        if self.spec.paper:
+            yield from self._paper(one)
+
+    def _paper(self, one: Consortium) -> Iterator[Model]:
+        """The paper's recipe, on the public set of the first round."""
+        tasks = [task for task in self.federation.tasks if task.kind != "multiclass"]
+        public = one.public.take(
+            np.array([not str(name).startswith("ANA-") for name in one.public.ids])
+        )
+        students: dict[str, Told] = {}
+        for task in tasks:
+            arrays = one.cache.fetch(
+                "paper",
+                one.inputs() | {"task": task.to_dict(), "seed": one.seed},
+                lambda task=task: _run_paper(one, public, task),
+                ("base", "chem", "learn", "simulate/paper.py", "simulate/study.py"),
+            )  # type: ignore[misc]
+            if arrays:
+                nothing = np.full(len(one.queries), np.nan)
+                students[task.name] = Told(arrays["student"][:, None], 0.5, nothing)
+        yield Model(PAPER, "paper", "", students)
+
+
+def _run_paper(one: Consortium, public: Compounds, task: Task) -> Arrays:
+    parts = []
+    number = one.federation.task_index(task.name)
+    for name in one.partners:
+        rows, values = one.tables[name].labels.column(number)
+        if len(rows) < 10 or (task.is_classification and len(np.unique(values)) < 2):
+            continue
+        parts.append((paper_features(one.tables[name].compounds.take(rows)), values))
+    if not parts:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = run_paper_recipe(
+            task, parts, paper_features(public), paper_features(one.queries), one.seed, one.jobs
+        )
+    return {"student": found.student, "sample": found.sample, "teachers": found.teachers}
+
+
+@dataclass(frozen=True)
+class _CellRunner:
+    """Runs a cell in a worker process."""
+
+    study: Study
+    jobs: int
+
+    def __call__(self, cell: tuple[PartitionSpec, int]) -> CellResult:
+        return self.study.run_cell(cell[0], cell[1], self.jobs)
+
+
+def _take(table: LabelledCompounds, rows: np.ndarray) -> LabelledCompounds:
+    """As `take_table`, with the groups."""
+    found = take_table(table, rows)
+    groups = [table.groups[row] for row in rows] if table.groups else []
+    return LabelledCompounds(found.compounds, found.labels, [], found.n_rows, groups)
+
+
+def _join(tables: Sequence[LabelledCompounds]) -> LabelledCompounds:
+    """Tables with different compounds below one another."""
+    from fluid.learn.labels import LabelMatrix
+
+    shifts = np.cumsum([0, *(len(table.compounds) for table in tables)])
+    parts: dict[str, list[np.ndarray]] = {}
+    for table, shift in zip(tables, shifts, strict=False):
+        for name in ("tasks", "values", "qualifiers", "weights"):
+            parts.setdefault(name, []).append(getattr(table.labels, name))
+        parts.setdefault("rows", []).append(table.labels.rows + shift)
+    joined: dict[str, Any] = {name: np.concatenate(each) for name, each in parts.items()}
+    order = np.lexsort((joined["rows"], joined["tasks"]))
+    labels = LabelMatrix(
+        **{name: values[order] for name, values in joined.items()},
+        shape=(int(shifts[-1]), tables[0].labels.shape[1]),
+    )
+    compounds = concatenate([table.compounds for table in tables])
+    return LabelledCompounds(compounds, labels, [], len(compounds))

@@ -1,0 +1,79 @@
+"""What the student's domain states: an expectation under the teachers' labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fluid.central.student import _expected_calls
+from fluid.exchange.federated_set import PooledTask
+from fluid.learn.task import Task
+
+BINARY = Task("bbb", "binary")
+THREE = Task("kind", "multiclass", classes=("x", "y", "z"))
+
+
+def _pooled(label: np.ndarray, disagreement: float, reliability: float = 0.5) -> PooledTask:
+    n = len(label)
+    return PooledTask(
+        label.astype(np.float32),
+        np.full(label.shape, disagreement, dtype=np.float32),
+        np.full(n, reliability, dtype=np.float32),
+        np.full(n, 2, dtype=np.uint16),
+    )
+
+
+def test_a_call_is_right_with_the_pooled_probability_of_the_class_called() -> None:
+    label = np.array([[0.9], [0.2], [0.6], [0.3]])
+    said = np.array([[0.8], [0.7], [0.2], [0.39]])
+    rows = np.arange(4)
+    found = _expected_calls(BINARY, _pooled(label, 0.0), rows, rows, said, np.ones(4), 0.4)
+    assert found is not None
+    assert found.correct.tolist() == pytest.approx([0.9, 0.2, 0.4, 0.7], abs=1e-6)
+    assert found.weights.tolist() == pytest.approx([0.5] * 4)
+    assert not found.measured
+
+
+def test_what_teachers_disagree_on_widens_the_log_odds_about_the_mean_label() -> None:
+    label = np.array([[0.9], [0.1], [0.9], [0.1], [0.5]])
+    rows, held = np.arange(5), np.array([0, 4])
+    said = np.array([[0.9], [0.9]])
+    # Variance 0.128 and squared disagreement 0.064: slope 1.5 about log-odds 0.
+    pooled = _pooled(label, float(np.sqrt(0.064)))
+    found = _expected_calls(BINARY, pooled, rows, held, said, np.ones(2), 0.5)
+    assert found is not None
+    assert found.correct.tolist() == pytest.approx([27 / 28, 0.5], abs=1e-5)
+    flat = _pooled(np.full((5, 1), 0.9), 0.4)
+    found = _expected_calls(BINARY, flat, rows, held, said, np.ones(2), 0.5)
+    assert found is not None
+    assert found.correct.tolist() == pytest.approx([0.9, 0.9], abs=1e-5)
+
+
+def test_the_slope_recovers_the_truth_that_a_mean_of_calibrated_teachers_hides() -> None:
+    """Two teachers that each know half of what decides: the mean of both is underconfident."""
+    random = np.random.default_rng(0)
+    each = random.choice([0.1, 0.9], size=(20_000, 2))
+    odds = np.log(each / (1 - each)).sum(axis=1)
+    truth = random.random(20_000) < 1 / (1 + np.exp(-odds))
+    label = each.mean(axis=1, keepdims=True)
+    pooled = PooledTask(
+        label, each.std(axis=1, keepdims=True), np.full(20_000, 0.3), np.full(20_000, 2)
+    )
+    rows = np.arange(20_000)
+    found = _expected_calls(BINARY, pooled, rows, rows, label, np.ones(20_000), 0.5)
+    assert found is not None
+    sure = label[:, 0] > 0.8
+    observed = truth[sure].mean()
+    assert observed == pytest.approx(81 / 82, abs=0.01)
+    assert abs(found.correct[sure].mean() - observed) < 0.5 * (observed - 0.9)
+
+
+def test_several_classes_and_numbers() -> None:
+    label = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
+    rows = np.arange(2)
+    said = np.array([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3]])
+    found = _expected_calls(THREE, _pooled(label, 0.0), rows, rows, said, np.ones(2), 0.5)
+    assert found is not None
+    assert found.correct.tolist() == pytest.approx([0.7, 0.1], abs=1e-5)
+    number = Task("size", "regression", low=0, high=9)
+    assert _expected_calls(number, _pooled(label, 0.0), rows, rows, said, np.ones(2), 0.5) is None

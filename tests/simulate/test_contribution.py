@@ -1,0 +1,309 @@
+"""What partners bring: the axioms of the Shapley value, and a consortium small enough to redo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from fluid.base.errors import TrainingError
+from fluid.central.pooling import pool_task
+from fluid.central.student import soft_targets
+from fluid.chem.compounds import Compounds
+from fluid.exchange.annotation import TaskAnnotation
+from fluid.learn.estimators import sigmoid
+from fluid.learn.estimators.kernel import KernelRidge
+from fluid.learn.labels import LabelMatrix
+from fluid.learn.task import Task
+from fluid.partner.table import LabelledCompounds
+from fluid.simulate.consortium import Consortium, OutOfFold, TeacherResult, Told
+from fluid.simulate.contribution import (
+    Coalition,
+    ManyStudents,
+    Members,
+    StudentUtility,
+    Utility,
+    coalition_values,
+    contributions,
+    cross_domain,
+)
+
+BINARY = Task("active", "binary")
+NUMBER = Task("logd", "regression", low=-5.0, high=5.0)
+THREE = Task("class", "multiclass", classes=("low", "middle", "high"))
+
+
+def game(worth: dict[str, float], together: float = 0.0, draws: int = 0) -> Utility:
+    """Partners bring what they are worth; 'a' and 'b' something more, if both are there."""
+
+    def utility(coalitions: Sequence[Coalition]) -> np.ndarray:
+        each = [
+            10.0 + sum(worth[name] for name in one) + together * ({"a", "b"} <= set(one))
+            for one in coalitions
+        ]
+        noise = np.random.default_rng(0).normal(size=(1 + draws, len(each)))
+        noise[0] = 0.0
+        return np.array(each) + 0.01 * noise
+
+    return utility
+
+
+# --- the game ---------------------------------------------------------------------------------
+
+
+def test_worked_by_hand() -> None:
+    found = contributions(["b", "a", "c"], game({"a": 1.0, "b": 2.0, "c": 4.0}, together=6.0))
+    assert found.exact
+    # The 6 are shared by two.
+    assert [found.by_partner[name].shapley for name in "abc"] == pytest.approx([4.0, 5.0, 4.0])
+    assert [found.by_partner[name].leave_one_out for name in "abc"] == pytest.approx([7, 8, 4])
+    assert (found.everybody, found.nobody) == pytest.approx((23.0, 10.0))
+    assert len(found.values) == 8
+    assert found.values["a", "c"] == pytest.approx(15.0)
+
+
+def any_game(seed: int, n: int) -> Utility:
+    """A value drawn for each coalition; 'p0' and 'p1' are alike, 'null' brings nothing."""
+    rng = np.random.default_rng(seed)
+    drawn: dict[Coalition, float] = {}
+
+    def utility(coalitions: Sequence[Coalition]) -> np.ndarray:
+        values = []
+        for one in coalitions:
+            twins = sum(name in ("p0", "p1") for name in one)
+            rest = tuple(name for name in one if name not in ("p0", "p1", "null"))
+            values.append(drawn.setdefault((str(twins), *rest), float(rng.normal())))
+        return np.array([values])
+
+    return utility
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_axioms(seed: int) -> None:
+    names = ["null", *(f"p{k}" for k in range(5))]
+    utility = any_game(seed, len(names))
+    found = contributions(names, utility)
+    values = {name: one.shapley for name, one in found.by_partner.items()}
+    assert sum(values.values()) == pytest.approx(found.everybody - found.nobody)
+    assert values["p0"] == pytest.approx(values["p1"])
+    assert values["null"] == pytest.approx(0.0, abs=1e-12)
+    assert found.by_partner["null"].leave_one_out == pytest.approx(0.0)
+    # The definition: the mean gain over all orders.
+    gains = dict.fromkeys(names, 0.0)
+    for order in permutations(names):
+        for k, name in enumerate(order):
+            before = tuple(sorted(order[:k]))
+            gains[name] += found.values[tuple(sorted([*before, name]))] - found.values[before]
+    for name in names:
+        assert values[name] == pytest.approx(gains[name] / 720)
+
+
+def test_sampled_orders_agree_with_all_coalitions() -> None:
+    names = [f"p{k}" for k in range(6)]
+    utility = any_game(1, 6)
+    exact = contributions(names, utility)
+    sampled = contributions(names, utility, permutations=1500, most_exact=0)
+    assert exact.exact
+    assert not sampled.exact
+    total = sum(one.shapley for one in sampled.by_partner.values())
+    assert total == pytest.approx(exact.everybody - exact.nobody)
+    for name in names:
+        one, other = sampled.by_partner[name], exact.by_partner[name]
+        assert other.error == 0.0
+        assert 0 < one.error < 0.1
+        assert abs(one.shapley - other.shapley) < 4 * one.error
+        assert one.leave_one_out == pytest.approx(other.leave_one_out)
+
+
+def test_many_partners_are_sampled() -> None:
+    worth = {f"p{k:02d}": float(k) for k in range(15)}
+    found = contributions(list(worth), game(worth), permutations=20)
+    assert not found.exact
+    # Nothing to be had together: every order says the same.
+    for name, value in worth.items():
+        assert found.by_partner[name].shapley == pytest.approx(value)
+        assert found.by_partner[name].error == pytest.approx(0.0, abs=1e-9)
+
+
+def test_intervals_are_of_the_draws() -> None:
+    found = contributions(["a", "b"], game({"a": 1.0, "b": 2.0}, draws=2000))
+    one = found.by_partner["a"]
+    # Half of each of four values with a deviation of 0.01: 0.01 in all.
+    assert (one.low, one.high) == pytest.approx((1 - 0.0196, 1 + 0.0196), abs=0.002)
+    assert one.leave_one_out_high - one.leave_one_out_low > one.high - one.low
+    assert np.isnan(contributions(["a"], game({"a": 1.0})).by_partner["a"].low)
+
+
+# --- a small consortium -----------------------------------------------------------------------
+
+
+def make_compounds(n: int, seed: int, first: int = 0) -> Compounds:
+    rng = np.random.default_rng(seed)
+    bits = (rng.random((n, 64)) < 0.3).astype(np.uint8)
+    return Compounds(
+        ids=np.array([f"c{first + row}" for row in range(n)], dtype=object),
+        smiles=np.array(["C"] * n, dtype=object),
+        inchikeys=np.array([f"{first + row:014d}-UHFFFAOYSA-N" for row in range(n)], dtype=object),
+        fingerprints=np.packbits(bits, axis=1),
+        environments=np.zeros(0, dtype=np.uint32),
+        counts=np.zeros(0, dtype=np.uint8),
+        offsets=np.zeros(n + 1, dtype=np.int64),
+        descriptors=rng.normal(size=(n, 3)).astype(np.float32),
+    )
+
+
+def margin(compounds: Compounds) -> np.ndarray:
+    return 2.0 * compounds.descriptors[:, 0].astype(np.float64)
+
+
+def annotate(values: np.ndarray, task: Task) -> TaskAnnotation:
+    told = (sigmoid(values) if task.is_classification else values).astype(np.float32)[:, None]
+    trust = np.where(np.isfinite(values), 0.4, np.nan).astype(np.float32)
+    return TaskAnnotation(told, np.zeros_like(told), trust)
+
+
+class Fake:
+    """Teachers that know the truth but for a noise of their own; 'idle' could train none."""
+
+    def __init__(self, noise: dict[str, float], task: Task = BINARY, n_public: int = 300) -> None:
+        self.tasks = (task,)
+        self.public = make_compounds(n_public, 1)
+        self.queries = make_compounds(120, 2, first=10_000)
+        self.tables: dict[str, LabelledCompounds] = {}
+        rng = np.random.default_rng(3)
+        self.made = {}
+        for name, spread in noise.items():
+            said = margin(self.public) + spread * rng.normal(size=n_public)
+            self.made[name] = TeacherResult({task.name: annotate(said, task)}, {}, {})
+        values = margin(self.queries) + 0.5 * rng.normal(size=120)
+        self.truth = (values > 0).astype(float) if task.is_classification else values
+
+    @property
+    def partners(self) -> list[str]:
+        return sorted([*self.made, "idle"])
+
+    def teachers(self, partners: Sequence[str] | None = None) -> dict[str, TeacherResult]:
+        return self.made
+
+
+def test_many_students_are_kernel_ridges() -> None:
+    public, queries = make_compounds(90, 4), make_compounds(20, 5)
+    targets = np.random.default_rng(6).normal(size=(90, 3)) + [0.0, 5.0, -2.0]
+    found = ManyStudents(public, queries, landmarks=40, seed=7).fit_many(targets)
+    for column in range(3):
+        single = KernelRidge(n_landmarks=40)
+        single.fit(public, np.arange(90), targets[:, column], False, 7)
+        assert found[:, column] == pytest.approx(single.score(queries, public), abs=1e-4)
+
+
+def test_a_missing_label_says_the_mean() -> None:
+    public, queries = make_compounds(60, 4), make_compounds(20, 5)
+    students = ManyStudents(public, queries, landmarks=60)
+    targets = np.random.default_rng(8).normal(size=(60, 1))
+    targets[:7] = np.nan
+    filled = np.where(np.isnan(targets), np.nanmean(targets), targets)
+    assert students.fit_many(targets) == pytest.approx(students.fit_many(filled))
+    assert np.all(students.fit_many(np.full((60, 1), np.nan)) == 0.0)
+
+
+def test_values_of_coalitions_redone() -> None:
+    fake = Fake({"a": 0.3, "b": 3.0})
+    found = coalition_values(fake, BINARY, fake.truth, draws=20, landmarks=300)
+    assert set(found.values) == {(), ("a",), ("b",), ("a", "b")}
+    assert found.nobody == 0.5
+    said = {name: made.said["active"] for name, made in fake.made.items()}
+    targets = soft_targets(BINARY, pool_task(BINARY, said, {}, 300).label)
+    student = KernelRidge(n_landmarks=300).fit(fake.public, np.arange(300), targets[:, 0], False, 0)
+    told = student.score(fake.queries, fake.public)
+    assert found.everybody == pytest.approx(roc_auc_score(fake.truth, told), abs=1e-3)
+    # Who knows more brings more, and who has no teacher nothing.
+    assert found.by_partner["a"].shapley > found.by_partner["b"].shapley
+    assert found.by_partner["a"].low < found.by_partner["a"].shapley < found.by_partner["a"].high
+    assert found.by_partner["idle"].shapley == 0.0
+    assert list(found.by_partner) == ["a", "b", "idle"]
+
+
+def test_identical_partners_bring_the_same() -> None:
+    fake = Fake({"a": 0.5, "b": 1.0, "c": 1.0})
+    fake.made["c"] = fake.made["b"]
+    found = coalition_values(fake, BINARY, fake.truth, draws=5, landmarks=50).by_partner
+    assert found["b"].shapley == pytest.approx(found["c"].shapley)
+    assert found["b"].low == pytest.approx(found["c"].low)
+
+
+def test_numbers_and_unlabelled_compounds() -> None:
+    fake = Fake({"a": 0.3, "b": 0.3}, NUMBER)
+    part = fake.made["b"].said["logd"]
+    part.prediction[:100], part.reliability[:100] = np.nan, np.nan
+    truth = fake.truth.copy()
+    truth[:5] = np.nan
+    utility = StudentUtility(fake, NUMBER, truth, draws=10, landmarks=100)
+    values = utility([(), ("b",), ("a", "b")])
+    assert values.shape == (11, 3)
+    assert values[0, 0] == pytest.approx(-float(np.nanstd(truth)))
+    assert values[0, 2] > values[0, 1] > values[0, 0]
+    assert utility.unlabelled == {(): 300, ("b",): 100, ("a", "b"): 0}
+
+
+def test_refusals() -> None:
+    fake = Fake({"a": 0.3})
+    with pytest.raises(TrainingError, match="multiclass"):
+        StudentUtility(fake, THREE, fake.truth)
+    with pytest.raises(TrainingError, match="no two labels"):
+        StudentUtility(fake, BINARY, np.full(120, np.nan))
+    with pytest.raises(TrainingError, match="multiclass"):
+        cross_domain(fake, THREE)
+
+
+def test_another_utility() -> None:
+    fake = Fake({"a": 0.3, "b": 0.3})
+    worth = {"a": 1.0, "b": 2.0, "idle": 3.0}
+    found = coalition_values(fake, BINARY, fake.truth, game(worth))
+    assert found.by_partner["idle"].shapley == pytest.approx(3.0)
+
+
+# --- at other partners ------------------------------------------------------------------------
+
+
+def test_cross_domain() -> None:
+    fake = Fake({"a": 0.3, "b": 0.3})
+    # The queries are everybody's compounds: a's are 0 to 69, b's 50 to 119.
+    owned = {"a": np.arange(70), "b": np.arange(50, 120)}
+    told = margin(fake.queries)
+    for name, rows in owned.items():
+        labels = LabelMatrix(
+            np.arange(70), np.zeros(70, dtype=np.int64), fake.truth[rows],
+            np.zeros(70, dtype=np.int8), np.ones(70), (70, 1),
+        )  # fmt: skip
+        fake.tables[name] = LabelledCompounds(fake.queries.take(rows), labels, [], 70)
+        sign = 1.0 if name == "a" else -1.0
+        nothing = np.full(120, np.nan)
+        fake.made[name] = TeacherResult(
+            {}, {"active": Told(sigmoid(sign * told)[:, None], 0.5, nothing)},
+            {"active": OutOfFold(np.arange(70), fake.truth[rows], told[rows, None], 0.5)},
+        )  # fmt: skip
+    fake.tables["idle"] = fake.tables["b"]
+    found = cross_domain(fake, BINARY)
+    assert (found.teachers, found.partners) == (["a", "b"], ["a", "b", "idle"])
+    # Compounds that both hold do not count at the other.
+    assert found.counts.tolist() == [[70, 50, 50], [50, 70, 0]]
+    unseen = roc_auc_score(fake.truth[70:], told[70:])
+    assert found.values[0, 1] == pytest.approx(unseen)
+    assert found.values[1, 0] == pytest.approx(1 - roc_auc_score(fake.truth[:50], told[:50]))
+    assert found.values[1, 1] == pytest.approx(roc_auc_score(fake.truth[50:], told[50:]))
+    assert np.isnan(found.values[1, 2])
+    fake.queries = fake.queries.take(np.arange(100))
+    with pytest.raises(TrainingError, match="is not among the queries"):
+        cross_domain(fake, BINARY)
+
+
+def test_a_consortium_is_what_is_asked_for() -> None:
+    def as_members(consortium: Consortium) -> Members:
+        return consortium  # for mypy to check
+
+    assert callable(as_members)
+    for name in ("partners", "tasks", "teachers"):
+        assert hasattr(Consortium, name)
