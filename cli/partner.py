@@ -118,6 +118,13 @@ def train_hybrid(
     partner: Annotated[
         str | None, typer.Option(help="Whose it is; by default the name of the first table.")
     ] = None,
+    annotation: Annotated[
+        Path | None,
+        typer.Option(
+            help="This partner's annotation of the round, to learn from the others' labels only; "
+            "recommended."
+        ),
+    ] = None,
     folds: Folds = 5,
     seed: Seed = 0,
     smiles_column: SmilesColumn = None,
@@ -133,7 +140,8 @@ def train_hybrid(
     \b
     Example:
         fluid train-hybrid aurora.csv --federated round1/federated.parquet \\
-            --student round1/student --federation federation.toml -o aurora/hybrid
+            --student round1/student --federation federation.toml \\
+            --annotation aurora/annotation.parquet -o aurora/hybrid
     """
     from fluid.exchange.federated_set import open_federated
     from fluid.exchange.federation import load_federation
@@ -144,15 +152,15 @@ def train_hybrid(
     columns = Columns(
         smiles_column, id_column, parse_labels(label or []), task_column, value_column
     )
-    options = HybridOptions(folds, seed)
+    options = HybridOptions(folds=folds, seed=seed)
     contract = load_federation(federation)
     open_federated(federated).check(contract)
     name = partner if partner is not None else _name_of(tables[0])
-    inputs = [*tables, federated, student, federation]
+    inputs = [*tables, federated, student, federation, *([annotation] if annotation else [])]
     with output_folder(output, inputs, HYBRID_ENTRIES, ("hybrid",)):
         summary = train(
             tables, federated, student, contract, output, name, options, columns, jobs,
-            Progress("rows"),
+            Progress("rows"), annotation,
         )  # fmt: skip
     emit(as_json, {"path": str(output), **summary.to_dict()}, lambda: _show(summary, output))
 

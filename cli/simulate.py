@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from fluid.cli.console import command, emit, parse_labels, stage
+from fluid.cli.console import command, emit, pairs, parse_labels, stage
 from fluid.cli.options import (
     FederationFile,
     IdColumn,
@@ -17,6 +17,7 @@ from fluid.cli.options import (
     TaskColumn,
     ValueColumn,
 )
+from fluid.cli.outputs import STUDY_ENTRIES, output_folder
 
 
 @command
@@ -51,7 +52,10 @@ def simulate(
         int, typer.Option(min=0, max=1_000_000, help="Analogues added in a second round.")
     ] = 0,
     references: Annotated[
-        str, typer.Option(help="Learners trained on everybody's data, separated by commas.")
+        str,
+        typer.Option(
+            help="Learners trained on everybody's data, separated by commas; '' for none."
+        ),
     ] = "auto",
     learner: Annotated[str, typer.Option(help="Learner of the teachers.")] = "auto",
     weighting: Annotated[
@@ -99,7 +103,7 @@ def simulate(
     from fluid.partner.table import Columns
     from fluid.partner.teacher import TrainingOptions
     from fluid.simulate.partition import parse_partition
-    from fluid.simulate.run import TEXT_FILE, Sources
+    from fluid.simulate.run import TEXT_FILE, Sources, check_output
     from fluid.simulate.run import simulate as run
     from fluid.simulate.study import STUDENT, StudySpec
 
@@ -107,12 +111,12 @@ def simulate(
     columns_named = {one.column for one in partitions if one.column} | {group} - {None}
     if len(columns_named) > 1:
         raise typer.BadParameter("one column of groups at a time: run simulate for each")
-    names = [name.strip() for name in weighting.split(",") if name.strip()]
+    names = [name.strip() for name in weighting.split(",")]
     recipes = tuple(
         (STUDENT if number == 0 else f"{STUDENT}, weights {name}", StudentOptions(name))
-        for number, name in enumerate(names or ["reliability"])
+        for number, name in enumerate(names)
     )
-    learners = tuple(name.strip() for name in references.split(",") if name.strip())
+    learners = tuple(name.strip() for name in references.split(",") if references.strip())
     for name in learners:
         TrainingOptions(name)
     spec = StudySpec(
@@ -127,6 +131,12 @@ def simulate(
     sources = Sources(
         tables, open_public_set(public), load_federation(federation), external or (), columns
     )
-    summary = run(sources, spec, output, study or (), draws, jobs, stage)
+    check_output(output)
+    with output_folder(output, [*tables, public, federation, *(external or ())], STUDY_ENTRIES):
+        summary = run(sources, spec, output, study or (), draws, jobs, stage)
     shown = output / TEXT_FILE
-    emit(as_json, summary, lambda: shown.read_text(encoding="utf-8").rstrip("\n"))
+
+    def text() -> str:
+        return shown.read_text(encoding="utf-8") + pairs({"written": output})
+
+    emit(as_json, {"path": str(output), **summary}, text)

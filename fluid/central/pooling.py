@@ -7,13 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fluid.exchange.annotation import TaskAnnotation
-from fluid.exchange.federated_set import PooledTask
+from fluid.exchange.federated_set import PooledTask, pooling_weight
 from fluid.learn.task import Task
-
-POWER = 2.5
-# A teacher without any reliability still has a say where nobody knows better.
-_FLOOR = 1e-6
-_MOST = 0.98
 
 
 def pool_task(
@@ -53,12 +48,12 @@ def pool_task(
             np.full((n_compounds, n_outputs), np.nan, dtype=np.float32),
             np.zeros(n_compounds, dtype=np.float32),
             np.zeros(n_compounds, dtype=np.uint16),
+            np.zeros(n_compounds, dtype=np.float32),
         )
     predictions = np.stack([said[name].prediction for name in partners]).astype(np.float64)
     reliability = np.stack([said[name].reliability for name in partners]).astype(np.float64)
     known = np.isfinite(reliability)
-    sure = np.clip(np.nan_to_num(reliability), 0.0, _MOST)
-    weights = np.where(known, (sure / (1.0 - sure)) ** POWER + _FLOOR, 0.0)
+    weights = pooling_weight(reliability)
     speaking = [name for name, row in zip(partners, known, strict=True) if row.any()]
     if all(name in sizes for name in speaking):
         weights *= np.sqrt([sizes.get(name, 0.0) for name in partners])[:, None]
@@ -77,6 +72,7 @@ def pool_task(
         spread.astype(np.float32),
         best.astype(np.float32),
         teachers.astype(np.uint16),
+        total.astype(np.float32),
     )
 
 

@@ -11,7 +11,7 @@ from fluid.base.errors import FluidError, TrainingError
 from fluid.base.jobs import map_threads, single_threaded_blas
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
-from fluid.exchange.federated_set import PooledTask, widen
+from fluid.exchange.federated_set import PooledTask, widen, widening
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import HeldOut, fit_domains
@@ -26,7 +26,6 @@ FEWEST_COMPOUNDS = 50
 MOST_REFERENCES = 50_000
 _CLIP = 0.01
 _GROUPS = 10
-_WIDEST = 2.0
 WEIGHTINGS = ("reliability", "none", "uncertain")
 # No compound is left out altogether, and none counts more than so many times the mean.
 _LEAST, _MOST = 0.02, 20.0
@@ -287,8 +286,8 @@ def _expected_calls(
     A mean of calibrated teachers lies too near to the base rate (Gneiting and Ranjan 2013, arXiv
     1106.1638); taken as it is, no call of most students measured was expected to be right in nine
     of ten cases. So its log-odds are widened about those of the mean label by the slope with which
-    the truth would regress on it if every teacher were calibrated (`widen`): one plus mean squared
-    disagreement over the variance of the pooled label. No measured label is needed.
+    the truth would regress on it if every teacher were calibrated (`widening`): one plus mean
+    squared disagreement over the variance of the pooled label. No measured label is needed.
 
     Parameters
     ----------
@@ -311,8 +310,7 @@ def _expected_calls(
     if not task.is_classification:
         return None
     label = pooled.label[rows].astype(np.float64)
-    between = float((pooled.disagreement[rows].astype(np.float64) ** 2).mean(axis=0).sum())
-    slope = min(1.0 + between / max(float(label.var(axis=0).sum()), 1e-12), _WIDEST)
+    slope = widening(label, pooled.disagreement[rows])
     centre = logit(label.mean(axis=0), _CLIP)
     wide = sigmoid(centre + slope * (logit(pooled.label[held].astype(np.float64)) - centre))
     called = called_classes(task, said, threshold)

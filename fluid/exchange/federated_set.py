@@ -14,11 +14,19 @@ from fluid.base.errors import FileFormatError, MismatchError
 from fluid.chem.arrow import compounds_from_batch, compounds_schema, compounds_to_arrays
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.features import FeatureSpec
+from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.federation import Federation
 from fluid.exchange.sealed import SealedFile, open_sealed, write_sealed
 from fluid.learn.task import Task
 
 SCHEMA = "fluid.federated/1"
+POWER = 2.5
+# A teacher without any reliability still has a say where nobody knows better.
+_FLOOR = 1e-6
+_SUREST = 0.98
+# What rounding leaves of the others' weight cannot be told from nothing below this share.
+_LEAST_REST = 1e-3
+_HEAVIEST = 1e15
 _WIDEST = 2.0
 
 
@@ -37,21 +45,109 @@ class PooledTask:
         float32 of shape (n,) in [0, 1]: the highest of any teacher; 0 where there is no label.
     teachers
         uint16 of shape (n,): how many gave a label.
+    weight
+        float32 of shape (n,): sum of the teachers' weights, with which a partner takes its own
+        part out again (`without`); None if it is not known.
     """
 
     label: np.ndarray
     disagreement: np.ndarray
     reliability: np.ndarray
     teachers: np.ndarray
+    weight: np.ndarray | None = None
+
+
+def pooling_weight(reliability: np.ndarray) -> np.ndarray:
+    """What a teacher's label weighs: ``(r / (1 - r)) ** 2.5``, and next to nothing at least.
+
+    Parameters
+    ----------
+    reliability
+        In [0, 1]; NaN where the teacher gives no label.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 of the same shape; 0 where there is no label.
+    """
+    known = np.isfinite(reliability)
+    sure = np.clip(np.where(known, reliability, 0.0).astype(np.float64), 0.0, _SUREST)
+    return np.where(known, (sure / (1.0 - sure)) ** POWER + _FLOOR, 0.0)
+
+
+def without(pooled: PooledTask, own: TaskAnnotation) -> PooledTask:
+    """Pooled labels of all other partners.
+
+    A hybrid learns from these: in the pooled labels near a private compound there is what this
+    partner's own teacher said, and it knew that compound, so that out of fold a model trained on
+    them looks better than it is.
+
+    Parameters
+    ----------
+    pooled
+        Of all partners, with their weights.
+    own
+        What this partner said of the same compounds, as it was released.
+
+    Returns
+    -------
+    PooledTask
+        NaN where only this partner, or next to only it, gave a label. Disagreement and
+        reliability stay those of all partners.
+
+    Raises
+    ------
+    ValueError
+        If the weights of `pooled` are not known.
+    """
+    if pooled.weight is None:
+        raise ValueError("the federated set does not state its weights")
+    mine = pooling_weight(own.reliability)
+    total = pooled.weight.astype(np.float64)
+    rest = total - mine
+    spoke = mine > 0
+    known = np.where(spoke, rest > _LEAST_REST * total, True)
+    said = np.where(spoke[:, None], own.prediction, 0.0).astype(np.float64)
+    label = (total[:, None] * pooled.label - mine[:, None] * said) / np.where(known, rest, 1.0)[
+        :, None
+    ]
+    label[~known] = np.nan
+    teachers = pooled.teachers - spoke.astype(np.uint16)
+    return PooledTask(
+        label.astype(np.float32),
+        np.where(known[:, None], pooled.disagreement, np.nan).astype(np.float32),
+        np.where(known, pooled.reliability, 0.0).astype(np.float32),
+        teachers,
+        np.where(known, rest, 0.0).astype(np.float32),
+    )
+
+
+def widening(label: np.ndarray, disagreement: np.ndarray) -> float:
+    """The slope with which the truth regresses on a mean of calibrated teachers, in [1, 2].
+
+    A mean of several calibrated teachers varies less than what it predicts. If each teacher is
+    calibrated, so that its covariance with the truth is its own variance, the truth regresses on
+    the weighted mean with the slope ``1 + E[disagreement^2] / Var[mean]``; no measured label is
+    needed to know it.
+
+    Parameters
+    ----------
+    label, disagreement
+        Pooled labels and the standard deviation between teachers, shape (n, n_outputs); without
+        missing values. Squares are summed over the outputs.
+    """
+    if not len(label):
+        return 1.0
+    between = float((disagreement.astype(np.float64) ** 2).mean(axis=0).sum())
+    variance = float(label.astype(np.float64).var(axis=0).sum())
+    return min(1.0 + between / max(variance, 1e-12), _WIDEST)
 
 
 def widen(task: Task, pooled: PooledTask, rows: np.ndarray) -> np.ndarray:
     """Pooled labels to learn from, of these compounds; numbers are spread out as truth would be.
 
-    A mean of several calibrated teachers varies less than what it predicts. If each teacher is
-    calibrated, so that its covariance with the truth is its own variance, the truth regresses on
-    the weighted mean with the slope ``1 + E[disagreement^2] / Var[mean]``; no measured label is
-    needed to know it. Probabilities are left as they are: a ranking does not change.
+    Numbers move away from their mean by the factor `widening`. Probabilities are left as they
+    are: a ranking does not change.
 
     Parameters
     ----------
@@ -70,9 +166,8 @@ def widen(task: Task, pooled: PooledTask, rows: np.ndarray) -> np.ndarray:
     label = pooled.label[rows].astype(np.float64)
     if task.is_classification or not len(rows):
         return label
-    centre, variance = label.mean(axis=0), label.var(axis=0)
-    between = (pooled.disagreement[rows].astype(np.float64) ** 2).mean(axis=0)
-    slope = np.clip(1.0 + between / np.maximum(variance, 1e-12), 1.0, _WIDEST)
+    centre = label.mean(axis=0)
+    slope = widening(label, pooled.disagreement[rows])
     return np.clip(centre + slope * (label - centre), task.low, task.high)
 
 
@@ -83,7 +178,13 @@ def concatenate_pooled(parts: Sequence[PooledTask]) -> PooledTask:
         np.concatenate([part.disagreement for part in parts]),
         np.concatenate([part.reliability for part in parts]),
         np.concatenate([part.teachers for part in parts]),
+        _concatenate_weights(parts),
     )
+
+
+def _concatenate_weights(parts: Sequence[PooledTask]) -> np.ndarray | None:
+    weights = [part.weight for part in parts if part.weight is not None]
+    return np.concatenate(weights) if len(weights) == len(parts) else None
 
 
 def federated_schema(features: FeatureSpec, tasks: Sequence[Task]) -> pa.Schema:
@@ -95,6 +196,7 @@ def federated_schema(features: FeatureSpec, tasks: Sequence[Task]) -> pa.Schema:
             columns.append(pa.field(f"{output}.disagreement", pa.float32()))
         columns.append(pa.field(f"{task.name}.reliability", pa.float32(), nullable=False))
         columns.append(pa.field(f"{task.name}.teachers", pa.uint16(), nullable=False))
+        columns.append(pa.field(f"{task.name}.weight", pa.float32(), nullable=False))
     return pa.schema(columns)
 
 
@@ -118,6 +220,8 @@ def write_federated(
                         arrays.append(pa.array(values.astype(np.float32), mask=np.isnan(values)))
                 arrays.append(pa.array(said.reliability.astype(np.float32)))
                 arrays.append(pa.array(said.teachers.astype(np.uint16)))
+                weight = np.zeros(len(compounds)) if said.weight is None else said.weight
+                arrays.append(pa.array(weight.astype(np.float32)))
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def describe(count: int) -> dict[str, Any]:
@@ -223,6 +327,7 @@ class FederatedSet:
             stacked("disagreement", 0.0, high - low),
             column(f"{task.name}.reliability", 0.0, 1.0, False),
             column(f"{task.name}.teachers", 0.0, 65535.0, False).astype(np.uint16),
+            column(f"{task.name}.weight", 0.0, _HEAVIEST, False),
         )
 
 

@@ -52,6 +52,11 @@ def fit_reliability(similarity: np.ndarray, error: np.ndarray, baseline: float) 
     there are: a slope of 200 compounds alone is uncertain by half, and pooling teachers by it
     ranked external compounds worse than pooling by similarity did.
 
+    It is then multiplied by the probability that the model has any skill: the logistic function of
+    the gain in log-likelihood over slope 0, errors over the baseline being normal with the
+    variance that the slope found leaves. A model without skill ends near 0, if there are compounds
+    enough to tell; where nothing speaks for either, half the usual slope is left.
+
     Parameters
     ----------
     similarity

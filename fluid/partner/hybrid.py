@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,15 +16,24 @@ from fluid.base.software import software_versions
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.similarity import neighbour_similarity
 from fluid.chem.tables import write_rejects
-from fluid.exchange.federated_set import FederatedSet, PooledTask, open_federated, widen
+from fluid.exchange.annotation import TaskAnnotation, open_annotation
+from fluid.exchange.federated_set import FederatedSet, PooledTask, open_federated, widen, without
 from fluid.exchange.federation import Federation, check_partner_name
-from fluid.learn.calibration import Platt, fit_platt
+from fluid.learn.calibration import Platt, fit_line, fit_platt
 from fluid.learn.crossfit import FoldModel, calibrated, enough_labels, output_targets
 from fluid.learn.domain import ReliabilityDomain, fit_domains
-from fluid.learn.estimators import KernelRidge, logit
-from fluid.learn.hybrid import Decision, HybridModel, blend, own_share
+from fluid.learn.estimators import (
+    AUTO,
+    LEARNERS,
+    Estimator,
+    KernelRidge,
+    Mixture,
+    choose_learner,
+    logit,
+)
+from fluid.learn.hybrid import Decision, HybridModel, blend, own_share, reference_similarity
 from fluid.learn.model import Card, TaskModel, TrainedModel
-from fluid.learn.own_fold import folds_of_repeats, label_own_fold
+from fluid.learn.own_fold import folds_of_repeats
 from fluid.learn.predictions import measured_calls
 from fluid.learn.reliability import NEIGHBOURS, fit_reliability
 from fluid.learn.storage import MODEL_FILE, load_trained, save_model
@@ -44,7 +53,9 @@ NEAREST_PUBLIC = 1500
 # Log-odds of a measured class; pooled labels lie within +-4.6.
 _MEASURED = 2.0
 _CLIP = 0.01
-_RIDGE = {True: 1.0, False: 0.3}
+_RIDGE = {True: 0.5, False: 0.15}
+# A measured label is worth several pooled ones.
+_POOLED_WEIGHT = 0.25
 
 
 @dataclass(frozen=True)
@@ -53,19 +64,22 @@ class HybridOptions:
 
     Attributes
     ----------
-    folds
-        Of cross-fitting, 3 to 20; the members of the private part, and what thresholds and
-        metrics are measured on.
+    folds, repeats
+        Of cross-fitting, 3 to 20 and 1 to 20; the members of the private part, and what
+        thresholds and metrics are measured on.
     seed
         Of the folds and the learner.
     """
 
     folds: int = 5
+    repeats: int = 2
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not 3 <= self.folds <= 20:
             raise TrainingError(f"folds = {self.folds}: allowed are 3 to 20")
+        if not 1 <= self.repeats <= 20:
+            raise TrainingError(f"repeats = {self.repeats}: allowed are 1 to 20")
         if not 0 <= self.seed < 2**31:
             raise TrainingError(f"seed = {self.seed}: allowed are 0 to 2147483647")
 
@@ -82,12 +96,14 @@ def train_hybrid(
     columns: Columns | None = None,
     jobs: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    annotation: Path | None = None,
 ) -> TrainingSummary:
     """Train a hybrid from private tables and what came back from the coordinator.
 
-    Its private part is a kernel ridge regression on the private labels together with the pooled
-    soft labels of the nearest public compounds; where a compound is nearer to what the student
-    knows, the student has the say (`fluid.learn.hybrid`).
+    Its private part is the mean of two cross-fitted models: one of the private labels alone, and a
+    kernel ridge regression on them together with the soft labels that the *other* partners gave
+    the nearest public compounds. Where a compound is nearer to what the student knows, the student
+    has the say (`fluid.learn.hybrid`).
 
     Parameters
     ----------
@@ -107,6 +123,9 @@ def train_hybrid(
         Cores to use; by default all. The result does not depend on it.
     progress
         Called with the number of rows read so far.
+    annotation
+        What this partner released in the round; it is taken out of the pooled labels. Without it
+        they are used as they are, and the hybrid's out-of-fold metrics are favourable.
 
     Raises
     ------
@@ -123,6 +142,9 @@ def train_hybrid(
     table = read_labelled(sources, federation.tasks, federation.chemistry, columns, jobs, progress)
     names = ", ".join(str(path) for path in sources)
     public, pooled = federated.load()
+    if annotation is not None:
+        said = _own_annotation(annotation, federated, federation, name)
+        pooled = others_only(pooled, said)
     fitted = fit_hybrid(
         table, public, pooled, federated.sealed.digest, student, federation, name, names, options,
         count_jobs(jobs),
@@ -134,6 +156,45 @@ def train_hybrid(
     return TrainingSummary(
         fitted.model.card, table.n_rows, len(table.compounds), len(table.rejects), skipped
     )
+
+
+def others_only(
+    pooled: Mapping[str, PooledTask], said: Mapping[str, TaskAnnotation]
+) -> dict[str, PooledTask]:
+    """Pooled labels of every task without what this partner said."""
+    return {name: without(one, said[name]) if name in said else one for name, one in pooled.items()}
+
+
+def _own_annotation(
+    path: Path, federated: FederatedSet, federation: Federation, name: str
+) -> dict[str, TaskAnnotation]:
+    """This partner's annotation, made sure to be the one that is in the federated set."""
+    found = open_annotation(path)
+    if found.partner != name:
+        raise MismatchError(
+            f"{path}: is of partner '{found.partner}', but the hybrid is for '{name}'"
+        )
+    pooled = federated.sealed.manifest.get("annotations")
+    stated = pooled.get(name) if isinstance(pooled, dict) else None
+    if stated != found.sealed.digest:
+        raise MismatchError(
+            f"{path}: its digest is {found.sealed.digest[:12]}, but {federated.sealed.path} was "
+            f"pooled from {str(stated)[:12]}"
+        )
+    if "training-size" in federation.policy.share:
+        raise MismatchError(
+            f"{path}: cannot be taken out of the pooled labels where training sizes weigh them; "
+            "leave --annotation out"
+        )
+    parts = [said for _, said in found.chunks()]
+    return {
+        task.name: TaskAnnotation(
+            np.concatenate([said[task.name].prediction for said in parts]),
+            np.concatenate([said[task.name].uncertainty for said in parts]),
+            np.concatenate([said[task.name].reliability for said in parts]),
+        )
+        for task in found.tasks
+    }
 
 
 @dataclass(frozen=True)
@@ -176,16 +237,17 @@ def fit_hybrid(
     table
         The private compounds and labels.
     public, pooled, digest
-        The federated set: its compounds, its labels by task, and its digest.
+        The federated set: its compounds, its labels by task (best without this partner's own,
+        see `others_only`), and its digest.
     student
         Distilled from it.
     federation, name, source, options, jobs
         The contract, whose hybrid it is, what it was read from (for messages), settings, threads.
     """
-    own, skipped = _fit_own(
+    own, fitted, skipped = _fit_own(
         table, public, pooled, digest, federation, name, source, options, jobs
     )  # fmt: skip
-    decisions, metrics, told = _assess(table, own, student, federation, options)
+    decisions, metrics, told = _assess(table, fitted, student, federation)
     card = Card(
         "hybrid", name, federation.name, federation.round, federation.protocol,
         own.card.training, metrics, software_versions(),
@@ -222,8 +284,9 @@ def _secret(seed: int) -> bytes:
 
 
 def _folds(table: LabelledCompounds, options: HybridOptions) -> np.ndarray:
-    """Folds of the private compounds, uint8 of shape (1, n)."""
-    return folds_of_repeats(table.compounds, _secret(options.seed), 1, options.folds)
+    """Folds of the private compounds, uint8 of shape (n_repeats, n)."""
+    secret = _secret(options.seed)
+    return folds_of_repeats(table.compounds, secret, options.repeats, options.folds)
 
 
 def _fit_own(
@@ -236,7 +299,7 @@ def _fit_own(
     source: str,
     options: HybridOptions,
     jobs: int,
-) -> tuple[TrainedModel, dict[str, str]]:
+) -> tuple[TrainedModel, dict[str, _OwnTask], dict[str, str]]:
     """The private part: every task that has labels enough."""
     folds = _folds(table, options)
     private = len(table.compounds)
@@ -251,7 +314,8 @@ def _fit_own(
         plans[task.name] = rows, values, near
     used = np.unique(np.concatenate([np.zeros(0, np.int64), *(plan[2] for plan in plans.values())]))
     library = concatenate([table.compounds, public.take(used)])
-    models, counts = [], {}
+    fitted: dict[str, _OwnTask] = {}
+    counts = {}
     for task in federation.tasks:
         if task.name not in plans:
             continue
@@ -260,16 +324,17 @@ def _fit_own(
             task, values, widen(task, pooled[task.name], near) if len(near) else None
         )
         positions = private + np.searchsorted(used, near)
-        models.append(
-            _fit_task(library, task, rows, values, positions, targets, folds[0], options, jobs)
+        fitted[task.name] = _fit_task(
+            library, task, rows, values, positions, targets, folds, options, jobs
         )
         counts[task.name] = count_labels(task, values) | {"pooled": len(near)}
-    if not models:
+    if not fitted:
         reasons = "; ".join(f"task {task}: {reason}" for task, reason in skipped.items())
         raise TrainingError(f"{source}: no task can be trained ({reasons})")
     training = {
-        "learner": "kernel-ridge",
+        "learner": "mixture",
         "folds": options.folds,
+        "repeats": options.repeats,
         "seed": options.seed,
         "compounds": private,
         "labels": counts,
@@ -279,7 +344,8 @@ def _fit_own(
         "own", name, federation.name, federation.round, federation.protocol, training, {},
         software_versions(),
     )  # fmt: skip
-    return TrainedModel(card, federation.chemistry, library, models), skipped
+    models = [one.model for one in fitted.values()]
+    return TrainedModel(card, federation.chemistry, library, models), fitted, skipped
 
 
 def _nearest(public: Compounds, pooled: PooledTask | None, private: np.ndarray) -> np.ndarray:
@@ -303,6 +369,20 @@ def _targets(task: Task, values: np.ndarray, label: np.ndarray | None) -> np.nda
     return np.concatenate([measured, logit(soft, _CLIP) if task.is_classification else soft])
 
 
+@dataclass(frozen=True)
+class _OwnTask:
+    """The private part of one task, and how it does out of fold.
+
+    `told` are scores, mean over repeats; `others` what the others' labels alone say of the same
+    compounds; `similarity` that to the compounds of the other folds.
+    """
+
+    model: TaskModel
+    told: np.ndarray
+    others: np.ndarray | None
+    similarity: np.ndarray
+
+
 def _fit_task(
     library: Compounds,
     task: Task,
@@ -313,81 +393,153 @@ def _fit_task(
     folds: np.ndarray,
     options: HybridOptions,
     jobs: int,
-) -> TaskModel:
-    own = folds[rows]
-    where = np.concatenate([rows, public])
+) -> _OwnTask:
+    """Members of every fold and repeat: a mean of what private labels say with and without others'.
 
-    def run(fold: int) -> tuple[list[KernelRidge], np.ndarray]:
-        used = np.concatenate([np.flatnonzero(own != fold), len(rows) + np.arange(len(public))])
-        held = library.take(rows[own == fold])
-        learners, scores = [], []
-        for output in range(targets.shape[1]):
-            learner = KernelRidge(ridge=_RIDGE[task.is_classification])
-            learner.fit(library, where[used], targets[used, output], False, options.seed)
-            learners.append(learner)
-            scores.append(learner.score(held, library))
-        return learners, np.stack(scores, axis=1)
-
-    fits = map_threads(run, range(options.folds), jobs)
+    Alone, the model of private and pooled labels loses to the private labels in a partner's own
+    chemistry now and then, and the private ones lose elsewhere; their mean loses next to nowhere.
+    """
+    n_outputs = targets.shape[1]
     truth = output_targets(task, values)
-    told = np.zeros(truth.shape)
-    similarity = np.zeros(len(rows))
-    for fold, (_, scores) in enumerate(fits):
-        mine = own == fold
-        told[mine] = scores
-        similarity[mine] = neighbour_similarity(
+    where = np.concatenate([rows, public])
+    weights = np.concatenate([np.ones(len(rows)), np.full(len(public), _POOLED_WEIGHT)])
+    jobs_todo = [(repeat, fold) for repeat in range(len(folds)) for fold in range(options.folds)]
+
+    def run(job: tuple[int, int]) -> tuple[list[Estimator], list[Estimator], np.ndarray]:
+        repeat, fold = job
+        own = folds[repeat][rows]
+        inside = np.flatnonzero(own != fold)
+        used = np.concatenate([inside, len(rows) + np.arange(len(public))])
+        held = library.take(rows[own == fold])
+        scores = np.full((2, len(held), n_outputs), np.nan)
+        alone: list[Estimator] = []
+        joint: list[Estimator] = []
+        # A fold whose rest lacks a class, or all but a few labels, has the joint learner only.
+        enough = enough_labels(task, values[inside], 0.5)
+        for output in range(n_outputs):
+            ridge = KernelRidge(ridge=_RIDGE[task.is_classification])
+            each = weights[used] / weights[used].mean()
+            ridge.fit(library, where[used], targets[used, output], False, options.seed, each)
+            joint.append(ridge)
+            scores[1, :, output] = ridge.score(held, library)
+            if enough:
+                learner = LEARNERS[choose_learner(AUTO, len(inside))]()
+                learner.fit(
+                    library, rows[inside], truth[inside, output], task.is_classification,
+                    options.seed,
+                )  # fmt: skip
+                alone.append(learner)
+                scores[0, :, output] = learner.score(held, library)
+        return alone, joint, scores
+
+    fits = dict(zip(jobs_todo, map_threads(run, jobs_todo, jobs), strict=True))
+    told = np.full((2, len(folds), *truth.shape), np.nan)
+    similarity = np.zeros((len(folds), len(rows)))
+    for (repeat, fold), (_, _, scores) in fits.items():
+        mine = folds[repeat][rows] == fold
+        told[:, repeat, mine] = scores
+        similarity[repeat, mine] = neighbour_similarity(
             library.fingerprints[rows[mine]], library.fingerprints[rows[~mine]], NEIGHBOURS
         )
+    lines = [_line(task, told[0, :, :, output], truth[:, output]) for output in range(n_outputs)]
+    mixtures: dict[tuple[int, int], list[Estimator]] = {}
+    mixed = np.zeros((len(folds), *truth.shape))
+    for job, (alone, joint, scores) in fits.items():
+        mine = folds[job[0]][rows] == job[1]
+        mixtures[job] = []
+        for output in range(n_outputs):
+            if not alone:
+                mixtures[job].append(joint[output])
+                mixed[job[0], mine, output] = scores[1, :, output]
+                continue
+            line = lines[output]
+            members = {"alone": alone[output], "joint": joint[output]}
+            coefficients = {"alone": line.slope / 2, "joint": 0.5}
+            mixtures[job].append(Mixture(members, coefficients, line.intercept / 2))
+            own_part = line.line(scores[0, :, output])
+            mixed[job[0], mine, output] = (own_part + scores[1, :, output]) / 2
+    found, near = mixed.mean(axis=0), similarity.mean(axis=0)
+    identity = [Platt()] * n_outputs
     calibrations = [
         fit_platt(score, target) if task.is_classification else Platt()
-        for score, target in zip(told.T, truth.T, strict=True)
+        for score, target in zip(found.T, truth.T, strict=True)
     ]
-    said = calibrated(task, list(told.T), calibrations)
+    said = calibrated(task, list(found.T), calibrations)
     error = ((said - truth) ** 2).sum(axis=1)
     baseline = float(((truth - truth.mean(axis=0)) ** 2).sum(axis=1).mean())
-    trust = fit_reliability(similarity, error, baseline)
+    trust = fit_reliability(near, error, baseline)
     # Calibrated for the error's sake only: the members are blended in the student's own scale,
     # and the blend is calibrated (calibrating before blending cost ranking, see `_assess`).
-    identity = [Platt()] * targets.shape[1]
     members = [
-        FoldModel(0, fold, list(learners), identity, trust)
-        for fold, (learners, _) in enumerate(fits)
+        FoldModel(repeat, fold, mixtures[repeat, fold], identity, trust)
+        for repeat, fold in jobs_todo
     ]
     domains = fit_domains(library, rows, trust)
-    return TaskModel(task, members, True, rows, domains)
+    model = TaskModel(task, members, True, rows, domains)
+    others = _others_alone(library, task, rows, public, targets, options) if len(public) else None
+    return _OwnTask(model, found, others, near)
+
+
+def _line(task: Task, scores: np.ndarray, truth: np.ndarray) -> Platt:
+    """From out-of-fold scores (n_repeats, n) of the private learner to log-odds, or to numbers."""
+    known = np.isfinite(scores)
+    count = known.sum(axis=0)
+    mean = np.where(known, scores, 0.0).sum(axis=0) / np.maximum(count, 1)
+    chosen = count > 0
+    return (fit_platt if task.is_classification else fit_line)(mean[chosen], truth[chosen])
+
+
+def _others_alone(
+    library: Compounds,
+    task: Task,
+    rows: np.ndarray,
+    public: np.ndarray,
+    targets: np.ndarray,
+    options: HybridOptions,
+) -> np.ndarray:
+    """What the pooled labels alone say of the private compounds: the student's stand-in.
+
+    The student itself has learned from labels that this partner's teacher gave knowing these
+    compounds.
+    """
+    queries = library.take(rows)
+    columns = []
+    for output in range(targets.shape[1]):
+        learner = KernelRidge(ridge=_RIDGE[task.is_classification])
+        learner.fit(library, public, targets[len(rows) :, output], False, options.seed)
+        columns.append(learner.score(queries, library))
+    return np.stack(columns, axis=1)
 
 
 def _assess(
     table: LabelledCompounds,
-    own: TrainedModel,
+    own: Mapping[str, _OwnTask],
     student: TrainedModel,
     federation: Federation,
-    options: HybridOptions,
 ) -> tuple[dict[str, Decision], dict[str, dict[str, float | None]], dict[str, np.ndarray]]:
     """Calibration, decision thresholds, domains and out-of-fold metrics of the blend.
 
-    The private part is taken out of fold. The student has seen no private compound, but it has seen
-    labels of public neighbours that this partner's teacher gave knowing the compound, so that the
-    metrics are slightly favourable, and so is a calibration measured where it was fitted. The
-    domain is therefore fitted before calibration and made as strict as the student's.
+    The private part is taken out of fold, and in place of the student stands what the other
+    partners' labels alone say, for the student has learned from labels of public neighbours that
+    this partner's teacher gave knowing the compound. Without the partner's own annotation the
+    pooled labels cannot be freed from that, and all this is favourable. The domain is fitted
+    before calibration and made as strict as the student's.
     """
     decisions: dict[str, Decision] = {}
     metrics: dict[str, dict[str, float | None]] = {}
     told: dict[str, np.ndarray] = {}
     theirs = {model.task.name: model for model in student.task_models}
-    folds = _folds(table, options)
-    elsewhere = np.full((1, len(own.library) - len(table.compounds)), options.folds, np.uint8)
-    library_folds = np.concatenate([folds, elsewhere], axis=1)
-    for model in own.task_models:
-        task = model.task
-        rows, values = table.labels.column(federation.task_index(task.name))
+    for name, one in own.items():
+        task = one.model.task
+        rows, values = table.labels.column(federation.task_index(name))
         queries = table.compounds.take(rows)
-        mine = label_own_fold(model, own.library, library_folds, queries, folds[:, rows])
-        mixed, similarity = mine.prediction, mine.similarity
-        if task.name in theirs:
-            far = theirs[task.name].predict(queries, student.library, None)
-            near = far.similarity if far.similarity is not None else np.zeros(len(rows))
-            mixed = blend(task, mixed, far.values, own_share(similarity, near))
+        identity = [Platt()] * len(task.outputs)
+        mixed = calibrated(task, list(one.told.T), identity)
+        similarity = one.similarity
+        if name in theirs and one.others is not None:
+            far = calibrated(task, list(one.others.T), identity)
+            near = reference_similarity(theirs[name], student.library, queries)
+            mixed = blend(task, mixed, far, own_share(similarity, near))
             similarity = np.maximum(similarity, near)
         decision, raw = Decision(), mixed
         if task.kind == "binary":
@@ -397,11 +549,10 @@ def _assess(
             decision = Decision(calibration, threshold)
         calls = measured_calls(task, raw, decision.uncalibrated_threshold, similarity, values)
         domain = ReliabilityDomain() if calls is None else ReliabilityDomain().fit_calls(calls)
-        held = theirs[task.name].domains[domain.kind] if task.name in theirs else None
+        held = theirs[name].domains[domain.kind] if name in theirs else None
         if isinstance(held, ReliabilityDomain):
             domain = domain.stricter(held)
-        decision = replace(decision, domain=domain)
-        decisions[task.name] = decision
-        told[task.name] = mixed
-        metrics[task.name] = out_of_fold_metrics(task, mixed, values, decision.threshold)
+        decisions[name] = replace(decision, domain=domain)
+        told[name] = mixed
+        metrics[name] = out_of_fold_metrics(task, mixed, values, decision.threshold)
     return decisions, metrics, told

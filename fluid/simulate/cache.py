@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -17,6 +18,8 @@ from fluid.base.software import software_versions
 from fluid.chem.compounds import Compounds
 
 Arrays = dict[str, np.ndarray]
+
+_RESULT = re.compile(r"[0-9a-f]{64}\.npz")
 
 # A teacher does not change when the coordinator's code does.
 PARTNER_ROOMS = ("base", "chem", "learn", "exchange", "partner")
@@ -111,6 +114,13 @@ class Cache:
             np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
         self.made += 1
         return arrays
+
+
+def is_cache(folder: Path) -> bool:
+    """Whether a folder holds results of a `Cache` and, but for hidden files, nothing else."""
+    files = [path for path in folder.rglob("*") if not path.is_dir()] if folder.is_dir() else []
+    kept = [path for path in files if not path.name.startswith(".")]
+    return bool(kept) and all(_RESULT.fullmatch(path.name) for path in kept)
 
 
 def _load(path: Path) -> Arrays | None:

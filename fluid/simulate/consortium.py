@@ -27,7 +27,7 @@ from fluid.learn.model import Model, TrainedModel
 from fluid.learn.predictions import TaskPrediction
 from fluid.learn.task import Task
 from fluid.partner.annotate import Teller
-from fluid.partner.hybrid import FittedHybrid, HybridOptions, fit_hybrid
+from fluid.partner.hybrid import FittedHybrid, HybridOptions, fit_hybrid, others_only
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher import TrainingOptions, fit_model
 from fluid.simulate.cache import (
@@ -461,8 +461,12 @@ class Consortium:
 
     def fit_hybrid(self, partner: str) -> FittedHybrid:
         """The hybrid itself."""
+        teacher = self.teacher(partner)
+        pooled = self.pool()
+        if teacher is not None and self._given is None:
+            pooled = others_only(pooled, teacher.said)
         return fit_hybrid(
-            self.tables[partner], self.public, self.pool(), "", self.student_model(),
+            self.tables[partner], self.public, pooled, "", self.student_model(),
             self.federation, partner, partner, self.hybrid_options, self.jobs,
         )  # fmt: skip
 
@@ -524,5 +528,5 @@ def take_pooled(pooled: PooledTask, rows: np.ndarray) -> PooledTask:
     """Pooled labels of some compounds."""
     return PooledTask(
         pooled.label[rows], pooled.disagreement[rows], pooled.reliability[rows],
-        pooled.teachers[rows],
+        pooled.teachers[rows], None if pooled.weight is None else pooled.weight[rows],
     )  # fmt: skip

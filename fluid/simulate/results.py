@@ -306,23 +306,25 @@ def _domain_rows(
     default = next(iter(areas))
     rows = []
     for method, values in areas.items():
-        gaps = np.array(areas[default]) - np.array(values)
-        low, high = _interval_of_mean(gaps)
+        gains = np.array(values) - np.array(areas[default])
+        other = method != default
+        several = other and len(gains) > 1
+        low, high = _interval_of_mean(gains) if several else (np.nan, np.nan)
         rows.append(
             {
-                "model": kind, "test": test, "domain": method,
-                "aurc": round(float(np.mean(values)), 4),
-                "default_lower_by": round(float(-gaps.mean()), 4),
-                "low": round(-high, 4), "high": round(-low, 4), "cells": len(values),
-                "coverage": round(float(np.mean(coverage[method])), 4),
+                "model": kind, "test": test, "domain": method, "aurc": _mean(values),
+                "default_lower_by": _mean(gains) if other else None,
+                "low": _mean([low]), "high": _mean([high]), "cells": len(values),
+                "coverage": _mean(coverage[method]),
                 "error_inside": _mean(errors.get(method, [])),
-                "p": _mean([signed_rank_p(gaps)]),
+                "p": _mean([signed_rank_p(gains)]) if several else None,
             }
         )  # fmt: skip
     return rows
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def _mean(values: Iterable[float]) -> float | None:
+    """The mean of what is defined; None of nothing."""
     known = [value for value in values if np.isfinite(value)]
     return round(float(np.mean(known)), 4) if known else None
 

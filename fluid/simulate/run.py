@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fluid.base.errors import FluidError, MismatchError
-from fluid.base.files import write_json, write_text
+from fluid.base.errors import FileFormatError, FluidError
+from fluid.base.files import read_json, write_json, write_text
 from fluid.base.software import software_versions
 from fluid.chem.compounds import concatenate
 from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import PublicSet
 from fluid.partner.table import Columns, read_labelled
+from fluid.simulate.cache import is_cache
 from fluid.simulate.results import summarise, tidy, write_tidy
 from fluid.simulate.studies import STUDIES, run_named, write_named
 from fluid.simulate.study import Study, StudySpec, partition_name
@@ -24,6 +25,7 @@ SUMMARY_FILE = "summary.json"
 TEXT_FILE = "summary.md"
 STUDIES_FILE = "studies.csv"
 CACHE_FOLDER = "cache"
+_OURS = {"protocol", "public_set", "cells", "tasks"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Sources:
     external
         Test tables beside what is held out.
     columns
-        How to read the tables.
+        How to read the tables; of external ones the column of groups is not needed.
     """
 
     tables: Sequence[Path]
@@ -49,6 +51,30 @@ class Sources:
     federation: Federation
     external: Sequence[Path] = ()
     columns: Columns | None = None
+
+
+def check_output(output: Path) -> None:
+    """Make sure that a folder is new, empty, or holds a study.
+
+    Raises
+    ------
+    FluidError
+        If it is a file, or holds anything but neither ``summary.json`` nor a cache of `simulate`.
+    """
+    if output.exists() and not output.is_dir():
+        raise FluidError(f"{output}: is a file, a folder name is needed")
+    if not output.is_dir() or not any(output.iterdir()):
+        return
+    if not (_is_summary(output / SUMMARY_FILE) or is_cache(output / CACHE_FOLDER)):
+        raise FluidError(f"{output}: is not empty and holds no study; name another folder")
+
+
+def _is_summary(path: Path) -> bool:
+    try:
+        found = read_json(path)
+    except FileFormatError:
+        return False
+    return isinstance(found, dict) and set(found) >= _OURS
 
 
 def simulate(
@@ -99,8 +125,7 @@ def simulate(
         raise FluidError(f"study '{unknown[0]}': allowed are {', '.join(STUDIES)}")
     if draws < 100:
         raise FluidError(f"draws = {draws}: at least 100 are needed for an interval")
-    if output.exists() and not output.is_dir():
-        raise FluidError(f"{output}: is a file, a folder name is needed")
+    check_output(output)
     federation = sources.federation
     federation.chemistry.check(f"federation '{federation.name}'")
     sources.public.check(federation)
@@ -110,13 +135,12 @@ def simulate(
     )
     external = None
     if sources.external:
+        columns = replace(sources.columns, group=None) if sources.columns else None
         external = read_labelled(
-            sources.external, federation.tasks, federation.chemistry, sources.columns, jobs
+            sources.external, federation.tasks, federation.chemistry, columns, jobs
         )
     public = concatenate(list(sources.public.chunks()))
     study = Study(table, public, federation, spec, external, output / CACHE_FOLDER)
-    if not len(study.division.private.compounds):
-        raise MismatchError(f"{', '.join(map(str, sources.tables))}: no compound is left to train")
     cells = study.run(jobs, progress)
     progress("comparing")
     summary: dict[str, Any] = {
@@ -134,12 +158,19 @@ def simulate(
         "private_compounds": len(study.division.private.compounds),
         "software": software_versions(),
     } | summarise(cells, federation.tasks, draws)  # fmt: skip
-    rows = [row for name in studies for row in run_named(name, study, cells, jobs, progress)]
+    rows = [
+        row
+        for name in dict.fromkeys(studies)
+        for row in run_named(name, study, cells, jobs, progress)
+    ]
     output.mkdir(parents=True, exist_ok=True)
     write_tidy(output / RESULTS_FILE, tidy(cells, federation.tasks))
     if rows:
         write_named(output / STUDIES_FILE, rows)
         summary["studies"] = rows
+    else:
+        # Of a former run.
+        (output / STUDIES_FILE).unlink(missing_ok=True)
     write_text(output / TEXT_FILE, summary_text(summary))
     write_json(output / SUMMARY_FILE, summary)
     return summary

@@ -60,6 +60,8 @@ class _Bench:
             for test in dict.fromkeys(self.tests):
                 chosen = self.tests[rows] == test
                 here = rows[chosen]
+                if not len(here):
+                    continue
                 values = told[task.name].values[here]
                 called = told[task.name].called(task)[here]
                 metric = metric_names(task)[0]
@@ -73,7 +75,8 @@ def _row(
     low: float | str = "", high: float | str = "",
 ) -> Row:  # fmt: skip
     shown = [
-        round(float(one), 5) if not isinstance(one, str) else one for one in (value, low, high)
+        round(float(one), 5) if not isinstance(one, str) and np.isfinite(one) else ""
+        for one in (value, low, high)
     ]
     return dict(zip(COLUMNS, (study, cell, task, setting, test, metric, *shown), strict=True))
 
@@ -115,8 +118,11 @@ def _composition_of_public_set(bench: _Bench, cell: CellResult) -> Iterator[Row]
 
 def _left_out_partner(bench: _Bench, cell: CellResult) -> Iterator[Row]:
     """The student with and without each partner, on test compounds nearest to that partner."""
+    teachers = sorted(bench.one.teachers())
+    if len(teachers) < 2:
+        return
     everybody = bench.one.student(QUICK)
-    for partner in sorted(bench.one.teachers()):
+    for partner in teachers:
         others = [name for name in bench.one.partners if name != partner]
         without = bench.one.student(QUICK, partners=others)
         for setting, told in (("with", everybody), ("without", without)):
@@ -172,7 +178,6 @@ def _brought_into_domain(bench: _Bench, cell: CellResult) -> Iterator[Row]:
                 yield _row("domain", cell.name, task, model.name, str(test), "coverage", share)
 
 
-@single_threaded_blas()
 def _several_rounds(bench: _Bench, cell: CellResult) -> Iterator[Row]:
     """Hybrids annotate in place of teachers, again and again."""
     one = bench.one
@@ -195,12 +200,15 @@ def _hybrid_says(one: Consortium, partner: str) -> dict[str, TaskAnnotation]:
     fitted = one.fit_hybrid(partner)
     private = len(one.tables[partner].compounds)
     secret = hashlib.sha256(f"fluid hybrid folds {one.hybrid_options.seed}".encode()).digest()
-    folds = one.hybrid_options.folds
+    options = one.hybrid_options
     own = fitted.model.own
-    home = folds_of_repeats(own.library.take(np.arange(private)), secret, 1, folds)
-    elsewhere = np.full((1, len(own.library) - private), folds, np.uint8)
+    home = folds_of_repeats(
+        own.library.take(np.arange(private)), secret, options.repeats, options.folds
+    )
+    # Public compounds that were learned from belong to no fold.
+    elsewhere = np.full((len(home), len(own.library) - private), options.folds, np.uint8)
     library_folds = np.concatenate([home, elsewhere], axis=1)
-    queries = folds_of_repeats(one.public, secret, 1, folds)
+    queries = folds_of_repeats(one.public, secret, options.repeats, options.folds)
     models = {model.task.name: model for model in own.task_models}
     said = {}
     for task in one.tasks:
@@ -227,6 +235,8 @@ def _contributions(
     truth = np.full(len(one.queries), np.nan)
     rows, values = bench.queries.labels.column(one.federation.task_index(task.name))
     truth[rows] = values
+    if len(np.unique(values)) < 2:
+        return
     found = coalition_values(one, task, truth, seed=bench.seed)
     metric = metric_names(task)[0]
     for partner, value in found.by_partner.items():
@@ -248,10 +258,11 @@ def _intake(one: Consortium, study: str, cell: str, bad: str) -> Iterator[Row]:
     consensus.add(said, one.public.fingerprints)
     for task, by_partner in consensus.result().items():
         for partner, found in by_partner.items():
-            value = found.correlation if np.isfinite(found.correlation) else 0.0
             shown = f"{partner} (shuffled)" if partner == bad else partner
             flag = "flagged" if found.flagged else "not flagged"
-            yield _row(study, cell, task, shown, f"intake: {flag}", "correlation", value)
+            yield _row(
+                study, cell, task, shown, f"intake: {flag}", "correlation", found.correlation
+            )
 
 
 def _shuffled_partner(bench: _Bench, cell: CellResult) -> Iterator[Row]:
@@ -311,7 +322,8 @@ def run_named(
         Threads, and a callback.
     """
     progress(f"study {name}")
-    return list(STUDIES[name](_Bench(study, count_jobs(jobs)), cells[0]))
+    with single_threaded_blas():
+        return list(STUDIES[name](_Bench(study, count_jobs(jobs)), cells[0]))
 
 
 def write_named(path: Path, rows: Iterable[Row]) -> None:

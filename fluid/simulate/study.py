@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fluid.base.errors import FluidError, TrainingError
+from fluid.base.errors import FluidError, MismatchError, TrainingError
 from fluid.base.jobs import count_jobs, map_processes, single_threaded_blas
 from fluid.central.expand import grow_public
-from fluid.central.student import StudentOptions
+from fluid.central.student import FEWEST_COMPOUNDS, StudentOptions
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.features import featurize
 from fluid.chem.similarity import neighbour_similarity
 from fluid.chem.standardize import standardize
 from fluid.exchange.federation import Federation
+from fluid.learn.labels import LabelMatrix
 from fluid.learn.reliability import NEIGHBOURS
 from fluid.learn.task import Task
 from fluid.partner.hybrid import HybridOptions
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher import TrainingOptions
 from fluid.simulate.cache import Arrays, Cache, digest_compounds
-from fluid.simulate.consortium import Consortium, OutOfFold, Told, take_table
+from fluid.simulate.consortium import Consortium, OutOfFold, TeacherResult, Told, take_table
 from fluid.simulate.holdout import hold_out
 from fluid.simulate.paper import paper_features, run_paper_recipe
 from fluid.simulate.partition import PartitionSpec, divide
@@ -80,6 +82,18 @@ class StudySpec:
                 raise FluidError(f"{name} = {getattr(self, name)}: allowed are 0 to 0.5")
         if not 0 <= self.expand <= 1_000_000:
             raise FluidError(f"expand = {self.expand}: allowed are 0 to 1,000,000")
+        if not self.recipes:
+            raise FluidError("a study needs at least one student")
+        for what, names in (
+            ("partition", [partition_name(one) for one in self.partitions]),
+            ("seed", self.seeds),
+            ("student", [name for name, _ in self.recipes]),
+            ("student's weighting", [repr(options) for _, options in self.recipes]),
+            ("reference", self.references),
+        ):
+            twice = [name for number, name in enumerate(names) if name in names[:number]]
+            if twice:
+                raise FluidError(f"{what} '{twice[0]}' is given twice")
 
 
 @dataclass(frozen=True)
@@ -147,11 +161,27 @@ class _Division:
 
 
 def partition_name(spec: PartitionSpec) -> str:
-    """Short name of a partition for tables."""
-    shown = {"kmeans": "k-means", "scaffold": f"Dirichlet {spec.alpha:g}"}
-    if spec.kind in ("label", "size"):
-        return f"{spec.kind} {spec.alpha:g}"
-    return shown.get(spec.kind, f"{spec.kind} {spec.column}".strip())
+    """Short name of a partition for tables: its kind, and settings that are not the usual ones.
+
+    Examples
+    --------
+    >>> partition_name(PartitionSpec("kmeans"))
+    'k-means'
+    >>> partition_name(PartitionSpec("scaffold", partners=4, alpha=0.1))
+    'Dirichlet 0.1 (partners 4)'
+    """
+    names = {"kmeans": "k-means", "scaffold": "Dirichlet"}
+    values = spec.to_dict()
+    words = [names.get(spec.kind, spec.kind)]
+    words += [f"{values[name]:g}" for name in ("alpha",) if name in values]
+    words += [str(values[name]) for name in ("column",) if name in values]
+    usual = {one.name: one.default for one in fields(PartitionSpec)}
+    unusual = [
+        f"{name} {value}"
+        for name, value in values.items()
+        if name not in ("kind", "alpha", "column") and value != usual[name]
+    ]
+    return " ".join(words) + (f" ({', '.join(unusual)})" if unusual else "")
 
 
 class Study:
@@ -191,10 +221,16 @@ class Study:
     def _divide(self, table: LabelledCompounds, external: LabelledCompounds | None) -> _Division:
         parts: list[LabelledCompounds] = []
         names: list[str] = []
+        if external is None and not (self.spec.share_scaffold or self.spec.share_random):
+            raise FluidError("a study needs a test: an external table or a share to hold out")
         if external is not None:
             known = set(external.compounds.connectivities)
             kept = [key not in known for key in table.compounds.connectivities]
             table = _take(table, np.flatnonzero(kept))
+            if not any(kept):
+                raise MismatchError(
+                    "nothing is left to train: every compound of the tables is an external one"
+                )
             if not self.spec.validation:
                 parts.append(external)
                 names.append(EXTERNAL)
@@ -210,7 +246,11 @@ class Study:
                         names.append(name)
             table = _take(table, found.rest)
         if not parts:
-            raise FluidError("a study needs a test: an external table or a share to hold out")
+            raise FluidError(
+                "a study needs a test: of shares held out there is not one compound"
+                if not self.spec.validation
+                else "a validation needs shares to hold out; the external table is not used in one"
+            )
         tests = np.concatenate(
             [np.full(len(p.compounds), n, object) for p, n in zip(parts, names, strict=True)]
         )
@@ -223,10 +263,16 @@ class Study:
     def run(
         self, jobs: int | None = None, progress: Callable[[str], None] = lambda stage: None
     ) -> list[CellResult]:
-        """Run all cells, side by side if several; the result does not depend on `jobs`."""
+        """Run all cells, side by side if several; the result does not depend on `jobs`.
+
+        Every partition is drawn once before anything is trained, so that one that is not possible
+        is said at once.
+        """
         workers = count_jobs(jobs)
         cells = self.cells()
-        results = []
+        for spec in self.spec.partitions:
+            self._tables(spec, self.spec.seeds[0])
+        results: list[CellResult] = []
         inner = max(1, workers // len(cells))
         stream = map_processes(_CellRunner(self, inner), cells, min(workers, len(cells)))
         for found in stream:
@@ -236,24 +282,37 @@ class Study:
 
     def consortium(self, spec: PartitionSpec, seed: int, jobs: int = 1) -> Consortium:
         """The consortium of a cell, before anything is trained."""
-        private, queries = self.division.private, self.division.queries
-        parts = divide(
-            private.compounds, spec, seed, private.labels, private.groups, self.federation.tasks
-        )
-        tables = {part.name: take_table(private, part.rows) for part in parts}
-        tested = set(queries.compounds.connectivities)
-        kept = [key not in tested for key in self.public.connectivities]
         made = Consortium(
-            tables, self.public.take(np.flatnonzero(kept)), queries.compounds, self.federation,
-            Cache(self.cache), self.spec.options, self.spec.hybrid_options,
+            self._tables(spec, seed), self._untested(), self.division.queries.compounds,
+            self.federation, Cache(self.cache), self.spec.options, self.spec.hybrid_options,
             self.spec.recipes[0][1], seed, jobs,
         )  # fmt: skip
         if self.spec.expand:
             made = self._expanded(made, seed, jobs)
         return made
 
+    def _tables(self, spec: PartitionSpec, seed: int) -> dict[str, LabelledCompounds]:
+        """What each partner holds."""
+        private = self.division.private
+        parts = divide(
+            private.compounds, spec, seed, private.labels, private.groups, self.federation.tasks
+        )
+        return {part.name: take_table(private, part.rows) for part in parts}
+
+    def _untested(self) -> Compounds:
+        """The public compounds that are in no test."""
+        tested = set(self.division.queries.compounds.connectivities)
+        kept = [key not in tested for key in self.public.connectivities]
+        if sum(kept) < FEWEST_COMPOUNDS:
+            raise MismatchError(
+                f"the public set has {sum(kept)} compounds that are in no test; "
+                f"{FEWEST_COMPOUNDS} or more are needed"
+            )
+        return self.public.take(np.flatnonzero(kept))
+
     def _expanded(self, first: Consortium, seed: int, jobs: int) -> Consortium:
         """The consortium of a second round, with analogues in the public set."""
+        _check_teachers(first)
         pooled = first.pool()
         chemistry = self.federation.chemistry
 
@@ -305,11 +364,7 @@ class Study:
         )  # fmt: skip
 
     def _models(self, one: Consortium) -> Iterator[Model]:
-        teachers = one.teachers()
-        if not teachers:
-            raise TrainingError(
-                "no partner has labels enough for a teacher; fewer partners or another partition"
-            )
+        teachers = _check_teachers(one)
         for name, made in teachers.items():
             yield Model(f"teacher of {name}", TEACHER, name, made.told, made.out_of_fold)
         yield Model(MEAN, "mean", "", one.plain_mean())
@@ -329,21 +384,29 @@ class Study:
     def _paper(self, one: Consortium) -> Iterator[Model]:
         """The paper's recipe, on the public set of the first round."""
         tasks = [task for task in self.federation.tasks if task.kind != "multiclass"]
-        public = one.public.take(
-            np.array([not str(name).startswith("ANA-") for name in one.public.ids])
-        )
+        public = self._untested()
         students: dict[str, Told] = {}
         for task in tasks:
             arrays = one.cache.fetch(
                 "paper",
                 one.inputs() | {"task": task.to_dict(), "seed": one.seed},
-                lambda task=task: _run_paper(one, public, task),
+                partial(_run_paper, one, public, task),
                 ("base", "chem", "learn", "simulate/paper.py", "simulate/study.py"),
-            )  # type: ignore[misc]
+            )
             if arrays:
                 nothing = np.full(len(one.queries), np.nan)
                 students[task.name] = Told(arrays["student"][:, None], 0.5, nothing)
         yield Model(PAPER, "paper", "", students)
+
+
+def _check_teachers(one: Consortium) -> dict[str, TeacherResult]:
+    """The teachers of a consortium; an error if there is none."""
+    teachers = one.teachers()
+    if not teachers:
+        raise TrainingError(
+            "no partner has labels enough for a teacher; fewer partners or another partition"
+        )
+    return teachers
 
 
 def _run_paper(one: Consortium, public: Compounds, task: Task) -> Arrays:
@@ -384,8 +447,6 @@ def _take(table: LabelledCompounds, rows: np.ndarray) -> LabelledCompounds:
 
 def _join(tables: Sequence[LabelledCompounds]) -> LabelledCompounds:
     """Tables with different compounds below one another."""
-    from fluid.learn.labels import LabelMatrix
-
     shifts = np.cumsum([0, *(len(table.compounds) for table in tables)])
     parts: dict[str, list[np.ndarray]] = {}
     for table, shift in zip(tables, shifts, strict=False):

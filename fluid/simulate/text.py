@@ -8,7 +8,9 @@ from typing import Any
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-    lines += [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
+    for row in rows:
+        cells = [str(cell).replace("|", "\\|") for cell in row]
+        lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 
 
@@ -97,7 +99,7 @@ def summary_text(summary: dict[str, Any]) -> str:
             [
                 [
                     row["task"], row["setting"], row["test"], row["metric"],
-                    f"{row['value']:.3f}",
+                    "-" if row["value"] == "" else f"{row['value']:.3f}",
                     "" if row["low"] == "" else f"[{row['low']:.3f}, {row['high']:.3f}]",
                 ]
                 for row in rows

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluid.central.pooling import pool_task
+from fluid.central.pooling import pool_said, pool_task
 from fluid.exchange.annotation import TaskAnnotation
 from fluid.learn.task import Task
 
@@ -20,15 +20,15 @@ def _said(prediction: list[float], reliability: list[float]) -> TaskAnnotation:
 
 
 def test_worked_by_hand() -> None:
-    said = {"a": _said([0.9, 0.2], [0.6, 0.0]), "b": _said([0.3, 0.4], [0.3, 0.0])}
+    said = {"a": _said([0.9, 0.2], [0.8, 0.0]), "b": _said([0.24, 0.4], [0.5, 0.0])}
     pooled = pool_task(BINARY, said, {}, 2)
-    # Weights 0.36 and 0.09: (0.36 * 0.9 + 0.09 * 0.3) / 0.45 = 0.78.
-    assert pooled.label[0, 0] == pytest.approx(0.78, abs=1e-5)
-    # sqrt(0.8 * 0.12**2 + 0.2 * 0.48**2) = 0.24.
-    assert pooled.disagreement[0, 0] == pytest.approx(0.24, abs=1e-5)
+    # Signal to noise 4 and 1, weights 4**2.5 = 32 and 1: (32 * 0.9 + 0.24) / 33 = 0.88.
+    assert pooled.label[0, 0] == pytest.approx(0.88, abs=1e-5)
+    # sqrt((32 * 0.02**2 + 0.64**2) / 33) = 0.11314.
+    assert pooled.disagreement[0, 0] == pytest.approx(0.11314, abs=1e-5)
     # Nobody knows the second compound: the plain mean.
     assert pooled.label[1, 0] == pytest.approx(0.3, abs=1e-5)
-    assert pooled.reliability.tolist() == pytest.approx([0.6, 0.0])
+    assert pooled.reliability.tolist() == pytest.approx([0.8, 0.0])
     assert pooled.teachers.tolist() == [2, 2]
 
 
@@ -46,6 +46,28 @@ def test_who_abstains_has_no_say() -> None:
     assert np.isnan(pooled.label[1, 0])
     assert pooled.teachers.tolist() == [1, 0]
     assert pooled.reliability.tolist() == pytest.approx([0.1, 0.0])
+
+
+def test_nobody_is_so_sure_that_others_are_not_heard() -> None:
+    said = {"a": _said([1.0], [1.0]), "b": _said([0.0], [0.5])}
+    # Reliability counts up to 0.98, which is signal to noise 49.
+    assert pool_task(BINARY, said, {}, 1).label[0, 0] == pytest.approx(49**2.5 / (49**2.5 + 1))
+    # Without any reliability a teacher has a say only where nobody knows better.
+    said["b"] = _said([0.0], [0.0])
+    assert pool_task(BINARY, said, {}, 1).label[0, 0] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_every_task_is_pooled_from_the_partners_that_have_it() -> None:
+    number = Task("logd", "regression")
+    first, second = _said([0.9], [0.5]), _said([0.3], [0.5])
+    said = {"a": {"bbb": first, "logd": second}, "b": {"bbb": second}, "c": {}}
+    sizes = {"a": {"bbb": 64.0}, "b": {"bbb": 16.0, "logd": 9.0}}
+    pooled = pool_said([BINARY, number, Task("other", "binary")], said, sizes, 1)
+    assert list(pooled) == ["bbb", "logd", "other"]
+    assert pooled["bbb"].label[0, 0] == pytest.approx(0.7)
+    assert pooled["logd"].label[0, 0] == pytest.approx(0.3)
+    assert pooled["logd"].teachers.tolist() == [1]
+    assert np.isnan(pooled["other"].label).all()
 
 
 def test_no_teacher_at_all() -> None:

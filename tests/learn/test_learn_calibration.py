@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
+from scipy.special import expit
+from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
-from fluid.learn.calibration import Platt, fit_platt
+from fluid.learn.calibration import Platt, fit_line, fit_platt
 from fluid.learn.estimators import logit, sigmoid
 from fluid.learn.reliability import TRUSTED, ReliabilityMap, fit_reliability
 from fluid.learn.thresholds import prevalence_threshold
@@ -86,6 +88,55 @@ def test_constant_scores_give_the_base_rate():
     assert fitted(np.array([3.0])) == pytest.approx([0.25], abs=0.01)
 
 
+# recalibrated numbers
+
+
+def test_a_line_is_the_map_without_the_logistic_curve():
+    line = Platt(2.0, -1.0)
+    assert line.line(np.array([0.5, 3.0])).tolist() == [0.0, 5.0]
+    assert Platt().line(np.array([7.5])).tolist() == [7.5]
+    np.testing.assert_array_equal(line(np.array([0.3])), sigmoid(line.line(np.array([0.3]))))
+
+
+@pytest.mark.parametrize("n", [8, 40, 4000])
+def test_the_line_is_least_squares_drawn_towards_a_slope_of_one(n):
+    random = np.random.default_rng(n)
+    score = random.normal(5.0, 0.4, n)
+    target = 1.4 * score + 2.0 + random.normal(0.0, 0.3, n)
+    # Ten compounds' worth of scores that are right as they are, of the same variance.
+    prior = score.mean() + score.std() * np.repeat([-1.0, 1.0], 5)
+    centred = np.concatenate([target - target.mean(), prior - score.mean()])
+    slope, _ = np.polyfit(np.concatenate([score, prior]), centred, 1)
+    found = fit_line(score, target)
+    assert found.slope == pytest.approx(slope)
+    assert found.line(score).mean() == pytest.approx(target.mean())
+    alone = np.polyfit(score, target, 1)[0]
+    assert found.slope - 1.0 == pytest.approx((alone - 1.0) * n / (n + 10))
+
+
+def test_a_line_by_hand():
+    # Twice as steep, but ten compounds against ten say that it is right: half of that.
+    score = np.tile([-1.0, 1.0], 5)
+    assert fit_line(score, 2 * score + 3) == Platt(1.5, 3.0)
+
+
+@pytest.mark.parametrize(("steepness", "slope"), [(10.0, 2.0), (-10.0, 0.0), (1.0, 1.0)])
+def test_the_slope_of_a_line_is_limited(steepness, slope):
+    score = np.arange(100.0)
+    found = fit_line(score, steepness * score + 3.0)
+    assert found.slope == pytest.approx(slope)
+    assert found.line(score).mean() == pytest.approx(steepness * 49.5 + 3.0)
+
+
+def test_with_few_numbers_they_are_taken_as_they_are():
+    assert fit_line(np.arange(7.0), np.arange(7.0) ** 2) == Platt(1.0, 0.0)
+    assert fit_line(np.zeros(0), np.zeros(0)) == Platt(1.0, 0.0)
+
+
+def test_constant_numbers_are_moved_to_the_mean():
+    assert fit_line(np.full(8, 3.0), np.arange(8.0)).line(np.array([3.0])).tolist() == [3.5]
+
+
 # thresholds
 
 
@@ -130,44 +181,78 @@ def test_thresholds_keep_away_from_the_ends_and_have_a_default():
 # reliability
 
 
-def test_reliability_grows_with_the_square_of_similarity_and_stops_at_one():
-    found = ReliabilityMap(2.0)(np.array([0.0, 0.25, 0.5, 0.75, 1.0]))
-    assert found.tolist() == [0.0, 0.125, 0.5, 1.0, 1.0]
+def test_reliability_grows_with_the_square_of_similarity_and_stays_below_one():
+    found = ReliabilityMap(2.0)(np.array([0.0, 0.5, 1.0]))
+    assert found.tolist() == pytest.approx([0.0, 1 / 3, 2 / 3])
+    assert ReliabilityMap(1e9)(np.array([1.0])) < 1.0
     assert ReliabilityMap()(np.array([1.0])).tolist() == [0.0]
+    # A student is trusted no further than its teachers.
+    assert ReliabilityMap(2.0, 0.6)(np.array([0.5, 1.0])).tolist() == pytest.approx([0.2, 0.4])
 
 
 def test_the_similarity_of_a_reliability_is_the_inverse():
-    curve = ReliabilityMap(0.8)
+    curve = ReliabilityMap(1.0)
     assert curve.similarity_at(TRUSTED) == pytest.approx(0.5)
-    assert curve(np.array([curve.similarity_at(0.6)])) == pytest.approx([0.6])
+    assert curve(np.array([curve.similarity_at(0.4)])) == pytest.approx([0.4])
+    limited = ReliabilityMap(1.0, 0.5)
+    assert limited(np.array([limited.similarity_at(0.4)])) == pytest.approx([0.4])
+    assert limited.similarity_at(0.5) == float("inf")
     assert ReliabilityMap(0.0).similarity_at(0.1) == float("inf")
 
 
-def test_a_slope_by_hand():
-    # Squares 0.25 and 1; explained shares 1 - 3/4 = 0.25 and 1 - 1/4 = 0.75.
-    # Least squares through zero: (0.25 * 0.25 + 1 * 0.75) / (0.0625 + 1) = 0.8125 / 1.0625.
-    found = fit_reliability(np.array([0.5, 1.0]), np.array([3.0, 1.0]), 4.0)
-    assert found.slope == pytest.approx(0.8125 / 1.0625)
+def held_out(n, slope, seed=0):
+    """Similarities, and squared errors of normal noise that goes down with their squares."""
+    random = np.random.default_rng(seed)
+    similarity = 0.7 * random.random(n)
+    return similarity, 2.0 * random.chisquare(1, size=n) / (1 + slope * similarity**2)
 
 
-def test_the_slope_is_the_least_squares_one():
-    random = np.random.default_rng(0)
-    similarity = random.random(200)
-    error = 2.0 * (1 - 0.7 * similarity**2) * random.exponential(size=200)
+@pytest.mark.parametrize(("n", "true"), [(20, 2.0), (200, 5.0), (3000, 2.0), (300, 0.0)])
+def test_the_slope_is_the_penalised_one_times_the_probability_of_skill(n, true):
+    similarity, error = held_out(n, true)
 
-    def loss(slope):
-        return np.sum((error - 2.0 * (1 - slope * similarity**2)) ** 2)
+    def residual(slope):
+        return error / 2.0 - 1 / (1 + slope * similarity**2)
 
-    best = minimize_scalar(loss, bounds=(0, 4), method="bounded", options={"xatol": 1e-9}).x
-    assert fit_reliability(similarity, error, 2.0).slope == pytest.approx(best, abs=1e-5)
+    def loss(stretched):
+        # As if 60 units of squared error said that the slope is 2.
+        return np.sum(residual(np.expm1(stretched)) ** 2) + 60 * (stretched - np.log(3)) ** 2
+
+    best = minimize_scalar(loss, bounds=(0, np.log(21)), method="bounded", options={"xatol": 1e-9})
+    slope = np.expm1(best.x)
+    noise = norm(scale=np.sqrt(np.mean(residual(slope) ** 2)))
+    gain = noise.logpdf(residual(slope)).sum() - noise.logpdf(residual(0.0)).sum()
+    # The slope lies on a grid, in steps of 1.5% of slope + 1.
+    expected = slope * expit(gain)
+    assert fit_reliability(similarity, error, 2.0).slope == pytest.approx(expected, rel=0.03)
 
 
-def test_errors_larger_than_the_baseline_give_no_reliability():
-    assert fit_reliability(np.full(9, 0.6), np.full(9, 3.0), 1.0).slope == 0.0
+def test_a_slope_is_found_again_from_many_compounds_and_is_the_usual_one_of_few():
+    assert fit_reliability(*held_out(20_000, 6.0), 2.0).slope == pytest.approx(6.0, rel=0.1)
+    few = [fit_reliability(*held_out(10, 18.0, seed), 2.0).slope for seed in range(20)]
+    assert 0.5 < np.mean(few) < 3.0
 
 
-def test_the_slope_is_limited():
-    assert fit_reliability(np.full(9, 0.1), np.zeros(9), 1.0).slope == 4.0
+def test_a_model_without_skill_has_a_slope_near_zero():
+    slopes = [fit_reliability(*held_out(1000, 0.0, seed), 2.0).slope for seed in range(20)]
+    assert np.mean(slopes) < 0.1
+    assert fit_reliability(np.full(100, 0.6), np.full(100, 3.0), 1.0).slope < 1e-6
+
+
+def test_where_nothing_speaks_for_either_half_the_usual_slope_is_left():
+    found = fit_reliability(np.full(9, 1e-4), np.full(9, 0.7), 1.0)
+    assert found.slope == pytest.approx(1.0, abs=0.02)
+    assert found.ceiling == 1.0
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1e6)), min_size=1, max_size=30),
+    st.floats(1e-6, 1e6),
+)
+def test_the_slope_is_limited(pairs, baseline):
+    similarity, error = (np.array(values) for values in zip(*pairs, strict=True))
+    assert 0.0 <= fit_reliability(similarity, error, baseline).slope <= 20.0 + 1e-9
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,9 @@ def test_inside_is_as_much_as_the_stated_rate_allows(n, seed, measured):
     widest = 0
     for bound in np.unique(sure):
         among = sure >= bound
-        if among[:n].sum() >= FEWEST_HELD_OUT and (1 - expected[among]).mean() <= STATED_ERROR:
+        wrong = (1 - expected[among]).mean()
+        # A tenth wrong is allowed, whatever sums in another order make of it.
+        if among[:n].sum() >= FEWEST_HELD_OUT and wrong <= STATED_ERROR + 1e-9:
             widest = max(widest, int(among[:n].sum()))
     assert fitted.assess(None, plain(values)).inside.sum() == widest
 

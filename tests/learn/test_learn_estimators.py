@@ -15,6 +15,7 @@ from fluid.learn.estimators import (
     AUTO,
     LEARNERS,
     STUDENT_LEARNERS,
+    Mixture,
     State,
     choose_learner,
     revive,
@@ -163,7 +164,7 @@ def test_kernel_ridge_with_every_compound_a_landmark_is_the_closed_form(fitted, 
     training, held = library.take(ROWS), library.take(HELD)
     target = problems["regression"][1][ROWS]
     gram = mixed_kernel(training, training, training)
-    dual = np.linalg.solve(gram + 0.3 * np.eye(len(ROWS)), target - target.mean())
+    dual = np.linalg.solve(gram + 0.1 * np.eye(len(ROWS)), target - target.mean())
     expected = mixed_kernel(held, training, training) @ dual + target.mean()
     found = fitted["kernel-ridge", "regression"].score(held, library)
     np.testing.assert_allclose(found, expected, atol=2e-2 * target.std())
@@ -182,6 +183,72 @@ def test_kernel_ridge_with_fewer_landmarks_is_the_subset_of_regressors(library, 
     held = library.take(HELD)
     expected = mixed_kernel(held, landmarks, training) @ weights + target.mean()
     np.testing.assert_allclose(model.score(held, library), expected, atol=1e-2 * target.std())
+
+
+def test_weighted_kernel_ridge_with_every_compound_a_landmark_is_the_closed_form(
+    library, problems
+):
+    training, held = library.take(ROWS), library.take(HELD)
+    target = problems["regression"][1][ROWS]
+    weights = np.random.default_rng(4).exponential(size=len(ROWS)) + 0.05
+    weights /= weights.mean()
+    model = KernelRidge(ridge=0.5).fit(library, ROWS, target, False, 3, weights)
+    # A weight is as much less noise: the dual solution has ridge / weight on the diagonal.
+    gram = mixed_kernel(training, training, training)
+    centre = np.average(target, weights=weights)
+    dual = np.linalg.solve(gram + 0.5 * np.diag(1 / weights), target - centre)
+    expected = mixed_kernel(held, training, training) @ dual + centre
+    np.testing.assert_allclose(model.score(held, library), expected, atol=1e-2 * target.std())
+
+
+def test_equal_weights_are_no_weights(library, problems):
+    target, ones = problems["regression"][1][ROWS], np.ones(len(ROWS))
+    for name, make in STUDENT_LEARNERS.items():
+        each = [make().fit(library, ROWS, target, False, 3, weights) for weights in (None, ones)]
+        without, equal = (model.score(library, library) for model in each)
+        np.testing.assert_allclose(equal, without, rtol=1e-9, err_msg=name)
+
+
+def test_compounds_without_weight_are_left_out_of_kernel_ridge(structures, problems):
+    # Descriptors are scaled by all compounds, so here are none.
+    bare = featurize(structures, [""] * 160, FeatureSpec(bits=512, descriptors="none"))
+    target = problems["regression"][1]
+    weights = np.ones(len(ROWS))
+    weights[::4] = 0.0
+    with_zeros = KernelRidge().fit(bare, ROWS, target[ROWS], False, 3, weights)
+    kept = ROWS[weights > 0]
+    without = KernelRidge().fit(bare, kept, target[kept], False, 3)
+    assert with_zeros.intercept_ == pytest.approx(without.intercept_)
+    found, expected = (model.score(bare, bare) for model in (with_zeros, without))
+    np.testing.assert_allclose(found, expected, atol=1e-2 * target.std())
+
+
+def test_three_quarters_of_the_landmarks_are_the_compounds_of_highest_weight(library, problems):
+    target = problems["regression"][1][ROWS]
+    weights = np.random.default_rng(6).permutation(len(ROWS)) + 0.5
+    model = KernelRidge(n_landmarks=20).fit(library, ROWS, target, False, 3, weights)
+    assert len(set(model.rows_)) == 20
+    heaviest = ROWS[np.argsort(-weights)[:15]]
+    assert set(heaviest) <= set(model.rows_) <= set(ROWS)
+    # The others are drawn from all the rest.
+    assert np.isin(weights.argsort()[:40], np.searchsorted(ROWS, model.rows_)).any()
+
+
+def test_weights_of_trees_are_those_of_lightgbm(library, problems):
+    target = problems["regression"][1][ROWS]
+    weights = np.random.default_rng(5).exponential(size=len(ROWS))
+    model = STUDENT_LEARNERS["lightgbm-student"]().fit(library, ROWS, target, False, 5, weights)
+    params = {
+        "objective": "regression", "seed": 5, "num_threads": 1, "deterministic": True,
+        "max_bin": 63, "force_row_wise": True, "feature_pre_filter": False, "verbosity": -1,
+        **model.params,
+    }  # fmt: skip
+    matrix = library.take(ROWS).feature_matrix(counts=True)
+    data = lightgbm.Dataset(matrix, target, weight=weights, params=params)
+    expected = lightgbm.train(params, data, 300).predict(library.feature_matrix(counts=True))
+    np.testing.assert_allclose(model.score(library, library), expected, rtol=1e-9)
+    plain = STUDENT_LEARNERS["lightgbm-student"]().fit(library, ROWS, target, False, 5)
+    assert not np.allclose(plain.score(library, library), expected)
 
 
 def test_linear_models_are_those_of_scikit_learn(library, problems):
@@ -214,6 +281,17 @@ def test_an_average_is_the_mean_of_probabilities_or_numbers(fitted, library):
     np.testing.assert_allclose(found, each, rtol=1e-12)
 
 
+def test_a_mixture_is_a_weighted_sum_of_scores_and_survives_being_stored(fitted, library):
+    members = {"own": fitted["svm", "binary"], "joint": fitted["kernel-ridge", "binary"]}
+    mixture = Mixture(members, {"own": 0.7, "joint": 0.5}, -0.2)
+    own, joint = (member.score(library, library) for member in members.values())
+    found = mixture.score(library, library)
+    np.testing.assert_allclose(found, 0.7 * own + 0.5 * joint - 0.2, rtol=1e-9, atol=1e-12)
+    assert np.array_equal(revive(mixture.to_state()).score(library, library), found)
+    with pytest.raises(FileFormatError, match="estimator 'mixture' is incomplete"):
+        revive(State("mixture", {"intercept": 0.0}, parts={"own": members["own"].to_state()}))
+
+
 def test_constant_labels_are_predicted_for_regression(library):
     target = np.full(len(ROWS), 4.5)
     for name in ("svm", "logistic", "lightgbm", "kernel-ridge"):
@@ -231,7 +309,8 @@ def test_auto_is_a_kernel_machine_for_few_compounds_and_trees_for_many():
 
 
 def test_every_learner_can_be_revived():
-    assert set(EVERY) == set(module._REVIVE)
+    # A mixture is made of fitted learners, and chosen by nobody.
+    assert set(EVERY) | {"mixture"} == set(module._REVIVE)
 
 
 def test_an_unknown_or_incomplete_state_is_refused():

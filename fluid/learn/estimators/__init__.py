@@ -16,6 +16,7 @@ from fluid.learn.estimators.trees import (
     random_forest,
     student_trees,
 )
+from fluid.learn.estimators.weighted import Mixture
 
 # Above this many compounds a kernel matrix costs more than it gains.
 KERNEL_LIMIT = 4000
@@ -54,6 +55,7 @@ _REVIVE: dict[str, Callable[[State], Estimator]] = {
     "kernel-ridge": KernelRidge.from_state,
     "logistic": Linear.from_state,
     "average": lambda state: Average.restore(state, revive),
+    "mixture": lambda state: Mixture.restore(state, revive),
 }
 
 
@@ -94,6 +96,7 @@ __all__ = [
     "Estimator",
     "KernelRidge",
     "LEARNERS",
+    "Mixture",
     "STUDENT_LEARNERS",
     "State",
     "logit",
