@@ -95,6 +95,55 @@ $(DEMO)/evaluation.txt: $(DATA)/external.csv $(TEACHERS) $(ROUND)/report.json $(
 .PRECIOUS: $(DEMO)/keys/%.pub $(DEMO)/%/demonstration.secret $(DEMO)/%/teacher/model.json \
     $(DEMO)/%/annotation.parquet $(DEMO)/%/hybrid/model.json
 
+# --- studies: the figures of docs/results.md -----------------------------------------------------
+
+STUDY ?= study
+SEEDS ?= 3
+PARTITIONS := kmeans scaffold:alpha=0.1 scaffold:alpha=0.5 scaffold:alpha=1.0
+SIMULATE = $(FLUID) simulate $(TABLES) --public $(PUBLIC) --federation $(FEDERATION) \
+    $(PARTITIONS:%=--partition %) --seeds $(SEEDS)
+STUDIES := teachers public-size public-composition left-out cross-domain domain rounds \
+    contribution shuffled
+
+.PHONY: study
+study: $(PUBLIC) $(FEDERATION) | $(READY) ## twelve virtual consortia and their comparisons, an hour on two cores
+	$(SIMULATE) --external $(DATA)/external.csv --share-scaffold 0 \
+	    --references auto,lightgbm,random-forest,average -o $(STUDY)/main
+
+.PHONY: study-weights
+study-weights: $(PUBLIC) $(FEDERATION) | $(READY) ## ways to weigh public compounds, analogues: on validation splits
+	$(SIMULATE) --external $(DATA)/external.csv --validation --no-hybrids --no-paper \
+	    --weighting reliability,none,uncertain -o $(STUDY)/weights
+	$(SIMULATE) --external $(DATA)/external.csv --validation --no-hybrids --no-paper \
+	    --expand 5000 -o $(STUDY)/weights-analogues
+
+.PHONY: study-paper
+study-paper: $(PUBLIC) $(FEDERATION) | $(READY) ## the paper's experiments, contribution and a shuffled partner
+	for partition in kmeans scaffold:alpha=0.5; do \
+	    $(FLUID) simulate $(TABLES) --public $(PUBLIC) --federation $(FEDERATION) \
+	        --external $(DATA)/external.csv --share-scaffold 0 --partition $$partition \
+	        $(STUDIES:%=--study %) -o $(STUDY)/paper-$${partition/:*/}; \
+	done
+
+# A second endpoint and a larger public set, neither of them shipped:
+# make study-ames AMES=ames.csv CHEMBL=chembl.smi.gz
+AMES ?=
+CHEMBL ?=
+
+.PHONY: study-ames
+study-ames: | $(READY) ## Ames mutagenicity: AMES=table CHEMBL=structures
+	@test -n '$(AMES)' -a -n '$(CHEMBL)' || { echo 'give AMES=table and CHEMBL=structures'; exit 1; }
+	test -f $(STUDY)/ames.toml || $(FLUID) init-federation --name ames --task ames:binary \
+	    -o $(STUDY)/ames.toml
+	test -f $(STUDY)/ames.parquet || $(FLUID) prepare-public $(DATA)/public.csv $(CHEMBL) \
+	    --federation $(STUDY)/ames.toml -o $(STUDY)/ames.parquet
+	for number in 0 5000; do \
+	    $(FLUID) simulate $(AMES) --label ames=label --public $(STUDY)/ames.parquet \
+	        --federation $(STUDY)/ames.toml --partition kmeans --partition scaffold:alpha=0.5 \
+	        --seeds $(SEEDS) --expand $$number --references auto,lightgbm \
+	        -o $(STUDY)/ames-$$number; \
+	done
+
 # --- checks -----------------------------------------------------------------------------------
 
 TREE := build/tree
@@ -126,4 +175,4 @@ build: $(READY) ## wheel, installed into a new environment, with a round of two 
 
 .PHONY: clean
 clean: ## remove everything made, the environment included
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) $(STUDY) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

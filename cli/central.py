@@ -17,6 +17,13 @@ def distill(
     public: Annotated[Path, typer.Option(help="The prepared public set.")],
     federation: FederationFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the round to write.")],
+    weighting: Annotated[
+        str,
+        typer.Option(
+            help="What public compounds weigh: 'reliability' of the teachers, 'none' (all alike) "
+            "or 'uncertain' (more where teachers are unsure, in the manner of FLIT)."
+        ),
+    ] = "reliability",
     seed: Seed = 0,
     jobs: Jobs = None,
     as_json: Json = False,
@@ -31,13 +38,17 @@ def distill(
             --federation federation.toml -o round1
     """
     from fluid.central.distill import distill as run
+    from fluid.central.student import StudentOptions
     from fluid.exchange.federation import load_federation
     from fluid.exchange.public_set import open_public_set
 
     contract = load_federation(federation)
     inputs = [*annotations, public, federation]
     with output_folder(output, inputs, ROUND_ENTRIES):
-        outcome = run(annotations, open_public_set(public), contract, output, seed, jobs, stage)
+        outcome = run(
+            annotations, open_public_set(public), contract, output, seed, jobs, stage,
+            StudentOptions(weighting),
+        )  # fmt: skip
     value = {"path": str(output), **outcome.report}
     emit(as_json, value, lambda: _show(output, outcome.report))
 
@@ -53,9 +64,26 @@ def _show(output: Path, report: dict[str, Any]) -> str:
             }
         ),
         table(
-            ["partner", *(f"{task}: labelled (in domain)" for task in tasks)],
             [
-                [name, *(f"{said['labelled'][t]:,} ({said['inside_domain'][t]:,})" for t in tasks)]
+                "partner",
+                *(
+                    f"{task}: {what}"
+                    for task in tasks
+                    for what in ("labelled (in domain)", "agreement")
+                ),
+            ],
+            [
+                [
+                    name,
+                    *(
+                        cell
+                        for t in tasks
+                        for cell in (
+                            f"{said['labelled'][t]:,} ({said['inside_domain'][t]:,})",
+                            _agreement(said["agreement"].get(t)),
+                        )
+                    ),
+                ]
                 for name, said in report["partners"].items()
             ],
         ),
@@ -76,8 +104,21 @@ def _show(output: Path, report: dict[str, Any]) -> str:
         ),
     ]
     parts += [
+        f"look at {name}, {task}: {found['reason']}"
+        for name, said in report["partners"].items()
+        for task, found in said["agreement"].items()
+        if found["flagged"]
+    ]
+    parts += [
         f"no student of {name}: {found['skipped']}"
         for name, found in report["tasks"].items()
         if "skipped" in found
     ]
     return "\n\n".join(parts)
+
+
+def _agreement(found: dict[str, Any] | None) -> str:
+    """Correlation with the other partners' labels, and a mark if somebody should ask."""
+    if found is None or found["correlation"] is None:
+        return "-"
+    return f"{found['correlation']:.2f}{' FLAGGED' if found['flagged'] else ''}"

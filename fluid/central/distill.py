@@ -14,6 +14,7 @@ from fluid.base.errors import FluidError, TrainingError
 from fluid.base.files import atomic_folder, check_folder, write_json
 from fluid.base.jobs import count_jobs
 from fluid.base.software import software_versions
+from fluid.central.consensus import Agreement, Consensus
 from fluid.central.intake import admit, admitted_chunks
 from fluid.central.pooling import pool_said
 from fluid.central.student import FEWEST_COMPOUNDS, Distilled, StudentOptions, distill_task
@@ -83,6 +84,7 @@ def distill(
     seed: int = 0,
     jobs: int | None = None,
     progress: Callable[[str], None] = lambda stage: None,
+    options: StudentOptions | None = None,
 ) -> Round:
     """Check and pool annotations, and train the student.
 
@@ -100,6 +102,8 @@ def distill(
         Cores to use; by default all. The files do not depend on it.
     progress
         Called with the name of each stage.
+    options
+        How to distill.
 
     Raises
     ------
@@ -114,12 +118,14 @@ def distill(
     tasks = _labelled_tasks(federation, admitted)
     sizes = _shared_sizes(admitted, federation)
     tally = _Tally(tasks, [annotation.partner for annotation in admitted])
+    consensus = Consensus(tasks, sizes)
     parts: list[Compounds] = []
     pooled: dict[str, list[PooledTask]] = {task.name: [] for task in tasks}
 
     def chunks() -> Iterator[tuple[Compounds, dict[str, PooledTask]]]:
         for compounds, said in admitted_chunks(public, admitted, federation):
             tally.add(said, len(compounds))
+            consensus.add(said, compounds.fingerprints)
             labels = pool_said(tasks, said, sizes, len(compounds))
             for task in tasks:
                 pooled[task.name].append(labels[task.name])
@@ -143,7 +149,7 @@ def distill(
         joined = {name: concatenate_pooled(each) for name, each in pooled.items()}
         try:
             student, distilled = train_student(
-                library, tasks, joined, federation, digest, seed, jobs, progress
+                library, tasks, joined, federation, digest, seed, jobs, progress, options
             )
         except TrainingError as error:
             raise TrainingError(f"{public.sealed.path}: {error}") from error
@@ -153,7 +159,7 @@ def distill(
             "schema": "fluid.report/1",
             "federated_set": digest,
             "n_compounds": len(public),
-            "partners": _report_partners(admitted, tally),
+            "partners": _report_partners(admitted, tally, consensus.result()),
             "tasks": {
                 task.name: _report_task(task, joined[task.name], distilled.get(task.name), tally)
                 for task in tasks
@@ -265,15 +271,42 @@ def _too_few(n_labelled: int) -> str:
 
 
 def _report_partners(
-    admitted: Sequence[AnnotationFile], tally: _Tally
+    admitted: Sequence[AnnotationFile],
+    tally: _Tally,
+    agreed: dict[str, dict[str, Agreement]],
 ) -> dict[str, dict[str, Any]]:
+    for task, by_partner in agreed.items():
+        for partner, found in by_partner.items():
+            if found.flagged:
+                logger.warning("partner %s, task %s: %s", partner, task, found.reason)
     return {
         annotation.partner: {
             "digest": annotation.sealed.digest,
             "labelled": tally.labelled[annotation.partner],
             "inside_domain": tally.known[annotation.partner],
+            "agreement": {
+                task: _describe(by_partner[annotation.partner])
+                for task, by_partner in agreed.items()
+                if annotation.partner in by_partner
+            },
         }
         for annotation in admitted
+    }
+
+
+def _describe(found: Agreement) -> dict[str, Any]:
+    """How a partner's labels go with the others', as plain values."""
+
+    def number(value: float) -> float | None:
+        return round(value, 3) if np.isfinite(value) else None
+
+    return {
+        "correlation": number(found.correlation),
+        "compounds": found.n,
+        "overlap": number(found.overlap),
+        "offset": number(found.offset),
+        "flagged": found.flagged,
+        "reason": found.reason,
     }
 
 

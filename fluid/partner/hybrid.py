@@ -453,9 +453,9 @@ def _fit_task(
                 mixed[job[0], mine, output] = scores[1, :, output]
                 continue
             line = lines[output]
-            members = {"alone": alone[output], "joint": joint[output]}
-            coefficients = {"alone": line.slope / 2, "joint": 0.5}
-            mixtures[job].append(Mixture(members, coefficients, line.intercept / 2))
+            parts = {"alone": alone[output], "joint": joint[output]}
+            shares = {"alone": line.slope / 2, "joint": 0.5}
+            mixtures[job].append(Mixture(parts, shares, line.intercept / 2))
             own_part = line.line(scores[0, :, output])
             mixed[job[0], mine, output] = (own_part + scores[1, :, output]) / 2
     found, near = mixed.mean(axis=0), similarity.mean(axis=0)

@@ -195,11 +195,16 @@ def _several_rounds(bench: _Bench, cell: CellResult) -> Iterator[Row]:
         yield from bench.rows("rounds", cell.name, f"round {number}", told)
 
 
+def _hybrid_secret(seed: int) -> bytes:
+    """What the folds of a hybrid's private part are drawn by, see `fluid.partner.hybrid`."""
+    return hashlib.sha256(f"fluid hybrid folds {seed}".encode()).digest()
+
+
 def _hybrid_says(one: Consortium, partner: str) -> dict[str, TaskAnnotation]:
     """What a partner's hybrid says of the public set, each compound by its own fold's member."""
     fitted = one.fit_hybrid(partner)
     private = len(one.tables[partner].compounds)
-    secret = hashlib.sha256(f"fluid hybrid folds {one.hybrid_options.seed}".encode()).digest()
+    secret = _hybrid_secret(one.hybrid_options.seed)
     options = one.hybrid_options
     own = fitted.model.own
     home = folds_of_repeats(

@@ -185,9 +185,7 @@ def test_kernel_ridge_with_fewer_landmarks_is_the_subset_of_regressors(library, 
     np.testing.assert_allclose(model.score(held, library), expected, atol=1e-2 * target.std())
 
 
-def test_weighted_kernel_ridge_with_every_compound_a_landmark_is_the_closed_form(
-    library, problems
-):
+def test_weighted_kernel_ridge_with_every_compound_a_landmark_is_the_closed_form(library, problems):
     training, held = library.take(ROWS), library.take(HELD)
     target = problems["regression"][1][ROWS]
     weights = np.random.default_rng(4).exponential(size=len(ROWS)) + 0.05

@@ -9,6 +9,7 @@ from fluid.learn.estimators.average import Average
 from fluid.learn.estimators.base import Estimator, State, logit, sigmoid
 from fluid.learn.estimators.kernel import KernelRidge, KernelSVM
 from fluid.learn.estimators.linear import Linear
+from fluid.learn.estimators.mixture import Mixture
 from fluid.learn.estimators.tree_text import check_tree_text
 from fluid.learn.estimators.trees import (
     Trees,
@@ -16,7 +17,6 @@ from fluid.learn.estimators.trees import (
     random_forest,
     student_trees,
 )
-from fluid.learn.estimators.weighted import Mixture
 
 # Above this many compounds a kernel matrix costs more than it gains.
 KERNEL_LIMIT = 4000

@@ -199,8 +199,10 @@ def _landmarks(n: int, most: int, weights: np.ndarray | None, seed: int) -> np.n
     random = np.random.default_rng(seed)
     if weights is None or count == n:
         return np.sort(random.choice(n, size=count, replace=False))
-    # The chemistry that weighs most is to be represented compound by compound.
-    order = np.argsort(-weights, kind="stable")
+    # The chemistry that weighs most is to be represented compound by compound; many weigh the
+    # same, and among these the order of the file must not decide.
+    shuffled = random.permutation(n)
+    order = shuffled[np.argsort(-weights[shuffled], kind="stable")]
     best, rest = np.split(order, [3 * count // 4])
     drawn = random.choice(np.sort(rest), size=count - len(best), replace=False)
     return np.sort(np.concatenate([best, drawn]))

@@ -1,0 +1,75 @@
+"""Taking one partner out of pooled labels is pooling the others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fluid.central.pooling import pool_task
+from fluid.exchange.annotation import TaskAnnotation
+from fluid.exchange.federated_set import PooledTask, pooling_weight, without
+from fluid.learn.task import Task
+
+BINARY = Task("bbb", "binary")
+THREE = Task("kind", "multiclass", classes=("a", "b", "c"))
+
+
+def said_by(random: np.random.Generator, n: int, outputs: int, silent: float) -> TaskAnnotation:
+    prediction = np.round(random.uniform(0.01, 0.99, (n, outputs)), 2).astype(np.float32)
+    reliability = np.round(random.uniform(0.0, 1.0, n), 2).astype(np.float32)
+    quiet = random.random(n) < silent
+    prediction[quiet], reliability[quiet] = np.nan, np.nan
+    return TaskAnnotation(prediction, prediction * 0, reliability)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 5), st.sampled_from([BINARY, THREE]))
+def test_it_equals_pooling_the_others(seed: int, partners: int, task: Task) -> None:
+    random = np.random.default_rng(seed)
+    names = [f"p{number}" for number in range(partners)]
+    said = {name: said_by(random, 30, len(task.outputs), 0.2) for name in names}
+    others = {name: one for name, one in said.items() if name != "p0"}
+    found = without(pool_task(task, said, {}, 30), said["p0"])
+    expected = pool_task(task, others, {}, 30)
+    known = np.isfinite(found.label).all(axis=1)
+    assert np.allclose(found.label[known], expected.label[known], atol=2e-3)
+    assert np.array_equal(found.teachers, expected.teachers)
+    # What is given up is only what the others hardly weigh in.
+    mine = pooling_weight(said["p0"].reliability)
+    assert expected.weight is not None
+    lost = ~known & np.isfinite(expected.label).all(axis=1)
+    assert (expected.weight[lost] < 2e-3 * mine[lost]).all()
+    assert not (known & ~np.isfinite(expected.label).all(axis=1)).any()
+
+
+def test_worked_by_hand() -> None:
+    """Odds 1 and 4 to the power of 2.5 weigh 1 and 32: (32 * 0.2 + 1 * 0.86) / 33 = 0.22."""
+    own = TaskAnnotation(np.array([[0.86]]), np.array([[0.0]]), np.array([0.5]))
+    pooled = PooledTask(
+        np.array([[0.22]]), np.array([[0.1]]), np.array([0.8]), np.array([2], np.uint16),
+        np.array([33.0]),
+    )  # fmt: skip
+    found = without(pooled, own)
+    assert found.label[0, 0] == pytest.approx(0.2, abs=1e-6)
+    assert found.teachers.tolist() == [1]
+    assert found.weight is not None
+    assert found.weight[0] == pytest.approx(32.0, abs=1e-5)
+
+
+def test_nothing_is_left_where_only_this_partner_spoke() -> None:
+    own = TaskAnnotation(np.array([[0.9]]), np.array([[0.0]]), np.array([0.5]))
+    alone = pool_task(BINARY, {"p0": own}, {}, 1)
+    found = without(alone, own)
+    assert np.isnan(found.label).all()
+    assert found.reliability.tolist() == [0.0]
+
+
+def test_weights_must_be_known() -> None:
+    own = TaskAnnotation(np.array([[0.9]]), np.array([[0.0]]), np.array([0.5]))
+    nameless = PooledTask(
+        np.array([[0.9]]), np.array([[0.0]]), np.array([0.5]), np.array([1], np.uint16)
+    )
+    with pytest.raises(ValueError, match="weights"):
+        without(nameless, own)
