@@ -437,7 +437,7 @@ class Consortium:
             array
             for name in sorted(pooled)
             for array in (pooled[name].label, pooled[name].disagreement, pooled[name].reliability)
-        ]
+        ] + [one.weight for _, one in sorted(pooled.items()) if one.weight is not None]
         return digest_arrays(*parts)
 
     # --- back at the partners ---------------------------------------------------------------
@@ -448,6 +448,7 @@ class Consortium:
         inputs = self._base | {
             "table": digest_table(self.tables[partner]),
             "pooled": self.digest_pooled(pooled),
+            "said": self._digest_said(partner),
             "options": repr(self.hybrid_options),
             "student": repr(self.student_options),
             "seed": self.seed,
@@ -457,6 +458,19 @@ class Consortium:
             return None
         return HybridResult(
             _unpack_told(arrays, self.tasks), _unpack_out_of_fold(arrays, self.tasks)
+        )
+
+    def _digest_said(self, partner: str) -> str:
+        """What is taken out of the pooled labels; empty if nothing is."""
+        teacher = self.teacher(partner)
+        if teacher is None or self._given is not None:
+            return ""
+        return digest_arrays(
+            *(
+                array
+                for _, one in sorted(teacher.said.items())
+                for array in (one.prediction, one.reliability)
+            )
         )
 
     def fit_hybrid(self, partner: str) -> FittedHybrid:

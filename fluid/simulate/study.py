@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -31,6 +32,8 @@ from fluid.simulate.consortium import Consortium, OutOfFold, TeacherResult, Told
 from fluid.simulate.holdout import hold_out
 from fluid.simulate.paper import paper_features, run_paper_recipe
 from fluid.simulate.partition import PartitionSpec, divide
+
+logger = logging.getLogger(__name__)
 
 STUDENT, MEAN, PAPER = "student", "mean of teachers", "paper's student"
 REFERENCE, TEACHER, HYBRID = "reference", "teacher", "hybrid"
@@ -334,6 +337,7 @@ class Study:
         tested = set(self.division.queries.compounds.connectivities)
         kept = [one for one in structures if one.inchikey[:14] not in tested]
         if not kept:
+            logger.warning("no analogue was grown: no public compound is known well enough")
             return first
         new = featurize(kept, [f"ANA-{one.inchikey[:14]}" for one in kept], chemistry.features)
         return first.with_public(concatenate([first.public, new]))

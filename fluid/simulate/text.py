@@ -41,7 +41,7 @@ def summary_text(summary: dict[str, Any]) -> str:
         f"{summary['private_compounds']:,} private compounds, tests: "
         + ", ".join(f"{name} ({count:,})" for name, count in cells[0]["tests"].items())
         + (
-            f"; {summary['analogues']:,} analogues added to the public set"
+            f"; up to {summary['analogues']:,} analogues added to the public set"
             if summary["analogues"]
             else ""
         )

@@ -197,7 +197,7 @@ def test_options_out_of_range(site: Site, tmp_path: Path) -> None:
         (site.train(out, None, "--secret", site.federation), "holds no secret of hexadecimal"),
         (site.blend(out, "--folds", 99), "folds = 99: allowed are 3 to 20"),
         (site.evaluate(None, "--draws", 5), "draws = 5: at least 100"),
-        (site.evaluate(None, "--domain", "nonsense"), "domain 'nonsense': allowed are reliability,"),
+        (site.evaluate(None, "--domain", "nonsense"), "domain 'nonsense': allowed are reliabil"),
         (site.predict(tmp_path / "new" / "o.csv", None, "--domain", "nonsense"), "domain 'nonsens"),
         (site.predict(tmp_path / "new" / "o.txt"), "o.txt: the output must end in .csv or .parqu"),
         (site.predict(tmp_path / "o.csv.gz"), "the output must end in .csv or .parquet"),

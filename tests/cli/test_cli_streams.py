@@ -15,11 +15,14 @@ import pytest
 import typer.main
 from fluid.cli.main import app
 
-from tests.cli.cli_site import FLUID, Site, done, run, spawn
+from fluid.exchange.clusters import make_clusters
+from fluid.exchange.federation import load_federation
+from tests.cli.cli_site import FLUID, PARTNERS, Site, done, run, spawn
 
 COMMANDS = (
-    "init-federation", "keygen", "register", "prepare-public", "train-teacher", "annotate",
-    "inspect", "distill", "train-hybrid", "predict", "evaluate",
+    "init-federation", "keygen", "register", "clusters", "survey", "prepare-public",
+    "train-teacher", "annotate", "inspect", "distill", "expand-public", "train-hybrid", "predict",
+    "evaluate", "simulate",
 )  # fmt: skip
 
 
@@ -27,6 +30,11 @@ def in_order(site: Site, folder: Path) -> dict[str, list[object]]:
     """Each command with everything in order, writing into a folder."""
     federation = Path(shutil.copy(site.federation, folder / "federation.toml"))
     draco = site.key("draco").with_suffix(".pub")
+    sharing, clusters = folder / "sharing.toml", folder / "clusters.parquet"
+    text = site.federation.read_text(encoding="utf-8")
+    sharing.write_text(text.replace("share = []", 'share = ["coverage"]'), encoding="utf-8")
+    number = ("--number", 5, "--jobs", 1)
+    make_clusters([site.public_table], load_federation(sharing), clusters, 5, jobs=1)
     return {
         "init-federation": [
             "init-federation", "--name", "x", "--task", "t:regression:µM:0:10",
@@ -34,15 +42,38 @@ def in_order(site: Site, folder: Path) -> dict[str, list[object]]:
         ],
         "keygen": ["keygen", "nova", "-o", folder / "keys", "--federation", federation],
         "register": ["register", draco, "--partner", "orion", "--federation", federation],
+        "clusters": [
+            "clusters", site.public_table, "--federation", sharing, "-o", folder / "c.parquet",
+            *number,
+        ],
+        "survey": [
+            "survey", site.table("aurora"), "--clusters", clusters, "--federation", sharing,
+            "--partner", "aurora", "-o", folder / "coverage.json", "--jobs", 1,
+        ],
         "prepare-public": site.prepare(folder / "p.parquet", site.table("aurora")),
         "train-teacher": site.train(folder / "teacher"),
         "annotate": site.annotate(folder / "a.parquet"),
         "inspect": ["inspect", site.annotation("aurora"), "--federation", site.federation],
         "distill": site.distill(folder / "round", site.annotations[:2]),
+        "expand-public": [
+            "expand-public", site.federated, "--federation", site.federation,
+            "-o", folder / "analogues.csv", *number,
+        ],
         "train-hybrid": site.blend(folder / "hybrid"),
         "predict": site.predict(folder / "p.csv"),
         "evaluate": site.evaluate(None, "-o", folder / "e.json"),
+        "simulate": [
+            "simulate", *(site.table(partner) for partner in PARTNERS), "--public", site.public,
+            "--federation", site.federation, "--partition", "random:partners=2", "--draws", 100,
+            "--no-paper", "--no-hybrids", "--jobs", 1, "-o", folder / "study",
+        ],
     }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So small teachers know no public compound well enough for `expand-public`."""
+    monkeypatch.setattr("fluid.central.expand.TRUSTED", 0.02)
 
 
 def strict(text: str) -> Any:
@@ -61,7 +92,11 @@ def test_json_is_all_that_stdout_gets(site: Site, tmp_path: Path, command: str) 
     assert isinstance(value, dict)
     assert outcome.stdout.endswith("}\n")
     assert not re.search(r"[{}]", outcome.stderr)
-    said = {"distill": "verifying annotations", "evaluate": "reading compounds"}
+    said = {
+        "distill": "verifying annotations",
+        "evaluate": "reading compounds",
+        "simulate": "reading tables",
+    }
     assert said.get(command, "") in outcome.stderr
 
 
