@@ -214,3 +214,15 @@ def test_help_names_every_command() -> None:
         assert re.search(rf"^  {command} ", outcome.stdout, re.MULTILINE)
     assert run("--version").stdout.startswith("fluid ")
     assert run().code == 2
+
+
+def test_commands_judge_by_the_default_domain() -> None:
+    """The commands write the domain out, for `--help` must not load the library."""
+    from inspect import signature
+
+    from fluid.cli.models import evaluate, predict
+
+    from fluid.learn.domain import DEFAULT_DOMAIN
+
+    for function in (evaluate, predict):
+        assert signature(function).parameters["domain"].default == DEFAULT_DOMAIN
