@@ -215,7 +215,22 @@ def _fit(line: int, values: list[str], width: int) -> Row:
     return Row(line, values + [""] * (width - len(values)))
 
 
+def _is_table(header: str) -> bool:
+    """Whether the first line of a SMILES file heads a table: exports of databases often do."""
+    for mark in (",", ";", "\t"):
+        names = [name.strip().strip('"').lower() for name in header.split(mark)]
+        # A SMILES has neither comma nor semicolon; "smiles<tab>id" reads the same either way.
+        if len(names) > 1 and any(name.endswith("smiles") for name in names[mark == "\t" :]):
+            return True
+    return False
+
+
 def _smi(path: Path) -> Iterator[Row]:
+    with _open_text(path) as text:
+        header = _first_line(text)
+    if _is_table(header):
+        yield from _delimited(",")(path)
+        return
     with _open_text(path) as text:
         started = False
         for number, line in enumerate(text, start=1):

@@ -309,3 +309,20 @@ def test_parquet_records_are_counted_across_batches(tmp_path):
     rows = list(read_table(tmp_path / "t.parquet").rows)
     assert [row.line for row in rows] == list(range(1, n + 1))
     assert rows[-1].values == ["C", str(n - 1)]
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_smiles_file_with_the_header_of_a_table_is_one(tmp_path, mark):
+    lines = [["index", "smiles", "name"], ["0", "CCO", "a b"], ["1", "c1ccccc1", "c"]]
+    text = "\n".join(mark.join(line) for line in lines) + "\n"
+    path = tmp_path / "export.smi.gz"
+    path.write_bytes(gzip.compress(text.encode()))
+    table = read_table(path)
+    assert list(table.columns) == lines[0]
+    assert [list(row.values) for row in table.rows] == lines[1:]
+
+
+def test_a_smiles_file_whose_names_hold_commas_stays_one(tmp_path):
+    path = tmp_path / "plain.smi"
+    path.write_text("smiles name\nCCO ethanol, dry\n")
+    assert [list(row.values) for row in read_table(path).rows] == [["CCO", "ethanol, dry"]]
