@@ -88,7 +88,9 @@ def _number_of_teachers(bench: _Bench, cell: CellResult) -> Iterator[Row]:
     sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size < len(names)] + [len(names)]
     for size in sizes:
         told = bench.one.student(QUICK, partners=sorted(order[:size]))
-        yield from bench.rows("teachers", cell.name, f"{size} teachers", told)
+        yield from bench.rows(
+            "teachers", cell.name, "1 teacher" if size == 1 else f"{size} teachers", told
+        )
 
 
 def _size_of_public_set(bench: _Bench, cell: CellResult) -> Iterator[Row]:

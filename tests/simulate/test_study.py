@@ -377,7 +377,7 @@ def test_the_studies_say_what_they_are_asked(small: Small) -> None:
     study = small.study(SPEC, small.output / "cache")
     one: Consortium = study.consortium(PARTITION, 0)
     settings = [row["setting"] for row in run_named("teachers", study, [small.cell], 1)]
-    assert list(dict.fromkeys(settings)) == ["1 teachers", "2 teachers", "3 teachers"]
+    assert list(dict.fromkeys(settings)) == ["1 teacher", "2 teachers", "3 teachers"]
     crossed = run_named("cross-domain", study, [small.cell], 1)
     assert {row["setting"] for row in crossed} == {f"teacher of {name}" for name in one.partners}
     brought = run_named("domain", study, [small.cell], 1)
