@@ -50,6 +50,7 @@ def test_a_table_and_a_summary(site: Site, tmp_path: Path) -> None:
     assert "30 of 30" in text
 
 
+@pytest.mark.long
 def test_the_same_bytes_whatever_the_jobs_and_replaced_by_the_next_run(
     site: Site, tmp_path: Path
 ) -> None:

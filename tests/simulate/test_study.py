@@ -208,6 +208,7 @@ def test_a_second_run_trains_nothing_and_writes_the_same_bytes(
     assert not (output / "studies.csv").exists()
 
 
+@pytest.mark.long
 def test_what_was_lost_or_damaged_is_made_again(small: Small, copy: Path) -> None:
     whole = files(copy)
     finished, expected = models(small, SPEC, copy)
@@ -224,6 +225,7 @@ def test_what_was_lost_or_damaged_is_made_again(small: Small, copy: Path) -> Non
     assert models(small, SPEC, copy)[0].made == 0
 
 
+@pytest.mark.long
 def test_a_setting_makes_again_what_it_changes_and_no_more(small: Small, copy: Path) -> None:
     whole = set(files(copy))
     weighed = replace(SPEC, recipes=((STUDENT, StudentOptions("none")),))
@@ -246,6 +248,7 @@ def test_another_round_of_teachers(small: Small, copy: Path) -> None:
     assert stages.count("paper") == 0
 
 
+@pytest.mark.long
 def test_results_do_not_depend_on_the_jobs(small: Small) -> None:
     spec = replace(BARE, partitions=(PARTITION, OTHER))
     study = small.study(spec)
