@@ -145,8 +145,8 @@ def train_hybrid(
     """
     from fluid.exchange.federated_set import open_federated
     from fluid.exchange.federation import load_federation
-    from fluid.partner.hybrid import HybridOptions
     from fluid.partner.hybrid import train_hybrid as train
+    from fluid.partner.hybrid_own import HybridOptions
     from fluid.partner.table import Columns
 
     columns = Columns(

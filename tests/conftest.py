@@ -15,7 +15,8 @@ from fluid.exchange.public_set import PublicSet, open_public_set
 from fluid.exchange.signing import generate_keys
 from fluid.exchange.template import init_federation, parse_task_option, register_partner
 from fluid.partner.annotate import annotate
-from fluid.partner.hybrid import HybridOptions, train_hybrid
+from fluid.partner.hybrid import train_hybrid
+from fluid.partner.hybrid_own import HybridOptions
 from fluid.partner.teacher import TrainingOptions, train_teacher
 
 DATA = Path(__file__).parent.parent / "data"

@@ -14,8 +14,9 @@ from fluid.chem.similarity import neighbour_similarity
 from fluid.exchange.federated_set import PooledTask, widen, widening
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel
-from fluid.learn.domain import HeldOut, fit_domains
+from fluid.learn.domain import fit_domains
 from fluid.learn.estimators import STUDENT_LEARNERS, Estimator, logit, sigmoid
+from fluid.learn.judgement import HeldOut
 from fluid.learn.model import TaskModel
 from fluid.learn.predictions import called_classes
 from fluid.learn.reliability import NEIGHBOURS, TRUSTED, ReliabilityMap, fit_reliability

@@ -178,7 +178,7 @@ def cross_fit(
         if not enough_labels(task, values[inside], share):
             return None
         scores = np.full(targets.shape, np.nan)
-        estimators = []
+        estimators: list[Estimator] = []
         for output in range(targets.shape[1]):
             estimator = LEARNERS[job.learner]()
             estimator.fit(

@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fluid.base.jobs import single_threaded_blas
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
 from fluid.learn.calibration import Platt
-from fluid.learn.domain import DEFAULT_DOMAIN, DomainResult, Neighbours, ReliabilityDomain, Said
+from fluid.learn.correctness import ReliabilityDomain
+from fluid.learn.domain import DEFAULT_DOMAIN
 from fluid.learn.estimators import logit, sigmoid
+from fluid.learn.judgement import DomainResult, Neighbours, Said
 from fluid.learn.model import Card, TaskModel, TrainedModel, check_domain
 from fluid.learn.predictions import Predictions, TaskPrediction
 from fluid.learn.reliability import NEIGHBOURS
@@ -124,6 +127,7 @@ class HybridModel:
         known = [task.name for task in self.student.tasks]
         return self.student.tasks + [task for task in self.own.tasks if task.name not in known]
 
+    @single_threaded_blas()
     def predict(self, compounds: Compounds, domain: str | None = DEFAULT_DOMAIN) -> Predictions:
         """See `fluid.learn.model.Model.predict`.
 

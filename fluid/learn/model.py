@@ -8,11 +8,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from fluid.base.errors import FluidError
+from fluid.base.jobs import single_threaded_blas
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds
 from fluid.learn.crossfit import FoldModel
-from fluid.learn.domain import DEFAULT_DOMAIN, DOMAINS, Domain, Said, find_neighbours
+from fluid.learn.domain import DEFAULT_DOMAIN, DOMAINS
 from fluid.learn.estimators import logit, sigmoid
+from fluid.learn.judgement import Domain, Said, find_neighbours
 from fluid.learn.predictions import Predictions, TaskPrediction
 from fluid.learn.task import Task
 
@@ -152,6 +154,7 @@ class TrainedModel:
         """See `Model.tasks`."""
         return [task_model.task for task_model in self.task_models]
 
+    @single_threaded_blas()
     def predict(self, compounds: Compounds, domain: str | None = DEFAULT_DOMAIN) -> Predictions:
         """See `Model.predict`."""
         check_domain(domain)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fluid.learn.domain import DomainResult, HeldOut
+from fluid.learn.judgement import DomainResult, HeldOut
 from fluid.learn.task import Task
 
 

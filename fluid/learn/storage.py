@@ -28,10 +28,12 @@ from fluid.chem.arrow import compounds_from_batch, compounds_to_batch, concatena
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds
 from fluid.learn.calibration import Platt
+from fluid.learn.correctness import ReliabilityDomain
 from fluid.learn.crossfit import FoldModel
-from fluid.learn.domain import DOMAINS, Domain, ReliabilityDomain, revive_domain
+from fluid.learn.domain import DOMAINS, revive_domain
 from fluid.learn.estimators import State, check_tree_text, revive
 from fluid.learn.hybrid import Decision, HybridModel
+from fluid.learn.judgement import Domain
 from fluid.learn.model import Card, Model, TaskModel, TrainedModel
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task

@@ -2,86 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from fluid.base.errors import MismatchError, TrainingError
+from fluid.base.errors import MismatchError
 from fluid.base.files import atomic_folder, check_folder
-from fluid.base.jobs import count_jobs, map_threads, single_threaded_blas
+from fluid.base.jobs import count_jobs, single_threaded_blas
 from fluid.base.software import software_versions
-from fluid.chem.compounds import Compounds, concatenate
-from fluid.chem.similarity import neighbour_similarity
+from fluid.chem.compounds import Compounds
 from fluid.chem.tables import write_rejects
 from fluid.exchange.annotation import TaskAnnotation, open_annotation
-from fluid.exchange.federated_set import FederatedSet, PooledTask, open_federated, widen, without
+from fluid.exchange.federated_set import FederatedSet, PooledTask, open_federated, without
 from fluid.exchange.federation import Federation, check_partner_name
-from fluid.learn.calibration import Platt, fit_line, fit_platt
-from fluid.learn.crossfit import FoldModel, calibrated, enough_labels, output_targets
-from fluid.learn.domain import ReliabilityDomain, fit_domains
+from fluid.learn.calibration import Platt, fit_platt
+from fluid.learn.correctness import ReliabilityDomain
+from fluid.learn.crossfit import calibrated
 from fluid.learn.estimators import (
-    AUTO,
-    LEARNERS,
-    Estimator,
-    KernelRidge,
-    Mixture,
-    choose_learner,
     logit,
 )
 from fluid.learn.hybrid import Decision, HybridModel, blend, own_share, reference_similarity
-from fluid.learn.model import Card, TaskModel, TrainedModel
-from fluid.learn.own_fold import folds_of_repeats
+from fluid.learn.model import Card, TrainedModel
 from fluid.learn.predictions import measured_calls
-from fluid.learn.reliability import NEIGHBOURS, fit_reliability
 from fluid.learn.storage import MODEL_FILE, load_trained, save_model
-from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
+from fluid.partner.hybrid_own import HybridOptions, OwnTask, fit_own
 from fluid.partner.table import Columns, LabelledCompounds, read_labelled
 from fluid.partner.teacher import (
     REJECTS_FILE,
     TrainingSummary,
-    count_labels,
     out_of_fold_metrics,
-    too_few_labels,
 )
-
-# Pooled labels of this many public compounds, the nearest ones, join the private labels.
-NEAREST_PUBLIC = 1500
-# Log-odds of a measured class; pooled labels lie within +-4.6.
-_MEASURED = 2.0
-_CLIP = 0.01
-_RIDGE = {True: 0.5, False: 0.15}
-# A measured label is worth several pooled ones.
-_POOLED_WEIGHT = 0.25
-
-
-@dataclass(frozen=True)
-class HybridOptions:
-    """How the private part of a hybrid is trained.
-
-    Attributes
-    ----------
-    folds, repeats
-        Of cross-fitting, 3 to 20 and 1 to 20; the members of the private part, and what
-        thresholds and metrics are measured on.
-    seed
-        Of the folds and the learner.
-    """
-
-    folds: int = 5
-    repeats: int = 2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 3 <= self.folds <= 20:
-            raise TrainingError(f"folds = {self.folds}: allowed are 3 to 20")
-        if not 1 <= self.repeats <= 20:
-            raise TrainingError(f"repeats = {self.repeats}: allowed are 1 to 20")
-        if not 0 <= self.seed < 2**31:
-            raise TrainingError(f"seed = {self.seed}: allowed are 0 to 2147483647")
 
 
 @single_threaded_blas()
@@ -244,7 +197,7 @@ def fit_hybrid(
     federation, name, source, options, jobs
         The contract, whose hybrid it is, what it was read from (for messages), settings, threads.
     """
-    own, fitted, skipped = _fit_own(
+    own, fitted, skipped = fit_own(
         table, public, pooled, digest, federation, name, source, options, jobs
     )  # fmt: skip
     decisions, metrics, told = _assess(table, fitted, student, federation)
@@ -278,242 +231,9 @@ def _check_student(
     return student
 
 
-def _secret(seed: int) -> bytes:
-    """Folds of a model that never leaves need no secrecy, only a fixed division."""
-    return hashlib.sha256(f"fluid hybrid folds {seed}".encode()).digest()
-
-
-def _folds(table: LabelledCompounds, options: HybridOptions) -> np.ndarray:
-    """Folds of the private compounds, uint8 of shape (n_repeats, n)."""
-    secret = _secret(options.seed)
-    return folds_of_repeats(table.compounds, secret, options.repeats, options.folds)
-
-
-def _fit_own(
-    table: LabelledCompounds,
-    public: Compounds,
-    pooled: dict[str, PooledTask],
-    digest: str,
-    federation: Federation,
-    name: str,
-    source: str,
-    options: HybridOptions,
-    jobs: int,
-) -> tuple[TrainedModel, dict[str, _OwnTask], dict[str, str]]:
-    """The private part: every task that has labels enough."""
-    folds = _folds(table, options)
-    private = len(table.compounds)
-    plans: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-    skipped: dict[str, str] = {}
-    for index, task in enumerate(federation.tasks):
-        rows, values = table.labels.column(index)
-        if not enough_labels(task, values):
-            skipped[task.name] = f"{too_few_labels(task, values)}; the student answers alone"
-            continue
-        near = _nearest(public, pooled.get(task.name), table.compounds.fingerprints[rows])
-        plans[task.name] = rows, values, near
-    used = np.unique(np.concatenate([np.zeros(0, np.int64), *(plan[2] for plan in plans.values())]))
-    library = concatenate([table.compounds, public.take(used)])
-    fitted: dict[str, _OwnTask] = {}
-    counts = {}
-    for task in federation.tasks:
-        if task.name not in plans:
-            continue
-        rows, values, near = plans[task.name]
-        targets = _targets(
-            task, values, widen(task, pooled[task.name], near) if len(near) else None
-        )
-        positions = private + np.searchsorted(used, near)
-        fitted[task.name] = _fit_task(
-            library, task, rows, values, positions, targets, folds, options, jobs
-        )
-        counts[task.name] = count_labels(task, values) | {"pooled": len(near)}
-    if not fitted:
-        reasons = "; ".join(f"task {task}: {reason}" for task, reason in skipped.items())
-        raise TrainingError(f"{source}: no task can be trained ({reasons})")
-    training = {
-        "learner": "mixture",
-        "folds": options.folds,
-        "repeats": options.repeats,
-        "seed": options.seed,
-        "compounds": private,
-        "labels": counts,
-        "federated_set": digest,
-    }
-    card = Card(
-        "own", name, federation.name, federation.round, federation.protocol, training, {},
-        software_versions(),
-    )  # fmt: skip
-    models = [one.model for one in fitted.values()]
-    return TrainedModel(card, federation.chemistry, library, models), fitted, skipped
-
-
-def _nearest(public: Compounds, pooled: PooledTask | None, private: np.ndarray) -> np.ndarray:
-    """Positions of the labelled public compounds nearest to the private ones, ascending."""
-    if pooled is None:
-        return np.zeros(0, dtype=np.int64)
-    known = np.flatnonzero(np.isfinite(pooled.label).all(axis=1))
-    similarity = neighbour_similarity(public.fingerprints[known], private, NEIGHBOURS)
-    order = np.argsort(-similarity, kind="stable")[:NEAREST_PUBLIC]
-    return np.sort(known[order])
-
-
-def _targets(task: Task, values: np.ndarray, label: np.ndarray | None) -> np.ndarray:
-    """What is learned: measured labels, then pooled ones; log-odds for classes."""
-    measured = output_targets(task, values)
-    if task.is_classification:
-        measured = np.where(measured > 0.5, _MEASURED, -_MEASURED)
-    if label is None:
-        return measured
-    soft = label.astype(np.float64)
-    return np.concatenate([measured, logit(soft, _CLIP) if task.is_classification else soft])
-
-
-@dataclass(frozen=True)
-class _OwnTask:
-    """The private part of one task, and how it does out of fold.
-
-    `told` are scores, mean over repeats; `others` what the others' labels alone say of the same
-    compounds; `similarity` that to the compounds of the other folds.
-    """
-
-    model: TaskModel
-    told: np.ndarray
-    others: np.ndarray | None
-    similarity: np.ndarray
-
-
-def _fit_task(
-    library: Compounds,
-    task: Task,
-    rows: np.ndarray,
-    values: np.ndarray,
-    public: np.ndarray,
-    targets: np.ndarray,
-    folds: np.ndarray,
-    options: HybridOptions,
-    jobs: int,
-) -> _OwnTask:
-    """Members of every fold and repeat: a mean of what private labels say with and without others'.
-
-    Alone, the model of private and pooled labels loses to the private labels in a partner's own
-    chemistry now and then, and the private ones lose elsewhere; their mean loses next to nowhere.
-    """
-    n_outputs = targets.shape[1]
-    truth = output_targets(task, values)
-    where = np.concatenate([rows, public])
-    weights = np.concatenate([np.ones(len(rows)), np.full(len(public), _POOLED_WEIGHT)])
-    jobs_todo = [(repeat, fold) for repeat in range(len(folds)) for fold in range(options.folds)]
-
-    def run(job: tuple[int, int]) -> tuple[list[Estimator], list[Estimator], np.ndarray]:
-        repeat, fold = job
-        own = folds[repeat][rows]
-        inside = np.flatnonzero(own != fold)
-        used = np.concatenate([inside, len(rows) + np.arange(len(public))])
-        held = library.take(rows[own == fold])
-        scores = np.full((2, len(held), n_outputs), np.nan)
-        alone: list[Estimator] = []
-        joint: list[Estimator] = []
-        # A fold whose rest lacks a class, or all but a few labels, has the joint learner only.
-        enough = enough_labels(task, values[inside], 0.5)
-        for output in range(n_outputs):
-            ridge = KernelRidge(ridge=_RIDGE[task.is_classification])
-            each = weights[used] / weights[used].mean()
-            ridge.fit(library, where[used], targets[used, output], False, options.seed, each)
-            joint.append(ridge)
-            scores[1, :, output] = ridge.score(held, library)
-            if enough:
-                learner = LEARNERS[choose_learner(AUTO, len(inside))]()
-                learner.fit(
-                    library, rows[inside], truth[inside, output], task.is_classification,
-                    options.seed,
-                )  # fmt: skip
-                alone.append(learner)
-                scores[0, :, output] = learner.score(held, library)
-        return alone, joint, scores
-
-    fits = dict(zip(jobs_todo, map_threads(run, jobs_todo, jobs), strict=True))
-    told = np.full((2, len(folds), *truth.shape), np.nan)
-    similarity = np.zeros((len(folds), len(rows)))
-    for (repeat, fold), (_, _, scores) in fits.items():
-        mine = folds[repeat][rows] == fold
-        told[:, repeat, mine] = scores
-        similarity[repeat, mine] = neighbour_similarity(
-            library.fingerprints[rows[mine]], library.fingerprints[rows[~mine]], NEIGHBOURS
-        )
-    lines = [_line(task, told[0, :, :, output], truth[:, output]) for output in range(n_outputs)]
-    mixtures: dict[tuple[int, int], list[Estimator]] = {}
-    mixed = np.zeros((len(folds), *truth.shape))
-    for job, (alone, joint, scores) in fits.items():
-        mine = folds[job[0]][rows] == job[1]
-        mixtures[job] = []
-        for output in range(n_outputs):
-            if not alone:
-                mixtures[job].append(joint[output])
-                mixed[job[0], mine, output] = scores[1, :, output]
-                continue
-            line = lines[output]
-            parts = {"alone": alone[output], "joint": joint[output]}
-            shares = {"alone": line.slope / 2, "joint": 0.5}
-            mixtures[job].append(Mixture(parts, shares, line.intercept / 2))
-            own_part = line.line(scores[0, :, output])
-            mixed[job[0], mine, output] = (own_part + scores[1, :, output]) / 2
-    found, near = mixed.mean(axis=0), similarity.mean(axis=0)
-    identity = [Platt()] * n_outputs
-    calibrations = [
-        fit_platt(score, target) if task.is_classification else Platt()
-        for score, target in zip(found.T, truth.T, strict=True)
-    ]
-    said = calibrated(task, list(found.T), calibrations)
-    error = ((said - truth) ** 2).sum(axis=1)
-    baseline = float(((truth - truth.mean(axis=0)) ** 2).sum(axis=1).mean())
-    trust = fit_reliability(near, error, baseline)
-    # Calibrated for the error's sake only: the members are blended in the student's own scale,
-    # and the blend is calibrated (calibrating before blending cost ranking, see `_assess`).
-    members = [
-        FoldModel(repeat, fold, mixtures[repeat, fold], identity, trust)
-        for repeat, fold in jobs_todo
-    ]
-    domains = fit_domains(library, rows, trust)
-    model = TaskModel(task, members, True, rows, domains)
-    others = _others_alone(library, task, rows, public, targets, options) if len(public) else None
-    return _OwnTask(model, found, others, near)
-
-
-def _line(task: Task, scores: np.ndarray, truth: np.ndarray) -> Platt:
-    """From out-of-fold scores (n_repeats, n) of the private learner to log-odds, or to numbers."""
-    known = np.isfinite(scores)
-    count = known.sum(axis=0)
-    mean = np.where(known, scores, 0.0).sum(axis=0) / np.maximum(count, 1)
-    chosen = count > 0
-    return (fit_platt if task.is_classification else fit_line)(mean[chosen], truth[chosen])
-
-
-def _others_alone(
-    library: Compounds,
-    task: Task,
-    rows: np.ndarray,
-    public: np.ndarray,
-    targets: np.ndarray,
-    options: HybridOptions,
-) -> np.ndarray:
-    """What the pooled labels alone say of the private compounds: the student's stand-in.
-
-    The student itself has learned from labels that this partner's teacher gave knowing these
-    compounds.
-    """
-    queries = library.take(rows)
-    columns = []
-    for output in range(targets.shape[1]):
-        learner = KernelRidge(ridge=_RIDGE[task.is_classification])
-        learner.fit(library, public, targets[len(rows) :, output], False, options.seed)
-        columns.append(learner.score(queries, library))
-    return np.stack(columns, axis=1)
-
-
 def _assess(
     table: LabelledCompounds,
-    own: Mapping[str, _OwnTask],
+    own: Mapping[str, OwnTask],
     student: TrainedModel,
     federation: Federation,
 ) -> tuple[dict[str, Decision], dict[str, dict[str, float | None]], dict[str, np.ndarray]]:

@@ -24,7 +24,9 @@ _RESULT = re.compile(r"[0-9a-f]{64}\.npz")
 
 # A teacher does not change when the coordinator's code does.
 PARTNER_ROOMS = ("base", "chem", "learn", "exchange", "partner")
-ALL_ROOMS = (*PARTNER_ROOMS, "central", "simulate/consortium.py")
+ALL_ROOMS = (
+    *PARTNER_ROOMS, "central", "simulate/consortium.py", "simulate/told.py", "simulate/parts.py",
+)  # fmt: skip
 
 
 @lru_cache(maxsize=8)

@@ -7,8 +7,7 @@ a second time. What takes time is kept in a cache by what it was made from.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -21,13 +20,11 @@ from fluid.chem.compounds import Compounds
 from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.federated_set import PooledTask
 from fluid.exchange.federation import Federation
-from fluid.learn.domain import DOMAINS
-from fluid.learn.labels import LabelMatrix
-from fluid.learn.model import Model, TrainedModel
-from fluid.learn.predictions import TaskPrediction
+from fluid.learn.model import TrainedModel
 from fluid.learn.task import Task
 from fluid.partner.annotate import Teller
-from fluid.partner.hybrid import FittedHybrid, HybridOptions, fit_hybrid, others_only
+from fluid.partner.hybrid import FittedHybrid, fit_hybrid, others_only
+from fluid.partner.hybrid_own import HybridOptions
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher import TrainingOptions, fit_model
 from fluid.simulate.cache import (
@@ -37,162 +34,21 @@ from fluid.simulate.cache import (
     digest_arrays,
     digest_compounds,
 )
+from fluid.simulate.parts import digest_table, take_pooled
+from fluid.simulate.told import (
+    HybridResult,
+    OutOfFold,
+    TeacherResult,
+    Told,
+    pack_out_of_fold,
+    pack_told,
+    predict_all,
+    unpack_out_of_fold,
+    unpack_told,
+)
 
 # A reference is not cross-fitted to hide anything, only to be calibrated.
 _REFERENCE = TrainingOptions(repeats=1)
-
-
-@dataclass(frozen=True)
-class Told:
-    """What one model says of the test compounds, for one task.
-
-    Attributes
-    ----------
-    values
-        float64 of shape (n, n_outputs).
-    threshold
-        Probability from which a compound is called positive.
-    reliability
-        float64 of shape (n,); NaN if unknown.
-    domains
-        By method: score of shape (n,) and bool inside of shape (n,).
-    """
-
-    values: np.ndarray
-    threshold: float
-    reliability: np.ndarray
-    domains: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
-
-    def called(self, task: Task) -> np.ndarray:
-        """Predicted class index of each compound."""
-        nothing = np.full(len(self.values), np.nan)
-        return TaskPrediction(self.values, self.values, nothing, None, self.threshold).classes(task)
-
-
-@dataclass(frozen=True)
-class OutOfFold:
-    """Predictions of a partner's own labelled compounds by members that have not seen them."""
-
-    rows: np.ndarray
-    truth: np.ndarray
-    values: np.ndarray
-    threshold: float
-
-
-@dataclass(frozen=True)
-class TeacherResult:
-    """A partner's teacher.
-
-    Attributes
-    ----------
-    said
-        By task: the annotation of the public set, as the guard lets it out.
-    told
-        By task: predictions of the test compounds.
-    out_of_fold
-        By task: predictions of its own compounds.
-    """
-
-    said: dict[str, TaskAnnotation]
-    told: dict[str, Told]
-    out_of_fold: dict[str, OutOfFold]
-
-
-@dataclass(frozen=True)
-class HybridResult:
-    """A partner's hybrid; see `TeacherResult`."""
-
-    told: dict[str, Told]
-    out_of_fold: dict[str, OutOfFold]
-
-
-def predict_all(model: Model, compounds: Compounds) -> dict[str, Told]:
-    """Predictions and every domain's judgement."""
-    found: dict[str, Told] = {}
-    for number, kind in enumerate(DOMAINS):
-        by_task = model.predict(compounds, kind).by_task
-        for name, said in by_task.items():
-            if number == 0:
-                found[name] = Told(said.values, said.threshold, said.reliability)
-            if said.domain is not None:
-                found[name].domains[kind] = (said.domain.score, said.domain.inside)
-    return found
-
-
-def _pack_told(told: Mapping[str, Told]) -> Arrays:
-    arrays: Arrays = {}
-    for name, one in told.items():
-        arrays[f"{name}/values"] = one.values
-        arrays[f"{name}/threshold"] = np.array(one.threshold)
-        arrays[f"{name}/reliability"] = one.reliability
-        for kind, (score, inside) in one.domains.items():
-            arrays[f"{name}/domain/{kind}/score"] = score
-            arrays[f"{name}/domain/{kind}/inside"] = inside
-    return arrays
-
-
-def _unpack_told(arrays: Arrays, tasks: Iterable[Task]) -> dict[str, Told]:
-    told = {}
-    for task in tasks:
-        name = task.name
-        if f"{name}/values" not in arrays:
-            continue
-        domains = {
-            kind: (arrays[f"{name}/domain/{kind}/score"], arrays[f"{name}/domain/{kind}/inside"])
-            for kind in DOMAINS
-            if f"{name}/domain/{kind}/score" in arrays
-        }
-        told[name] = Told(
-            arrays[f"{name}/values"], float(arrays[f"{name}/threshold"]),
-            arrays[f"{name}/reliability"], domains,
-        )  # fmt: skip
-    return told
-
-
-def _pack_out_of_fold(found: Mapping[str, OutOfFold]) -> Arrays:
-    arrays: Arrays = {}
-    for name, one in found.items():
-        arrays[f"{name}/oof/rows"] = one.rows
-        arrays[f"{name}/oof/truth"] = one.truth
-        arrays[f"{name}/oof/values"] = one.values
-        arrays[f"{name}/oof/threshold"] = np.array(one.threshold)
-    return arrays
-
-
-def _unpack_out_of_fold(arrays: Arrays, tasks: Iterable[Task]) -> dict[str, OutOfFold]:
-    return {
-        task.name: OutOfFold(
-            arrays[f"{task.name}/oof/rows"], arrays[f"{task.name}/oof/truth"],
-            arrays[f"{task.name}/oof/values"], float(arrays[f"{task.name}/oof/threshold"]),
-        )
-        for task in tasks
-        if f"{task.name}/oof/values" in arrays
-    }  # fmt: skip
-
-
-def take_table(table: LabelledCompounds, rows: np.ndarray) -> LabelledCompounds:
-    """The part of a table with these compounds (positions, ascending)."""
-    matrix = table.labels
-    position = np.full(len(table.compounds), -1, dtype=np.int64)
-    position[rows] = np.arange(len(rows))
-    kept = position[matrix.rows] >= 0
-    labels = LabelMatrix(
-        rows=position[matrix.rows[kept]],
-        tasks=matrix.tasks[kept],
-        values=matrix.values[kept],
-        qualifiers=matrix.qualifiers[kept],
-        weights=matrix.weights[kept],
-        shape=(len(rows), matrix.shape[1]),
-    )
-    return LabelledCompounds(table.compounds.take(rows), labels, [], len(rows))
-
-
-def digest_table(table: LabelledCompounds) -> str:
-    """SHA-256 of the compounds and labels of a table."""
-    labels = table.labels
-    return digest_compounds(table.compounds) + digest_arrays(
-        labels.rows, labels.tasks, labels.values, labels.qualifiers
-    )
 
 
 class Consortium:
@@ -323,7 +179,7 @@ class Consortium:
             for task in self.tasks
         }  # fmt: skip
         self._teachers[partner] = TeacherResult(
-            said, _unpack_told(arrays, self.tasks), _unpack_out_of_fold(arrays, self.tasks)
+            said, unpack_told(arrays, self.tasks), unpack_out_of_fold(arrays, self.tasks)
         )
         return self._teachers[partner]
 
@@ -336,7 +192,7 @@ class Consortium:
             )  # fmt: skip
         except TrainingError:
             return {}
-        arrays = _pack_told(predict_all(fitted.model, self.queries))
+        arrays = pack_told(predict_all(fitted.model, self.queries))
         said = Teller(fitted.model, self._secret(partner)).annotate(
             self.federation, self.public, self.jobs
         )
@@ -349,7 +205,7 @@ class Consortium:
             name = task_model.task.name
             rows, values = table.labels.column(self.federation.task_index(name))
             found[name] = OutOfFold(rows, values, fitted.out_of_fold[name], task_model.threshold)
-        return arrays | _pack_out_of_fold(found)
+        return arrays | pack_out_of_fold(found)
 
     def teachers(self, partners: Sequence[str] | None = None) -> dict[str, TeacherResult]:
         """The teachers of some partners, or of all that can train one."""
@@ -397,11 +253,11 @@ class Consortium:
         arrays = self.cache.fetch(
             "student",
             inputs,
-            lambda: _pack_told(
+            lambda: pack_told(
                 predict_all(self.student_model(options, partners, rows), self.queries)
             ),
         )
-        return _unpack_told(arrays, self.tasks)
+        return unpack_told(arrays, self.tasks)
 
     def student_model(
         self,
@@ -456,9 +312,7 @@ class Consortium:
         arrays = self.cache.fetch("hybrid", inputs, lambda: self._make_hybrid(partner))
         if not arrays:
             return None
-        return HybridResult(
-            _unpack_told(arrays, self.tasks), _unpack_out_of_fold(arrays, self.tasks)
-        )
+        return HybridResult(unpack_told(arrays, self.tasks), unpack_out_of_fold(arrays, self.tasks))
 
     def _digest_said(self, partner: str) -> str:
         """What is taken out of the pooled labels; empty if nothing is."""
@@ -495,7 +349,7 @@ class Consortium:
             rows, truth = table.labels.column(self.federation.task_index(name))
             threshold = fitted.model.decisions[name].threshold
             found[name] = OutOfFold(rows, truth, values, threshold)
-        return _pack_told(predict_all(fitted.model, self.queries)) | _pack_out_of_fold(found)
+        return pack_told(predict_all(fitted.model, self.queries)) | pack_out_of_fold(found)
 
     # --- what no consortium could have ------------------------------------------------------
 
@@ -520,9 +374,9 @@ class Consortium:
                 pooled, self.federation, "reference", "pooled", "all private tables", options,
                 secret, self.jobs,
             )  # fmt: skip
-            return _pack_told(predict_all(fitted.model, self.queries))
+            return pack_told(predict_all(fitted.model, self.queries))
 
-        return _unpack_told(self.cache.fetch("reference", inputs, make, PARTNER_ROOMS), self.tasks)
+        return unpack_told(self.cache.fetch("reference", inputs, make, PARTNER_ROOMS), self.tasks)
 
     def plain_mean(self) -> dict[str, Told]:
         """The mean of what the teachers say of the test compounds: no student, no weights."""
@@ -536,11 +390,3 @@ class Consortium:
             threshold = float(np.mean([one.threshold for one in each]))
             found[task.name] = Told(values, threshold, np.full(len(values), np.nan))
         return found
-
-
-def take_pooled(pooled: PooledTask, rows: np.ndarray) -> PooledTask:
-    """Pooled labels of some compounds."""
-    return PooledTask(
-        pooled.label[rows], pooled.disagreement[rows], pooled.reliability[rows],
-        pooled.teachers[rows], None if pooled.weight is None else pooled.weight[rows],
-    )  # fmt: skip

@@ -20,8 +20,8 @@ from fluid.learn.estimators.kernel import KernelRidge, MixedKernel
 from fluid.learn.metrics import interval
 from fluid.learn.task import Task
 from fluid.partner.table import LabelledCompounds
-from fluid.simulate.consortium import TeacherResult
 from fluid.simulate.statistics import draw_weights, weighted_rmse, weighted_roc_auc
+from fluid.simulate.told import TeacherResult
 
 MOST_EXACT = 10
 LANDMARKS = 1500

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +22,11 @@ from fluid.learn.metrics import compute_metrics, metric_names
 from fluid.learn.own_fold import folds_of_repeats, label_own_fold, silence
 from fluid.learn.task import Task
 from fluid.partner.guard import disclose
-from fluid.simulate.consortium import Consortium, Told
+from fluid.partner.hybrid_own import fold_secret
+from fluid.simulate.consortium import Consortium
 from fluid.simulate.contribution import coalition_values, cross_domain
 from fluid.simulate.study import HYBRID, STUDENT, TEACHER, CellResult, Study
+from fluid.simulate.told import Told
 
 COLUMNS = ("study", "cell", "task", "setting", "test", "metric", "value", "low", "high")
 SIZES = (500, 1000, 2500, 5000)
@@ -197,16 +198,11 @@ def _several_rounds(bench: _Bench, cell: CellResult) -> Iterator[Row]:
         yield from bench.rows("rounds", cell.name, f"round {number}", told)
 
 
-def _hybrid_secret(seed: int) -> bytes:
-    """What the folds of a hybrid's private part are drawn by, see `fluid.partner.hybrid`."""
-    return hashlib.sha256(f"fluid hybrid folds {seed}".encode()).digest()
-
-
 def _hybrid_says(one: Consortium, partner: str) -> dict[str, TaskAnnotation]:
     """What a partner's hybrid says of the public set, each compound by its own fold's member."""
     fitted = one.fit_hybrid(partner)
     private = len(one.tables[partner].compounds)
-    secret = _hybrid_secret(one.hybrid_options.seed)
+    secret = fold_secret(one.hybrid_options.seed)
     options = one.hybrid_options
     own = fitted.model.own
     home = folds_of_repeats(

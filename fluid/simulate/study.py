@@ -24,14 +24,16 @@ from fluid.exchange.federation import Federation
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.reliability import NEIGHBOURS
 from fluid.learn.task import Task
-from fluid.partner.hybrid import HybridOptions
+from fluid.partner.hybrid_own import HybridOptions
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher import TrainingOptions
 from fluid.simulate.cache import Arrays, Cache, digest_compounds
-from fluid.simulate.consortium import Consortium, OutOfFold, TeacherResult, Told, take_table
+from fluid.simulate.consortium import Consortium
 from fluid.simulate.holdout import hold_out
 from fluid.simulate.paper import paper_features, run_paper_recipe
 from fluid.simulate.partition import PartitionSpec, divide
+from fluid.simulate.parts import take_table
+from fluid.simulate.told import OutOfFold, TeacherResult, Told
 
 logger = logging.getLogger(__name__)
 

@@ -15,15 +15,9 @@ from rdkit.Chem import rdFingerprintGenerator
 
 from fluid.base.errors import FluidError, MismatchError
 from fluid.central import expand as module
-from fluid.central.expand import (
-    ExpandedCompound,
-    Expansion,
-    choose_seeds,
-    expand,
-    known_compounds,
-    seed_scores,
-    write_expansion,
-)
+from fluid.central import seeds as seeds_module
+from fluid.central.expand import ExpandedCompound, Expansion, expand, write_expansion
+from fluid.central.seeds import choose_seeds, known_compounds, seed_scores
 from fluid.chem.compounds import Compounds
 from fluid.chem.features import FeatureSpec, featurize
 from fluid.chem.similarity import tanimoto
@@ -115,7 +109,7 @@ def test_steepness_by_hand() -> None:
 
 
 def test_of_very_many_the_best_known_are_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_CANDIDATES", 3)
+    monkeypatch.setattr(seeds_module, "MOST_CANDIDATES", 3)
     trust = [0.3, 0.9, 0.4, 0.8, 0.5, 0.4, 0.3]
     assert set(chosen(pooled_of([0.5] * 7, [0.2] * 7, trust), 7)) == {1, 3, 4}
 
@@ -134,16 +128,16 @@ def test_the_rarer_class_comes_first_among_equals() -> None:
     scores = np.array([1.0, 0.99, np.nan, 0.93, 0.80, 0.79])
     pooled = pooled_of([0.9, 0.7, 0.1, 0.2, 0.8, 0.1], [0.0] * 6, [0.5] * 6)
     # Two of five are negative; 0.93 is within a tenth of the best, 0.79 is not.
-    assert module._ranked(BINARY, scores, pooled, True) == [3, 0, 1, 5, 4]
-    assert module._ranked(BINARY, scores, pooled, False) == [0, 1, 3, 4, 5]
+    assert seeds_module._ranked(BINARY, scores, pooled, True) == [3, 0, 1, 5, 4]
+    assert seeds_module._ranked(BINARY, scores, pooled, False) == [0, 1, 3, 4, 5]
     # A number has no class.
-    assert module._ranked(NUMBER, scores, pooled, True) == [0, 1, 3, 4, 5]
+    assert seeds_module._ranked(NUMBER, scores, pooled, True) == [0, 1, 3, 4, 5]
     shares = np.array([[0.1, 0.8, 0.1]] * 4 + [[0.2, 0.1, 0.7], [0.7, 0.1, 0.2]], np.float32)
     three = dataclasses.replace(pooled, label=shares)
     task = Task("site", "multiclass", classes=("a", "b", "c"))
-    assert module._ranked(task, np.ones(6), three, True) == [4, 5, 0, 1, 2, 3]
-    assert module._ranked(task, np.full(6, np.nan), three, True) == []
-    assert module._ranked(task, np.zeros(6), three, True) == [0, 1, 2, 3, 4, 5]
+    assert seeds_module._ranked(task, np.ones(6), three, True) == [4, 5, 0, 1, 2, 3]
+    assert seeds_module._ranked(task, np.full(6, np.nan), three, True) == []
+    assert seeds_module._ranked(task, np.zeros(6), three, True) == [0, 1, 2, 3, 4, 5]
 
 
 def test_tasks_take_turns() -> None:
@@ -164,10 +158,10 @@ def test_blocks_and_threads_change_no_neighbour(monkeypatch: pytest.MonkeyPatch)
     # Few bits, so that many similarities are tied.
     packed = rng.integers(0, 256, size=(60, 1), dtype=np.uint8)
     own = np.arange(60)
-    whole = module._nearest(packed, packed, own, 5, 1)
-    monkeypatch.setattr(module, "_QUERIES", 7)
-    monkeypatch.setattr(module, "_REFERENCES", 11)
-    pieces = module._nearest(packed, packed, own, 5, 2)
+    whole = seeds_module.nearest_references(packed, packed, own, 5, 1)
+    monkeypatch.setattr(seeds_module, "_QUERIES", 7)
+    monkeypatch.setattr(seeds_module, "_REFERENCES", 11)
+    pieces = seeds_module.nearest_references(packed, packed, own, 5, 2)
     assert np.array_equal(whole[0], pieces[0])
     assert np.array_equal(whole[1], pieces[1])
     similarity = tanimoto(packed, packed)
@@ -332,7 +326,7 @@ def test_another_federation_is_refused(consortium: Consortium, federated: Federa
 def test_where_nobody_knows_anything_there_is_nothing_to_expand(
     consortium: Consortium, federated: FederatedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "TRUSTED", 1.1)
+    monkeypatch.setattr(seeds_module, "TRUSTED", 1.1)
     with pytest.raises(FluidError, match=r"none of its \d+ public compounds lies in the domain"):
         expand(federated, consortium.federation, 5, jobs=1)
 

@@ -18,12 +18,12 @@ from fluid.chem.analogues import (
     LARGEST_CHANGE,
     LARGEST_SUBSTITUENT,
     METHODS,
-    TRANSFORMS,
     count_substituents,
     grow_analogues,
     rank_substituents,
 )
 from fluid.chem.standardize import ORGANIC_ELEMENTS, StandardizerSpec, standardize
+from fluid.chem.transforms import TRANSFORMS
 
 DATA = Path(__file__).parents[2] / "data"
 # Between them they have a site for every transform.

@@ -24,7 +24,7 @@ def grow(site: Site, output: Path, *more: object) -> list[object]:
 @pytest.fixture(autouse=True)
 def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
     """The site's small teachers know next to no public compound well enough to grow from."""
-    monkeypatch.setattr("fluid.central.expand.TRUSTED", 0.02)
+    monkeypatch.setattr("fluid.central.seeds.TRUSTED", 0.02)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -129,7 +129,8 @@ def test_files_that_are_not_what_they_should_be(site: Site, tmp_path: Path) -> N
 def test_where_no_teacher_is_in_its_domain(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fluid.central.expand.TRUSTED", 1.01)
+    for room in ("seeds", "expand"):
+        monkeypatch.setattr(f"fluid.central.{room}.TRUSTED", 1.01)
     error = refused(*grow(site, tmp_path / "new" / "a.csv"))
     assert "public compounds lies in the domain of a teacher (reliability 1.01 or more)" in error
     assert not any(tmp_path.iterdir())

@@ -73,7 +73,7 @@ def in_order(site: Site, folder: Path) -> dict[str, list[object]]:
 @pytest.fixture(autouse=True)
 def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
     """So small teachers know no public compound well enough for `expand-public`."""
-    monkeypatch.setattr("fluid.central.expand.TRUSTED", 0.02)
+    monkeypatch.setattr("fluid.central.seeds.TRUSTED", 0.02)
 
 
 def strict(text: str) -> Any:

@@ -7,23 +7,18 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
 from fluid.chem.similarity import tanimoto
-from fluid.learn import domain as module
+from fluid.learn import domain as registry
+from fluid.learn import judgement as module
+from fluid.learn.correctness import FEWEST_HELD_OUT, STATED_ERROR, ReliabilityDomain, sureness
 from fluid.learn.domain import (
     DEFAULT_DOMAIN,
     DOMAINS,
-    FEWEST_HELD_OUT,
-    STATED_ERROR,
     DictionaryDomain,
-    HeldOut,
     NeighbourDomain,
-    Neighbours,
-    ReliabilityDomain,
-    Said,
-    find_neighbours,
     fit_domains,
     revive_domain,
-    sureness,
 )
+from fluid.learn.judgement import HeldOut, Neighbours, Said, find_neighbours
 from fluid.learn.reliability import ReliabilityMap
 
 MAP = ReliabilityMap(0.8)
@@ -343,6 +338,6 @@ def test_no_queries_no_answers(library, rows, kind):
 
 def test_every_domain_can_be_revived_and_the_first_is_the_default():
     assert next(iter(DOMAINS)) == DEFAULT_DOMAIN == "reliability"
-    assert set(DOMAINS) == set(module._REVIVE)
+    assert set(DOMAINS) == set(registry._REVIVE)
     with pytest.raises(KeyError):
         revive_domain("oracle", {}, {})

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fluid.learn.calibration import Platt
-from fluid.learn.domain import ReliabilityDomain, sureness
+from fluid.learn.correctness import ReliabilityDomain, sureness
 from fluid.learn.estimators import logit, sigmoid
 from fluid.learn.hybrid import Decision, HybridModel, blend, own_share, reference_similarity
 from fluid.learn.model import Card, TrainedModel

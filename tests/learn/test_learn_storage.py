@@ -14,10 +14,12 @@ from fluid.base.errors import FileFormatError
 from fluid.base.files import sha256_file
 from fluid.chem.features import FeatureSpec, featurize
 from fluid.learn.calibration import Platt
+from fluid.learn.correctness import ReliabilityDomain
 from fluid.learn.crossfit import FoldModel
-from fluid.learn.domain import DOMAINS, HeldOut, ReliabilityDomain, fit_domains
+from fluid.learn.domain import DOMAINS, fit_domains
 from fluid.learn.estimators import LEARNERS, STUDENT_LEARNERS
 from fluid.learn.hybrid import Decision, HybridModel
+from fluid.learn.judgement import HeldOut
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.storage import load_model, load_trained, save_model

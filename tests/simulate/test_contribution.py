@@ -19,7 +19,7 @@ from fluid.learn.estimators.kernel import KernelRidge
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.task import Task
 from fluid.partner.table import LabelledCompounds
-from fluid.simulate.consortium import Consortium, OutOfFold, TeacherResult, Told
+from fluid.simulate.consortium import Consortium
 from fluid.simulate.contribution import (
     Coalition,
     ManyStudents,
@@ -30,6 +30,7 @@ from fluid.simulate.contribution import (
     contributions,
     cross_domain,
 )
+from fluid.simulate.told import OutOfFold, TeacherResult, Told
 
 BINARY = Task("active", "binary")
 NUMBER = Task("logd", "regression", low=-5.0, high=5.0)

@@ -14,7 +14,6 @@ from sklearn.metrics import matthews_corrcoef, mean_squared_error, r2_score, roc
 from fluid.base.files import dump_json
 from fluid.learn.metrics import metric_names
 from fluid.learn.task import Task
-from fluid.simulate.consortium import OutOfFold, Told
 from fluid.simulate.results import (
     COLUMNS,
     OUT_OF_FOLD,
@@ -28,6 +27,7 @@ from fluid.simulate.results import (
 )
 from fluid.simulate.study import HYBRID, STUDENT, TEACHER, CellResult, Model
 from fluid.simulate.text import summary_text
+from fluid.simulate.told import OutOfFold, Told
 from tests.simulate.small_study import Small
 
 BINARY = Task("active", "binary")

@@ -20,7 +20,6 @@ from fluid.exchange.federation import load_federation
 from fluid.exchange.prepare import prepare_public
 from fluid.exchange.public_set import open_public_set
 from fluid.learn.storage import load_trained
-from fluid.partner import hybrid
 from fluid.partner.annotate import annotate
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher import train_teacher
@@ -267,7 +266,7 @@ def test_a_second_round_has_analogues_of_no_test_compound(
     # These small teachers know no public compound well.
     assert len(study.consortium(PARTITION, 0).public) == len(study._untested())
     assert "no analogue was grown" in caplog.text
-    monkeypatch.setattr("fluid.central.expand.TRUSTED", 0.05)
+    monkeypatch.setattr("fluid.central.seeds.TRUSTED", 0.05)
     study = small.study(replace(BARE, expand=41), small.output / "cache")
     one = study.consortium(PARTITION, 0)
     first = study._untested()
@@ -386,10 +385,3 @@ def test_the_studies_say_what_they_are_asked(small: Small) -> None:
     brought = run_named("domain", study, [small.cell], 1)
     assert {row["setting"] for row in brought} >= {STUDENT, "hybrid of partner-1"}
     assert all(0.0 <= row["value"] <= 1.0 for row in brought)
-
-
-def test_rounds_divide_the_compounds_as_hybrids_do(small: Small) -> None:
-    from fluid.simulate.studies import _hybrid_secret
-
-    for seed in (0, 7):
-        assert _hybrid_secret(seed) == hybrid._secret(seed)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fluid.base.errors import FileFormatError
 from fluid.learn.estimators.average import Average
-from fluid.learn.estimators.base import Estimator, State, logit, sigmoid
+from fluid.learn.estimators.base import Estimator, Learner, State, logit, sigmoid
 from fluid.learn.estimators.kernel import KernelRidge, KernelSVM
 from fluid.learn.estimators.linear import Linear
 from fluid.learn.estimators.mixture import Mixture
@@ -22,13 +22,13 @@ from fluid.learn.estimators.trees import (
 KERNEL_LIMIT = 4000
 
 
-def _average() -> Estimator:
-    members: dict[str, Estimator] = {
+def _average() -> Learner:
+    learners: dict[str, Learner] = {
         "lightgbm": boosted_trees(),
         "random-forest": random_forest(),
         "svm": KernelSVM(),
     }
-    return Average("average", members)
+    return Average("average", learners)
 
 
 # What the student averages in logit space.
@@ -38,7 +38,7 @@ STUDENT_LEARNERS: dict[str, Callable[[], KernelRidge | Trees]] = {
 }
 
 # What a partner may choose for its teacher; the keys are the command's choices.
-LEARNERS: dict[str, Callable[[], Estimator]] = {
+LEARNERS: dict[str, Callable[[], Learner]] = {
     "lightgbm": boosted_trees,
     "svm": KernelSVM,
     "random-forest": random_forest,
@@ -96,6 +96,7 @@ __all__ = [
     "Estimator",
     "KernelRidge",
     "LEARNERS",
+    "Learner",
     "Mixture",
     "STUDENT_LEARNERS",
     "State",

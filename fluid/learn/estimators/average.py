@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from fluid.chem.compounds import Compounds
-from fluid.learn.estimators.base import Estimator, State, logit, sigmoid
+from fluid.learn.estimators.base import Estimator, Learner, State, logit, sigmoid
 
 
 class Average:
@@ -18,13 +18,14 @@ class Average:
     ----------
     kind
         Name in the registry of learners.
-    members
-        Learners not yet fitted, by name.
+    learners
+        By name, not yet fitted; none if the average is restored.
     """
 
-    def __init__(self, kind: str, members: dict[str, Estimator]) -> None:
+    def __init__(self, kind: str, learners: dict[str, Learner] | None = None) -> None:
         self.kind = kind
-        self.members_ = members
+        self.learners = learners or {}
+        self.members_: dict[str, Estimator] = {}
         self.classification_ = False
 
     def fit(
@@ -35,10 +36,12 @@ class Average:
         classification: bool,
         seed: int,
     ) -> Self:
-        """See `Estimator.fit`."""
+        """See `Learner.fit`."""
         self.classification_ = classification
-        for number, member in enumerate(self.members_.values()):
-            member.fit(library, rows, target, classification, seed + number)
+        self.members_ = {
+            name: learner.fit(library, rows, target, classification, seed + number)
+            for number, (name, learner) in enumerate(self.learners.items())
+        }
         return self
 
     def score(self, queries: Compounds, library: Compounds) -> np.ndarray:
@@ -57,7 +60,7 @@ class Average:
     @classmethod
     def restore(cls, state: State, revive: Callable[[State], Estimator]) -> Average:
         """Rebuild from a state; `revive` rebuilds each member."""
-        members = {name: revive(part) for name, part in sorted(state.parts.items())}
-        made = cls(state.kind, members)
+        made = cls(state.kind)
+        made.members_ = {name: revive(part) for name, part in sorted(state.parts.items())}
         made.classification_ = bool(state.params["classification"])
         return made

@@ -44,6 +44,18 @@ class Estimator(Protocol):
 
     kind: str
 
+    def score(self, queries: Compounds, library: Compounds) -> np.ndarray:
+        """Margins in logit units (classification) or predicted numbers, float64 of shape (n,)."""
+        ...
+
+    def to_state(self) -> State:
+        """The estimator as plain values."""
+        ...
+
+
+class Learner(Estimator, Protocol):
+    """An estimator that can be fitted."""
+
     def fit(
         self,
         library: Compounds,
@@ -67,14 +79,6 @@ class Estimator(Protocol):
         seed
             Fixes everything random.
         """
-        ...
-
-    def score(self, queries: Compounds, library: Compounds) -> np.ndarray:
-        """Margins in logit units (classification) or predicted numbers, float64 of shape (n,)."""
-        ...
-
-    def to_state(self) -> State:
-        """The estimator as plain values."""
         ...
 
 

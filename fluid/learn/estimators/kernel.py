@@ -110,7 +110,7 @@ class KernelSVM(KernelMachine):
         classification: bool,
         seed: int,
     ) -> Self:
-        """See `Estimator.fit`."""
+        """See `Learner.fit`."""
         from sklearn.svm import SVC, SVR
 
         training = library.take(rows)
@@ -160,12 +160,12 @@ class KernelRidge(KernelMachine):
         seed: int,
         weights: np.ndarray | None = None,
     ) -> Self:
-        """See `Estimator.fit`; targets are numbers in any case.
+        """See `Learner.fit`; targets are numbers in any case.
 
         Parameters
         ----------
         library, rows, target, classification, seed
-            See `Estimator.fit`.
+            See `Learner.fit`.
         weights
             Of each compound's squared error, at least 0, shape (n,), of mean 1; equal by default.
         """

@@ -41,7 +41,7 @@ class Linear:
         classification: bool,
         seed: int,
     ) -> Self:
-        """See `Estimator.fit`."""
+        """See `Learner.fit`."""
         from sklearn.linear_model import LogisticRegression, Ridge
 
         training = library.take(rows)

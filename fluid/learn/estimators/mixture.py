@@ -11,7 +11,7 @@ from fluid.learn.estimators.base import Estimator, State
 
 
 class Mixture:
-    """``intercept + sum of coefficient x score`` of fitted learners; cannot be fitted itself.
+    """``intercept + sum of coefficient x score`` of learners that are fitted already.
 
     Parameters
     ----------
@@ -31,17 +31,6 @@ class Mixture:
         self.members_ = dict(members)
         self.coefficients_ = {name: float(coefficients[name]) for name in self.members_}
         self.intercept_ = float(intercept)
-
-    def fit(
-        self,
-        library: Compounds,
-        rows: np.ndarray,
-        target: np.ndarray,
-        classification: bool,
-        seed: int,
-    ) -> Mixture:
-        """Refused: its members are fitted before it is made."""
-        raise NotImplementedError("a mixture is made of fitted learners")
 
     def score(self, queries: Compounds, library: Compounds) -> np.ndarray:
         """See `Estimator.score`."""

@@ -79,7 +79,7 @@ class Trees:
         seed: int,
         weights: np.ndarray | None = None,
     ) -> Self:
-        """See `Estimator.fit`; `weights` of shape (n,), at least 0, are equal by default."""
+        """See `Learner.fit`; `weights` of shape (n,), at least 0, are equal by default."""
         import lightgbm
 
         matrix = library.take(rows).feature_matrix(self.counts)

@@ -1,0 +1,46 @@
+"""Parts of tables and pooled labels, and digests of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fluid.exchange.federated_set import PooledTask
+from fluid.learn.labels import LabelMatrix
+from fluid.partner.table import LabelledCompounds
+from fluid.simulate.cache import (
+    digest_arrays,
+    digest_compounds,
+)
+
+
+def take_table(table: LabelledCompounds, rows: np.ndarray) -> LabelledCompounds:
+    """The part of a table with these compounds (positions, ascending)."""
+    matrix = table.labels
+    position = np.full(len(table.compounds), -1, dtype=np.int64)
+    position[rows] = np.arange(len(rows))
+    kept = position[matrix.rows] >= 0
+    labels = LabelMatrix(
+        rows=position[matrix.rows[kept]],
+        tasks=matrix.tasks[kept],
+        values=matrix.values[kept],
+        qualifiers=matrix.qualifiers[kept],
+        weights=matrix.weights[kept],
+        shape=(len(rows), matrix.shape[1]),
+    )
+    return LabelledCompounds(table.compounds.take(rows), labels, [], len(rows))
+
+
+def digest_table(table: LabelledCompounds) -> str:
+    """SHA-256 of the compounds and labels of a table."""
+    labels = table.labels
+    return digest_compounds(table.compounds) + digest_arrays(
+        labels.rows, labels.tasks, labels.values, labels.qualifiers
+    )
+
+
+def take_pooled(pooled: PooledTask, rows: np.ndarray) -> PooledTask:
+    """Pooled labels of some compounds."""
+    return PooledTask(
+        pooled.label[rows], pooled.disagreement[rows], pooled.reliability[rows],
+        pooled.teachers[rows], None if pooled.weight is None else pooled.weight[rows],
+    )  # fmt: skip
