@@ -23,7 +23,7 @@ import numpy as np
 from fluid.base.errors import FluidError
 from fluid.base.files import atomic_file
 from fluid.base.jobs import count_jobs, map_processes
-from fluid.central.seeds import Seed, choose_seeds, nearest_references
+from fluid.central.seeds import Seed, choose_seeds, neighbours_of
 from fluid.chem.analogues import (
     METHODS,
     Substituents,
@@ -324,7 +324,7 @@ def _orders(
     lenders: list[tuple[str, ...]] = [()] * len(rows)
     if "brics" in methods:
         packed = compounds.fingerprints
-        near, similarity = nearest_references(packed[rows], packed, rows, _LENDERS, jobs)
+        near, similarity = neighbours_of(packed[rows], packed, rows, _LENDERS, jobs)
         lenders = [
             tuple(compounds.smiles[where[value > 0]])
             for where, value in zip(near, similarity, strict=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fluid.base.jobs import map_threads
 from fluid.chem.compounds import Compounds
-from fluid.chem.similarity import tanimoto
+from fluid.chem.similarity import nearest_references
 from fluid.exchange.federated_set import PooledTask
 from fluid.learn.reliability import TRUSTED
 from fluid.learn.task import Task
@@ -28,7 +28,7 @@ MOST_CANDIDATES = 30_000
 _BANDS = 10
 
 
-_QUERIES, _REFERENCES = 1024, 8192
+_QUERIES = 1024
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Seed:
     score: float
 
 
-def nearest_references(
+def neighbours_of(
     queries: np.ndarray, references: np.ndarray, own: np.ndarray, k: int, jobs: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k most similar references of each query, ties by position, in blocks of bounded memory.
+    """The k most similar references of each query, the nearest first, ties by position.
 
     `own` is the position of each query among the references, which is left out. Returns positions
     (int64) and similarities (float32) of shape (n, k); what is missing has similarity 0.
@@ -61,29 +61,14 @@ def nearest_references(
 
     def search(start: int) -> tuple[np.ndarray, np.ndarray]:
         part = slice(start, start + _QUERIES)
-        n = len(queries[part])
-        # Before any block: nothing found, at position 0 with similarity 0.
-        where = np.zeros((n, k), dtype=np.int64)
-        best = np.zeros((n, k), dtype=np.float32)
-        for first in range(0, len(references), _REFERENCES):
-            found = tanimoto(queries[part], references[first : first + _REFERENCES])
-            inside = np.flatnonzero((own[part] >= first) & (own[part] < first + found.shape[1]))
-            found[inside, own[part][inside] - first] = 0.0
-            for row in range(n):
-                better = np.flatnonzero(found[row] > best[row, -1])
-                if len(better) > k:
-                    least = np.partition(found[row, better], len(better) - k)[len(better) - k]
-                    better = better[found[row, better] >= least]
-                values = np.concatenate([best[row], found[row, better]])
-                order = np.argsort(-values, kind="stable")[:k]
-                where[row] = np.concatenate([where[row], better + first])[order]
-                best[row] = values[order]
-        return where, best
+        return nearest_references(queries[part], references, k, own[part])
 
     blocks = map_threads(search, range(0, len(queries), _QUERIES), jobs)
     if not blocks:
         return np.zeros((0, k), dtype=np.int64), np.zeros((0, k), dtype=np.float32)
-    return np.concatenate([w for w, _ in blocks]), np.concatenate([b for _, b in blocks])
+    best = np.concatenate([b for b, _ in blocks])[:, ::-1]
+    where = np.concatenate([w for _, w in blocks])[:, ::-1]
+    return np.maximum(where, 0), best
 
 
 def known_compounds(pooled: PooledTask) -> np.ndarray:
@@ -119,7 +104,7 @@ def seed_scores(
     best = np.argsort(-trust, kind="stable")[:MOST_CANDIDATES]
     rows = np.sort(best[trust[best] > 0])
     packed = compounds.fingerprints[rows]
-    near, similarity = nearest_references(packed, packed, np.arange(len(rows)), NEIGHBOURS, jobs)
+    near, similarity = neighbours_of(packed, packed, np.arange(len(rows)), NEIGHBOURS, jobs)
     scores = {}
     for name, said in pooled.items():
         inside = known[name][rows]

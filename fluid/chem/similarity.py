@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-_BLOCK = 2048
+from fluid.chem.popcount import kernels, words
 
 
 def tanimoto(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
@@ -23,20 +21,14 @@ def tanimoto(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
         float32 of shape (n, m) in [0, 1]; two empty fingerprints have similarity 0. Shared bits
         are counted exactly, so the result does not depend on threads or block sizes.
     """
-    left = np.unpackbits(queries, axis=1).astype(np.float32)
-    right = np.unpackbits(references, axis=1).astype(np.float32)
-    shared = left @ right.T
-    union = left.sum(axis=1)[:, None] + right.sum(axis=1)[None, :] - shared
-    np.maximum(union, 1.0, out=union)
-    return np.divide(shared, union, out=shared)
+    run = kernels()
+    left, right = words(queries), words(references)
+    found = np.empty((len(left), len(right)), dtype=np.float32)
+    run.tanimoto(left, right, run.count(left), run.count(right), found)
+    return found
 
 
-def neighbour_similarity(
-    queries: np.ndarray,
-    references: np.ndarray,
-    k: int,
-    allowed: Callable[[slice], np.ndarray] | None = None,
-) -> np.ndarray:
+def neighbour_similarity(queries: np.ndarray, references: np.ndarray, k: int) -> np.ndarray:
     """Mean Tanimoto similarity of each query to its k most similar references.
 
     Parameters
@@ -44,25 +36,48 @@ def neighbour_similarity(
     queries, references
         Packed fingerprints, uint8 of shape (n, bytes) and (m, bytes).
     k
-        Number of neighbours; if fewer references are allowed, the missing ones count as 0.
-    allowed
-        Given a slice of queries, a bool array of shape (len, m) that says which references count.
+        Number of neighbours; if there are fewer references, the missing ones count as 0.
 
     Returns
     -------
     numpy.ndarray
-        float32 of shape (n,) in [0, 1].
+        float32 of shape (n,) in [0, 1]. Memory grows with n + m, not with their product.
     """
-    result = np.zeros(len(queries), dtype=np.float32)
-    if not len(references):
-        return result
-    for start in range(0, len(queries), _BLOCK):
-        part = slice(start, min(start + _BLOCK, len(queries)))
-        similarity = tanimoto(queries[part], references)
-        if allowed is not None:
-            similarity[~allowed(part)] = 0.0
-        if similarity.shape[1] > k:
-            similarity = np.partition(similarity, similarity.shape[1] - k, axis=1)[:, -k:]
-        # Sorted, so that the sum does not depend on the order that partitioning happened to leave.
-        result[part] = np.sort(similarity, axis=1).sum(axis=1) / k
-    return result
+    best, _ = nearest_references(queries, references, k)
+    return best.sum(axis=1) / np.float32(k)
+
+
+def nearest_references(
+    queries: np.ndarray, references: np.ndarray, k: int, left_out: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k most similar references of each query, the nearest last.
+
+    Parameters
+    ----------
+    queries, references
+        Packed fingerprints, uint8 of shape (n, bytes) and (m, bytes).
+    k
+        Number of neighbours, 1 or more.
+    left_out
+        int64 of shape (n,): a reference that does not count for the query, such as the query
+        itself; by default all count.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Similarities, float32 of shape (n, k), and positions among the references, int64 of the
+        same shape. Of equally similar references the first are taken, and the first is the
+        nearest. Where fewer references share a bit with the query, the rest, in front, is
+        similarity 0 at position -1.
+    """
+    run = kernels()
+    left, right = words(queries), words(references)
+    sizes = run.count(right)
+    order = np.argsort(sizes, kind="stable")
+    best = np.zeros((len(left), k), dtype=np.float32)
+    where = np.full((len(left), k), -1, dtype=np.int64)
+    nobody = np.full(len(left), -1, dtype=np.int64) if left_out is None else left_out
+    run.nearest(
+        left, right[order], run.count(left), sizes[order], order, nobody, best, where
+    )  # fmt: skip
+    return best, where

@@ -8,11 +8,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from fluid.chem.compounds import Compounds
-from fluid.chem.similarity import tanimoto
+from fluid.chem.similarity import nearest_references
 from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap
-
-_BLOCK = 2048
-
 
 # A threshold that no compound reaches: the model was of no use anywhere.
 NEVER = 1.01
@@ -147,19 +144,9 @@ class Domain(Protocol):
 
 def find_neighbours(queries: Compounds, library: Compounds, rows: np.ndarray) -> Neighbours:
     """The reference compounds ``library[rows]`` that are nearest to each query."""
-    n = len(queries)
-    similarity, nearest = np.zeros(n), np.zeros(n)
-    names = np.full(n, "", dtype=object)
-    references = library.fingerprints[rows]
-    for start in range(0, n if len(references) else 0, _BLOCK):
-        part = slice(start, min(start + _BLOCK, n))
-        top = tanimoto(queries.fingerprints[part], references)
-        names[part] = library.ids[rows[top.argmax(axis=1)]]
-        if top.shape[1] > NEIGHBOURS:
-            cut = top.shape[1] - NEIGHBOURS
-            top = np.partition(top, cut, axis=1)[:, cut:]
-        # Sorted, so that the sum does not depend on the order that partitioning happened to leave.
-        top = np.sort(top, axis=1)
-        similarity[part] = top.sum(axis=1) / NEIGHBOURS
-        nearest[part] = top[:, -1]
-    return Neighbours(similarity, nearest, names)
+    best, where = nearest_references(queries.fingerprints, library.fingerprints[rows], NEIGHBOURS)
+    names = np.full(len(queries), "", dtype=object)
+    found = where[:, -1] >= 0
+    names[found] = library.ids[rows[where[found, -1]]]
+    similarity = best.sum(axis=1) / np.float32(NEIGHBOURS)
+    return Neighbours(similarity.astype(np.float64), best[:, -1].astype(np.float64), names)

@@ -320,9 +320,11 @@ def _own_fold_similarity(fingerprints: np.ndarray, folds: np.ndarray) -> np.ndar
     """Similarity to the three nearest compounds of other folds, mean over repeats, shape (n,)."""
 
     def similarity(row: np.ndarray) -> np.ndarray:
-        return neighbour_similarity(
-            fingerprints, fingerprints, NEIGHBOURS, lambda part: row[part, None] != row
-        )
+        found = np.zeros(len(row))
+        for fold in np.unique(row):
+            mine = row == fold
+            found[mine] = neighbour_similarity(fingerprints[mine], fingerprints[~mine], NEIGHBOURS)
+        return found
 
     return np.asarray(np.mean([similarity(row) for row in folds], axis=0))
 

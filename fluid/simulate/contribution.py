@@ -231,17 +231,17 @@ class ManyStudents:
         count = min(landmarks, len(public))
         random = np.random.default_rng(seed)
         chosen = np.sort(random.choice(len(public), size=count, replace=False))
-        basis = public.take(chosen)
+        basis = kernel.prepare(public.take(chosen))
         normal = ridge * kernel(basis, basis).astype(np.float64)
         normal[np.diag_indices(count)] += 1e-6 * len(public)
         blocks = []
         for start in range(0, len(public), _BLOCK):
             part = np.arange(start, min(start + _BLOCK, len(public)))
-            blocks.append(kernel(public.take(part), basis))
+            blocks.append(kernel(kernel.prepare(public.take(part)), basis))
             wide = blocks[-1].astype(np.float64)
             normal += wide.T @ wide
         factor = scipy.linalg.cho_factor(normal, overwrite_a=True)
-        solved = scipy.linalg.cho_solve(factor, kernel(basis, queries).astype(np.float64))
+        solved = scipy.linalg.cho_solve(factor, kernel(basis, kernel.prepare(queries)).astype(np.float64))
         self._matrix = np.concatenate([block.astype(np.float64) @ solved for block in blocks])
 
     @single_threaded_blas()

@@ -8,8 +8,8 @@ from hypothesis.extra import numpy as hnp
 from rdkit import DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 
-from fluid.chem import similarity as module
-from fluid.chem.similarity import neighbour_similarity, tanimoto
+from fluid.chem import popcount
+from fluid.chem.similarity import nearest_references, neighbour_similarity, tanimoto
 
 PACKED = hnp.arrays(np.uint8, st.tuples(st.integers(1, 7), st.just(8)))
 
@@ -79,27 +79,47 @@ def test_neighbours_do_not_depend_on_the_order_of_references(queries, references
     assert np.array_equal(here, neighbour_similarity(queries, references[order], k))
 
 
-def test_only_allowed_references_count(compounds):
-    packed = compounds.fingerprints
-    n = len(packed)
-    mask = np.random.default_rng(0).random((n, n)) < 0.4
-    found = neighbour_similarity(packed, packed, 2, lambda part: mask[part])
-    every = tanimoto(packed, packed)
-    for row in range(n):
-        best = sorted(every[row][mask[row]], reverse=True)[:2]
-        assert found[row] == pytest.approx(sum(best) / 2, rel=1e-6)
-
-
 def test_without_references_nothing_is_near(compounds):
     none = compounds.fingerprints[:0]
     assert neighbour_similarity(compounds.fingerprints, none, 3).tolist() == [0.0] * len(compounds)
     assert neighbour_similarity(none, compounds.fingerprints, 3).shape == (0,)
 
 
-def test_block_size_changes_nothing(compounds, monkeypatch):
-    packed = compounds.fingerprints
-    mask = np.random.default_rng(1).random((len(packed), len(packed))) < 0.7
-    whole = neighbour_similarity(packed, packed, 3, lambda part: mask[part])
-    monkeypatch.setattr(module, "_BLOCK", 5)
-    pieces = neighbour_similarity(packed, packed, 3, lambda part: mask[part])
-    assert np.array_equal(whole, pieces)
+@settings(deadline=None)
+@given(PACKED, PACKED, st.integers(1, 9), st.data())
+def test_nearest_are_those_of_a_full_sort(queries, references, k, data):
+    left_out = np.array(
+        [data.draw(st.integers(-1, len(references) - 1)) for _ in queries], dtype=np.int64
+    )
+    best, where = nearest_references(queries, references, k, left_out)
+    every = tanimoto(queries, references)
+    for row, without in enumerate(left_out):
+        if without >= 0:
+            every[row, without] = 0.0
+        # The most similar first, of equals the first; what shares nothing is no neighbour.
+        order = [j for j in np.argsort(-every[row], kind="stable") if every[row, j] > 0][:k]
+        expected = [-1] * (k - len(order)) + order[::-1]
+        assert where[row].tolist() == expected
+        assert best[row].tolist() == [every[row, j] if j >= 0 else 0.0 for j in expected]
+
+
+@pytest.mark.parametrize("width", [1, 3, 8, 13, 256])
+def test_any_width_of_fingerprints(width):
+    rng = np.random.default_rng(width)
+    packed = rng.integers(0, 256, size=(5, width), dtype=np.uint8)
+    expected = [[brute(a, b) for b in packed] for a in packed]
+    np.testing.assert_allclose(tanimoto(packed, packed), expected, rtol=1e-6)
+
+
+def test_without_a_folder_to_cache_in_it_is_compiled_anew(monkeypatch):
+    made = []
+
+    def refuse(cache):
+        made.append(cache)
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return "compiled"
+
+    monkeypatch.setattr(popcount, "_compile", refuse)
+    assert popcount.kernels.__wrapped__() == "compiled"
+    assert made == [True, False]

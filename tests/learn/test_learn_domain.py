@@ -8,7 +8,6 @@ from sklearn.isotonic import IsotonicRegression
 
 from fluid.chem.similarity import tanimoto
 from fluid.learn import domain as registry
-from fluid.learn import judgement as module
 from fluid.learn.correctness import FEWEST_HELD_OUT, STATED_ERROR, ReliabilityDomain, sureness
 from fluid.learn.domain import (
     DEFAULT_DOMAIN,
@@ -90,14 +89,6 @@ def test_reasons_name_the_nearest_compound_and_what_was_asked(library, rows):
         asked = f"{'>=' if found.inside[row] else '<'} {fitted.threshold_:.2f}"
         assert asked in reason
         assert reason.endswith(f"nearest {library.ids[row]} 1.00")
-
-
-def test_blocks_change_nothing(library, rows, monkeypatch):
-    whole = find_neighbours(library, library, rows)
-    monkeypatch.setattr(module, "_BLOCK", 7)
-    pieces = find_neighbours(library, library, rows)
-    assert np.array_equal(whole.similarity, pieces.similarity)
-    assert whole.names.tolist() == pieces.names.tolist()
 
 
 def test_a_useless_model_has_an_empty_domain(library, rows):

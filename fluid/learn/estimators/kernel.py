@@ -1,12 +1,13 @@
-"""Kernel learners on half Tanimoto, half Gaussian of the descriptors."""
+"""Kernel learners on half min-max of counts, half Gaussian of the descriptors."""
 
 from __future__ import annotations
 
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from fluid.chem.compounds import Compounds
+from fluid.chem.counts import count_fingerprints
 from fluid.chem.similarity import tanimoto
 from fluid.learn.estimators.base import State
 
@@ -14,10 +15,26 @@ _CLIP = 5.0
 _BLOCK = 2048
 
 
-class MixedKernel:
-    """The kernel (Tanimoto of fingerprint bits + Gaussian of scaled descriptors) / 2.
+class Prepared(NamedTuple):
+    """n compounds as the kernel sees them.
 
-    Without descriptors it is the Tanimoto kernel alone. Both parts are positive definite
+    Attributes
+    ----------
+    counts
+        Packed fingerprints of counts, uint8 of shape (n, bytes).
+    descriptors
+        Scaled descriptors, float32 of shape (n, n_descriptors).
+    """
+
+    counts: np.ndarray
+    descriptors: np.ndarray
+
+
+class MixedKernel:
+    """The kernel (min-max of Morgan counts + Gaussian of scaled descriptors) / 2.
+
+    The min-max kernel is the Tanimoto similarity of counts: the sum of the smaller over the sum of
+    the larger counts. Without descriptors it stands alone. Both parts are positive definite
     (Ralaivola et al. 2005, doi 10.1016/j.neunet.2005.07.009), and so is their mean.
     """
 
@@ -29,16 +46,19 @@ class MixedKernel:
         self.scale_ = np.where(spread > 1e-9, spread, 1.0)
         return self
 
-    def _scaled(self, compounds: Compounds) -> np.ndarray:
+    def prepare(self, compounds: Compounds) -> Prepared:
+        """What the kernel needs of compounds."""
         scaled = (compounds.descriptors.astype(np.float64) - self.mean_) / self.scale_
-        return np.clip(scaled, -_CLIP, _CLIP).astype(np.float32)
+        return Prepared(
+            count_fingerprints(compounds), np.clip(scaled, -_CLIP, _CLIP).astype(np.float32)
+        )
 
-    def __call__(self, left: Compounds, right: Compounds) -> np.ndarray:
+    def __call__(self, left: Prepared, right: Prepared) -> np.ndarray:
         """Kernel matrix, float32 of shape (len(left), len(right))."""
-        shared = tanimoto(left.fingerprints, right.fingerprints)
+        shared = tanimoto(left.counts, right.counts)
         if not len(self.mean_):
             return shared
-        a, b = self._scaled(left), self._scaled(right)
+        a, b = left.descriptors, right.descriptors
         squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2.0 * (a @ b.T)
         gaussian = np.exp(-np.maximum(squared, 0.0) / len(self.mean_))
         return (0.5 * shared + 0.5 * gaussian).astype(np.float32)
@@ -57,11 +77,12 @@ class KernelMachine:
 
     def score(self, queries: Compounds, library: Compounds) -> np.ndarray:
         """See `Estimator.score`."""
-        kept = library.take(self.rows_)
+        kept = self.kernel_.prepare(library.take(self.rows_))
         result = np.full(len(queries), self.intercept_)
         for start in range(0, len(queries), _BLOCK):
             part = slice(start, min(start + _BLOCK, len(queries)))
-            kernel = self.kernel_(queries.take(np.arange(part.start, part.stop)), kept)
+            block = queries.take(np.arange(part.start, part.stop))
+            kernel = self.kernel_(self.kernel_.prepare(block), kept)
             result[part] += kernel.astype(np.float64) @ self.weights_
         return result
 
@@ -115,7 +136,8 @@ class KernelSVM(KernelMachine):
 
         training = library.take(rows)
         self.kernel_.fit(training)
-        gram = self.kernel_(training, training).astype(np.float64)
+        prepared = self.kernel_.prepare(training)
+        gram = self.kernel_(prepared, prepared).astype(np.float64)
         if classification:
             machine = SVC(C=self.cost, kernel="precomputed", tol=1e-4).fit(gram, target)
             shift, scale = 0.0, 1.0
@@ -175,14 +197,15 @@ class KernelRidge(KernelMachine):
         self.kernel_.fit(training)
         chosen = _landmarks(len(rows), self.n_landmarks, weights, seed)
         count = len(chosen)
-        landmarks = training.take(chosen)
+        landmarks = self.kernel_.prepare(training.take(chosen))
         each = np.ones(len(rows)) if weights is None else weights
         self.intercept_ = float(np.average(target, weights=each))
         normal = np.zeros((count, count))
         right = np.zeros(count)
         for start in range(0, len(rows), _BLOCK):
             part = np.arange(start, min(start + _BLOCK, len(rows)))
-            block = self.kernel_(training.take(part), landmarks).astype(np.float64)
+            here = self.kernel_.prepare(training.take(part))
+            block = self.kernel_(here, landmarks).astype(np.float64)
             weighted = block * each[part, None]
             normal += block.T @ weighted
             right += weighted.T @ (target[part] - self.intercept_)

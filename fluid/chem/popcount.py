@@ -1,0 +1,130 @@
+"""Compiled loops over packed fingerprints, with the processor's own population count."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Kernels(NamedTuple):
+    """Compiled functions; they hold no lock, so that threads run side by side."""
+
+    count: Any
+    tanimoto: Any
+    nearest: Any
+
+
+def words(packed: np.ndarray) -> np.ndarray:
+    """Packed fingerprints as uint64 of shape (n, bytes / 8), padded with zeros if need be."""
+    missing = -packed.shape[1] % 8
+    if missing:
+        packed = np.pad(packed, ((0, 0), (0, missing)))
+    return np.ascontiguousarray(packed).view(np.uint64)
+
+
+@lru_cache(maxsize=1)
+def kernels() -> Kernels:
+    """Compile the loops, or load what an earlier process compiled."""
+    try:
+        return _compile(cache=True)
+    except RuntimeError:
+        # Neither the package's folder nor the user's cache can be written.
+        return _compile(cache=False)
+
+
+def _compile(cache: bool) -> Kernels:
+    # numba takes half a second to import, and most commands never come here.
+    import numba
+    from numba.core import types
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def popcount(typingctx, word):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            return builder.ctpop(arguments[0])
+
+        return types.uint64(types.uint64), generate
+
+    @numba.njit(nogil=True, cache=cache)
+    def count(packed):  # type: ignore[no-untyped-def]
+        found = np.zeros(packed.shape[0], np.int64)
+        for row in range(packed.shape[0]):
+            total = np.uint64(0)
+            for word in range(packed.shape[1]):
+                total += popcount(packed[row, word])
+            found[row] = total
+        return found
+
+    @numba.njit(nogil=True, cache=cache)
+    def tanimoto(queries, references, n_queries, n_references, out):  # type: ignore[no-untyped-def]
+        for i in range(queries.shape[0]):
+            for j in range(references.shape[0]):
+                total = np.uint64(0)
+                for word in range(queries.shape[1]):
+                    total += popcount(queries[i, word] & references[j, word])
+                shared = np.int64(total)
+                union = max(n_queries[i] + n_references[j] - shared, 1)
+                out[i, j] = np.float32(shared) / np.float32(union)
+
+    @numba.njit(nogil=True, cache=cache)
+    def nearest(  # type: ignore[no-untyped-def]
+        queries, references, n_queries, n_references, positions, left_out, best, where
+    ):
+        # References ascend in their number of bits: two of a and b bits have a similarity of at
+        # most min(a, b) / max(a, b), so that the search goes outwards from a query's own number
+        # and ends where nothing farther can be nearer than the k found (Swamidass and Baldi 2007,
+        # doi 10.1021/ci600358f).
+        k = best.shape[1]
+        m = references.shape[0]
+        for i in range(queries.shape[0]):
+            bits = n_queries[i]
+            above = np.searchsorted(n_references, bits)
+            below = above - 1
+            while below >= 0 or above < m:
+                upper = np.float32(-1.0)
+                lower = np.float32(-1.0)
+                if above < m:
+                    upper = np.float32(bits) / np.float32(max(n_references[above], 1))
+                if below >= 0:
+                    lower = np.float32(n_references[below]) / np.float32(max(bits, 1))
+                if max(upper, lower) < best[i, 0]:
+                    break
+                if upper >= lower:
+                    j = above
+                    above += 1
+                else:
+                    j = below
+                    below -= 1
+                total = np.uint64(0)
+                for word in range(queries.shape[1]):
+                    total += popcount(queries[i, word] & references[j, word])
+                shared = np.int64(total)
+                union = max(bits + n_references[j] - shared, 1)
+                similarity = np.float32(shared) / np.float32(union)
+                position = positions[j]
+                if similarity < best[i, 0] or shared == 0 or position == left_out[i]:
+                    continue
+                if similarity == best[i, 0] and position > where[i, 0]:
+                    continue
+                # Ascending, the least of the k first; of equals the later position.
+                place = 0
+                while place + 1 < k and (
+                    best[i, place + 1] < similarity
+                    or (best[i, place + 1] == similarity and where[i, place + 1] > position)
+                ):
+                    best[i, place] = best[i, place + 1]
+                    where[i, place] = where[i, place + 1]
+                    place += 1
+                best[i, place] = similarity
+                where[i, place] = position
+
+    made = Kernels(count, tanimoto, nearest)
+    # Compiled here, by one thread, rather than at the first use by several at once.
+    empty, none = np.zeros((0, 1), np.uint64), np.zeros(0, np.int64)
+    best, where = np.zeros((0, 1), np.float32), np.zeros((0, 1), np.int64)
+    made.count(empty)
+    made.tanimoto(empty, empty, none, none, best)
+    made.nearest(empty, empty, none, none, none, none, best, where)
+    return made
