@@ -78,6 +78,7 @@ $(ROUND)/report.json: $(ANNOTATIONS) $(PUBLIC) $(FEDERATION) | $(READY)
 $(DEMO)/%/hybrid/model.json: $(DATA)/partners/%.csv $(ROUND)/report.json | $(READY)
 	$(FLUID) train-hybrid $< --federated $(ROUND)/federated.parquet --student $(ROUND)/student \
 	    --federation $(FEDERATION) --annotation $(DEMO)/$*/annotation.parquet \
+	    --teacher $(DEMO)/$*/teacher \
 	    -o $(DEMO)/$*/hybrid
 
 # What no real consortium could have: one model trained on everybody's private data.

@@ -24,6 +24,13 @@ def distill(
             "or 'uncertain' (more where teachers are unsure, in the manner of FLIT)."
         ),
     ] = "reliability",
+    learners: Annotated[
+        str,
+        typer.Option(
+            help="What the student is: 'kernel-ridge', 'lightgbm-student', or both joined by a "
+            "comma, which are averaged."
+        ),
+    ] = "kernel-ridge",
     seed: Seed = 0,
     jobs: Jobs = None,
     as_json: Json = False,
@@ -47,7 +54,7 @@ def distill(
     with output_folder(output, inputs, ROUND_ENTRIES):
         outcome = run(
             annotations, open_public_set(public), contract, output, seed, jobs, stage,
-            StudentOptions(weighting),
+            StudentOptions(weighting, tuple(name.strip() for name in learners.split(","))),
         )  # fmt: skip
     value = {"path": str(output), **outcome.report}
     emit(as_json, value, lambda: _show(output, outcome.report))

@@ -125,6 +125,13 @@ def train_hybrid(
             "recommended."
         ),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="This partner's teacher, to divide the compounds into the same folds, so that the "
+            "out-of-fold metrics of both can be compared."
+        ),
+    ] = None,
     folds: Folds = 5,
     seed: Seed = 0,
     smiles_column: SmilesColumn = None,
@@ -141,22 +148,25 @@ def train_hybrid(
     Example:
         fluid train-hybrid aurora.csv --federated round1/federated.parquet \\
             --student round1/student --federation federation.toml \\
-            --annotation aurora/annotation.parquet -o aurora/hybrid
+            --annotation aurora/annotation.parquet --teacher aurora/teacher -o aurora/hybrid
     """
     from fluid.exchange.federated_set import open_federated
     from fluid.exchange.federation import load_federation
     from fluid.partner.hybrid import train_hybrid as train
     from fluid.partner.hybrid_own import HybridOptions
     from fluid.partner.table import Columns
+    from fluid.partner.teacher import SECRET_FILE, read_secret
 
     columns = Columns(
         smiles_column, id_column, parse_labels(label or []), task_column, value_column
     )
-    options = HybridOptions(folds=folds, seed=seed)
+    secret = read_secret(teacher / SECRET_FILE) if teacher else None
+    options = HybridOptions(folds=folds, seed=seed, secret=secret)
     contract = load_federation(federation)
     open_federated(federated).check(contract)
     name = partner if partner is not None else _name_of(tables[0])
-    inputs = [*tables, federated, student, federation, *([annotation] if annotation else [])]
+    given = [path for path in (annotation, teacher) if path]
+    inputs = [*tables, federated, student, federation, *given]
     with output_folder(output, inputs, HYBRID_ENTRIES, ("hybrid",)):
         summary = train(
             tables, federated, student, contract, output, name, options, columns, jobs,

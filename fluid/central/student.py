@@ -44,11 +44,11 @@ class StudentOptions:
         teachers are unsure or disagree, in the manner of FLIT (Zhu et al. 2022,
         doi 10.1016/j.patter.2022.100521).
     learners
-        Keys of `fluid.learn.estimators.STUDENT_LEARNERS`; averaged.
+        Keys of `fluid.learn.estimators.STUDENT_LEARNERS`; averaged if several.
     """
 
     weighting: str = "reliability"
-    learners: tuple[str, ...] = tuple(STUDENT_LEARNERS)
+    learners: tuple[str, ...] = ("kernel-ridge",)
 
     def __post_init__(self) -> None:
         if self.weighting not in WEIGHTINGS:

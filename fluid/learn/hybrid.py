@@ -21,27 +21,29 @@ from fluid.learn.reliability import NEIGHBOURS
 from fluid.learn.task import Task
 
 POWER = 6.0
-# A measured label says more than a pooled one at the same similarity. Chosen on partners' own
-# out-of-fold predictions, where 1 gave too much to the student in a large partner's chemistry.
-OWN_FACTOR = 4.0
+# A measured label says more than a pooled one at the same similarity; how much more differs
+# between partners, and each chooses by its own out-of-fold predictions.
+OWN_FACTORS = (4.0, 16.0, 64.0, 256.0)
 # Neither side is ever silenced altogether.
 _FLOOR = 0.02
 
 
-def own_share(own: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Weight of the own model: 4 s_own^6 / (4 s_own^6 + s_student^6), s the mean of 3 neighbours.
+def own_share(own: np.ndarray, other: np.ndarray, factor: float = OWN_FACTORS[0]) -> np.ndarray:
+    """Weight of the own model: f s_own^6 / (f s_own^6 + s_student^6), s the mean of 3 neighbours.
 
     Parameters
     ----------
     own, other
         Similarities in [0, 1] to the partner's compounds and to the student's, shape (n,).
+    factor
+        How much more a measured label says than a pooled one, f.
 
     Returns
     -------
     numpy.ndarray
-        float64 of shape (n,) in [0, 1]; 0.8 where both are equal.
+        float64 of shape (n,) in [0, 1]; f / (1 + f) where both are equal.
     """
-    a = OWN_FACTOR * np.maximum(own.astype(np.float64), _FLOOR) ** POWER
+    a = factor * np.maximum(own.astype(np.float64), _FLOOR) ** POWER
     b = np.maximum(other.astype(np.float64), _FLOOR) ** POWER
     return a / (a + b)
 
@@ -80,11 +82,14 @@ class Decision:
     domain
         Judges blended predictions before they are calibrated, in the scale of both parts; None if
         there is none, and the parts' own are merged.
+    own_factor
+        How much the partner's own model weighs in the blend; see `own_share`.
     """
 
     calibration: Platt = field(default_factory=Platt)
     threshold: float = 0.5
     domain: ReliabilityDomain | None = None
+    own_factor: float = OWN_FACTORS[0]
 
     @property
     def uncalibrated_threshold(self) -> float:
@@ -168,7 +173,7 @@ def _merge(
 ) -> TaskPrediction:
     """Blend two parts, which are the same if there is no student; see `HybridModel.predict`."""
     near, far = _similarity(mine), _similarity(theirs)
-    share = np.ones(len(near)) if mine is theirs else own_share(near, far)
+    share = np.ones(len(near)) if mine is theirs else own_share(near, far, decision.own_factor)
     weight = share[:, None]
     values = blend(task, mine.values, theirs.values, share)
     similarity = np.maximum(near, far)

@@ -54,7 +54,12 @@ def save_model(model: TrainedModel | HybridModel, folder: Path) -> None:
             folder,
             {
                 "decisions": {
-                    name: [made.calibration.slope, made.calibration.intercept, made.threshold]
+                    name: [
+                        made.calibration.slope,
+                        made.calibration.intercept,
+                        made.threshold,
+                        made.own_factor,
+                    ]
                     for name, made in model.decisions.items()
                 },
                 "domains": {
@@ -213,9 +218,12 @@ def _load_hybrid(folder: Path, values: dict[str, Any], card: Card) -> HybridMode
     }
     decisions = {
         str(name): Decision(
-            Platt(float(slope), float(intercept)), float(threshold), domains.get(name)
+            Platt(float(slope), float(intercept)),
+            float(threshold),
+            domains.get(name),
+            float(factor),
         )
-        for name, (slope, intercept, threshold) in values["decisions"].items()
+        for name, (slope, intercept, threshold, factor) in values["decisions"].items()
     }
     return HybridModel(card, parts[0], parts[1], decisions)
 

@@ -19,14 +19,22 @@ from fluid.exchange.federated_set import FederatedSet, PooledTask, open_federate
 from fluid.exchange.federation import Federation, check_partner_name
 from fluid.learn.calibration import Platt, fit_platt
 from fluid.learn.correctness import ReliabilityDomain
-from fluid.learn.crossfit import calibrated
+from fluid.learn.crossfit import calibrated, output_targets
 from fluid.learn.estimators import (
     logit,
 )
-from fluid.learn.hybrid import Decision, HybridModel, blend, own_share, reference_similarity
+from fluid.learn.hybrid import (
+    OWN_FACTORS,
+    Decision,
+    HybridModel,
+    blend,
+    own_share,
+    reference_similarity,
+)
 from fluid.learn.model import Card, TrainedModel
 from fluid.learn.predictions import measured_calls
 from fluid.learn.storage import MODEL_FILE, load_trained, save_model
+from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
 from fluid.partner.hybrid_own import HybridOptions, OwnTask, fit_own
 from fluid.partner.table import Columns, LabelledCompounds, read_labelled
@@ -35,6 +43,9 @@ from fluid.partner.teacher import (
     TrainingSummary,
     out_of_fold_metrics,
 )
+
+# Standard errors by which a larger weight of the own model must be better to be chosen.
+_NOISE = 0.5
 
 
 @single_threaded_blas()
@@ -243,7 +254,8 @@ def _assess(
     partners' labels alone say, for the student has learned from labels of public neighbours that
     this partner's teacher gave knowing the compound. Without the partner's own annotation the
     pooled labels cannot be freed from that, and all this is favourable. The domain is fitted
-    before calibration and made as strict as the student's.
+    before calibration and made as strict as the student's. How much the own model weighs is
+    chosen by all compounds for the hybrid, and for these predictions by the other folds'.
     """
     decisions: dict[str, Decision] = {}
     metrics: dict[str, dict[str, float | None]] = {}
@@ -255,18 +267,18 @@ def _assess(
         queries = table.compounds.take(rows)
         identity = [Platt()] * len(task.outputs)
         mixed = calibrated(task, list(one.told.T), identity)
-        similarity = one.similarity
+        similarity, factor = one.similarity, OWN_FACTORS[0]
         if name in theirs and one.others is not None:
             far = calibrated(task, list(one.others.T), identity)
             near = reference_similarity(theirs[name], student.library, queries)
-            mixed = blend(task, mixed, far, own_share(similarity, near))
+            factor, mixed = choose_factor(task, mixed, far, similarity, near, values, one.folds)
             similarity = np.maximum(similarity, near)
-        decision, raw = Decision(), mixed
+        decision, raw = Decision(own_factor=factor), mixed
         if task.kind == "binary":
             calibration = fit_platt(logit(mixed[:, 0]), values)
             mixed = calibration(logit(mixed))
             threshold = prevalence_threshold(mixed[:, 0], float(values.mean()))
-            decision = Decision(calibration, threshold)
+            decision = replace(decision, calibration=calibration, threshold=threshold)
         calls = measured_calls(task, raw, decision.uncalibrated_threshold, similarity, values)
         domain = ReliabilityDomain() if calls is None else ReliabilityDomain().fit_calls(calls)
         held = theirs[name].domains[domain.kind] if name in theirs else None
@@ -276,3 +288,72 @@ def _assess(
         told[name] = mixed
         metrics[name] = out_of_fold_metrics(task, mixed, values, decision.threshold)
     return decisions, metrics, told
+
+
+def choose_factor(
+    task: Task,
+    own: np.ndarray,
+    others: np.ndarray,
+    near: np.ndarray,
+    far: np.ndarray,
+    values: np.ndarray,
+    folds: np.ndarray,
+) -> tuple[float, np.ndarray]:
+    """Choose how much the own model weighs by what is right out of fold.
+
+    Parameters
+    ----------
+    task
+        What is predicted.
+    own, others
+        Out-of-fold predictions of the own model, and what the other partners' labels alone say;
+        shape (n, n_outputs).
+    near, far
+        Similarities to the partner's compounds and to the student's, shape (n,).
+    values
+        Measured labels, shape (n,).
+    folds
+        Fold of each compound, shape (n,).
+
+    Returns
+    -------
+    tuple of float and numpy.ndarray
+        The factor whose loss over all compounds is least, or the first within half a standard
+        error of it (squared error of numbers, log loss of classes); and blends of shape
+        (n, n_outputs), those of a fold with the factor chosen by the other folds, so that the
+        choice flatters none of them.
+    """
+    blends = [blend(task, own, others, own_share(near, far, each)) for each in OWN_FACTORS]
+    losses = np.stack([_loss(task, mixed, values) for mixed in blends])
+    chosen = np.empty_like(own)
+    for fold in np.unique(folds):
+        mine = folds == fold
+        rest = losses[:, ~mine] if not mine.all() else losses
+        chosen[mine] = blends[_least(rest)][mine]
+    return OWN_FACTORS[_least(losses)], chosen
+
+
+def _least(losses: np.ndarray) -> int:
+    """The first row that is as good as the best one, within half a standard error.
+
+    The student knows other chemistry better than the own model does, so that it keeps its say
+    where the partner's own compounds do not speak against it.
+    """
+    best = int(losses.mean(axis=1).argmin())
+    worse = losses - losses[best]
+    noise = worse.std(axis=1) / np.sqrt(losses.shape[1])
+    return int(np.flatnonzero(worse.mean(axis=1) <= _NOISE * noise)[0])
+
+
+def _loss(task: Task, said: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Loss of each compound, shape (n,)."""
+    truth = output_targets(task, values)
+    if not task.is_classification:
+        return ((said - truth) ** 2).sum(axis=1)
+    if task.kind == "binary":
+        said = fit_platt(logit(said[:, 0]), values)(logit(said))
+    bounded = np.clip(said, 1e-6, 1.0 - 1e-6)
+    right = truth * np.log(bounded)
+    if task.kind == "binary":
+        right = right + (1.0 - truth) * np.log1p(-bounded)
+    return -right.sum(axis=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -64,12 +64,16 @@ class HybridOptions:
         Of cross-fitting, 3 to 20 and 1 to 20; the members of the private part, and what
         thresholds and metrics are measured on.
     seed
-        Of the folds and the learner.
+        Of the learner, and of the folds if there is no secret.
+    secret
+        The teacher's: hybrid and teacher then divide the compounds alike, so that their
+        out-of-fold predictions of a compound come from the same training compounds.
     """
 
     folds: int = 5
-    repeats: int = 2
+    repeats: int = 3
     seed: int = 0
+    secret: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not 3 <= self.folds <= 20:
@@ -80,14 +84,14 @@ class HybridOptions:
             raise TrainingError(f"seed = {self.seed}: allowed are 0 to 2147483647")
 
 
-def fold_secret(seed: int) -> bytes:
-    """Folds of a model that never leaves need no secrecy, only a fixed division."""
-    return hashlib.sha256(f"fluid hybrid folds {seed}".encode()).digest()
+def fold_secret(options: HybridOptions) -> bytes:
+    """What divides the compounds; a model that never leaves needs no secrecy."""
+    return options.secret or hashlib.sha256(f"fluid hybrid folds {options.seed}".encode()).digest()
 
 
 def _folds(table: LabelledCompounds, options: HybridOptions) -> np.ndarray:
     """Folds of the private compounds, uint8 of shape (n_repeats, n)."""
-    secret = fold_secret(options.seed)
+    secret = fold_secret(options)
     return folds_of_repeats(table.compounds, secret, options.repeats, options.folds)
 
 
@@ -176,13 +180,15 @@ class OwnTask:
     """The private part of one task, and how it does out of fold.
 
     `told` are scores, mean over repeats; `others` what the others' labels alone say of the same
-    compounds; `similarity` that to the compounds of the other folds.
+    compounds; `similarity` that to the compounds of the other folds; `folds` those of the first
+    repeat.
     """
 
     model: TaskModel
     told: np.ndarray
     others: np.ndarray | None
     similarity: np.ndarray
+    folds: np.ndarray
 
 
 def _fit_task(
@@ -279,7 +285,7 @@ def _fit_task(
     domains = fit_domains(library, rows, trust)
     model = TaskModel(task, members, True, rows, domains)
     others = _others_alone(library, task, rows, public, targets, options) if len(public) else None
-    return OwnTask(model, found, others, near)
+    return OwnTask(model, found, others, near, folds[0][rows])
 
 
 def _line(task: Task, scores: np.ndarray, truth: np.ndarray) -> Platt:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -308,6 +309,7 @@ class Consortium:
             "options": repr(self.hybrid_options),
             "student": repr(self.student_options),
             "seed": self.seed,
+            "secret": self._secret(partner).hex(),
         }
         arrays = self.cache.fetch("hybrid", inputs, lambda: self._make_hybrid(partner))
         if not arrays:
@@ -327,6 +329,10 @@ class Consortium:
             )
         )
 
+    def hybrid_options_of(self, partner: str) -> HybridOptions:
+        """How a partner's hybrid is trained: in the folds of its teacher."""
+        return replace(self.hybrid_options, secret=self._secret(partner))
+
     def fit_hybrid(self, partner: str) -> FittedHybrid:
         """The hybrid itself."""
         teacher = self.teacher(partner)
@@ -335,7 +341,7 @@ class Consortium:
             pooled = others_only(pooled, teacher.said)
         return fit_hybrid(
             self.tables[partner], self.public, pooled, "", self.student_model(),
-            self.federation, partner, partner, self.hybrid_options, self.jobs,
+            self.federation, partner, partner, self.hybrid_options_of(partner), self.jobs,
         )  # fmt: skip
 
     def _make_hybrid(self, partner: str) -> Arrays:

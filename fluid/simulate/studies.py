@@ -202,8 +202,8 @@ def _hybrid_says(one: Consortium, partner: str) -> dict[str, TaskAnnotation]:
     """What a partner's hybrid says of the public set, each compound by its own fold's member."""
     fitted = one.fit_hybrid(partner)
     private = len(one.tables[partner].compounds)
-    secret = fold_secret(one.hybrid_options.seed)
-    options = one.hybrid_options
+    options = one.hybrid_options_of(partner)
+    secret = fold_secret(options)
     own = fitted.model.own
     home = folds_of_repeats(
         own.library.take(np.arange(private)), secret, options.repeats, options.folds

@@ -119,7 +119,7 @@ class KernelSVM(KernelMachine):
 
     kind = "svm"
 
-    def __init__(self, cost: float = 1.0) -> None:
+    def __init__(self, cost: float = 3.0) -> None:
         super().__init__()
         self.cost = cost
 
@@ -152,10 +152,11 @@ class KernelSVM(KernelMachine):
 
 
 class KernelRidge(KernelMachine):
-    """Kernel ridge regression on at most `n_landmarks` landmarks (Nystroem).
+    """Kernel ridge regression: exact for few compounds, on landmarks (Nystroem) for more.
 
-    The subset-of-regressors solution of Williams and Seeger 2000 (NIPS 13): memory grows with
-    n x landmarks, so that many public compounds can be used.
+    Exact, it costs n^3 / 3 operations and 8 n^2 bytes. On landmarks it is the
+    subset-of-regressors solution of Williams and Seeger 2000 (NIPS 13): time and memory grow with
+    n, so that many public compounds can be used.
 
     Parameters
     ----------
@@ -164,14 +165,19 @@ class KernelRidge(KernelMachine):
     n_landmarks
         Landmarks, drawn at random without replacement; with weights, three quarters of them are
         the compounds of the highest weight.
+    most_exact
+        With at most so many compounds every compound is a landmark.
     """
 
     kind = "kernel-ridge"
 
-    def __init__(self, ridge: float = 0.1, n_landmarks: int = 3000) -> None:
+    def __init__(
+        self, ridge: float = 0.03, n_landmarks: int = 6000, most_exact: int = 12_000
+    ) -> None:
         super().__init__()
         self.ridge = ridge
         self.n_landmarks = n_landmarks
+        self.most_exact = most_exact
 
     def fit(
         self,
@@ -191,29 +197,58 @@ class KernelRidge(KernelMachine):
         weights
             Of each compound's squared error, at least 0, shape (n,), of mean 1; equal by default.
         """
-        import scipy.linalg
-
+        each = np.ones(len(rows)) if weights is None else weights
         training = library.take(rows)
         self.kernel_.fit(training)
-        chosen = _landmarks(len(rows), self.n_landmarks, weights, seed)
+        self.intercept_ = float(np.average(target, weights=each))
+        wanted = target - self.intercept_
+        if len(rows) <= self.most_exact:
+            heard = each > 0
+            self.rows_ = rows[heard]
+            prepared = self.kernel_.prepare(training.take(heard))
+            self.weights_ = self._solve(prepared, wanted[heard], each[heard])
+        else:
+            chosen = _landmarks(len(rows), self.n_landmarks, weights, seed)
+            self.rows_ = rows[chosen]
+            self.weights_ = self._solve_on_landmarks(training, chosen, wanted, each)
+        return self
+
+    def _solve(self, prepared: Prepared, wanted: np.ndarray, each: np.ndarray) -> np.ndarray:
+        import scipy.linalg
+
+        count = len(wanted)
+        # In Fortran's order, so that LAPACK works in place instead of on a copy.
+        gram = np.empty((count, count), order="F")
+        for start in range(0, count, _BLOCK):
+            part = slice(start, start + _BLOCK)
+            block = Prepared(prepared.counts[part], prepared.descriptors[part])
+            gram[:, part] = self.kernel_(prepared, block)
+        gram[np.diag_indices(count)] += self.ridge / each + 1e-8
+        return np.asarray(
+            scipy.linalg.solve(
+                gram, wanted, assume_a="pos", overwrite_a=True, check_finite=False
+            )
+        )  # fmt: skip
+
+    def _solve_on_landmarks(
+        self, training: Compounds, chosen: np.ndarray, wanted: np.ndarray, each: np.ndarray
+    ) -> np.ndarray:
+        import scipy.linalg
+
         count = len(chosen)
         landmarks = self.kernel_.prepare(training.take(chosen))
-        each = np.ones(len(rows)) if weights is None else weights
-        self.intercept_ = float(np.average(target, weights=each))
         normal = np.zeros((count, count))
         right = np.zeros(count)
-        for start in range(0, len(rows), _BLOCK):
-            part = np.arange(start, min(start + _BLOCK, len(rows)))
+        for start in range(0, len(training), _BLOCK):
+            part = np.arange(start, min(start + _BLOCK, len(training)))
             here = self.kernel_.prepare(training.take(part))
             block = self.kernel_(here, landmarks).astype(np.float64)
             weighted = block * each[part, None]
             normal += block.T @ weighted
-            right += weighted.T @ (target[part] - self.intercept_)
+            right += weighted.T @ wanted[part]
         normal += self.ridge * self.kernel_(landmarks, landmarks)
-        normal[np.diag_indices(count)] += 1e-6 * len(rows)
-        self.weights_ = scipy.linalg.solve(normal, right, assume_a="pos", overwrite_a=True)
-        self.rows_ = rows[chosen]
-        return self
+        normal[np.diag_indices(count)] += 1e-6 * len(training)
+        return np.asarray(scipy.linalg.solve(normal, right, assume_a="pos", overwrite_a=True))
 
 
 def _landmarks(n: int, most: int, weights: np.ndarray | None, seed: int) -> np.ndarray:
