@@ -13,8 +13,8 @@ from typing import Any
 from fluid.base.errors import FluidError
 
 _MODEL = frozenset({"model.json", "library.parquet", "arrays.npz", "trees", "rejects.csv"})
-TEACHER_ENTRIES = _MODEL | {"fold.key", "federation.toml"}
-HYBRID_ENTRIES = _MODEL | {"own", "student"}
+TEACHER_ENTRIES = _MODEL | {"fold.key", "federation.toml", "conformal.npz"}
+HYBRID_ENTRIES = _MODEL | {"own", "student", "conformal.npz"}
 STUDY_ENTRIES = frozenset({"results.csv", "studies.csv", "summary.json", "summary.md", "cache"})
 ROUND_ENTRIES = frozenset({"report.json", "federated.parquet", "student"})
 _PASSED_OVER = frozenset({".DS_Store"})

@@ -24,6 +24,7 @@ from fluid.learn.estimators import (
     logit,
 )
 from fluid.learn.hybrid import Decision, HybridModel, blend, own_share, reference_similarity
+from fluid.learn.measured import Measured
 from fluid.learn.model import Card, TrainedModel
 from fluid.learn.predictions import measured_calls
 from fluid.learn.storage import MODEL_FILE, load_trained, save_model
@@ -104,7 +105,7 @@ def train_hybrid(
     )  # fmt: skip
     skipped = fitted.skipped
     with atomic_folder(output, MODEL_FILE) as folder:
-        save_model(fitted.model, folder)
+        save_model(fitted.model, folder, fitted.measured)
         write_rejects(folder / REJECTS_FILE, table.rejects)
     return TrainingSummary(
         fitted.model.card, table.n_rows, len(table.compounds), len(table.rejects), skipped
@@ -163,11 +164,14 @@ class FittedHybrid:
     out_of_fold
         By task: predictions for the partner's labelled compounds by the members that have not
         seen them, shape (n, n_outputs), in the order of ``table.labels.column``.
+    measured
+        The same beside what was measured, and how near the compounds were.
     """
 
     model: HybridModel
     skipped: dict[str, str]
     out_of_fold: dict[str, np.ndarray]
+    measured: dict[str, Measured]
 
 
 @single_threaded_blas()
@@ -200,12 +204,13 @@ def fit_hybrid(
     own, fitted, skipped = fit_own(
         table, public, pooled, digest, federation, name, source, options, jobs
     )  # fmt: skip
-    decisions, metrics, told = _assess(table, fitted, student, federation)
+    decisions, metrics, measured = _assess(table, fitted, student, federation)
     card = Card(
         "hybrid", name, federation.name, federation.round, federation.protocol,
         own.card.training, metrics, software_versions(),
     )  # fmt: skip
-    return FittedHybrid(HybridModel(card, own, student, decisions), skipped, told)
+    told = {task: one.values for task, one in measured.items()}
+    return FittedHybrid(HybridModel(card, own, student, decisions), skipped, told, measured)
 
 
 def _check_student(
@@ -236,7 +241,7 @@ def _assess(
     own: Mapping[str, OwnTask],
     student: TrainedModel,
     federation: Federation,
-) -> tuple[dict[str, Decision], dict[str, dict[str, float | None]], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Decision], dict[str, dict[str, float | None]], dict[str, Measured]]:
     """Calibration, decision thresholds, domains and out-of-fold metrics of the blend.
 
     The private part is taken out of fold, and in place of the student stands what the other
@@ -247,7 +252,7 @@ def _assess(
     """
     decisions: dict[str, Decision] = {}
     metrics: dict[str, dict[str, float | None]] = {}
-    told: dict[str, np.ndarray] = {}
+    measured: dict[str, Measured] = {}
     theirs = {model.task.name: model for model in student.task_models}
     for name, one in own.items():
         task = one.model.task
@@ -273,6 +278,6 @@ def _assess(
         if isinstance(held, ReliabilityDomain):
             domain = domain.stricter(held)
         decisions[name] = replace(decision, domain=domain)
-        told[name] = mixed
+        measured[name] = Measured(mixed, values, similarity)
         metrics[name] = out_of_fold_metrics(task, mixed, values, decision.threshold)
-    return decisions, metrics, told
+    return decisions, metrics, measured
