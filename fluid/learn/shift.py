@@ -20,7 +20,7 @@ from fluid.learn.metrics import roc_auc
 # With fewer compounds on a side no ratio is estimated.
 FEWEST = 50
 # Ratios beyond these say only that the two hardly overlap.
-CLIP = 20.0
+CLIP = 10.0
 COMPONENTS = 10
 _FOLDS = 5
 _FOLDED_BITS = 256

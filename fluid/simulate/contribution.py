@@ -241,7 +241,9 @@ class ManyStudents:
             wide = blocks[-1].astype(np.float64)
             normal += wide.T @ wide
         factor = scipy.linalg.cho_factor(normal, overwrite_a=True)
-        solved = scipy.linalg.cho_solve(factor, kernel(basis, kernel.prepare(queries)).astype(np.float64))
+        solved = scipy.linalg.cho_solve(
+            factor, kernel(basis, kernel.prepare(queries)).astype(np.float64)
+        )
         self._matrix = np.concatenate([block.astype(np.float64) @ solved for block in blocks])
 
     @single_threaded_blas()
