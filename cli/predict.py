@@ -59,7 +59,7 @@ def predict(
         typer.Option(
             "--shift/--no-shift",
             help="Weigh calibration compounds by how like the compounds to predict they are, all "
-            "of which are then held in memory, about 3 kB each; on by default.",
+            "of which are then held in memory, about 7 kB each; on by default.",
             show_default=False,
         ),
     ] = None,

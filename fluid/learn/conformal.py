@@ -259,7 +259,7 @@ def class_sets(
     p_values = np.where(known[:, None], 1.0, np.nan) * np.ones_like(asked)
     effective, enough = np.zeros(asked.shape[1]), np.zeros(asked.shape[1], dtype=bool)
     for label in range(asked.shape[1]):
-        mine = measured.truth == label
+        mine = np.asarray(measured.truth == label)
         given = np.ones(int(mine.sum())) if weights is None else weights.calibration[mine]
         effective[label] = effective_size(given)
         enough[label] = _enough(effective[label], alpha)

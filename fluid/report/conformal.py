@@ -275,7 +275,7 @@ def with_sets(
     """Predictions of batches with their sets and intervals.
 
     Without a shift they come as they go. With one, nothing comes before the last batch is there:
-    weights are estimated from all compounds, of which about 3 kB each are held, and the row.
+    weights are estimated from all compounds, of which about 7 kB each are held.
     """
     if conformer is None or not conformer.options.shift:
         for batch, said in predicted:

@@ -193,7 +193,7 @@ def predictions_frame(
     for task in tasks:
         columns |= _task_columns(task, predicted.by_task[task.name])
     names = prediction_columns(tasks, bool(added))
-    columns |= (added or {}) | {"problem": ""}
+    columns |= {**(added or {}), "problem": ""}
     good = pd.DataFrame(columns)
     bad = pd.DataFrame(
         {
