@@ -255,11 +255,11 @@ def class_sets(
     """
     scores = 1.0 - class_probabilities(task, measured.values)
     asked = 1.0 - class_probabilities(task, values)
-    known = np.isfinite(asked).all(axis=1)
-    p_values = np.where(known[:, None], 1.0, np.nan) * np.ones_like(asked)
+    known = np.asarray(np.isfinite(asked).all(axis=1))
+    p_values = np.where(known[:, None], 1.0, np.full_like(asked, np.nan))
     effective, enough = np.zeros(asked.shape[1]), np.zeros(asked.shape[1], dtype=bool)
     for label in range(asked.shape[1]):
-        mine = np.asarray(measured.truth == label)
+        mine = measured.truth == label
         given = np.ones(int(mine.sum())) if weights is None else weights.calibration[mine]
         effective[label] = effective_size(given)
         enough[label] = _enough(effective[label], alpha)
