@@ -9,8 +9,9 @@ from fluid.cli.central import distill
 from fluid.cli.console import set_up_logging
 from fluid.cli.expand import expand_public
 from fluid.cli.federation import init_federation, keygen, prepare_public, register
-from fluid.cli.models import evaluate, inspect, predict
+from fluid.cli.models import evaluate, inspect
 from fluid.cli.partner import annotate, train_hybrid, train_teacher
+from fluid.cli.predict import predict
 from fluid.cli.simulate import simulate
 from fluid.cli.survey import clusters, survey
 

@@ -1,4 +1,4 @@
-"""Commands for whoever holds a file or a model: inspect, predict, evaluate."""
+"""Commands for whoever holds a file or a model: inspect, evaluate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from fluid.cli.console import Progress, command, emit, pairs, parse_labels, stage, table
+from fluid.cli.console import command, emit, pairs, parse_labels, stage, table
 from fluid.cli.options import (
     Domain,
     IdColumn,
@@ -23,7 +23,7 @@ from fluid.cli.options import (
 from fluid.cli.outputs import (
     REJECTS_HEADER,
     is_evaluation,
-    is_predictions,
+    list_rejects,
     output_file,
     rejects_beside,
     starts_with,
@@ -111,44 +111,6 @@ def _cell(value: object) -> str:
 
 
 @command
-def predict(
-    model: Annotated[Path, typer.Argument(help="A teacher's, student's or hybrid's folder.")],
-    compounds: Annotated[Path, typer.Argument(help="Table of structures.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet file to write.")],
-    domain: Domain = "reliability",
-    smiles_column: SmilesColumn = None,
-    id_column: IdColumn = None,
-    jobs: Jobs = None,
-    as_json: Json = False,
-) -> None:
-    """Predict compounds, each with its applicability domain: in or out, how far, and why.
-
-    Every row of the table comes back, in its order; one that cannot be predicted says why.
-
-    \b
-    Example:
-        fluid predict round1/student compounds.csv -o predictions.csv
-    """
-    from fluid.report.predict import predict_table
-
-    with output_file(output, [model, compounds], "table of predictions", is_predictions):
-        summary = predict_table(
-            model, compounds, output, smiles_column, id_column, domain, jobs, Progress("compounds")
-        )
-
-    def text() -> str:
-        shown: dict[str, object] = {
-            "written": output,
-            "predicted": f"{summary.n_predicted:,} of {summary.n_rows:,} rows",
-        }
-        for task, count in summary.inside.items():
-            shown[f"in domain, {task}"] = f"{count:,}"
-        return pairs(shown)
-
-    emit(as_json, {"path": str(output), **summary.to_dict()}, text)
-
-
-@command
 def evaluate(
     models: Annotated[list[Path], typer.Argument(help="Model folders.")],
     data: Annotated[list[Path], typer.Option(help="Labelled tables.")],
@@ -201,7 +163,6 @@ def _write_evaluation(
 ) -> dict[str, Any]:
     """Write the result as JSON, and beside it what was set aside."""
     from fluid.base.files import write_json
-    from fluid.chem.tables import write_rejects
 
     beside = rejects_beside(output)
     with (
@@ -210,10 +171,7 @@ def _write_evaluation(
     ):
         result = compute()
         write_json(output, result)
-        if rejects:
-            write_rejects(beside, rejects)
-        else:
-            beside.unlink(missing_ok=True)
+        list_rejects(beside, rejects)
     return result
 
 

@@ -8,13 +8,16 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fluid.base.errors import FluidError
 
+if TYPE_CHECKING:
+    from fluid.chem.tables import Reject
+
 _MODEL = frozenset({"model.json", "library.parquet", "arrays.npz", "trees", "rejects.csv"})
-TEACHER_ENTRIES = _MODEL | {"fold.key", "federation.toml"}
-HYBRID_ENTRIES = _MODEL | {"own", "student"}
+TEACHER_ENTRIES = _MODEL | {"fold.key", "federation.toml", "conformal.npz"}
+HYBRID_ENTRIES = _MODEL | {"own", "student", "conformal.npz"}
 STUDY_ENTRIES = frozenset({"results.csv", "studies.csv", "summary.json", "summary.md", "cache"})
 ROUND_ENTRIES = frozenset({"report.json", "federated.parquet", "student"})
 _PASSED_OVER = frozenset({".DS_Store"})
@@ -191,3 +194,13 @@ def _read_json(path: Path) -> Any:
 def rejects_beside(path: Path) -> Path:
     """Where the rejects of an output are listed."""
     return path.with_name(path.stem + ".rejects.csv")
+
+
+def list_rejects(beside: Path, rejects: list[Reject]) -> None:
+    """Write what was set aside; an older list does not stay if there is nothing."""
+    from fluid.chem.tables import write_rejects
+
+    if rejects:
+        write_rejects(beside, rejects)
+    else:
+        beside.unlink(missing_ok=True)

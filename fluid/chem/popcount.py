@@ -40,12 +40,14 @@ def _compile(cache: bool) -> Kernels:
     from numba.core import types
     from numba.extending import intrinsic
 
-    @intrinsic
-    def popcount(typingctx, word):  # type: ignore[no-untyped-def]
+    def count_bits(typingctx, word):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             return builder.ctpop(arguments[0])
 
         return types.uint64(types.uint64), generate
+
+    # As an unknown type: what stands here takes no typing context when it is called.
+    popcount: Any = intrinsic(count_bits)
 
     @numba.njit(nogil=True, cache=cache)
     def count(packed):  # type: ignore[no-untyped-def]

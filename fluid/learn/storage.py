@@ -4,6 +4,7 @@
     library.parquet   compounds that members and domains refer to
     arrays.npz        numbers of members and domains
     trees/*.txt       LightGBM models
+    conformal.npz     out-of-fold predictions beside measured labels; never in a student's folder
 
 A hybrid holds two such folders, ``own`` and ``student``, beside its ``model.json``. Loading
 checks every digest and interprets numbers only; nothing of the folder is executed.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from fluid.learn.domain import DOMAINS, revive_domain
 from fluid.learn.estimators import State, check_tree_text, revive
 from fluid.learn.hybrid import Decision, HybridModel
 from fluid.learn.judgement import Domain
+from fluid.learn.measured import MEASURED_FILE, Measured, read_measured, write_measured
 from fluid.learn.model import Card, Model, TaskModel, TrainedModel
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task
@@ -43,13 +46,35 @@ MODEL_FILE = "model.json"
 _TREE_FILE = re.compile(r"trees/[A-Za-z0-9_][A-Za-z0-9_.-]*\.txt")
 
 
-def save_model(model: TrainedModel | HybridModel, folder: Path) -> None:
-    """Write a model into an existing folder; the caller makes the folder appear as a whole."""
+def save_model(
+    model: TrainedModel | HybridModel, folder: Path, measured: Mapping[str, Measured] | None = None
+) -> None:
+    """Write a model into an existing folder; the caller makes the folder appear as a whole.
+
+    Parameters
+    ----------
+    model, folder
+        What is written, and where.
+    measured
+        By task: what the model said of its measured compounds out of fold, in the order of the
+        task's rows.
+
+    Raises
+    ------
+    ValueError
+        If a student is given measured labels: its folder travels.
+    """
+    if measured:
+        if model.card.kind == "student":
+            raise ValueError("a student's folder travels and holds no measured labels")
+        write_measured(folder / MEASURED_FILE, measured)
     if isinstance(model, HybridModel):
         for name, part in (("own", model.own), ("student", model.student)):
             (folder / name).mkdir()
             save_model(part, folder / name)
         parts = {name: sha256_file(folder / name / MODEL_FILE) for name in ("own", "student")}
+        if measured:
+            parts[MEASURED_FILE] = sha256_file(folder / MEASURED_FILE)
         _write(
             folder,
             {
@@ -184,6 +209,32 @@ def load_trained(folder: Path, kind: str) -> TrainedModel:
     if not isinstance(model, TrainedModel) or model.card.kind != kind:
         raise FileFormatError(f"{folder}: holds a {model.card.kind}, but a {kind} is needed")
     return model
+
+
+def load_measured(folder: Path, model: Model) -> dict[str, Measured]:
+    """What the model of a folder said of its measured compounds out of fold, by task.
+
+    Parameters
+    ----------
+    folder, model
+        A model folder, and what `load_model` made of it.
+
+    Returns
+    -------
+    dict
+        Empty if the folder holds none: a student's, or one of an older version.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, damaged or changed, or does not fit the model.
+    """
+    trained = model.own if isinstance(model, HybridModel) else model
+    digests = read_json(folder / MODEL_FILE)["files"]
+    if MEASURED_FILE not in digests or not isinstance(trained, TrainedModel):
+        return {}
+    path = _check_file(folder, MEASURED_FILE, digests)
+    return read_measured(path, {one.task: len(one.rows) for one in trained.task_models})
 
 
 def _check_file(folder: Path, name: str, digests: dict[str, str]) -> Path:

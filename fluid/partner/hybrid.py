@@ -19,33 +19,24 @@ from fluid.exchange.federated_set import FederatedSet, PooledTask, open_federate
 from fluid.exchange.federation import Federation, check_partner_name
 from fluid.learn.calibration import Platt, fit_platt
 from fluid.learn.correctness import ReliabilityDomain
-from fluid.learn.crossfit import calibrated, output_targets
+from fluid.learn.crossfit import calibrated
 from fluid.learn.estimators import (
     logit,
 )
-from fluid.learn.hybrid import (
-    OWN_FACTORS,
-    Decision,
-    HybridModel,
-    blend,
-    own_share,
-    reference_similarity,
-)
+from fluid.learn.hybrid import OWN_FACTORS, Decision, HybridModel, reference_similarity
+from fluid.learn.measured import Measured
 from fluid.learn.model import Card, TrainedModel
 from fluid.learn.predictions import measured_calls
 from fluid.learn.storage import MODEL_FILE, load_trained, save_model
-from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
 from fluid.partner.hybrid_own import HybridOptions, OwnTask, fit_own
+from fluid.partner.own_weight import choose_factor
 from fluid.partner.table import Columns, LabelledCompounds, read_labelled
 from fluid.partner.teacher import (
     REJECTS_FILE,
     TrainingSummary,
     out_of_fold_metrics,
 )
-
-# Standard errors by which a larger weight of the own model must be better to be chosen.
-_NOISE = 0.5
 
 
 @single_threaded_blas()
@@ -115,7 +106,7 @@ def train_hybrid(
     )  # fmt: skip
     skipped = fitted.skipped
     with atomic_folder(output, MODEL_FILE) as folder:
-        save_model(fitted.model, folder)
+        save_model(fitted.model, folder, fitted.measured)
         write_rejects(folder / REJECTS_FILE, table.rejects)
     return TrainingSummary(
         fitted.model.card, table.n_rows, len(table.compounds), len(table.rejects), skipped
@@ -174,11 +165,14 @@ class FittedHybrid:
     out_of_fold
         By task: predictions for the partner's labelled compounds by the members that have not
         seen them, shape (n, n_outputs), in the order of ``table.labels.column``.
+    measured
+        The same beside what was measured, and how near the compounds were.
     """
 
     model: HybridModel
     skipped: dict[str, str]
     out_of_fold: dict[str, np.ndarray]
+    measured: dict[str, Measured]
 
 
 @single_threaded_blas()
@@ -211,12 +205,13 @@ def fit_hybrid(
     own, fitted, skipped = fit_own(
         table, public, pooled, digest, federation, name, source, options, jobs
     )  # fmt: skip
-    decisions, metrics, told = _assess(table, fitted, student, federation)
+    decisions, metrics, measured = _assess(table, fitted, student, federation)
     card = Card(
         "hybrid", name, federation.name, federation.round, federation.protocol,
         own.card.training, metrics, software_versions(),
     )  # fmt: skip
-    return FittedHybrid(HybridModel(card, own, student, decisions), skipped, told)
+    told = {task: one.values for task, one in measured.items()}
+    return FittedHybrid(HybridModel(card, own, student, decisions), skipped, told, measured)
 
 
 def _check_student(
@@ -247,7 +242,7 @@ def _assess(
     own: Mapping[str, OwnTask],
     student: TrainedModel,
     federation: Federation,
-) -> tuple[dict[str, Decision], dict[str, dict[str, float | None]], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Decision], dict[str, dict[str, float | None]], dict[str, Measured]]:
     """Calibration, decision thresholds, domains and out-of-fold metrics of the blend.
 
     The private part is taken out of fold, and in place of the student stands what the other
@@ -259,7 +254,7 @@ def _assess(
     """
     decisions: dict[str, Decision] = {}
     metrics: dict[str, dict[str, float | None]] = {}
-    told: dict[str, np.ndarray] = {}
+    measured: dict[str, Measured] = {}
     theirs = {model.task.name: model for model in student.task_models}
     for name, one in own.items():
         task = one.model.task
@@ -285,75 +280,6 @@ def _assess(
         if isinstance(held, ReliabilityDomain):
             domain = domain.stricter(held)
         decisions[name] = replace(decision, domain=domain)
-        told[name] = mixed
+        measured[name] = Measured(mixed, values, similarity)
         metrics[name] = out_of_fold_metrics(task, mixed, values, decision.threshold)
-    return decisions, metrics, told
-
-
-def choose_factor(
-    task: Task,
-    own: np.ndarray,
-    others: np.ndarray,
-    near: np.ndarray,
-    far: np.ndarray,
-    values: np.ndarray,
-    folds: np.ndarray,
-) -> tuple[float, np.ndarray]:
-    """Choose how much the own model weighs by what is right out of fold.
-
-    Parameters
-    ----------
-    task
-        What is predicted.
-    own, others
-        Out-of-fold predictions of the own model, and what the other partners' labels alone say;
-        shape (n, n_outputs).
-    near, far
-        Similarities to the partner's compounds and to the student's, shape (n,).
-    values
-        Measured labels, shape (n,).
-    folds
-        Fold of each compound, shape (n,).
-
-    Returns
-    -------
-    tuple of float and numpy.ndarray
-        The factor whose loss over all compounds is least, or the first within half a standard
-        error of it (squared error of numbers, log loss of classes); and blends of shape
-        (n, n_outputs), those of a fold with the factor chosen by the other folds, so that the
-        choice flatters none of them.
-    """
-    blends = [blend(task, own, others, own_share(near, far, each)) for each in OWN_FACTORS]
-    losses = np.stack([_loss(task, mixed, values) for mixed in blends])
-    chosen = np.empty_like(own)
-    for fold in np.unique(folds):
-        mine = folds == fold
-        rest = losses[:, ~mine] if not mine.all() else losses
-        chosen[mine] = blends[_least(rest)][mine]
-    return OWN_FACTORS[_least(losses)], chosen
-
-
-def _least(losses: np.ndarray) -> int:
-    """The first row that is as good as the best one, within half a standard error.
-
-    The student knows other chemistry better than the own model does, so that it keeps its say
-    where the partner's own compounds do not speak against it.
-    """
-    best = int(losses.mean(axis=1).argmin())
-    worse = losses - losses[best]
-    noise = worse.std(axis=1) / np.sqrt(losses.shape[1])
-    return int(np.flatnonzero(worse.mean(axis=1) <= _NOISE * noise)[0])
-
-
-def _loss(task: Task, said: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Loss of each compound, shape (n,)."""
-    truth = output_targets(task, values)
-    if not task.is_classification:
-        return ((said - truth) ** 2).sum(axis=1)
-    if task.kind == "binary":
-        said = fit_platt(logit(said[:, 0]), values)(logit(said))
-    bounded = np.clip(said, 1e-6, 1.0 - 1e-6)
-    right = truth * np.log(bounded)
-    if task.kind == "binary":
-        right = right + (1.0 - truth) * np.log1p(-bounded)
-    return -right.sum(axis=1)
+    return decisions, metrics, measured

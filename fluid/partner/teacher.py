@@ -24,6 +24,7 @@ from fluid.learn.crossfit import CrossFitted, cross_fit
 from fluid.learn.domain import fit_domains
 from fluid.learn.estimators import AUTO, LEARNERS
 from fluid.learn.folds import SECRET_BYTES
+from fluid.learn.measured import Measured
 from fluid.learn.metrics import compute_metrics
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats
@@ -166,7 +167,7 @@ def train_teacher(
         secret, jobs,
     )  # fmt: skip
     with atomic_folder(output, MODEL_FILE) as folder:
-        save_model(fitted.model, folder)
+        save_model(fitted.model, folder, fitted.measured)
         write_text(folder / SECRET_FILE, secret.hex() + "\n", mode=0o600)
         shutil.copyfile(federation_path, folder / FEDERATION_FILE)
         write_rejects(folder / REJECTS_FILE, table.rejects)
@@ -215,11 +216,14 @@ class FittedTeacher:
     out_of_fold
         By task: predictions for the labelled compounds by models that have not seen them, shape
         (n, n_outputs), in the order of ``table.labels.column``; NaN where no fold model exists.
+    measured
+        The same beside what was measured, and how near the compounds were.
     """
 
     model: TrainedModel
     skipped: dict[str, str]
     out_of_fold: dict[str, np.ndarray]
+    measured: dict[str, Measured]
 
 
 def fit_model(
@@ -246,6 +250,7 @@ def fit_model(
     metrics: dict[str, dict[str, float | None]] = {}
     counts: dict[str, dict[str, int]] = {}
     told: dict[str, np.ndarray] = {}
+    measured: dict[str, Measured] = {}
     for index, task in enumerate(federation.tasks):
         rows, values = table.labels.column(index)
         fitted = cross_fit(
@@ -256,9 +261,11 @@ def fit_model(
             skipped[task.name] = too_few_labels(task, values)
             logger.warning("%s: task %s: %s; no model", source, task.name, skipped[task.name])
             continue
-        model = _task_model(library, task, fitted, values, folds)
+        similarity = _own_fold_similarity(library.fingerprints[rows], folds[:, rows])
+        model = _task_model(library, task, fitted, values, similarity)
         models.append(model)
         told[task.name] = fitted.predictions
+        measured[task.name] = Measured(fitted.predictions, values, similarity)
         metrics[task.name] = out_of_fold_metrics(task, fitted.predictions, values, model.threshold)
         counts[task.name] = count_labels(task, values)
     if not models:
@@ -276,7 +283,8 @@ def fit_model(
         kind, name, federation.name, federation.round, federation.protocol, training, metrics,
         software_versions(),
     )  # fmt: skip
-    return FittedTeacher(TrainedModel(card, federation.chemistry, library, models), skipped, told)
+    trained = TrainedModel(card, federation.chemistry, library, models)
+    return FittedTeacher(trained, skipped, told, measured)
 
 
 def too_few_labels(task: Task, values: np.ndarray) -> str:
@@ -302,7 +310,7 @@ def count_labels(task: Task, values: np.ndarray) -> dict[str, int]:
 
 
 def _task_model(
-    library: Compounds, task: Task, fitted: CrossFitted, values: np.ndarray, folds: np.ndarray
+    library: Compounds, task: Task, fitted: CrossFitted, values: np.ndarray, similarity: np.ndarray
 ) -> TaskModel:
     threshold = 0.5
     if task.kind == "binary":
@@ -310,7 +318,6 @@ def _task_model(
         threshold = prevalence_threshold(fitted.predictions[known, 0], float(values[known].mean()))
     slope = float(np.mean([member.reliability.slope for member in fitted.models]))
     # A domain judges at home and is never exported, so that all out-of-fold predictions may serve.
-    similarity = _own_fold_similarity(library.fingerprints[fitted.rows], folds[:, fitted.rows])
     held_out = measured_calls(task, fitted.predictions, threshold, similarity, values)
     domains = fit_domains(library, fitted.rows, ReliabilityMap(slope), held_out)
     return TaskModel(task, fitted.models, False, fitted.rows, domains, threshold)

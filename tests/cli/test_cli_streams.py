@@ -220,7 +220,8 @@ def test_commands_judge_by_the_default_domain() -> None:
     """The commands write the domain out, for `--help` must not load the library."""
     from inspect import signature
 
-    from fluid.cli.models import evaluate, predict
+    from fluid.cli.models import evaluate
+    from fluid.cli.predict import predict
 
     from fluid.learn.domain import DEFAULT_DOMAIN
 

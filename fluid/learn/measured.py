@@ -1,0 +1,116 @@
+"""What a model said of measured compounds that it had not seen, and its file in a model folder.
+
+`conformal.npz` lies in a teacher's, reference's or hybrid's folder. It holds measured labels, so
+that a student's folder, which travels, never has one.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fluid.base.errors import FileFormatError
+from fluid.learn.task import Task
+
+MEASURED_FILE = "conformal.npz"
+_PARTS = ("values", "truth", "similarity")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Predictions of one task for n measured compounds, beside what was measured.
+
+    Attributes
+    ----------
+    values
+        float64 of shape (n, n_outputs): calibrated probabilities, or a number in the task's range,
+        by models that have not seen the compound. NaN where there is none.
+    truth
+        float64 of shape (n,): class index, or the measured number.
+    similarity
+        float64 of shape (n,) in [0, 1]: mean Tanimoto similarity to the three nearest reference
+        compounds, those that the predicting models had not seen left out.
+    """
+
+    values: np.ndarray
+    truth: np.ndarray
+    similarity: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def take(self, rows: np.ndarray) -> Measured:
+        """The compounds at these positions (integers or a mask)."""
+        return Measured(self.values[rows], self.truth[rows], self.similarity[rows])
+
+
+def write_measured(path: Path, measured: Mapping[str, Measured]) -> None:
+    """Write one array file: ``<task>/values``, ``<task>/truth`` and ``<task>/similarity``."""
+    arrays = {
+        f"{name}/{part}": np.asarray(getattr(one, part), dtype=np.float64)
+        for name, one in sorted(measured.items())
+        for part in _PARTS
+    }
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+
+def read_measured(path: Path, sizes: Mapping[Task, int]) -> dict[str, Measured]:
+    """Read what `write_measured` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+    sizes
+        Tasks of the model and how many labelled compounds each has.
+
+    Returns
+    -------
+    dict
+        By name of the task, those that the file knows.
+
+    Raises
+    ------
+    FileFormatError
+        If it cannot be decoded, or does not fit the model.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+    except (
+        OSError, ValueError, TypeError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile
+    ) as error:  # fmt: skip
+        raise FileFormatError(f"{path}: cannot be decoded") from error
+    found = {}
+    for task, size in sizes.items():
+        parts = [arrays.get(f"{task.name}/{part}") for part in _PARTS]
+        if all(part is None for part in parts):
+            continue
+        values, truth, similarity = parts
+        if values is None or truth is None or similarity is None:
+            raise FileFormatError(f"{path}: task '{task.name}' is incomplete")
+        one = Measured(values, truth, similarity)
+        if not _fits(task, one, size):
+            raise FileFormatError(f"{path}: task '{task.name}' does not fit the model")
+        found[task.name] = one
+    return found
+
+
+def _fits(task: Task, one: Measured, size: int) -> bool:
+    shapes = [(size, len(task.outputs)), (size,), (size,)]
+    arrays = (one.values, one.truth, one.similarity)
+    if [array.shape for array in arrays] != shapes or any(a.dtype != np.float64 for a in arrays):
+        return False
+    near = (one.similarity >= 0.0) & (one.similarity <= 1.0)
+    inside = ~np.isinf(one.values)
+    if task.is_classification:
+        inside &= ~((one.values < 0.0) | (one.values > 1.0))
+        known = np.isin(one.truth, np.arange(max(2, len(task.classes))))
+    else:
+        known = (one.truth >= task.low) & (one.truth <= task.high)
+    return bool(inside.all() and near.all() and known.all())

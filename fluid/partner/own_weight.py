@@ -1,0 +1,83 @@
+"""How much a partner's own model weighs in its hybrid: chosen by what is right out of fold."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fluid.learn.calibration import fit_platt
+from fluid.learn.crossfit import output_targets
+from fluid.learn.estimators import logit
+from fluid.learn.hybrid import OWN_FACTORS, blend, own_share
+from fluid.learn.task import Task
+
+# Standard errors by which a larger weight of the own model must be better to be chosen.
+_NOISE = 0.5
+
+
+def choose_factor(
+    task: Task,
+    own: np.ndarray,
+    others: np.ndarray,
+    near: np.ndarray,
+    far: np.ndarray,
+    values: np.ndarray,
+    folds: np.ndarray,
+) -> tuple[float, np.ndarray]:
+    """Choose how much the own model weighs by what is right out of fold.
+
+    Parameters
+    ----------
+    task
+        What is predicted.
+    own, others
+        Out-of-fold predictions of the own model, and what the other partners' labels alone say;
+        shape (n, n_outputs).
+    near, far
+        Similarities to the partner's compounds and to the student's, shape (n,).
+    values
+        Measured labels, shape (n,).
+    folds
+        Fold of each compound, shape (n,).
+
+    Returns
+    -------
+    tuple of float and numpy.ndarray
+        The factor whose loss over all compounds is least, or the first within half a standard
+        error of it (squared error of numbers, log loss of classes); and blends of shape
+        (n, n_outputs), those of a fold with the factor chosen by the other folds, so that the
+        choice flatters none of them.
+    """
+    blends = [blend(task, own, others, own_share(near, far, each)) for each in OWN_FACTORS]
+    losses = np.stack([_loss(task, mixed, values) for mixed in blends])
+    chosen = np.empty_like(own)
+    for fold in np.unique(folds):
+        mine = folds == fold
+        rest = losses[:, ~mine] if not mine.all() else losses
+        chosen[mine] = blends[_least(rest)][mine]
+    return OWN_FACTORS[_least(losses)], chosen
+
+
+def _least(losses: np.ndarray) -> int:
+    """The first row that is as good as the best one, within half a standard error.
+
+    The student knows other chemistry better than the own model does, so that it keeps its say
+    where the partner's own compounds do not speak against it.
+    """
+    best = int(losses.mean(axis=1).argmin())
+    worse = losses - losses[best]
+    noise = worse.std(axis=1) / np.sqrt(losses.shape[1])
+    return int(np.flatnonzero(worse.mean(axis=1) <= _NOISE * noise)[0])
+
+
+def _loss(task: Task, said: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Loss of each compound, shape (n,)."""
+    truth = output_targets(task, values)
+    if not task.is_classification:
+        return ((said - truth) ** 2).sum(axis=1)
+    if task.kind == "binary":
+        said = fit_platt(logit(said[:, 0]), values)(logit(said))
+    bounded = np.clip(said, 1e-6, 1.0 - 1e-6)
+    right = truth * np.log(bounded)
+    if task.kind == "binary":
+        right = right + (1.0 - truth) * np.log1p(-bounded)
+    return -right.sum(axis=1)

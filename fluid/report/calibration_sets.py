@@ -1,0 +1,146 @@
+"""Calibration sets of a model: its own out-of-fold predictions, or a table of measured labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fluid.base.errors import FluidError
+from fluid.chem.compounds import Compounds
+from fluid.chem.tables import Reject
+from fluid.learn.hybrid import HybridModel
+from fluid.learn.measured import Measured
+from fluid.learn.model import Model, TrainedModel
+from fluid.learn.predictions import TaskPrediction
+from fluid.learn.shift import Features, describe
+from fluid.learn.storage import load_measured
+from fluid.learn.task import Task
+from fluid.partner.table import Columns, read_labelled
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """Measured compounds of one task.
+
+    Attributes
+    ----------
+    measured
+        What the model said of n compounds, and what was measured; without NaN.
+    features
+        The same compounds as the estimate of a shift sees them.
+    left_out
+        Compounds of the user's table that the model was trained on.
+    """
+
+    measured: Measured
+    features: Features
+    left_out: int = 0
+
+
+def sets_of_folder(folder: Path, model: Model) -> dict[str, CalibrationSet]:
+    """Calibration sets by task, from a partner's own out-of-fold predictions.
+
+    Raises
+    ------
+    FluidError
+        If the model is a student, which has no measured labels, or of an older version.
+    """
+    if model.card.kind == "student":
+        raise FluidError(
+            f"{folder}: is a student and has no measured labels, so that no error rate can be "
+            "stated for it; give --calibration with a table of measured labels"
+        )
+    measured = load_measured(folder, model)
+    trained = model.own if isinstance(model, HybridModel) else model
+    if not measured or not isinstance(trained, TrainedModel):
+        raise FluidError(
+            f"{folder}: holds no out-of-fold predictions, for it was made by an older version; "
+            "train it again, or give --calibration with a table of measured labels"
+        )
+    found = {}
+    for task_model in trained.task_models:
+        if task_model.task.name in measured:
+            compounds = trained.library.take(task_model.rows)
+            found[task_model.task.name] = _calibration_set(
+                measured[task_model.task.name], compounds
+            )
+    return found
+
+
+def sets_of_tables(
+    folder: Path, model: Model, sources: Sequence[Path], columns: Columns, jobs: int
+) -> tuple[dict[str, CalibrationSet], list[Reject]]:
+    """Calibration sets by task, from a table of measured labels.
+
+    Compounds whose labels the model has learned for the task are left out and counted.
+
+    Parameters
+    ----------
+    folder, model
+        A model folder, and what was loaded from it.
+    sources, columns
+        Tables, read as one, and how to read them.
+    jobs
+        Worker processes.
+
+    Returns
+    -------
+    tuple of dict and list of Reject
+        Tasks with a label only; and what could not be read.
+
+    Raises
+    ------
+    FluidError
+        If a table cannot be read, or no label is left.
+    """
+    table = read_labelled(sources, model.tasks, model.chemistry, columns, jobs)
+    said = model.predict(table.compounds, None).by_task
+    found, labelled = {}, 0
+    for index, task in enumerate(model.tasks):
+        rows, truth = table.labels.column(index)
+        labelled += len(rows)
+        seen = np.isin(table.compounds.connectivities[rows], _trained_on(model, task))
+        kept, one = rows[~seen], said[task.name]
+        measured = Measured(one.values[kept], truth[~seen], similarity_of(one)[kept])
+        if len(kept):
+            compounds = table.compounds.take(kept)
+            found[task.name] = _calibration_set(measured, compounds, int(seen.sum()))
+    if not found:
+        raise FluidError(
+            f"{', '.join(map(str, sources))}: none of its {labelled} measured labels can calibrate "
+            f"{folder}, which was trained on these compounds; give others"
+        )
+    return found, table.rejects
+
+
+def _calibration_set(measured: Measured, compounds: Compounds, left_out: int = 0) -> CalibrationSet:
+    known = np.isfinite(measured.values).all(axis=1)
+    kept = measured.take(known)
+    return CalibrationSet(kept, describe(compounds.take(known), kept.similarity), left_out)
+
+
+def _trained_on(model: Model, task: Task) -> np.ndarray:
+    """Connectivities of the compounds whose labels the model has learned for a task.
+
+    Of a student, and of a hybrid's student, these are all public compounds: their pooled labels
+    are no measurements, but the predictions are not those of a compound that was never seen.
+    """
+    parts = [model.own, model.student] if isinstance(model, HybridModel) else [model]
+    found = [np.zeros(0, dtype=object)]
+    for part in parts:
+        assert isinstance(part, TrainedModel)
+        if part.card.kind == "student":
+            found.append(part.library.connectivities)
+            continue
+        for one in part.task_models:
+            if one.task.name == task.name:
+                found.append(part.library.take(one.rows).connectivities)
+    return np.concatenate(found)
+
+
+def similarity_of(said: TaskPrediction) -> np.ndarray:
+    """Similarity to the reference compounds, 0 where it is not known."""
+    return np.zeros(len(said.values)) if said.similarity is None else said.similarity

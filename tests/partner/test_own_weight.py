@@ -1,0 +1,57 @@
+"""How much the own model weighs is chosen out of fold, and the choice flatters nothing."""
+
+import numpy as np
+import pytest
+
+from fluid.learn.hybrid import OWN_FACTORS, blend, own_share
+from fluid.learn.task import Task
+from fluid.partner.own_weight import choose_factor
+
+NUMBER = Task("logd", "regression", low=-10.0, high=10.0)
+BINARY = Task("active", "binary")
+SEVERAL = Task("class", "multiclass", classes=("a", "b", "c"))
+N = 200
+RNG = np.random.default_rng(0)
+TRUTH = RNG.normal(size=N)
+NEAR, FAR = np.full(N, 0.5), np.full(N, 0.5)
+FOLDS = np.arange(N) % 5
+
+
+def test_a_partner_that_knows_better_weighs_most() -> None:
+    own = (TRUTH + 0.05 * RNG.normal(size=N))[:, None]
+    others = (TRUTH + 2.0 * RNG.normal(size=N))[:, None]
+    factor, mixed = choose_factor(NUMBER, own, others, NEAR, FAR, TRUTH, FOLDS)
+    assert factor == OWN_FACTORS[-1]
+    assert mixed == pytest.approx(blend(NUMBER, own, others, own_share(NEAR, FAR, factor)))
+
+
+@pytest.mark.parametrize("others_know", [True, False])
+def test_where_nothing_speaks_against_it_the_student_keeps_its_say(others_know: bool) -> None:
+    own = RNG.normal(size=(N, 1))
+    others = TRUTH[:, None] if others_know else own
+    factor, _ = choose_factor(NUMBER, own, others, NEAR, FAR, TRUTH, FOLDS)
+    assert factor == OWN_FACTORS[0]
+
+
+def test_a_fold_has_no_say_in_its_own_blend() -> None:
+    own = (TRUTH + 0.05 * RNG.normal(size=N))[:, None]
+    others = (TRUTH + 2.0 * RNG.normal(size=N))[:, None]
+    mine = FOLDS == 2
+    before = choose_factor(NUMBER, own, others, NEAR, FAR, TRUTH, FOLDS)[1]
+    changed = np.where(mine, -50.0 * TRUTH, TRUTH)
+    after = choose_factor(NUMBER, own, others, NEAR, FAR, changed, FOLDS)[1]
+    assert np.array_equal(before[mine], after[mine])
+
+
+@pytest.mark.parametrize("task", [BINARY, SEVERAL])
+def test_classes_by_log_loss(task: Task) -> None:
+    labels = RNG.integers(0, 2 if task is BINARY else 3, size=N).astype(float)
+    if task is BINARY:
+        sure = np.where(labels > 0.5, 0.9, 0.1)[:, None]
+        none = np.full((N, 1), 0.5) + 0.3 * RNG.uniform(-1, 1, size=(N, 1))
+    else:
+        sure = np.full((N, 3), 0.1)
+        sure[np.arange(N), labels.astype(int)] = 0.8
+        none = RNG.dirichlet(np.ones(3), size=N)
+    assert choose_factor(task, sure, none, NEAR, FAR, labels, FOLDS)[0] > OWN_FACTORS[0]
+    assert choose_factor(task, none, sure, NEAR, FAR, labels, FOLDS)[0] == OWN_FACTORS[0]
