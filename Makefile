@@ -145,6 +145,10 @@ study-ames: | $(READY) ## Ames mutagenicity: AMES=table CHEMBL=structures
 	        -o $(STUDY)/ames-$$number; \
 	done
 
+.PHONY: study-coverage
+study-coverage: $(DEMO)/evaluation.txt ## coverage of prediction sets on the demonstration's compounds
+	$(BIN)/python benchmarks/coverage.py $(DEMO) $(DATA)/external.csv $(TABLES)
+
 # --- checks -----------------------------------------------------------------------------------
 
 TREE := build/tree

@@ -28,21 +28,46 @@ OWN_FACTORS = (4.0, 16.0, 64.0, 256.0)
 _FLOOR = 0.02
 
 
-def own_share(own: np.ndarray, other: np.ndarray, factor: float = OWN_FACTORS[0]) -> np.ndarray:
+@dataclass(frozen=True)
+class OwnWeight:
+    """How much more a measured label says than a pooled one, at home and elsewhere.
+
+    Attributes
+    ----------
+    factor
+        In the partner's own chemistry; 4 elsewhere.
+    low, high
+        Similarities to the partner's compounds: up to `low` is elsewhere, from `high` on at home,
+        and between them the factor rises steadily (its logarithm in a straight line).
+    """
+
+    factor: float = OWN_FACTORS[0]
+    low: float = 0.0
+    high: float = 0.0
+
+    def __call__(self, own: np.ndarray) -> np.ndarray:
+        """The factor at similarities to the partner's compounds, float64 of shape (n,)."""
+        span = max(self.high - self.low, 1e-6)
+        home = np.clip((own.astype(np.float64) - self.low) / span, 0.0, 1.0)
+        return OWN_FACTORS[0] * (self.factor / OWN_FACTORS[0]) ** home
+
+
+def own_share(own: np.ndarray, other: np.ndarray, weight: OwnWeight | None = None) -> np.ndarray:
     """Weight of the own model: f s_own^6 / (f s_own^6 + s_student^6), s the mean of 3 neighbours.
 
     Parameters
     ----------
     own, other
         Similarities in [0, 1] to the partner's compounds and to the student's, shape (n,).
-    factor
-        How much more a measured label says than a pooled one, f.
+    weight
+        How much more a measured label says than a pooled one, f; by default 4.
 
     Returns
     -------
     numpy.ndarray
         float64 of shape (n,) in [0, 1]; f / (1 + f) where both are equal.
     """
+    factor = (weight or OwnWeight())(own)
     a = factor * np.maximum(own.astype(np.float64), _FLOOR) ** POWER
     b = np.maximum(other.astype(np.float64), _FLOOR) ** POWER
     return a / (a + b)
@@ -82,14 +107,14 @@ class Decision:
     domain
         Judges blended predictions before they are calibrated, in the scale of both parts; None if
         there is none, and the parts' own are merged.
-    own_factor
+    own_weight
         How much the partner's own model weighs in the blend; see `own_share`.
     """
 
     calibration: Platt = field(default_factory=Platt)
     threshold: float = 0.5
     domain: ReliabilityDomain | None = None
-    own_factor: float = OWN_FACTORS[0]
+    own_weight: OwnWeight = field(default_factory=OwnWeight)
 
     @property
     def uncalibrated_threshold(self) -> float:
@@ -173,7 +198,7 @@ def _merge(
 ) -> TaskPrediction:
     """Blend two parts, which are the same if there is no student; see `HybridModel.predict`."""
     near, far = _similarity(mine), _similarity(theirs)
-    share = np.ones(len(near)) if mine is theirs else own_share(near, far, decision.own_factor)
+    share = np.ones(len(near)) if mine is theirs else own_share(near, far, decision.own_weight)
     weight = share[:, None]
     values = blend(task, mine.values, theirs.values, share)
     similarity = np.maximum(near, far)

@@ -34,7 +34,7 @@ from fluid.learn.correctness import ReliabilityDomain
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import DOMAINS, revive_domain
 from fluid.learn.estimators import State, check_tree_text, revive
-from fluid.learn.hybrid import Decision, HybridModel
+from fluid.learn.hybrid import Decision, HybridModel, OwnWeight
 from fluid.learn.judgement import Domain
 from fluid.learn.measured import MEASURED_FILE, Measured, read_measured, write_measured
 from fluid.learn.model import Card, Model, TaskModel, TrainedModel
@@ -83,7 +83,9 @@ def save_model(
                         made.calibration.slope,
                         made.calibration.intercept,
                         made.threshold,
-                        made.own_factor,
+                        made.own_weight.factor,
+                        made.own_weight.low,
+                        made.own_weight.high,
                     ]
                     for name, made in model.decisions.items()
                 },
@@ -272,9 +274,9 @@ def _load_hybrid(folder: Path, values: dict[str, Any], card: Card) -> HybridMode
             Platt(float(slope), float(intercept)),
             float(threshold),
             domains.get(name),
-            float(factor),
+            OwnWeight(float(factor), float(low), float(high)),
         )
-        for name, (slope, intercept, threshold, factor) in values["decisions"].items()
+        for name, (slope, intercept, threshold, factor, low, high) in values["decisions"].items()
     }
     return HybridModel(card, parts[0], parts[1], decisions)
 

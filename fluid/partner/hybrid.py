@@ -23,14 +23,14 @@ from fluid.learn.crossfit import calibrated
 from fluid.learn.estimators import (
     logit,
 )
-from fluid.learn.hybrid import OWN_FACTORS, Decision, HybridModel, reference_similarity
+from fluid.learn.hybrid import Decision, HybridModel, OwnWeight, reference_similarity
 from fluid.learn.measured import Measured
 from fluid.learn.model import Card, TrainedModel
 from fluid.learn.predictions import measured_calls
 from fluid.learn.storage import MODEL_FILE, load_trained, save_model
 from fluid.learn.thresholds import prevalence_threshold
 from fluid.partner.hybrid_own import HybridOptions, OwnTask, fit_own
-from fluid.partner.own_weight import choose_factor
+from fluid.partner.own_weight import choose_weight
 from fluid.partner.table import Columns, LabelledCompounds, read_labelled
 from fluid.partner.teacher import (
     REJECTS_FILE,
@@ -262,13 +262,13 @@ def _assess(
         queries = table.compounds.take(rows)
         identity = [Platt()] * len(task.outputs)
         mixed = calibrated(task, list(one.told.T), identity)
-        similarity, factor = one.similarity, OWN_FACTORS[0]
+        similarity, weight = one.similarity, OwnWeight()
         if name in theirs and one.others is not None:
             far = calibrated(task, list(one.others.T), identity)
             near = reference_similarity(theirs[name], student.library, queries)
-            factor, mixed = choose_factor(task, mixed, far, similarity, near, values, one.folds)
+            weight, mixed = choose_weight(task, mixed, far, similarity, near, values, one.folds)
             similarity = np.maximum(similarity, near)
-        decision, raw = Decision(own_factor=factor), mixed
+        decision, raw = Decision(own_weight=weight), mixed
         if task.kind == "binary":
             calibration = fit_platt(logit(mixed[:, 0]), values)
             mixed = calibration(logit(mixed))

@@ -7,14 +7,17 @@ import numpy as np
 from fluid.learn.calibration import fit_platt
 from fluid.learn.crossfit import output_targets
 from fluid.learn.estimators import logit
-from fluid.learn.hybrid import OWN_FACTORS, blend, own_share
+from fluid.learn.hybrid import OWN_FACTORS, OwnWeight, blend, own_share
 from fluid.learn.task import Task
 
 # Standard errors by which a larger weight of the own model must be better to be chosen.
 _NOISE = 0.5
+# A compound is elsewhere if it is as far from the partner's as the farthest twentieth of these are
+# from one another, and at home if it is as near as half of them are.
+_HOME = (0.05, 0.5)
 
 
-def choose_factor(
+def choose_weight(
     task: Task,
     own: np.ndarray,
     others: np.ndarray,
@@ -22,7 +25,7 @@ def choose_factor(
     far: np.ndarray,
     values: np.ndarray,
     folds: np.ndarray,
-) -> tuple[float, np.ndarray]:
+) -> tuple[OwnWeight, np.ndarray]:
     """Choose how much the own model weighs by what is right out of fold.
 
     Parameters
@@ -41,20 +44,22 @@ def choose_factor(
 
     Returns
     -------
-    tuple of float and numpy.ndarray
-        The factor whose loss over all compounds is least, or the first within half a standard
+    tuple of OwnWeight and numpy.ndarray
+        The weight whose loss over all compounds is least, or the first within half a standard
         error of it (squared error of numbers, log loss of classes); and blends of shape
-        (n, n_outputs), those of a fold with the factor chosen by the other folds, so that the
+        (n, n_outputs), those of a fold with the weight chosen by the other folds, so that the
         choice flatters none of them.
     """
-    blends = [blend(task, own, others, own_share(near, far, each)) for each in OWN_FACTORS]
+    low, high = (float(each) for each in np.quantile(near, _HOME))
+    weights = [OwnWeight(factor, low, high) for factor in OWN_FACTORS]
+    blends = [blend(task, own, others, own_share(near, far, each)) for each in weights]
     losses = np.stack([_loss(task, mixed, values) for mixed in blends])
     chosen = np.empty_like(own)
     for fold in np.unique(folds):
         mine = folds == fold
         rest = losses[:, ~mine] if not mine.all() else losses
         chosen[mine] = blends[_least(rest)][mine]
-    return OWN_FACTORS[_least(losses)], chosen
+    return weights[_least(losses)], chosen
 
 
 def _least(losses: np.ndarray) -> int:

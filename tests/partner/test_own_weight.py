@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fluid.learn.hybrid import OWN_FACTORS, blend, own_share
+from fluid.learn.hybrid import OWN_FACTORS, OwnWeight, blend, own_share
 from fluid.learn.task import Task
-from fluid.partner.own_weight import choose_factor
+from fluid.partner.own_weight import choose_weight
 
 NUMBER = Task("logd", "regression", low=-10.0, high=10.0)
 BINARY = Task("active", "binary")
@@ -13,33 +13,33 @@ SEVERAL = Task("class", "multiclass", classes=("a", "b", "c"))
 N = 200
 RNG = np.random.default_rng(0)
 TRUTH = RNG.normal(size=N)
-NEAR, FAR = np.full(N, 0.5), np.full(N, 0.5)
+NEAR, FAR = RNG.uniform(0.2, 0.8, size=N), np.full(N, 0.5)
 FOLDS = np.arange(N) % 5
 
 
 def test_a_partner_that_knows_better_weighs_most() -> None:
     own = (TRUTH + 0.05 * RNG.normal(size=N))[:, None]
     others = (TRUTH + 2.0 * RNG.normal(size=N))[:, None]
-    factor, mixed = choose_factor(NUMBER, own, others, NEAR, FAR, TRUTH, FOLDS)
-    assert factor == OWN_FACTORS[-1]
-    assert mixed == pytest.approx(blend(NUMBER, own, others, own_share(NEAR, FAR, factor)))
+    weight, mixed = choose_weight(NUMBER, own, others, NEAR, FAR, TRUTH, FOLDS)
+    assert weight.factor == OWN_FACTORS[-1]
+    assert mixed == pytest.approx(blend(NUMBER, own, others, own_share(NEAR, FAR, weight)))
 
 
 @pytest.mark.parametrize("others_know", [True, False])
 def test_where_nothing_speaks_against_it_the_student_keeps_its_say(others_know: bool) -> None:
     own = RNG.normal(size=(N, 1))
     others = TRUTH[:, None] if others_know else own
-    factor, _ = choose_factor(NUMBER, own, others, NEAR, FAR, TRUTH, FOLDS)
-    assert factor == OWN_FACTORS[0]
+    weight, _ = choose_weight(NUMBER, own, others, NEAR, FAR, TRUTH, FOLDS)
+    assert weight.factor == OWN_FACTORS[0]
 
 
 def test_a_fold_has_no_say_in_its_own_blend() -> None:
     own = (TRUTH + 0.05 * RNG.normal(size=N))[:, None]
     others = (TRUTH + 2.0 * RNG.normal(size=N))[:, None]
     mine = FOLDS == 2
-    before = choose_factor(NUMBER, own, others, NEAR, FAR, TRUTH, FOLDS)[1]
+    before = choose_weight(NUMBER, own, others, NEAR, FAR, TRUTH, FOLDS)[1]
     changed = np.where(mine, -50.0 * TRUTH, TRUTH)
-    after = choose_factor(NUMBER, own, others, NEAR, FAR, changed, FOLDS)[1]
+    after = choose_weight(NUMBER, own, others, NEAR, FAR, changed, FOLDS)[1]
     assert np.array_equal(before[mine], after[mine])
 
 
@@ -53,5 +53,15 @@ def test_classes_by_log_loss(task: Task) -> None:
         sure = np.full((N, 3), 0.1)
         sure[np.arange(N), labels.astype(int)] = 0.8
         none = RNG.dirichlet(np.ones(3), size=N)
-    assert choose_factor(task, sure, none, NEAR, FAR, labels, FOLDS)[0] > OWN_FACTORS[0]
-    assert choose_factor(task, none, sure, NEAR, FAR, labels, FOLDS)[0] == OWN_FACTORS[0]
+    assert choose_weight(task, sure, none, NEAR, FAR, labels, FOLDS)[0].factor > OWN_FACTORS[0]
+    assert choose_weight(task, none, sure, NEAR, FAR, labels, FOLDS)[0].factor == OWN_FACTORS[0]
+
+
+def test_the_weight_at_home_and_elsewhere_by_hand() -> None:
+    weight = OwnWeight(64.0, 0.2, 0.6)
+    assert weight(np.array([0.0, 0.2, 0.4, 0.6, 1.0])) == pytest.approx(
+        [4.0, 4.0, 16.0, 64.0, 64.0]
+    )
+    # At equal similarities the share is f / (1 + f).
+    assert own_share(np.array([0.6]), np.array([0.6]), weight) == pytest.approx([64 / 65])
+    assert own_share(np.array([0.2]), np.array([0.2]), weight) == pytest.approx([4 / 5])
