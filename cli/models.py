@@ -37,11 +37,14 @@ if TYPE_CHECKING:
 def inspect(
     path: Annotated[
         Path,
-        typer.Argument(help="Annotation, public or federated set, model folder, federation file."),
+        typer.Argument(
+            help="Annotation, public or federated set, clusters, coverage report, model folder or "
+            "federation file."
+        ),
     ],
     federation: Annotated[
         Path | None,
-        typer.Option("--federation", "-f", help="Verify an annotation's signature with this file."),
+        typer.Option("--federation", "-f", help="Verify a signature with this file."),
     ] = None,
     as_json: Json = False,
 ) -> None:

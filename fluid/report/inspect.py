@@ -11,6 +11,8 @@ import pyarrow as pa
 from fluid.base.errors import FileFormatError, FluidError
 from fluid.exchange.annotation import SCHEMA as ANNOTATION
 from fluid.exchange.annotation import column_meanings, open_annotation
+from fluid.exchange.clusters import SCHEMA as CLUSTERS
+from fluid.exchange.coverage import open_coverage
 from fluid.exchange.federated_set import SCHEMA as FEDERATED
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.public_set import SCHEMA as PUBLIC
@@ -35,14 +37,15 @@ _MEANINGS = {
 
 
 def inspect_path(path: Path, federation_path: Path | None = None) -> dict[str, Any]:
-    """Describe an annotation, public set, federated set, model folder or federation file.
+    """Describe a file of any kind that crosses the wall, a model folder or a federation file.
 
     Parameters
     ----------
     path
         What to look at.
     federation_path
-        A federation file, to verify an annotation's signature against the registered key.
+        A federation file, to verify the signature of an annotation or a coverage report against
+        the registered key.
 
     Returns
     -------
@@ -64,13 +67,20 @@ def inspect_path(path: Path, federation_path: Path | None = None) -> dict[str, A
         return {"what": "public key", "path": str(path), "key": read_public_key(path)}
     if path.suffix.lower() == ".key":
         raise FluidError(f"{path}: is a private key, which is never shown")
+    if path.suffix.lower() == ".json":
+        return _inspect_coverage(path, federation)
     return _inspect_sealed(path, federation)
 
 
 def _inspect_sealed(path: Path, federation: Federation | None) -> dict[str, Any]:
     sealed = open_sealed(path, "fluid.")
     kind = str(sealed.manifest["schema"])
-    what = {ANNOTATION: "annotation", PUBLIC: "public set", FEDERATED: "federated set"}
+    what = {
+        ANNOTATION: "annotation",
+        PUBLIC: "public set",
+        FEDERATED: "federated set",
+        CLUSTERS: "clusters",
+    }
     if kind not in what:
         raise FileFormatError(f"{path}: is of schema '{kind}', which this version does not know")
     meanings = dict(_MEANINGS)
@@ -90,15 +100,47 @@ def _inspect_sealed(path: Path, federation: Federation | None) -> dict[str, Any]
     }
 
 
+def _inspect_coverage(path: Path, federation: Federation | None) -> dict[str, Any]:
+    """A partner's counts by cluster: what it says of itself, and how the counts are spread."""
+    report = open_coverage(path)
+    said = {
+        name: value
+        for name, value in report.values.items()
+        if name not in ("counts", "elsewhere", "digest", "signature")
+    }
+    counts = report.counts
+    return {
+        "what": "coverage report",
+        "path": str(path),
+        "digest": report.digest,
+        "digest_verified": True,
+        "signature": _verify(report.signature, report.digest, report.partner, federation),
+        "manifest": said,
+        "clusters_counted": len(counts),
+        "clusters_said_empty": int((counts == 0).sum()),
+        "compounds_counted": int(counts.sum()),
+        "largest_count": int(counts.max(initial=0)),
+        "elsewhere": report.elsewhere,
+        "counts": counts.tolist(),
+        "meaning": f"private compounds nearest to each cluster's leader, rounded to "
+        f"{said['step']}, 0 for fewer than {said['minimum']}; 'elsewhere' are near no leader",
+    }
+
+
 def _signature(sealed: SealedFile, federation: Federation | None) -> str:
     if sealed.manifest["schema"] != ANNOTATION:
         return "not a signed kind of file"
-    if sealed.signature is None:
+    return _verify(sealed.signature, sealed.digest, str(sealed.manifest["partner"]), federation)
+
+
+def _verify(
+    signature: bytes | None, digest: str, partner: str, federation: Federation | None
+) -> str:
+    if signature is None:
         return "unsigned draft"
     if federation is None:
         return "signed; give --federation to verify the key"
-    key = federation.public_key(str(sealed.manifest["partner"]))
-    good = verify_digest(key, bytes.fromhex(sealed.digest), sealed.signature)
+    good = verify_digest(federation.public_key(partner), bytes.fromhex(digest), signature)
     return "valid, of the registered key" if good else "WRONG: not of the registered key"
 
 

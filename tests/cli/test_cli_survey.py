@@ -359,3 +359,22 @@ def test_help_shows_an_example() -> None:
         outcome = run(name, "--help")
         assert outcome.code == 0
         assert f"fluid {name} " in outcome.stdout
+
+
+def test_inspect_reads_what_a_survey_lets_out(place: Place, tmp_path: Path) -> None:
+    report = place.report("aurora")
+    found = json.loads(done("inspect", report, "-f", place.federation, "--json").stdout)
+    values = json.loads(report.read_text())
+    assert found["what"] == "coverage report"
+    assert found["signature"] == "valid, of the registered key"
+    assert found["counts"] == values["counts"]
+    assert found["compounds_counted"] == sum(values["counts"])
+    assert found["clusters_said_empty"] == values["counts"].count(0)
+    assert found["manifest"]["partner"] == "aurora"
+    assert "clusters" in done("inspect", place.clusters).stdout
+    stolen = place.forge(tmp_path / "stolen.json", {}, signer="draco")
+    outcome = run("inspect", stolen, "-f", place.federation)
+    assert outcome.code == 1
+    assert "WRONG: not of the registered key" in outcome.stdout
+    changed = place.forge(tmp_path / "changed.json", {"elsewhere": 5}, seal=False)
+    assert "does not match its digest" in refused("inspect", changed)
