@@ -271,7 +271,7 @@ class StudentUtility:
     """The value of a coalition: what a student of its pooled labels is worth on test compounds.
 
     ROC-AUC for a binary task, minus the RMSE for regression. The student is a kernel ridge
-    regression, without the boosted trees that are averaged with it in a round.
+    regression on landmarks.
 
     Parameters
     ----------

@@ -14,7 +14,6 @@ from fluid.base.files import atomic_file
 from fluid.base.jobs import count_jobs, single_threaded_blas
 from fluid.central.consensus import Consensus
 from fluid.central.pooling import pool_said
-from fluid.central.student import StudentOptions
 from fluid.chem.compounds import concatenate
 from fluid.exchange.annotation import TaskAnnotation
 from fluid.learn.domain import DEFAULT_DOMAIN
@@ -31,8 +30,6 @@ from fluid.simulate.told import Told
 COLUMNS = ("study", "cell", "task", "setting", "test", "metric", "value", "low", "high")
 SIZES = (500, 1000, 2500, 5000)
 ROUNDS = 3
-# The kernel half of the student alone: the studies compare many students with one another.
-QUICK = StudentOptions(learners=("kernel-ridge",))
 
 Row = dict[str, Any]
 
@@ -88,7 +85,7 @@ def _number_of_teachers(bench: _Bench, cell: CellResult) -> Iterator[Row]:
     order = list(np.random.default_rng(bench.seed).permutation(names))
     sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size < len(names)] + [len(names)]
     for size in sizes:
-        told = bench.one.student(QUICK, partners=sorted(order[:size]))
+        told = bench.one.student(partners=sorted(order[:size]))
         yield from bench.rows(
             "teachers", cell.name, "1 teacher" if size == 1 else f"{size} teachers", told
         )
@@ -99,7 +96,7 @@ def _size_of_public_set(bench: _Bench, cell: CellResult) -> Iterator[Row]:
     total = len(bench.one.public)
     order = np.random.default_rng(bench.seed).permutation(total)
     for size in [*(size for size in SIZES if size < total), total]:
-        told = bench.one.student(QUICK, rows=np.sort(order[:size]))
+        told = bench.one.student(rows=np.sort(order[:size]))
         yield from bench.rows("public-size", cell.name, f"{size} public compounds", told)
 
 
@@ -115,7 +112,7 @@ def _composition_of_public_set(bench: _Bench, cell: CellResult) -> Iterator[Row]
         ("at random", random[:size]),
         ("least known to teachers", order[-size:]),
     ):
-        told = bench.one.student(QUICK, rows=np.sort(chosen))
+        told = bench.one.student(rows=np.sort(chosen))
         yield from bench.rows("public-composition", cell.name, f"{size} {setting}", told)
 
 
@@ -124,10 +121,10 @@ def _left_out_partner(bench: _Bench, cell: CellResult) -> Iterator[Row]:
     teachers = sorted(bench.one.teachers())
     if len(teachers) < 2:
         return
-    everybody = bench.one.student(QUICK)
+    everybody = bench.one.student()
     for partner in teachers:
         others = [name for name in bench.one.partners if name != partner]
-        without = bench.one.student(QUICK, partners=others)
+        without = bench.one.student(partners=others)
         for setting, told in (("with", everybody), ("without", without)):
             for number, task in enumerate(bench.tasks):
                 if task.name not in told:
@@ -184,7 +181,7 @@ def _brought_into_domain(bench: _Bench, cell: CellResult) -> Iterator[Row]:
 def _several_rounds(bench: _Bench, cell: CellResult) -> Iterator[Row]:
     """Hybrids annotate in place of teachers, again and again."""
     one = bench.one
-    yield from bench.rows("rounds", cell.name, "round 1", one.student(QUICK))
+    yield from bench.rows("rounds", cell.name, "round 1", one.student())
     current = one
     for number in range(2, ROUNDS + 1):
         said = {
@@ -194,7 +191,7 @@ def _several_rounds(bench: _Bench, cell: CellResult) -> Iterator[Row]:
         }
         pooled = pool_said(one.tasks, said, {}, len(one.public))
         current = one.with_pooled(pooled)
-        told = current.student(QUICK)
+        told = current.student()
         yield from bench.rows("rounds", cell.name, f"round {number}", told)
 
 
