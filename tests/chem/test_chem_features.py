@@ -121,7 +121,7 @@ def test_descriptors_are_those_of_rdkit(structures):
     }
     assert len(set(names)) == len(names) == FeatureSpec().n_descriptors
     for structure in structures:
-        found = dict(zip(names, compute_descriptors(structure.mol), strict=True))
+        found = dict(zip(names, compute_descriptors([structure.mol])[0], strict=True))
         for name, function in oracle.items():
             assert found[name] == pytest.approx(function(structure.mol), rel=1e-6), name
 
@@ -129,9 +129,9 @@ def test_descriptors_are_those_of_rdkit(structures):
 def test_descriptors_do_not_depend_on_stereo_and_are_finite():
     odd = ("C[N+](C)(C)C", "[O-][n+]1ccccc1", "C[Si](C)(C)C", "CB(O)O", "c1cc[se]c1", "[H]C#N")
     for smiles in odd:
-        assert np.isfinite(compute_descriptors(Chem.MolFromSmiles(smiles))).all(), smiles
+        assert np.isfinite(compute_descriptors([Chem.MolFromSmiles(smiles)])).all(), smiles
     flat, tall = (Chem.MolFromSmiles(s) for s in ("CC(N)C(=O)O", "C[C@H](N)C(=O)O"))
-    assert np.array_equal(compute_descriptors(flat), compute_descriptors(tall))
+    assert np.array_equal(compute_descriptors([flat]), compute_descriptors([tall]))
 
 
 def test_no_structures_give_an_empty_batch():
