@@ -171,6 +171,7 @@ class Teller:
         self.secret = secret
         self.n_folds = int(model.card.training["folds"])
         self.n_repeats = int(model.card.training["repeats"])
+        self.library = model.library.remembering()
         self.library_folds = folds_of_repeats(model.library, secret, self.n_repeats, self.n_folds)
 
     def annotate(
@@ -179,6 +180,8 @@ class Teller:
         """What may be said of some compounds, by task of the federation."""
         known = {task_model.task.name: task_model for task_model in self.model.task_models}
         folds = folds_of_repeats(compounds, self.secret, self.n_repeats, self.n_folds)
+        # Every fold model of every task asks for the same features.
+        compounds = compounds.remembering()
         said: dict[str, TaskAnnotation] = {}
         for task in federation.tasks:
             # A task without a model has its columns all the same, empty: which columns there are
@@ -186,7 +189,7 @@ class Teller:
             found = silence(len(compounds), len(task.outputs))
             if task.name in known:
                 found = label_own_fold(
-                    known[task.name], self.model.library, self.library_folds, compounds, folds,
+                    known[task.name], self.library, self.library_folds, compounds, folds,
                     jobs,
                 )  # fmt: skip
             said[task.name] = disclose(task, federation.policy, found)
