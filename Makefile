@@ -145,6 +145,14 @@ study-ames: | $(READY) ## Ames mutagenicity: AMES=table CHEMBL=structures
 	        -o $(STUDY)/ames-$$number; \
 	done
 
+# --- benchmarks: the table of docs/performance.md -------------------------------------------------
+
+SUBJECTS ?=
+
+.PHONY: bench
+bench: | $(READY) ## what steps cost beside bare library calls, a quarter of an hour; SUBJECTS=prepare for one
+	$(BIN)/python -m benchmarks $(SUBJECTS)
+
 # --- checks -----------------------------------------------------------------------------------
 
 TREE := build/tree
@@ -154,7 +162,8 @@ check: $(READY) ## style, types and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	rm -rf $(TREE) && $(BIN)/python -m pip install --quiet --no-deps --target $(TREE) .
-	cd $(TREE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p fluid
+	cp -R benchmarks $(TREE)
+	cd $(TREE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p fluid -p benchmarks
 	cd $(TREE) && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml
 
 .PHONY: test

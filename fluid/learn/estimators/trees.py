@@ -98,13 +98,14 @@ class Trees:
         if not len(queries):
             return np.zeros(0)
         matrix = queries.feature_matrix(self.counts)
-        model = self._model()
+        model = self.booster()
         raw = np.asarray(model.predict(matrix, raw_score=True, num_threads=1), dtype=np.float64)
         # Of a forest LightGBM gives the sum over trees, and says so in the header of its text.
         averaged = "\naverage_output\n" in self.text_.split("\nTree=0\n", 1)[0]
         return raw / model.num_trees() if averaged else raw
 
-    def _model(self) -> Any:
+    def booster(self) -> Any:
+        """LightGBM's own model, read from the text once."""
         if self._booster is None:
             import lightgbm
 
