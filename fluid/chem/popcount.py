@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 # References compared before the bound is looked at again.
-_STRIDE = 16
+_STRIDE = 32
 
 
 class Kernels(NamedTuple):
@@ -135,7 +135,7 @@ def _compile(cache: bool) -> Kernels:
         n_divisions, _, k = best.shape
         m = references.shape[0]
         for i in range(queries.shape[0]):
-            bits = n_queries[i]
+            query, bits = queries[i], n_queries[i]
             above = np.searchsorted(n_references, bits)
             below = above
             least = np.float32(0.0)
@@ -156,19 +156,22 @@ def _compile(cache: bool) -> Kernels:
                     start = max(below - _STRIDE, 0)
                     stop = below
                     below = start
-                for j in range(start, stop):
+                # Views, of which the compiler knows that no index is negative.
+                block, sizes = references[start:stop], n_references[start:stop]
+                groups = reference_groups[start:stop]
+                for j in range(block.shape[0]):
                     total = np.uint64(0)
-                    for word in range(queries.shape[1]):
-                        total += popcount(queries[i, word] & references[j, word])
+                    for word in range(block.shape[1]):
+                        total += popcount(query[word] & block[j, word])
                     shared = np.int64(total)
-                    union = max(bits + n_references[j] - shared, 1)
+                    union = max(bits + sizes[j] - shared, 1)
                     similarity = np.float32(shared) / np.float32(union)
                     if similarity <= least:
                         continue
                     least = np.float32(1.0)
                     for division in range(n_divisions):
                         own = best[division, i]
-                        different = query_groups[i, division] != reference_groups[j, division]
+                        different = query_groups[i, division] != groups[j, division]
                         if different and similarity > own[0]:
                             place = 0
                             while place + 1 < k and own[place + 1] < similarity:
