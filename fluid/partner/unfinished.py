@@ -110,13 +110,17 @@ class Unfinished:
         self._file.flush()
 
     def _open(self) -> IO[bytes] | None:
-        """The file, or None if another run writes it: then this one cannot be resumed."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        """The file; None, and a run that cannot be resumed, if another run or nobody writes it."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            # Where nothing can be written the annotation itself says so.
+            return None
         file = os.fdopen(handle, "r+b")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:
             file.close()
             return None
         return file
