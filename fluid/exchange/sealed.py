@@ -86,10 +86,13 @@ class SealedFile:
         """
         try:
             with pq.ParquetFile(self.path) as file:
-                for batch in file.iter_batches(batch_size=ROW_GROUP, row_groups=groups):
-                    # Text that is not UTF-8, say: a digest can be right and the content wrong.
-                    batch.validate(full=True)
-                    yield batch
+                wanted = range(file.num_row_groups) if groups is None else groups
+                for group in wanted:
+                    # A reader of its own each: one that goes on keeps what it has decoded.
+                    for batch in file.iter_batches(batch_size=ROW_GROUP, row_groups=[group]):
+                        # Text that is not UTF-8, say: a digest can be right, the content wrong.
+                        batch.validate(full=True)
+                        yield batch
         except (pa.ArrowException, OSError) as error:
             raise FileFormatError(f"{self.path}: cannot be decoded ({_first(error)})") from error
 
