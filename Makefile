@@ -149,6 +149,14 @@ study-ames: | $(READY) ## Ames mutagenicity: AMES=table CHEMBL=structures
 study-coverage: $(DEMO)/evaluation.txt ## coverage of prediction sets on the demonstration's compounds
 	$(BIN)/python benchmarks/coverage.py $(DEMO) $(DATA)/external.csv $(TABLES)
 
+# --- benchmarks: the table of docs/performance.md -------------------------------------------------
+
+SUBJECTS ?=
+
+.PHONY: bench
+bench: | $(READY) ## what steps cost beside bare library calls, a quarter of an hour; SUBJECTS=prepare for one
+	$(BIN)/python -m benchmarks $(SUBJECTS)
+
 # --- checks -----------------------------------------------------------------------------------
 
 TREE := build/tree
@@ -158,7 +166,8 @@ check: $(READY) ## style, types and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	rm -rf $(TREE) && $(BIN)/python -m pip install --quiet --no-deps --target $(TREE) .
-	cd $(TREE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p fluid
+	cp -R benchmarks $(TREE)
+	cd $(TREE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p fluid -p benchmarks
 	cd $(TREE) && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml
 
 .PHONY: test

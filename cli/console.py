@@ -66,25 +66,30 @@ def set_up_logging(verbose: bool) -> None:
 
 
 class Progress:
-    """Says on stderr how far a command is, at most every few seconds.
+    """Says on stderr how far a command is and how fast it goes, at most every few seconds.
 
     Parameters
     ----------
     what
         What is counted, such as ``"compounds"``.
+    total
+        How many there are, if that is known.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, total: int | None = None) -> None:
         self.what = what
-        self.started = self.last = time.monotonic()
+        self.total = total
+        self.last, self.done = time.monotonic(), 0
 
     def __call__(self, done: int) -> None:
         """Report a count."""
         now = time.monotonic()
         if now - self.last >= _EVERY:
-            self.last = now
-            rate = done / max(now - self.started, 1e-9)
-            print(f"{done:,} {self.what}, {rate:,.0f} a second", file=sys.stderr, flush=True)
+            # Since the last line: what a resumed run found done already would flatter the mean.
+            rate = (done - self.done) / (now - self.last)
+            self.last, self.done = now, done
+            whole = "" if self.total is None else f" of {self.total:,}"
+            print(f"{done:,}{whole} {self.what}, {rate:,.0f} a second", file=sys.stderr, flush=True)
 
 
 def stage(name: str) -> None:

@@ -239,6 +239,7 @@ def annotate(
     """Label the public set with a teacher. The file is the only thing that leaves the partner.
 
     Each compound is labelled by models that never saw it; `fluid inspect` shows what is in it.
+    A run that was interrupted goes on where it was.
 
     \b
     Example:
@@ -251,9 +252,9 @@ def annotate(
 
     inputs = [teacher, public, *(path for path in (key, federation) if path is not None)]
     with output_file(output, inputs, "annotation", is_sealed(ANNOTATION)):
-        summary = label(
-            teacher, open_public_set(public), output, key, federation, jobs, Progress("compounds")
-        )
+        compounds = open_public_set(public)
+        progress = Progress("compounds", len(compounds))
+        summary = label(teacher, compounds, output, key, federation, jobs, progress)
 
     def text() -> str:
         shown = {

@@ -6,13 +6,19 @@ side. So the number of jobs never changes a result, and libraries do not fight o
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+# Items under way for each worker: enough that none waits for the one in front.
+_AHEAD = 4
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def count_jobs(jobs: int | None) -> int:
@@ -55,14 +61,26 @@ def map_processes(
 ) -> Iterator[Result]:
     """Apply `function` to `items` in worker processes, results in order as they come.
 
-    Items are drawn a few ahead of the workers, so a long stream is never held as a whole.
+    Items are drawn as results are taken, a few ahead of them: neither a long stream nor the
+    results that a slow reader has not come to are ever held as a whole.
     """
     stream = iter(items)
     first = list(islice(stream, 2))
     if jobs == 1 or len(first) < 2:
         yield from (function(item) for item in chain(first, stream))
         return
-    import joblib
+    from joblib.externals.loky import get_reusable_executor
 
-    pool = joblib.Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs")
-    yield from pool(joblib.delayed(function)(item) for item in chain(first, stream))
+    # A worker is one of the jobs: its libraries get one thread.
+    pool = get_reusable_executor(max_workers=jobs, env=dict.fromkeys(_THREADS, "1"))
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in chain(first, stream):
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= _AHEAD * jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()

@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import scipy.sparse
+
+
+class _Memory:
+    """Rows derived from a batch, or the positions of these compounds in such a batch."""
+
+    def __init__(self, whole: Compounds | None = None, rows: np.ndarray | None = None) -> None:
+        self.whole = whole
+        self.rows = rows
+        self._lock = Lock()
+        self._found: dict[Hashable, Any] = {}
+
+    def recall(self, mine: Compounds, name: Hashable, make: Callable[[Compounds], Any]) -> Any:
+        if self.whole is not None:
+            return self.whole.derive(name, make)[self.rows]
+        with self._lock:
+            if name not in self._found:
+                self._found[name] = make(mine)
+            return self._found[name]
+
+    def take(self, mine: Compounds, rows: np.ndarray) -> _Memory:
+        if self.whole is None or self.rows is None:
+            return _Memory(mine, rows)
+        return _Memory(self.whole, self.rows[rows])
 
 
 @dataclass(frozen=True)
@@ -25,6 +50,8 @@ class Compounds:
         int64 of shape (n + 1,): compound i owns ``environments[offsets[i]:offsets[i + 1]]``.
     descriptors
         float32 of shape (n, n_descriptors); no columns if the federation has no descriptors.
+    memory
+        Where derived rows are kept, if they are: see `remembering`.
     """
 
     ids: np.ndarray
@@ -35,6 +62,7 @@ class Compounds:
     counts: np.ndarray
     offsets: np.ndarray
     descriptors: np.ndarray
+    memory: _Memory | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.inchikeys)
@@ -96,7 +124,28 @@ class Compounds:
             counts=self.counts[flat],
             offsets=offsets,
             descriptors=self.descriptors[rows],
+            memory=None if self.memory is None else self.memory.take(self, rows),
         )
+
+    def remembering(self) -> Compounds:
+        """The same compounds, which keep what is derived from them.
+
+        Several models that are asked about the same compounds, or about parts of them, then find
+        features once. What is kept lives as long as the compounds and is not to be changed.
+        """
+        return replace(self, memory=_Memory())
+
+    def derive(self, name: Hashable, make: Callable[[Compounds], Any]) -> Any:
+        """What `make` finds for each compound, as rows of an array or a sparse matrix.
+
+        Parameters
+        ----------
+        name
+            What it is, under which it is kept if the compounds are `remembering`.
+        make
+            Computes it; a row must depend on its compound alone.
+        """
+        return make(self) if self.memory is None else self.memory.recall(self, name, make)
 
     def feature_matrix(self, counts: bool) -> scipy.sparse.csr_matrix:
         """Folded features beside descriptors, for learners that take sparse input.
@@ -111,6 +160,9 @@ class Compounds:
         scipy.sparse.csr_matrix
             float32 of shape (n, bits + n_descriptors).
         """
+        return self.derive(("features", counts), lambda compounds: compounds._features(counts))
+
+    def _features(self, counts: bool) -> scipy.sparse.csr_matrix:
         values = self.counts.astype(np.float32)
         folded = scipy.sparse.csr_matrix(
             (values, (self.environments % self.bits).astype(np.int32), self.offsets),

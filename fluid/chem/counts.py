@@ -29,6 +29,11 @@ def count_fingerprints(compounds: Compounds) -> np.ndarray:
     numpy.ndarray
         Packed bits, uint8 of shape (n, 512).
     """
+    found: np.ndarray = compounds.derive("count fingerprints", _pack)
+    return found
+
+
+def _pack(compounds: Compounds) -> np.ndarray:
     packed = np.zeros((len(compounds), COUNT_BITS // 8), dtype=np.uint8)
     for start in range(0, len(compounds), _BLOCK):
         stop = min(start + _BLOCK, len(compounds))

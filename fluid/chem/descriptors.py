@@ -6,6 +6,7 @@ in fragment counts that a fingerprint holds already; this set costs about one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -36,24 +37,29 @@ def descriptor_names() -> tuple[str, ...]:
     )
 
 
-def compute_descriptors(mol: Chem.Mol) -> np.ndarray:
-    """The descriptors of one molecule.
+def compute_descriptors(mols: Sequence[Chem.Mol]) -> np.ndarray:
+    """The descriptors of molecules.
+
+    Parameters
+    ----------
+    mols
+        n molecules.
 
     Returns
     -------
     numpy.ndarray
-        float32 of shape (n_descriptors,), in RDKit's own units, finite: what RDKit cannot compute
-        is 0, and magnitudes are cut at one million.
+        float32 of shape (n, n_descriptors), in RDKit's own units, finite: what RDKit cannot
+        compute is 0, and magnitudes are cut at one million.
     """
-    values = np.array(
-        [
-            *_properties().ComputeProperties(mol),
+    properties = _properties()
+    values = np.zeros((len(mols), len(descriptor_names())))
+    for row, mol in enumerate(mols):
+        values[row] = [
+            *properties.ComputeProperties(mol),
             *rdMolDescriptors.SlogP_VSA_(mol),
             *rdMolDescriptors.SMR_VSA_(mol),
             *rdMolDescriptors.PEOE_VSA_(mol),
             *rdMolDescriptors.MQNs_(mol),
-        ],
-        dtype=np.float64,
-    )
+        ]
     values = np.nan_to_num(values, nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
     return np.clip(values, -_LARGEST, _LARGEST).astype(np.float32)

@@ -91,12 +91,13 @@ def morgan_environments(mol: Chem.Mol, spec: FeatureSpec) -> tuple[np.ndarray, n
         Identifiers (uint32, ascending) and how often each occurs (uint8, cut at 255; 1 if the
         settings leave counts out).
     """
-    found = _generator(spec.fingerprint, spec.radius).GetSparseCountFingerprint(mol)
-    pairs = sorted(found.GetNonzeroElements().items())
-    identifiers = np.fromiter((key for key, _ in pairs), dtype=np.uint32, count=len(pairs))
+    generator = _generator(spec.fingerprint, spec.radius)
+    found = generator.GetSparseCountFingerprint(mol).GetNonzeroElements()
+    identifiers = np.fromiter(found.keys(), dtype=np.uint32, count=len(found))
+    counts = np.fromiter(found.values(), dtype=np.int64, count=len(found))
+    order = np.argsort(identifiers)
     most = MAX_COUNT if spec.counts else 1
-    counts = np.fromiter((min(n, most) for _, n in pairs), dtype=np.uint8, count=len(pairs))
-    return identifiers, counts
+    return identifiers[order], np.minimum(counts, most)[order].astype(np.uint8)
 
 
 def featurize(structures: Sequence[Structure], ids: Sequence[str], spec: FeatureSpec) -> Compounds:
@@ -119,12 +120,11 @@ def featurize(structures: Sequence[Structure], ids: Sequence[str], spec: Feature
     environments = [morgan_environments(structure.mol, spec) for structure in structures]
     lengths = np.array([len(found) for found, _ in environments], dtype=np.int64)
     empty = np.zeros(0)
-    descriptors = np.zeros((len(structures), spec.n_descriptors), dtype=np.float32)
+    descriptors = np.zeros((len(structures), 0), dtype=np.float32)
     if spec.n_descriptors:
         from fluid.chem.descriptors import compute_descriptors
 
-        for row, structure in enumerate(structures):
-            descriptors[row] = compute_descriptors(structure.mol)
+        descriptors = compute_descriptors([structure.mol for structure in structures])
     return Compounds.from_environments(
         ids=np.array(ids, dtype=object),
         smiles=np.array([structure.smiles for structure in structures], dtype=object),

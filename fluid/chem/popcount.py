@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+# References compared before the bound is looked at again.
+_STRIDE = 32
+
 
 class Kernels(NamedTuple):
     """Compiled functions; they hold no lock, so that threads run side by side."""
@@ -14,6 +17,7 @@ class Kernels(NamedTuple):
     count: Any
     tanimoto: Any
     nearest: Any
+    apart: Any
 
 
 def words(packed: np.ndarray) -> np.ndarray:
@@ -122,11 +126,67 @@ def _compile(cache: bool) -> Kernels:
                 best[i, place] = similarity
                 where[i, place] = position
 
-    made = Kernels(count, tanimoto, nearest)
+    @numba.njit(nogil=True, cache=cache)
+    def apart(  # type: ignore[no-untyped-def]
+        queries, references, n_queries, n_references, query_groups, reference_groups, best
+    ):
+        # Outwards from a query's own number of bits, as in `nearest`, a block at a time; and until
+        # no division can gain: a pair is compared once for all of them.
+        n_divisions, _, k = best.shape
+        m = references.shape[0]
+        for i in range(queries.shape[0]):
+            query, bits = queries[i], n_queries[i]
+            above = np.searchsorted(n_references, bits)
+            below = above
+            least = np.float32(0.0)
+            while below > 0 or above < m:
+                upper = np.float32(-1.0)
+                lower = np.float32(-1.0)
+                if above < m:
+                    upper = np.float32(bits) / np.float32(max(n_references[above], 1))
+                if below > 0:
+                    lower = np.float32(n_references[below - 1]) / np.float32(max(bits, 1))
+                if max(upper, lower) <= least:
+                    break
+                if upper >= lower:
+                    start = above
+                    stop = min(above + _STRIDE, m)
+                    above = stop
+                else:
+                    start = max(below - _STRIDE, 0)
+                    stop = below
+                    below = start
+                # Views, of which the compiler knows that no index is negative.
+                block, sizes = references[start:stop], n_references[start:stop]
+                groups = reference_groups[start:stop]
+                for j in range(block.shape[0]):
+                    total = np.uint64(0)
+                    for word in range(block.shape[1]):
+                        total += popcount(query[word] & block[j, word])
+                    shared = np.int64(total)
+                    union = max(bits + sizes[j] - shared, 1)
+                    similarity = np.float32(shared) / np.float32(union)
+                    if similarity <= least:
+                        continue
+                    least = np.float32(1.0)
+                    for division in range(n_divisions):
+                        own = best[division, i]
+                        different = query_groups[i, division] != groups[j, division]
+                        if different and similarity > own[0]:
+                            place = 0
+                            while place + 1 < k and own[place + 1] < similarity:
+                                own[place] = own[place + 1]
+                                place += 1
+                            own[place] = similarity
+                        least = min(least, own[0])
+
+    made = Kernels(count, tanimoto, nearest, apart)
     # Compiled here, by one thread, rather than at the first use by several at once.
     empty, none = np.zeros((0, 1), np.uint64), np.zeros(0, np.int64)
     best, where = np.zeros((0, 1), np.float32), np.zeros((0, 1), np.int64)
     made.count(empty)
     made.tanimoto(empty, empty, none, none, best)
     made.nearest(empty, empty, none, none, none, none, best, where)
+    groups = np.zeros((0, 1), np.uint8)
+    made.apart(empty, empty, none, none, groups, groups, best[None])
     return made

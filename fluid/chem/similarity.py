@@ -81,3 +81,41 @@ def nearest_references(
         left, right[order], run.count(left), sizes[order], order, nobody, best, where
     )  # fmt: skip
     return best, where
+
+
+def similarity_apart(
+    queries: np.ndarray,
+    references: np.ndarray,
+    query_groups: np.ndarray,
+    reference_groups: np.ndarray,
+    k: int,
+) -> np.ndarray:
+    """Mean similarity of each query to its k most similar references of other groups.
+
+    For several divisions into groups at once, which costs little more than one.
+
+    Parameters
+    ----------
+    queries, references
+        Packed fingerprints, uint8 of shape (n, bytes) and (m, bytes).
+    query_groups, reference_groups
+        Group in each division, uint8 of shape (n_divisions, n) and (n_divisions, m).
+    k
+        Number of neighbours; if there are fewer references, the missing ones count as 0.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 of shape (n_divisions, n) in [0, 1]: row by row what `neighbour_similarity` gives
+        for the references of the other groups.
+    """
+    run = kernels()
+    left, right = words(queries), words(references)
+    sizes = run.count(right)
+    order = np.argsort(sizes, kind="stable")
+    best = np.zeros((len(query_groups), len(left), k), dtype=np.float32)
+    run.apart(
+        left, right[order], run.count(left), sizes[order], np.ascontiguousarray(query_groups.T),
+        np.ascontiguousarray(reference_groups.T[order]), best,
+    )  # fmt: skip
+    return best.sum(axis=2) / np.float32(k)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,19 @@ class SealedFile:
     n_rows: int
     schema: pa.Schema
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
+    def group_sizes(self) -> list[int]:
+        """Rows of each row group."""
+        with pq.ParquetFile(self.path) as file:
+            metadata = file.metadata
+            return [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
+
+    def batches(self, groups: Sequence[int] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows in order, one row group's worth at a time.
+
+        Parameters
+        ----------
+        groups
+            Row groups to read, ascending; by default all.
 
         Raises
         ------
@@ -75,10 +86,13 @@ class SealedFile:
         """
         try:
             with pq.ParquetFile(self.path) as file:
-                for batch in file.iter_batches(batch_size=ROW_GROUP):
-                    # Text that is not UTF-8, say: a digest can be right and the content wrong.
-                    batch.validate(full=True)
-                    yield batch
+                wanted = range(file.num_row_groups) if groups is None else groups
+                for group in wanted:
+                    # A reader of its own each: one that goes on keeps what it has decoded.
+                    for batch in file.iter_batches(batch_size=ROW_GROUP, row_groups=[group]):
+                        # Text that is not UTF-8, say: a digest can be right, the content wrong.
+                        batch.validate(full=True)
+                        yield batch
         except (pa.ArrowException, OSError) as error:
             raise FileFormatError(f"{self.path}: cannot be decoded ({_first(error)})") from error
 

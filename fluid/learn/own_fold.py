@@ -8,11 +8,13 @@ import numpy as np
 
 from fluid.base.jobs import map_threads
 from fluid.chem.compounds import Compounds
-from fluid.chem.similarity import neighbour_similarity
+from fluid.chem.similarity import similarity_apart
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.folds import keyed_folds
 from fluid.learn.model import TaskModel
 from fluid.learn.reliability import NEIGHBOURS
+
+_BLOCK = 2048
 
 
 @dataclass(frozen=True)
@@ -80,19 +82,26 @@ def label_own_fold(
     each = np.full((n_repeats, n, len(model.task.outputs)), np.nan)
     trust = np.full((n_repeats, n), np.nan)
     near = np.full((n_repeats, n), np.nan)
+    references = library.fingerprints[model.rows]
+    reference_folds = library_folds[:, model.rows]
 
-    def run(member: FoldModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def compare(part: slice) -> np.ndarray:
+        return similarity_apart(
+            queries.fingerprints[part], references, query_folds[:, part], reference_folds,
+            NEIGHBOURS,
+        )  # fmt: skip
+
+    def run(member: FoldModel) -> tuple[np.ndarray, np.ndarray]:
         rows = np.flatnonzero(query_folds[member.repeat] == member.fold)
-        mine = queries.take(rows)
-        seen = model.rows[library_folds[member.repeat][model.rows] != member.fold]
-        similarity = neighbour_similarity(mine.fingerprints, library.fingerprints[seen], NEIGHBOURS)
-        return rows, member.predict(model.task, mine, library), similarity
+        return rows, member.predict(model.task, queries.take(rows), library)
 
+    parts = [slice(start, start + _BLOCK) for start in range(0, max(n, 1), _BLOCK)]
+    similarity = np.concatenate(map_threads(compare, parts, jobs), axis=1)
     results = map_threads(run, model.members, jobs)
-    for member, (rows, predicted, similarity) in zip(model.members, results, strict=True):
+    for member, (rows, predicted) in zip(model.members, results, strict=True):
         each[member.repeat, rows] = predicted
-        trust[member.repeat, rows] = member.reliability(similarity)
-        near[member.repeat, rows] = similarity
+        near[member.repeat, rows] = similarity[member.repeat, rows]
+        trust[member.repeat, rows] = member.reliability(similarity[member.repeat, rows])
     known = np.isfinite(near)
     count = known.sum(axis=0)
     mean = _mean(each, known[:, :, None])

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from fluid.base.errors import MismatchError, SignatureError
+from fluid.base.files import sha256_file
 from fluid.base.jobs import count_jobs
+from fluid.base.software import software_versions
 from fluid.chem.compounds import Compounds
 from fluid.exchange.annotation import TaskAnnotation, write_annotation
 from fluid.exchange.federation import Federation, load_federation
@@ -24,9 +26,10 @@ from fluid.exchange.signing import (
 )
 from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import folds_of_repeats, label_own_fold, silence
-from fluid.learn.storage import load_trained
+from fluid.learn.storage import MODEL_FILE, load_trained
 from fluid.partner.guard import disclose, disclose_size
 from fluid.partner.teacher import FEDERATION_FILE, SECRET_FILE, read_secret
+from fluid.partner.unfinished import Unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +78,9 @@ def annotate(
 ) -> AnnotationSummary:
     """Label the public set and write the annotation.
 
+    An interrupted run, killed even, is gone on with: what it had finished lies beside the output,
+    and is taken if teacher, public set, federation and versions are the same.
+
     Parameters
     ----------
     teacher
@@ -115,10 +121,22 @@ def annotate(
             for task_model in model.task_models
         }
     labelled = {task.name: 0 for task in federation.tasks}
-    chunks = _labels(model, secret, federation, public, count_jobs(jobs), labelled, progress)
-    digest = write_annotation(
-        output, federation, public, model.card.name, federation.tasks, chunks, shared, sign
-    )
+    contract = federation_path or teacher / FEDERATION_FILE
+    # All that a label depends on; the secret's digest is never written as such.
+    basis = {
+        "teacher": [sha256_file(teacher / name) for name in (MODEL_FILE, SECRET_FILE)],
+        "federation": sha256_file(contract),
+        "public": public.digest,
+        "software": software_versions(),
+    }
+    with Unfinished(output, basis, federation.tasks) as unfinished:
+        teller = Teller(model, secret)
+        chunks = _labels(
+            teller, federation, public, unfinished, count_jobs(jobs), labelled, progress
+        )
+        digest = write_annotation(
+            output, federation, public, model.card.name, federation.tasks, chunks, shared, sign
+        )
     return AnnotationSummary(
         digest, model.card.name, federation.round, len(public), sign is not None, labelled
     )
@@ -136,18 +154,23 @@ def _signer(key_path: Path, federation: Federation, partner: str) -> Callable[[b
 
 
 def _labels(
-    model: TrainedModel,
-    secret: bytes,
+    teller: Teller,
     federation: Federation,
     public: PublicSet,
+    unfinished: Unfinished,
     jobs: int,
     labelled: dict[str, int],
     progress: Callable[[int], None],
 ) -> Iterator[tuple[np.ndarray, dict[str, TaskAnnotation]]]:
-    teller = Teller(model, secret)
+    if len(unfinished):
+        logger.warning("going on after %d chunks of an interrupted run", len(unfinished))
     done = 0
-    for compounds in public.chunks():
-        said = teller.annotate(federation, compounds, jobs)
+    for number, compounds in enumerate(public.chunks()):
+        if number < len(unfinished):
+            said = unfinished.recall(number)
+        else:
+            said = teller.annotate(federation, compounds, jobs)
+            unfinished.keep(said)
         for task in federation.tasks:
             labelled[task.name] += int(np.isfinite(said[task.name].reliability).sum())
         done += len(compounds)
@@ -171,6 +194,7 @@ class Teller:
         self.secret = secret
         self.n_folds = int(model.card.training["folds"])
         self.n_repeats = int(model.card.training["repeats"])
+        self.library = model.library.remembering()
         self.library_folds = folds_of_repeats(model.library, secret, self.n_repeats, self.n_folds)
 
     def annotate(
@@ -179,6 +203,8 @@ class Teller:
         """What may be said of some compounds, by task of the federation."""
         known = {task_model.task.name: task_model for task_model in self.model.task_models}
         folds = folds_of_repeats(compounds, self.secret, self.n_repeats, self.n_folds)
+        # Every fold model of every task asks for the same features.
+        compounds = compounds.remembering()
         said: dict[str, TaskAnnotation] = {}
         for task in federation.tasks:
             # A task without a model has its columns all the same, empty: which columns there are
@@ -186,7 +212,7 @@ class Teller:
             found = silence(len(compounds), len(task.outputs))
             if task.name in known:
                 found = label_own_fold(
-                    known[task.name], self.model.library, self.library_folds, compounds, folds,
+                    known[task.name], self.library, self.library_folds, compounds, folds,
                     jobs,
                 )  # fmt: skip
             said[task.name] = disclose(task, federation.policy, found)

@@ -88,6 +88,31 @@ def test_two_processes_do_not_read_a_stream_to_its_end_before_they_give_results(
     assert len(list(results)) == 149
 
 
+def test_workers_do_not_run_ahead_of_a_slow_reader():
+    drawn = []
+
+    def items():
+        for number in range(150):
+            drawn.append(number)
+            yield number
+
+    results = map_processes(operator.neg, items(), 2)
+    assert next(results) == 0
+    time.sleep(0.5)
+    assert len(drawn) <= 10
+    assert list(results) == [-number for number in range(1, 150)]
+
+
+def test_an_exception_in_a_process_reaches_the_caller_and_the_next_run_is_well():
+    with pytest.raises(ZeroDivisionError):
+        list(map_processes(_inverse, [1, 2, 0, 4], 2))
+    assert list(map_processes(_inverse, [1, 2, 4], 2)) == [1.0, 0.5, 0.25]
+
+
+def _inverse(number):
+    return 1 / number
+
+
 def test_every_error_is_of_one_family():
     found = [value for value in vars(errors).values() if isinstance(value, type)]
     assert errors.TableError in found

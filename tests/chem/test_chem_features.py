@@ -11,6 +11,7 @@ from rdkit import Chem
 from rdkit.Chem import Crippen, Descriptors, rdFingerprintGenerator, rdMolDescriptors
 
 from fluid.chem.compounds import Compounds, concatenate
+from fluid.chem.counts import count_fingerprints
 from fluid.chem.descriptors import compute_descriptors, descriptor_names
 from fluid.chem.features import FeatureSpec, featurize, morgan_environments
 from fluid.chem.standardize import StandardizerSpec, standardize
@@ -121,7 +122,7 @@ def test_descriptors_are_those_of_rdkit(structures):
     }
     assert len(set(names)) == len(names) == FeatureSpec().n_descriptors
     for structure in structures:
-        found = dict(zip(names, compute_descriptors(structure.mol), strict=True))
+        found = dict(zip(names, compute_descriptors([structure.mol])[0], strict=True))
         for name, function in oracle.items():
             assert found[name] == pytest.approx(function(structure.mol), rel=1e-6), name
 
@@ -129,9 +130,9 @@ def test_descriptors_are_those_of_rdkit(structures):
 def test_descriptors_do_not_depend_on_stereo_and_are_finite():
     odd = ("C[N+](C)(C)C", "[O-][n+]1ccccc1", "C[Si](C)(C)C", "CB(O)O", "c1cc[se]c1", "[H]C#N")
     for smiles in odd:
-        assert np.isfinite(compute_descriptors(Chem.MolFromSmiles(smiles))).all(), smiles
+        assert np.isfinite(compute_descriptors([Chem.MolFromSmiles(smiles)])).all(), smiles
     flat, tall = (Chem.MolFromSmiles(s) for s in ("CC(N)C(=O)O", "C[C@H](N)C(=O)O"))
-    assert np.array_equal(compute_descriptors(flat), compute_descriptors(tall))
+    assert np.array_equal(compute_descriptors([flat]), compute_descriptors([tall]))
 
 
 def test_no_structures_give_an_empty_batch():
@@ -188,3 +189,16 @@ def test_cutting_and_joining_gives_the_same_batch(compounds, data):
 def test_a_mask_takes_what_its_positions_take(compounds, mask):
     chosen = np.array(mask)
     assert same(compounds.take(chosen), compounds.take(np.flatnonzero(chosen)))
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_remembering_compounds_find_the_same_features_once(compounds, counts):
+    kept = compounds.remembering()
+    rows = np.array([4, 0, 4, 7])
+    for part in (kept, kept.take(rows), kept.take(rows).take(np.array([2, 1]))):
+        alone = dataclasses.replace(part, memory=None)
+        assert np.array_equal(count_fingerprints(part), count_fingerprints(alone))
+        found, expected = part.feature_matrix(counts), alone.feature_matrix(counts)
+        assert (found != expected).nnz == 0
+    assert kept.feature_matrix(counts) is kept.feature_matrix(counts)
+    assert compounds.feature_matrix(counts) is not compounds.feature_matrix(counts)

@@ -9,7 +9,12 @@ from rdkit import DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 
 from fluid.chem import popcount
-from fluid.chem.similarity import nearest_references, neighbour_similarity, tanimoto
+from fluid.chem.similarity import (
+    nearest_references,
+    neighbour_similarity,
+    similarity_apart,
+    tanimoto,
+)
 
 PACKED = hnp.arrays(np.uint8, st.tuples(st.integers(1, 7), st.just(8)))
 
@@ -101,6 +106,33 @@ def test_nearest_are_those_of_a_full_sort(queries, references, k, data):
         expected = [-1] * (k - len(order)) + order[::-1]
         assert where[row].tolist() == expected
         assert best[row].tolist() == [every[row, j] if j >= 0 else 0.0 for j in expected]
+
+
+@settings(deadline=None)
+@given(PACKED, PACKED, st.integers(1, 4), st.randoms(use_true_random=False))
+def test_neighbours_of_other_groups_are_those_of_each_division_alone(
+    queries, references, k, random
+):
+    asked, held = (
+        np.array([[random.randrange(3) for _ in rows] for _ in range(2)], dtype=np.uint8)
+        for rows in (queries, references)
+    )
+    found = similarity_apart(queries, references, asked, held, k)
+    for division, row in enumerate(found):
+        for query, similarity in enumerate(row):
+            others = references[held[division] != asked[division, query]]
+            assert similarity == neighbour_similarity(queries[query : query + 1], others, k)[0]
+
+
+def test_many_references_are_searched_to_the_same_end(compounds):
+    packed = np.concatenate([np.roll(compounds.fingerprints, shift, axis=1) for shift in range(9)])
+    groups = np.arange(len(packed), dtype=np.uint8)[None] % 5
+    found = similarity_apart(packed[::7], packed, groups[:, ::7], groups, 3)
+    for fold in range(5):
+        rows = groups[0, ::7] == fold
+        others = packed[groups[0] != fold]
+        expected = neighbour_similarity(packed[::7][rows], others, 3)
+        assert found[0, rows].tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("width", [1, 3, 8, 13, 256])

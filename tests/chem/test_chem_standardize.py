@@ -10,6 +10,7 @@ from fluid.chem.standardize import (
     ORGANIC_ELEMENTS,
     StandardizerSpec,
     StructureError,
+    _has,
     connectivity,
     standardize,
 )
@@ -177,6 +178,17 @@ def test_elements_of_drugs_are_allowed():
 def test_settings_outside_the_choices_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         StandardizerSpec(**wrong)
+
+
+@pytest.mark.parametrize("smiles", [*DIVERSE, "CC |^1:0|", "CC* |$;;R1$|", "[As](C)C", "[CH3]"])
+def test_atoms_are_found_as_a_loop_over_them_finds_them(smiles):
+    mol = Chem.MolFromSmiles(smiles)
+    atoms = list(mol.GetAtoms())
+    assert _has(mol, "foreign") == any(a.GetAtomicNum() not in ORGANIC_ELEMENTS for a in atoms)
+    assert _has(mol, "carbon") == any(a.GetAtomicNum() == 6 for a in atoms)
+    assert _has(mol, "radical") == any(a.GetNumRadicalElectrons() for a in atoms)
+    assert _has(mol, "isotope") == any(a.GetIsotope() for a in atoms)
+    assert _has(mol, "charge") == any(a.GetFormalCharge() for a in atoms)
 
 
 def test_settings_survive_as_plain_values():

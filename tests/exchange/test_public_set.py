@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import fluid.exchange.sealed
 from fluid.base.errors import MismatchError
 from fluid.chem.arrow import compounds_schema, compounds_to_batch
 from fluid.chem.compounds import Compounds, concatenate
@@ -63,3 +65,21 @@ def test_a_site_that_computes_anything_else_refuses_the_set(
     path = _rewrite(consortium, tmp_path / "other.parquet", changed)
     with pytest.raises(MismatchError, match=r"row \d+ .* computes another key"):
         open_public_set(path).check(consortium.federation)
+
+
+def test_rows_of_many_groups_are_named_by_their_place_in_the_file(
+    consortium: Consortium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fluid.exchange.sealed, "ROW_GROUP", 4)
+    compounds = concatenate(list(consortium.public.chunks()))
+    same = open_public_set(_rewrite(consortium, tmp_path / "same.parquet", compounds))
+    assert len(same.sealed.group_sizes()) > 8
+    same.check(consortium.federation)
+    # Every row is wrong, and is named as what it is.
+    changed = dataclasses.replace(compounds, descriptors=compounds.descriptors + 1)
+    other = open_public_set(_rewrite(consortium, tmp_path / "other.parquet", changed))
+    with pytest.raises(MismatchError) as caught:
+        other.check(consortium.federation)
+    found = re.search(r"row (\d+) \(([^)]*)\)", str(caught.value))
+    assert found is not None
+    assert compounds.ids[int(found[1]) - 1] == found[2]

@@ -59,9 +59,18 @@ class MixedKernel:
         if not len(self.mean_):
             return shared
         a, b = left.descriptors, right.descriptors
-        squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2.0 * (a @ b.T)
-        gaussian = np.exp(-np.maximum(squared, 0.0) / len(self.mean_))
-        return (0.5 * shared + 0.5 * gaussian).astype(np.float32)
+        # In place: a temporary of this size costs more than the arithmetic on it.
+        product = a @ b.T
+        product *= 2.0
+        gaussian = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :]
+        gaussian -= product
+        np.maximum(gaussian, 0.0, out=gaussian)
+        gaussian /= -len(self.mean_)
+        np.exp(gaussian, out=gaussian)
+        gaussian *= 0.5
+        shared *= 0.5
+        shared += gaussian
+        return shared
 
 
 class KernelMachine:

@@ -1,0 +1,98 @@
+"""`annotate` beside bare predictions of the same trees and the bare kernel on the same pairs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.material import FOLDER, PARTNERS, public_set, teacher
+from benchmarks.measure import Measured, apart, cpu_seconds
+from benchmarks.table import Row
+
+COMPOUNDS = 100_000
+MANY = 10
+TEACHERS = (("lightgbm", 1000), ("lightgbm", 10_000), ("svm", 1000), ("svm", 5000))
+
+
+def bare(folder: str, number: int) -> dict[str, float]:
+    """CPU seconds of LightGBM and of the kernel, of the chunks of a public set.
+
+    Every fold model predicts the compounds of its fold, and every compound is compared with every
+    one of the library once.
+    """
+    from fluid.chem.similarity import tanimoto
+    from fluid.learn.estimators.trees import Trees
+    from fluid.learn.own_fold import folds_of_repeats
+    from fluid.learn.storage import load_trained
+    from fluid.partner.annotate import Teller
+    from fluid.partner.teacher import SECRET_FILE, read_secret
+
+    model = load_trained(Path(folder), "teacher")
+    teller = Teller(model, read_secret(Path(folder) / SECRET_FILE))
+    trees = kernel = 0.0
+    # Loaded or compiled before the clock runs.
+    tanimoto(model.library.fingerprints[:1], model.library.fingerprints[:1])
+    for chunk in public_set(number).chunks():
+        folds = folds_of_repeats(chunk, teller.secret, teller.n_repeats, teller.n_folds)
+        for member in model.task_models[0].members:
+            rows = np.flatnonzero(folds[member.repeat] == member.fold)
+            for estimator in member.estimators:
+                if isinstance(estimator, Trees):
+                    matrix = chunk.take(rows).feature_matrix(estimator.counts)
+                    booster = estimator.booster()
+                    trees += cpu_seconds(
+                        lambda b=booster, m=matrix: b.predict(m, raw_score=True, num_threads=1)  # type: ignore[misc]
+                    )
+        for start in range(0, len(chunk), 1024):
+            part = chunk.fingerprints[start : start + 1024]
+            kernel += cpu_seconds(lambda p=part: tanimoto(p, model.library.fingerprints))  # type: ignore[misc]
+    return {"trees": trees, "kernel": kernel}
+
+
+def ours(folder: str, number: int) -> float:
+    """CPU seconds of annotating, without imports."""
+    from fluid.partner.annotate import annotate
+
+    key = FOLDER / "keys" / f"{PARTNERS[0]}.key"
+    target = FOLDER / "annotation.parquet"
+    few = public_set(64)
+    annotate(Path(folder), few, target, key, jobs=1)
+    public = public_set(number)
+    started = time.process_time()
+    annotate(Path(folder), public, target, key, jobs=1)
+    return time.process_time() - started
+
+
+def rows() -> list[Row]:
+    """CPU of each kind of teacher, and of many compounds CPU and memory."""
+    found = []
+    for number in (64, COMPOUNDS, MANY * COMPOUNDS):
+        public_set(number)
+    for learner, size in TEACHERS:
+        folder = str(teacher(size, learner))
+        calls, few = apart(bare, folder, COMPOUNDS).value, apart(ours, folder, COMPOUNDS)
+        title = f"`annotate`, {learner} teacher of {size:,}"
+        found.append(_row(title, few, COMPOUNDS, calls))
+        if (learner, size) == TEACHERS[0]:
+            found.append(
+                _row(title, apart(ours, folder, MANY * COMPOUNDS), MANY * COMPOUNDS, calls)
+            )
+    return found
+
+
+def _row(title: str, spent: Measured, number: int, calls: dict[str, float]) -> Row:
+    """One run beside the bare calls, which were measured on `COMPOUNDS` compounds."""
+    trees, kernel = (calls[name] * 1e6 / COMPOUNDS for name in ("trees", "kernel"))
+    each = spent.value * 1e6 / number
+    beside = f"bare kernel {kernel:.0f} us"
+    if trees:
+        beside = (
+            f"{each / (trees + kernel):.2f} x bare trees {trees:.0f} us + kernel {kernel:.0f} us"
+        )
+    return Row(
+        f"{title}, {number:,} compounds",
+        f"{each:.0f} us of CPU a compound, {spent.peak:.0f} MB at most",
+        beside,
+    )

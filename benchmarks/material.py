@@ -1,0 +1,114 @@
+"""What benchmarks work on: structures without a download, a federation, teachers, public sets.
+
+Everything is made once, in a folder that `make clean` removes.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+
+from fluid.chem.arrow import compounds_schema, compounds_to_batch
+from fluid.exchange.federation import Federation, load_federation
+from fluid.exchange.prepare import prepare_public
+from fluid.exchange.public_set import PublicSet, open_public_set
+from fluid.exchange.sealed import write_sealed
+from fluid.exchange.signing import generate_keys
+from fluid.exchange.template import init_federation, parse_task_option, register_partner
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "build" / "bench"
+PARTNERS = ("one", "two", "three", "four")
+# What extends a structure at its first atom, so that there are as many as are asked for.
+_CHAINS = ("", "CC", "CCO", "CNC(=O)", "c1ccccc1", "FC(F)", "COC(=O)", "C1CC1", "NCC", "CSC")
+
+
+def structures(number: int) -> list[str]:
+    """Different SMILES of the shipped public set, and extensions of these."""
+    from rdkit import Chem, rdBase
+
+    with (ROOT / "data" / "public.csv").open(encoding="utf-8") as lines:
+        shipped = [row["smiles"] for row in csv.DictReader(lines)]
+
+    def grown() -> Iterator[str]:
+        for chain in _CHAINS:
+            for smiles in shipped:
+                if not chain or Chem.MolFromSmiles(chain + smiles) is not None:
+                    yield chain + smiles
+
+    with rdBase.BlockLogs():
+        return list(islice(grown(), number))
+
+
+def federation() -> tuple[Path, Federation]:
+    """One classification task, and partners whose keys are at hand."""
+    path = FOLDER / "federation.toml"
+    if not path.is_file():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        init_federation(path, "bench", [parse_task_option("polar:binary")])
+        for partner in PARTNERS:
+            _, public_key = generate_keys(partner, FOLDER / "keys")
+            register_partner(path, partner, public_key)
+    return path, load_federation(path)
+
+
+def structure_table(number: int) -> Path:
+    """A table of structures."""
+    path = FOLDER / f"structures-{number}.csv"
+    if not path.is_file():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(["smiles", *structures(number)]) + "\n", encoding="utf-8")
+    return path
+
+
+def public_set(number: int) -> PublicSet:
+    """A public set of `number` rows: the compounds of a small one over and over."""
+    path = FOLDER / f"public-{number}.parquet"
+    if path.is_file():
+        return open_public_set(path)
+    _, contract = federation()
+    small = FOLDER / "public.parquet"
+    if not small.is_file():
+        prepare_public([structure_table(10_000)], contract, small)
+    source = open_public_set(small)
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        left = number
+        while left:
+            for chunk in source.chunks():
+                batch = compounds_to_batch(chunk)[:left]
+                left -= batch.num_rows
+                yield batch
+                if not left:
+                    return
+
+    features = contract.chemistry.features
+    schema = compounds_schema(features.bits, features.n_descriptors)
+    manifest = source.sealed.manifest
+    write_sealed(path, schema, rows(), lambda count: manifest | {"n_compounds": count})
+    return open_public_set(path)
+
+
+def teacher(number: int, learner: str, partner: str = PARTNERS[0]) -> Path:
+    """A teacher of `number` compounds, with the usual folds and repeats."""
+    from rdkit import Chem
+    from rdkit.Chem import rdMolDescriptors
+
+    from fluid.partner.teacher import TrainingOptions, train_teacher
+
+    folder = FOLDER / f"{partner}-{learner}-{number}"
+    if (folder / "model.json").is_file():
+        return folder
+    path, contract = federation()
+    table = FOLDER / f"private-{number}.csv"
+    with table.open("w", encoding="utf-8") as out:
+        out.write("smiles,polar\n")
+        for smiles in structures(number):
+            polar = rdMolDescriptors.CalcTPSA(Chem.MolFromSmiles(smiles)) > 70
+            out.write(f"{smiles},{int(polar)}\n")
+    train_teacher([table], contract, path, partner, folder, TrainingOptions(learner))
+    return folder

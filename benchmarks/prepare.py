@@ -1,0 +1,81 @@
+"""`prepare-public` beside a loop of the RDKit calls that it cannot avoid."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
+from rdkit.Chem.MolStandardize import rdMolStandardize
+
+from benchmarks.material import FOLDER, federation, structure_table, structures
+from benchmarks.measure import apart
+from benchmarks.table import Row
+from fluid.chem.descriptors import descriptor_names
+
+COMPOUNDS = 10_000
+
+
+def bare(number: int) -> float:
+    """CPU seconds of RDKit: parse, standardise, key, fingerprint, descriptors."""
+    texts = structures(number)
+    known = set(descriptor_names())
+    offered = rdMolDescriptors.Properties.GetAvailableProperties()
+    properties = rdMolDescriptors.Properties([name for name in offered if name in known])
+    normalizer, uncharger = rdMolStandardize.Normalizer(), rdMolStandardize.Uncharger()
+    chooser, remover = rdMolStandardize.LargestFragmentChooser(), rdMolStandardize.FragmentRemover()
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2)
+    with rdBase.BlockLogs():
+        started = time.process_time()
+        for text in texts:
+            mol = Chem.MolFromSmiles(text)
+            if mol is None:
+                continue
+            if "." in text:
+                mol = chooser.choose(remover.remove(mol))
+            mol = normalizer.normalize(mol)
+            if "+" in text or "-" in text:
+                mol = uncharger.uncharge(mol)
+            Chem.RemoveStereochemistry(mol)
+            mol = Chem.MolFromSmiles(Chem.MolToSmiles(mol))
+            if mol is None or not mol.GetNumAtoms():
+                continue
+            Chem.MolToInchiKey(mol)  # type: ignore[no-untyped-call]
+            generator.GetSparseCountFingerprint(mol)
+            properties.ComputeProperties(mol)
+            rdMolDescriptors.SlogP_VSA_(mol)
+            rdMolDescriptors.SMR_VSA_(mol)
+            rdMolDescriptors.PEOE_VSA_(mol)
+            rdMolDescriptors.MQNs_(mol)
+        return time.process_time() - started
+
+
+def ours(table: str, workers: int) -> dict[str, float]:
+    """CPU seconds of this process, and wall seconds, of preparing the same structures."""
+    from fluid.exchange.prepare import prepare_public
+
+    _, contract = federation()
+    started, clock = time.process_time(), time.monotonic()
+    prepare_public([Path(table)], contract, FOLDER / f"prepared-{workers}.parquet", jobs=workers)
+    return {"cpu": time.process_time() - started, "wall": time.monotonic() - clock}
+
+
+def rows() -> list[Row]:
+    """CPU over bare calls, and what the second worker brings."""
+    table = str(structure_table(COMPOUNDS))
+    calls = apart(bare, COMPOUNDS).value
+    one, two = apart(ours, table, 1).value, apart(ours, table, 2).value
+    each = 1e6 / COMPOUNDS
+    return [
+        Row(
+            f"`prepare-public`, {COMPOUNDS:,} structures, one worker",
+            f"{one['cpu'] * each:.0f} us of CPU a compound",
+            f"{one['cpu'] / calls:.2f} x bare RDKit calls ({calls * each:.0f} us)",
+        ),
+        Row(
+            "the same with two workers, wall",
+            f"{two['wall']:.1f} s",
+            f"{one['wall'] / two['wall']:.2f} x as fast as one ({one['wall']:.1f} s)",
+        ),
+    ]
