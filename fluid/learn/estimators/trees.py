@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
-import scipy.sparse
 
 from fluid.base.errors import FileFormatError
 from fluid.chem.compounds import Compounds
 from fluid.learn.estimators.base import State
-from fluid.learn.estimators.tree_walk import Walk, predict, read_walk
 
 _COMMON: dict[str, Any] = {
     "verbosity": -1,
@@ -20,9 +18,6 @@ _COMMON: dict[str, Any] = {
     "max_bin": 63,
     "feature_pre_filter": False,
 }
-
-# From so many rows on it pays to read the trees and walk them ourselves.
-_MANY = 1024
 
 # Small and regularised: in a cross-fitted teacher larger trees rank no better.
 _TEACHER = {
@@ -74,7 +69,6 @@ class Trees:
         self.counts = True
         self.text_ = ""
         self._booster: Any = None
-        self._walk: Walk | None = None
 
     def fit(
         self,
@@ -96,7 +90,7 @@ class Trees:
         self.text_ = booster.model_to_string()
         # The parameter dump at the end is not needed to predict.
         self.text_ = self.text_.split("\nparameters:\n", 1)[0] + "\n"
-        self._booster = self._walk = None
+        self._booster = None
         return self
 
     def score(self, queries: Compounds, library: Compounds) -> np.ndarray:
@@ -104,21 +98,11 @@ class Trees:
         if not len(queries):
             return np.zeros(0)
         matrix = queries.feature_matrix(self.counts)
-        raw, n_trees = self._sums(matrix)
-        # Of a forest LightGBM gives the sum over trees, and says so in the header of its text.
-        averaged = "\naverage_output\n" in self.text_.split("\nTree=0\n", 1)[0]
-        return raw / n_trees if averaged else raw
-
-    def _sums(self, matrix: scipy.sparse.csr_matrix) -> tuple[np.ndarray, int]:
-        """The sum over trees of each row, and how many trees there are; the same either way."""
-        if matrix.shape[0] >= _MANY:
-            if self._walk is None:
-                self._walk = read_walk(self.text_)
-            if self._walk is not None and self._walk.n_features == matrix.shape[1]:
-                return predict(self._walk, matrix), len(self._walk.roots)
         model = self.booster()
         raw = np.asarray(model.predict(matrix, raw_score=True, num_threads=1), dtype=np.float64)
-        return raw, model.num_trees()
+        # Of a forest LightGBM gives the sum over trees, and says so in the header of its text.
+        averaged = "\naverage_output\n" in self.text_.split("\nTree=0\n", 1)[0]
+        return raw / model.num_trees() if averaged else raw
 
     def booster(self) -> Any:
         """LightGBM's own model, read from the text once."""
