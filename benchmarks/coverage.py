@@ -19,8 +19,9 @@ from fluid.base.errors import TrainingError
 from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation, load_federation
 from fluid.learn import conformal
+from fluid.learn.hybrid import HybridModel
 from fluid.learn.measured import Measured
-from fluid.learn.model import TaskModel
+from fluid.learn.model import TaskModel, TrainedModel
 from fluid.learn.predictions import TaskPrediction
 from fluid.learn.shift import Features, describe, estimate_shift
 from fluid.learn.storage import load_model, load_trained
@@ -70,7 +71,9 @@ def on_table(
 ) -> Iterator[tuple[Case, float]]:
     """A trained model's sets for compounds of a table that it was not trained on."""
     model = load_model(folder)
-    known = set(getattr(model, "own", model).library.connectivities)
+    trained = model.own if isinstance(model, HybridModel) else model
+    assert isinstance(trained, TrainedModel)
+    known = set(trained.library.connectivities)
     new = np.array([key not in known for key in table.compounds.connectivities])
     sets = sets_of_folder(folder, model)
     said = model.predict(table.compounds, None).by_task
