@@ -52,7 +52,7 @@ def bare(number: int) -> float:
 
 
 def ours(table: str, workers: int) -> dict[str, float]:
-    """CPU seconds of this process, and wall seconds, of preparing the same structures."""
+    """CPU seconds of this process without workers, and wall seconds, for the same structures."""
     from fluid.exchange.prepare import prepare_public
 
     _, contract = federation()
@@ -77,5 +77,10 @@ def rows() -> list[Row]:
             "the same with two workers, wall",
             f"{two['wall']:.1f} s",
             f"{one['wall'] / two['wall']:.2f} x as fast as one ({one['wall']:.1f} s)",
+        ),
+        Row(
+            "CPU of the process that reads and writes, beside workers",
+            f"{two['cpu'] * each:.0f} us a compound",
+            f"it keeps {one['cpu'] / two['cpu']:.0f} workers busy",
         ),
     ]

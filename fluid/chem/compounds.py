@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse
@@ -50,8 +50,6 @@ class Compounds:
         int64 of shape (n + 1,): compound i owns ``environments[offsets[i]:offsets[i + 1]]``.
     descriptors
         float32 of shape (n, n_descriptors); no columns if the federation has no descriptors.
-    memory
-        Where derived rows are kept, if they are: see `remembering`.
     """
 
     ids: np.ndarray
@@ -62,7 +60,8 @@ class Compounds:
     counts: np.ndarray
     offsets: np.ndarray
     descriptors: np.ndarray
-    memory: _Memory | None = field(default=None, compare=False, repr=False)
+    # No field: a copy with other features must not go on with what was derived from these.
+    _memory: ClassVar[_Memory | None] = None
 
     def __len__(self) -> int:
         return len(self.inchikeys)
@@ -115,7 +114,7 @@ class Compounds:
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         starts = np.repeat(self.offsets[rows] - offsets[:-1], lengths)
         flat = np.arange(offsets[-1]) + starts
-        return Compounds(
+        taken = Compounds(
             ids=self.ids[rows],
             smiles=self.smiles[rows],
             inchikeys=self.inchikeys[rows],
@@ -124,8 +123,12 @@ class Compounds:
             counts=self.counts[flat],
             offsets=offsets,
             descriptors=self.descriptors[rows],
-            memory=None if self.memory is None else self.memory.take(self, rows),
         )
+        return taken if self._memory is None else taken._with(self._memory.take(self, rows))
+
+    def _with(self, memory: _Memory) -> Compounds:
+        object.__setattr__(self, "_memory", memory)
+        return self
 
     def remembering(self) -> Compounds:
         """The same compounds, which keep what is derived from them.
@@ -133,7 +136,7 @@ class Compounds:
         Several models that are asked about the same compounds, or about parts of them, then find
         features once. What is kept lives as long as the compounds and is not to be changed.
         """
-        return replace(self, memory=_Memory())
+        return replace(self)._with(_Memory())
 
     def derive(self, name: Hashable, make: Callable[[Compounds], Any]) -> Any:
         """What `make` finds for each compound, as rows of an array or a sparse matrix.
@@ -145,7 +148,7 @@ class Compounds:
         make
             Computes it; a row must depend on its compound alone.
         """
-        return make(self) if self.memory is None else self.memory.recall(self, name, make)
+        return make(self) if self._memory is None else self._memory.recall(self, name, make)
 
     def feature_matrix(self, counts: bool) -> scipy.sparse.csr_matrix:
         """Folded features beside descriptors, for learners that take sparse input.

@@ -196,7 +196,7 @@ def test_remembering_compounds_find_the_same_features_once(compounds, counts):
     kept = compounds.remembering()
     rows = np.array([4, 0, 4, 7])
     for part in (kept, kept.take(rows), kept.take(rows).take(np.array([2, 1]))):
-        alone = dataclasses.replace(part, memory=None)
+        alone = dataclasses.replace(part)
         assert np.array_equal(count_fingerprints(part), count_fingerprints(alone))
         found, expected = part.feature_matrix(counts), alone.feature_matrix(counts)
         assert (found != expected).nnz == 0
