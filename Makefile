@@ -147,7 +147,7 @@ study-ames: | $(READY) ## Ames mutagenicity: AMES=table CHEMBL=structures
 
 .PHONY: study-coverage
 study-coverage: $(DEMO)/evaluation.txt ## coverage of prediction sets on the demonstration's compounds
-	$(BIN)/python benchmarks/coverage.py $(DEMO) $(DATA)/external.csv $(TABLES)
+	$(BIN)/python -m benchmarks.prediction_sets $(DEMO) $(DATA)/external.csv $(TABLES)
 
 # --- benchmarks: the table of docs/performance.md -------------------------------------------------
 

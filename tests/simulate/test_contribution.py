@@ -195,7 +195,7 @@ def test_many_students_are_kernel_ridges() -> None:
     targets = np.random.default_rng(6).normal(size=(90, 3)) + [0.0, 5.0, -2.0]
     found = ManyStudents(public, queries, landmarks=40, seed=7).fit_many(targets)
     for column in range(3):
-        single = KernelRidge(n_landmarks=40)
+        single = KernelRidge(n_landmarks=40, most_exact=50)
         single.fit(public, np.arange(90), targets[:, column], False, 7)
         assert found[:, column] == pytest.approx(single.score(queries, public), abs=1e-4)
 
@@ -217,7 +217,8 @@ def test_values_of_coalitions_redone() -> None:
     assert found.nobody == 0.5
     said = {name: made.said["active"] for name, made in fake.made.items()}
     targets = soft_targets(BINARY, pool_task(BINARY, said, {}, 300).label)
-    student = KernelRidge(n_landmarks=300).fit(fake.public, np.arange(300), targets[:, 0], False, 0)
+    student = KernelRidge(n_landmarks=300, most_exact=100)
+    student.fit(fake.public, np.arange(300), targets[:, 0], False, 0)
     told = student.score(fake.queries, fake.public)
     assert found.everybody == pytest.approx(roc_auc_score(fake.truth, told), abs=1e-3)
     # Who knows more brings more, and who has no teacher nothing.
