@@ -102,10 +102,10 @@ def simulate(
     from fluid.exchange.public_set import open_public_set
     from fluid.partner.table import Columns
     from fluid.partner.teacher import TrainingOptions
-    from fluid.simulate.partition import parse_partition
+    from fluid.simulate.partition_spec import parse_partition
     from fluid.simulate.run import TEXT_FILE, Sources, check_output
     from fluid.simulate.run import simulate as run
-    from fluid.simulate.study import STUDENT, StudySpec
+    from fluid.simulate.study_spec import STUDENT, StudySpec
 
     partitions = tuple(parse_partition(text) for text in partition or ["kmeans"])
     columns_named = {one.column for one in partitions if one.column} | {group} - {None}

@@ -1,11 +1,8 @@
-"""What each partner brings to the student, and what each teacher is good for at other partners."""
+"""What each partner brings to the student."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -17,21 +14,15 @@ from fluid.central.student import soft_targets
 from fluid.chem.compounds import Compounds
 from fluid.exchange.federated_set import widen
 from fluid.learn.estimators.kernel import KernelRidge, MixedKernel
-from fluid.learn.metrics import interval
 from fluid.learn.task import Task
 from fluid.partner.table import LabelledCompounds
+from fluid.simulate.shapley import Coalition, Contribution, Contributions, Utility, contributions
 from fluid.simulate.statistics import draw_weights, weighted_rmse, weighted_roc_auc
 from fluid.simulate.told import TeacherResult
 
-MOST_EXACT = 10
 LANDMARKS = 1500
 _BLOCK = 2048
 _AT_ONCE = 256
-
-Coalition = tuple[str, ...]
-# The values of coalitions (each a tuple of names, ascending): float64 of shape (1 + draws, k),
-# the first row of all test compounds, the others of bootstrap samples of them.
-Utility = Callable[[Sequence[Coalition]], np.ndarray]
 
 
 class Members(Protocol):
@@ -48,151 +39,6 @@ class Members(Protocol):
     tables: dict[str, LabelledCompounds]
 
     def teachers(self, partners: Sequence[str] | None = None) -> dict[str, TeacherResult]: ...
-
-
-@dataclass(frozen=True)
-class Contribution:
-    """What one partner brings, in units of the value; positive is good.
-
-    Attributes
-    ----------
-    shapley, low, high
-        Shapley value: the partner's mean gain over all orders in which partners could join; and
-        its 95% bootstrap interval over test compounds.
-    error
-        Standard error from sampling orders; 0 if all coalitions were tried.
-    leave_one_out, leave_one_out_low, leave_one_out_high
-        Value of everybody less that of everybody else, and its interval.
-    """
-
-    shapley: float
-    low: float
-    high: float
-    error: float
-    leave_one_out: float
-    leave_one_out_low: float
-    leave_one_out_high: float
-
-
-@dataclass(frozen=True)
-class Contributions:
-    """What all partners bring.
-
-    Attributes
-    ----------
-    by_partner
-        Shapley values sum to `everybody` - `nobody`.
-    everybody, nobody
-        Values of all partners together, and of none.
-    values
-        The value of every coalition that was tried.
-    exact
-        Whether these are all there are.
-    """
-
-    by_partner: dict[str, Contribution]
-    everybody: float
-    nobody: float
-    values: dict[Coalition, float]
-    exact: bool
-
-
-def contributions(
-    partners: Sequence[str],
-    utility: Utility,
-    permutations: int = 200,
-    seed: int = 0,
-    most_exact: int = MOST_EXACT,
-) -> Contributions:
-    """Shapley values (1953, doi 10.1515/9781400881970-018) and leave-one-out values.
-
-    Up to `most_exact` partners all coalitions are tried. Beyond that, gains are averaged over
-    random orders (Castro et al. 2009, doi 10.1016/j.cor.2008.04.004): the values still sum to
-    what all bring together, and each has a standard error.
-
-    Parameters
-    ----------
-    partners
-        Names, two or more orders of which do not matter.
-    utility
-        Values of coalitions; called once, with each coalition once.
-    permutations
-        Orders that are sampled, 2 or more.
-    seed
-        Of the orders, not negative.
-    most_exact
-        Largest number of partners for which all coalitions are tried.
-    """
-    names = sorted(partners)
-    n = len(names)
-    exact = n <= most_exact
-    orders = np.zeros((0, n), dtype=np.int64)
-    if exact:
-        wanted = [one for size in range(n + 1) for one in combinations(names, size)]
-    else:
-        rng = np.random.default_rng(seed)
-        orders = np.stack([rng.permutation(n) for _ in range(permutations)])
-        prefixes = {_members(names, order[:k]) for order in orders for k in range(n + 1)}
-        without = {_members(names, np.delete(np.arange(n), k)) for k in range(n)}
-        wanted = sorted(prefixes | without, key=lambda one: (len(one), one))
-    values = utility(wanted)
-    place = {one: number for number, one in enumerate(wanted)}
-    everybody = values[:, place[tuple(names)]]
-    gains = [
-        everybody - values[:, place[_members(names, np.delete(np.arange(n), k))]] for k in range(n)
-    ]
-    if exact:
-        shapley = values @ _shapley_matrix(names, wanted)
-        errors = np.zeros(n)
-    else:
-        shapley, errors = _sampled(names, orders, values, place)
-    by_partner = {}
-    for k, name in enumerate(names):
-        by_partner[name] = Contribution(
-            float(shapley[0, k]), *_interval(shapley[1:, k]), float(errors[k]),
-            float(gains[k][0]), *_interval(gains[k][1:]),
-        )  # fmt: skip
-    return Contributions(
-        by_partner, float(everybody[0]), float(values[0, place[()]]),
-        {one: float(values[0, number]) for one, number in place.items()}, exact,
-    )  # fmt: skip
-
-
-def _interval(samples: np.ndarray) -> tuple[float, float]:
-    return interval(samples) if len(samples) else (float("nan"), float("nan"))
-
-
-def _members(names: Sequence[str], chosen: np.ndarray) -> Coalition:
-    return tuple(names[k] for k in np.sort(chosen))
-
-
-def _shapley_matrix(names: Sequence[str], coalitions: Sequence[Coalition]) -> np.ndarray:
-    """The Shapley value as a linear map of all coalitions' values, shape (2^n, n)."""
-    n = len(names)
-    matrix = np.zeros((len(coalitions), n))
-    for row, members in enumerate(coalitions):
-        size = len(members)
-        for column, name in enumerate(names):
-            others = size - 1 if name in members else size
-            weight = 1.0 / (n * math.comb(n - 1, others)) if others < n else 0.0
-            matrix[row, column] = weight if name in members else -weight
-    return matrix
-
-
-def _sampled(
-    names: Sequence[str], orders: np.ndarray, values: np.ndarray, place: Mapping[Coalition, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean gains over orders, shape (1 + draws, n), and the standard errors of the first row."""
-    n = len(names)
-    total = np.zeros((len(values), n))
-    first = np.zeros((len(orders), n))
-    for number, order in enumerate(orders):
-        steps = values[:, [place[_members(names, order[:k])] for k in range(n + 1)]]
-        gained = np.diff(steps, axis=1)
-        total[:, order] += gained
-        first[number, order] = gained[0]
-    spread = first.std(axis=0, ddof=1) if len(orders) > 1 else np.full(n, np.nan)
-    return total / len(orders), spread / np.sqrt(len(orders))
 
 
 class ManyStudents:
@@ -397,85 +243,3 @@ def coalition_values(
     nothing = Contribution(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     by_partner = {name: found.by_partner.get(name, nothing) for name in consortium.partners}
     return Contributions(by_partner, found.everybody, found.nobody, found.values, found.exact)
-
-
-@dataclass(frozen=True)
-class CrossDomain:
-    """How each teacher does on each partner's compounds.
-
-    Attributes
-    ----------
-    teachers, partners
-        Names of rows and columns.
-    values
-        ROC-AUC or RMSE, shape (n_teachers, n_partners); NaN where it is not defined. On a
-        teacher's own compounds it is of predictions out of fold.
-    counts
-        int64, same shape: compounds it was measured on.
-    """
-
-    teachers: list[str]
-    partners: list[str]
-    values: np.ndarray
-    counts: np.ndarray
-
-
-def cross_domain(consortium: Members, task: Task) -> CrossDomain:
-    """Every teacher on every partner's labelled compounds.
-
-    Compounds that a teacher was trained on do not count for it at another partner.
-
-    Parameters
-    ----------
-    consortium
-        Its queries must be, or include, all partners' compounds: made with
-        ``queries=concatenate([table.compounds for table in tables.values()])``.
-    task
-        Binary or regression.
-
-    Raises
-    ------
-    TrainingError
-        If the task has several classes, or a partner's compound is not among the queries.
-    """
-    if task.kind == "multiclass":
-        raise TrainingError(f"task '{task.name}' is multiclass; allowed are binary, regression")
-    position = {key: row for row, key in enumerate(consortium.queries.connectivities)}
-    index = [one.name for one in consortium.tasks].index(task.name)
-    made = consortium.teachers()
-    names = [name for name in sorted(made) if task.name in made[name].told]
-    partners = consortium.partners
-    values = np.full((len(names), len(partners)), np.nan)
-    counts = np.zeros(values.shape, dtype=np.int64)
-    for i, teacher in enumerate(names):
-        own = consortium.tables[teacher].compounds.connectivities
-        for j, partner in enumerate(partners):
-            if partner == teacher:
-                found = made[teacher].out_of_fold[task.name]
-                truth, told = found.truth, found.values[:, 0]
-            else:
-                table = consortium.tables[partner]
-                rows, truth = table.labels.column(index)
-                keys = table.compounds.connectivities[rows]
-                unseen = ~np.isin(keys, own)
-                truth = truth[unseen]
-                try:
-                    where = [position[key] for key in keys[unseen]]
-                except KeyError as error:
-                    raise TrainingError(
-                        f"partner '{partner}': compound {error} is not among the queries"
-                    ) from error
-                told = made[teacher].told[task.name].values[where, 0]
-            known = np.isfinite(told)
-            values[i, j] = _score(task, truth[known], told[known])
-            counts[i, j] = known.sum()
-    return CrossDomain(names, partners, values, counts)
-
-
-def _score(task: Task, truth: np.ndarray, told: np.ndarray) -> float:
-    if not len(truth):
-        return float("nan")
-    everything = np.ones((1, len(truth)))
-    if task.is_classification:
-        return float(weighted_roc_auc(truth == 1, told, everything)[0])
-    return float(weighted_rmse(truth, told, everything)[0])

@@ -8,7 +8,7 @@ import numpy as np
 
 from fluid.chem.compounds import Compounds
 from fluid.chem.scaffolds import scaffold_keys
-from fluid.simulate.partition import PartitionError
+from fluid.simulate.partition_spec import PartitionError
 
 # A scaffold with more of the compounds than this is too much of the data to be without.
 _LARGEST_SHARE = 0.03

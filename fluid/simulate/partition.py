@@ -3,180 +3,33 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
-from fluid.base.errors import FluidError
 from fluid.base.jobs import single_threaded_blas
 from fluid.chem.compounds import Compounds
 from fluid.chem.scaffolds import scaffold_keys
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.task import Task
+from fluid.simulate.partition_spec import (
+    FEWEST_PARTNERS,
+    MOST_PARTNERS,
+    PartitionError,
+    PartitionSpec,
+)
 
 logger = logging.getLogger(__name__)
 
-# The settings of each kind; `overlap` and `minimum` belong to all.
-SETTINGS = {
-    "kmeans": ("partners", "mixing"),
-    "scaffold": ("partners", "alpha"),
-    "column": ("column",),
-    "label": ("partners", "alpha"),
-    "size": ("partners", "alpha"),
-    "random": ("partners",),
-}
 OTHERS = "others"
-_COMMON = ("overlap", "minimum")
-_FEWEST, _MOST = 2, 200
 _QUINTILES = (0.2, 0.4, 0.6, 0.8)
 # Above this many compounds the clusters are found on batches.
 _BATCH_ABOVE = 20_000
 _DRAWS = 100
 _LONGEST_NAME = 63
-
-
-class PartitionError(FluidError):
-    """The compounds cannot be divided as asked."""
-
-
-@dataclass(frozen=True)
-class PartitionSpec:
-    """How compounds are divided among the partners of a virtual consortium.
-
-    Attributes
-    ----------
-    kind
-        ``"kmeans"``: a partner a cluster of fingerprints, as in FLuID (Hanser et al. 2025, doi
-        10.1038/s42256-025-00991-2). ``"scaffold"``: each scaffold spread by a Dirichlet draw, as
-        in FedChem (Zhu et al. 2021, arXiv 2109.07258). ``"column"``: by a column of the table,
-        such as site or source. ``"label"``: each class spread by a Dirichlet draw. ``"size"``:
-        unequal sizes, random members. ``"random"``: equal sizes, random members.
-    partners
-        Number of partners, 2 to 200; not used by ``"column"``, whose values decide.
-    alpha
-        Concentration of the Dirichlet draws of ``"scaffold"``, ``"label"`` and ``"size"``, above
-        0: the smaller, the less alike the partners are.
-    mixing
-        Share of compounds, 0 to 1, that goes to a random partner instead of its cluster's.
-    overlap
-        Share of the compounds, 0 to 1, that a second, randomly drawn partner holds besides.
-    minimum
-        Fewest compounds of any partner, 1 or more.
-    column
-        Column of ``"column"``.
-    """
-
-    kind: str
-    partners: int = 8
-    alpha: float = 0.5
-    mixing: float = 0.05
-    overlap: float = 0.0
-    minimum: int = 30
-    column: str = ""
-
-    def __post_init__(self) -> None:
-        if self.kind not in SETTINGS:
-            raise PartitionError(f"partition kind '{self.kind}': allowed are {', '.join(SETTINGS)}")
-        if not _FEWEST <= self.partners <= _MOST:
-            raise PartitionError(
-                f"partition partners = {self.partners}: allowed are {_FEWEST} to {_MOST}"
-            )
-        if not (math.isfinite(self.alpha) and self.alpha > 0):
-            raise PartitionError(
-                f"partition alpha = {self.alpha:g}: allowed are numbers above 0, such as 0.1 "
-                "(partners unlike) or 10 (partners alike)"
-            )
-        for name in ("mixing", "overlap"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise PartitionError(f"partition {name} = {value:g}: allowed are 0 to 1")
-        if self.minimum < 1:
-            raise PartitionError(f"partition minimum = {self.minimum}: allowed are 1 or more")
-        if self.kind == "column" and not self.column:
-            raise PartitionError(
-                "partition column: no column is named; write column:name=source, "
-                "with the column's own name"
-            )
-
-    def to_dict(self) -> dict[str, str | int | float]:
-        """The settings as plain values, with only what the kind uses."""
-        values = asdict(self)
-        return {name: values[name] for name in ("kind", *SETTINGS[self.kind], *_COMMON)}
-
-
-def parse_partition(text: str) -> PartitionSpec:
-    """Read a partition as a command line has it: a kind, a colon, settings between commas.
-
-    The setting `column` is written ``name``.
-
-    Raises
-    ------
-    PartitionError
-        With what is wrong and what is allowed.
-
-    Examples
-    --------
-    >>> parse_partition("kmeans:mixing=0.1").mixing
-    0.1
-    >>> parse_partition("column:name=source").column
-    'source'
-    """
-    kind, _, rest = text.partition(":")
-    kind = kind.strip()
-    if kind not in SETTINGS:
-        raise PartitionError(
-            f"partition '{text}': '{kind}' is not a kind; allowed are {', '.join(SETTINGS)}"
-        )
-    written = {("name" if name == "column" else name): name for name in SETTINGS[kind]}
-    written |= {name: name for name in _COMMON}
-    found: dict[str, str] = {}
-    for part in rest.split(",") if rest.strip() else []:
-        key, sign, value = (piece.strip() for piece in part.partition("="))
-        if not sign or not value:
-            raise PartitionError(
-                f"partition '{text}': '{part.strip()}' is not a setting; write name=value"
-            )
-        if key not in written:
-            raise PartitionError(
-                f"partition '{text}': {kind} has no setting '{key}'; "
-                f"allowed are {', '.join(sorted(written))}"
-            )
-        if written[key] in found:
-            raise PartitionError(f"partition '{text}': '{key}' is given twice")
-        found[written[key]] = value
-    return _from_text(text, kind, found)
-
-
-def _from_text(text: str, kind: str, found: dict[str, str]) -> PartitionSpec:
-    def number(name: str, default: float) -> float:
-        try:
-            return float(found.get(name, default))
-        except ValueError:
-            raise PartitionError(
-                f"partition '{text}': {name} = '{found[name]}' is not a number"
-            ) from None
-
-    def whole(name: str, default: int) -> int:
-        try:
-            return int(found.get(name, default))
-        except ValueError:
-            raise PartitionError(
-                f"partition '{text}': {name} = '{found[name]}' is not a whole number"
-            ) from None
-
-    return PartitionSpec(
-        kind,
-        partners=whole("partners", PartitionSpec.partners),
-        alpha=number("alpha", PartitionSpec.alpha),
-        mixing=number("mixing", PartitionSpec.mixing),
-        overlap=number("overlap", PartitionSpec.overlap),
-        minimum=whole("minimum", PartitionSpec.minimum),
-        column=found.get("column", ""),
-    )
 
 
 @dataclass(frozen=True)
@@ -405,11 +258,11 @@ def _by_column(
     if len(pooled) >= spec.minimum:
         names = _safe_names([*large, OTHERS])
         members.append(np.array(pooled, dtype=np.int64))
-    if not _FEWEST <= len(members) <= _MOST:
+    if not FEWEST_PARTNERS <= len(members) <= MOST_PARTNERS:
         raise PartitionError(
             f"partition column: column '{spec.column}' has {len(large)} values with "
             f"{spec.minimum} compounds or more, which gives {len(members)} partners; allowed are "
-            f"{_FEWEST} to {_MOST}, change the minimum"
+            f"{FEWEST_PARTNERS} to {MOST_PARTNERS}, change the minimum"
         )
     left_out = n - len(np.unique(np.concatenate(members)))
     if left_out:

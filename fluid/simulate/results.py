@@ -23,7 +23,7 @@ from fluid.simulate.statistics import (
     share_not_worse,
     signed_rank_p,
 )
-from fluid.simulate.study import (
+from fluid.simulate.study_spec import (
     HYBRID,
     MEAN,
     PAPER,

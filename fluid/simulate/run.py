@@ -17,7 +17,8 @@ from fluid.partner.table import Columns, read_labelled
 from fluid.simulate.cache import is_cache
 from fluid.simulate.results import summarise, tidy, write_tidy
 from fluid.simulate.studies import STUDIES, run_named, write_named
-from fluid.simulate.study import Study, StudySpec, partition_name
+from fluid.simulate.study import Study
+from fluid.simulate.study_spec import StudySpec, partition_name
 from fluid.simulate.text import summary_text
 
 RESULTS_FILE = "results.csv"

@@ -23,8 +23,10 @@ from fluid.learn.task import Task
 from fluid.partner.guard import disclose
 from fluid.partner.hybrid_own import fold_secret
 from fluid.simulate.consortium import Consortium
-from fluid.simulate.contribution import coalition_values, cross_domain
-from fluid.simulate.study import HYBRID, STUDENT, TEACHER, CellResult, Study
+from fluid.simulate.contribution import coalition_values
+from fluid.simulate.cross_domain import cross_domain
+from fluid.simulate.study import Study
+from fluid.simulate.study_spec import HYBRID, STUDENT, TEACHER, CellResult
 from fluid.simulate.told import Told
 
 COLUMNS = ("study", "cell", "task", "setting", "test", "metric", "value", "low", "high")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from fluid.base.errors import FluidError, MismatchError, TrainingError
 from fluid.base.jobs import count_jobs, map_processes, single_threaded_blas
 from fluid.central.expand import grow_public
-from fluid.central.student import FEWEST_COMPOUNDS, StudentOptions
+from fluid.central.student import FEWEST_COMPOUNDS
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.features import featurize
 from fluid.chem.similarity import neighbour_similarity
@@ -24,136 +24,32 @@ from fluid.exchange.federation import Federation
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.reliability import NEIGHBOURS
 from fluid.learn.task import Task
-from fluid.partner.hybrid_own import HybridOptions
 from fluid.partner.table import LabelledCompounds
-from fluid.partner.teacher import TrainingOptions
 from fluid.simulate.cache import Arrays, Cache, digest_compounds
 from fluid.simulate.consortium import Consortium
 from fluid.simulate.holdout import hold_out
 from fluid.simulate.paper import paper_features, run_paper_recipe
-from fluid.simulate.partition import PartitionSpec, divide
+from fluid.simulate.partition import divide
+from fluid.simulate.partition_spec import PartitionSpec
 from fluid.simulate.parts import take_table
-from fluid.simulate.told import OutOfFold, TeacherResult, Told
+from fluid.simulate.study_spec import (
+    EXTERNAL,
+    HYBRID,
+    MEAN,
+    PAPER,
+    RANDOM,
+    REFERENCE,
+    SCAFFOLD,
+    STUDENT,
+    TEACHER,
+    CellResult,
+    Model,
+    StudySpec,
+    partition_name,
+)
+from fluid.simulate.told import TeacherResult, Told
 
 logger = logging.getLogger(__name__)
-
-STUDENT, MEAN, PAPER = "student", "mean of teachers", "paper's student"
-REFERENCE, TEACHER, HYBRID = "reference", "teacher", "hybrid"
-EXTERNAL, SCAFFOLD, RANDOM = "external", "scaffold", "random"
-
-
-@dataclass(frozen=True)
-class StudySpec:
-    """What a study runs.
-
-    Attributes
-    ----------
-    partitions, seeds
-        Each partition is drawn with each seed: a *cell*.
-    share_scaffold, share_random
-        Shares of the table held out as tests, whole scaffolds and single compounds; 0 for none.
-    validation
-        Hold the tests out of what remains when the tests are taken away: to choose settings on.
-    options, hybrid_options
-        How teachers and hybrids are trained.
-    recipes
-        Students to distill, by name; the first is the one that hybrids use.
-    expand
-        Analogues to add to the public set in a second round; 0 for one round.
-    references
-        Learners of the models trained on everybody's data.
-    paper, hybrids
-        Whether to run the paper's own recipe, and hybrids.
-    """
-
-    partitions: tuple[PartitionSpec, ...] = (PartitionSpec("kmeans"),)
-    seeds: tuple[int, ...] = (0,)
-    share_scaffold: float = 0.12
-    share_random: float = 0.12
-    validation: bool = False
-    options: TrainingOptions = field(default_factory=TrainingOptions)
-    hybrid_options: HybridOptions = field(default_factory=HybridOptions)
-    recipes: tuple[tuple[str, StudentOptions], ...] = ((STUDENT, StudentOptions()),)
-    expand: int = 0
-    references: tuple[str, ...] = ("auto",)
-    paper: bool = True
-    hybrids: bool = True
-
-    def __post_init__(self) -> None:
-        if not self.partitions or not self.seeds:
-            raise FluidError("a study needs at least one partition and one seed")
-        for name in ("share_scaffold", "share_random"):
-            if not 0.0 <= getattr(self, name) <= 0.5:
-                raise FluidError(f"{name} = {getattr(self, name)}: allowed are 0 to 0.5")
-        if not 0 <= self.expand <= 1_000_000:
-            raise FluidError(f"expand = {self.expand}: allowed are 0 to 1,000,000")
-        if not self.recipes:
-            raise FluidError("a study needs at least one student")
-        for what, names in (
-            ("partition", [partition_name(one) for one in self.partitions]),
-            ("seed", self.seeds),
-            ("student", [name for name, _ in self.recipes]),
-            ("student's weighting", [repr(options) for _, options in self.recipes]),
-            ("reference", self.references),
-        ):
-            twice = [name for number, name in enumerate(names) if name in names[:number]]
-            if twice:
-                raise FluidError(f"{what} '{twice[0]}' is given twice")
-
-
-@dataclass(frozen=True)
-class Model:
-    """What one model of a cell says of the test compounds.
-
-    Attributes
-    ----------
-    name, kind, partner
-        Such as ("hybrid of partner-3", "hybrid", "partner-3").
-    told
-        By task.
-    out_of_fold
-        By task, of its partner's own compounds; empty for what is no partner's.
-    """
-
-    name: str
-    kind: str
-    partner: str
-    told: dict[str, Told]
-    out_of_fold: dict[str, OutOfFold] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class CellResult:
-    """One virtual consortium.
-
-    Attributes
-    ----------
-    name, partition, seed
-        Which it is.
-    sizes
-        Compounds by partner.
-    tests
-        Name of the test of each test compound, shape (n,).
-    labels
-        By task: positions in the test compounds and true labels.
-    nearest
-        Shape (n,): the partner whose compounds are nearest to each test compound.
-    models
-        All models.
-    """
-
-    name: str
-    partition: str
-    seed: int
-    sizes: dict[str, int]
-    tests: np.ndarray
-    labels: dict[str, tuple[np.ndarray, np.ndarray]]
-    nearest: np.ndarray
-    models: list[Model]
-
-    def of_kind(self, kind: str) -> list[Model]:
-        """Models of a kind, in the order of their names."""
-        return [model for model in self.models if model.kind == kind]
 
 
 @dataclass(frozen=True)
@@ -163,30 +59,6 @@ class _Division:
     private: LabelledCompounds
     queries: LabelledCompounds
     tests: np.ndarray
-
-
-def partition_name(spec: PartitionSpec) -> str:
-    """Short name of a partition for tables: its kind, and settings that are not the usual ones.
-
-    Examples
-    --------
-    >>> partition_name(PartitionSpec("kmeans"))
-    'k-means'
-    >>> partition_name(PartitionSpec("scaffold", partners=4, alpha=0.1))
-    'Dirichlet 0.1 (partners 4)'
-    """
-    names = {"kmeans": "k-means", "scaffold": "Dirichlet"}
-    values = spec.to_dict()
-    words = [names.get(spec.kind, spec.kind)]
-    words += [f"{values[name]:g}" for name in ("alpha",) if name in values]
-    words += [str(values[name]) for name in ("column",) if name in values]
-    usual = {one.name: one.default for one in fields(PartitionSpec)}
-    unusual = [
-        f"{name} {value}"
-        for name, value in values.items()
-        if name not in ("kind", "alpha", "column") and value != usual[name]
-    ]
-    return " ".join(words) + (f" ({', '.join(unusual)})" if unusual else "")
 
 
 class Study:

@@ -13,9 +13,10 @@ from fluid.exchange.public_set import PublicSet, open_public_set
 from fluid.partner.hybrid_own import HybridOptions
 from fluid.partner.table import LabelledCompounds, read_labelled
 from fluid.partner.teacher import TrainingOptions
-from fluid.simulate.partition import PartitionSpec
+from fluid.simulate.partition_spec import PartitionSpec
 from fluid.simulate.run import Sources, simulate
-from fluid.simulate.study import CellResult, Study, StudySpec
+from fluid.simulate.study import Study
+from fluid.simulate.study_spec import CellResult, StudySpec
 from tests.conftest import DATA, cut_table, make_federation, public_rows, write_public
 
 OWNERS = ("aurora", "draco", "eridanus")

@@ -21,15 +21,13 @@ from fluid.learn.task import Task
 from fluid.partner.table import LabelledCompounds
 from fluid.simulate.consortium import Consortium
 from fluid.simulate.contribution import (
-    Coalition,
     ManyStudents,
     Members,
     StudentUtility,
-    Utility,
     coalition_values,
-    contributions,
-    cross_domain,
 )
+from fluid.simulate.cross_domain import cross_domain
+from fluid.simulate.shapley import Coalition, Utility, contributions
 from fluid.simulate.told import OutOfFold, TeacherResult, Told
 
 BINARY = Task("active", "binary")

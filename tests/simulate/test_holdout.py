@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fluid.chem.compounds import Compounds
 from fluid.chem.scaffolds import scaffold_keys
 from fluid.simulate.holdout import hold_out
-from fluid.simulate.partition import PartitionError
+from fluid.simulate.partition_spec import PartitionError
 
 
 def make_compounds(groups: list[int]) -> Compounds:

@@ -16,13 +16,8 @@ from fluid.exchange.federation import check_partner_name
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.task import Task
 from fluid.simulate import partition as module
-from fluid.simulate.partition import (
-    Part,
-    PartitionError,
-    PartitionSpec,
-    divide,
-    parse_partition,
-)
+from fluid.simulate.partition import Part, divide
+from fluid.simulate.partition_spec import PartitionError, PartitionSpec, parse_partition
 
 TASK = Task("active", "binary")
 NUMBER = Task("logd", "regression")

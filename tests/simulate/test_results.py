@@ -25,7 +25,7 @@ from fluid.simulate.results import (
     tidy,
     write_tidy,
 )
-from fluid.simulate.study import HYBRID, STUDENT, TEACHER, CellResult, Model
+from fluid.simulate.study_spec import HYBRID, STUDENT, TEACHER, CellResult, Model
 from fluid.simulate.text import summary_text
 from fluid.simulate.told import OutOfFold, Told
 from tests.simulate.small_study import Small

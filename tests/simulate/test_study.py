@@ -25,11 +25,11 @@ from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher import train_teacher
 from fluid.simulate.cache import Cache
 from fluid.simulate.consortium import Consortium
-from fluid.simulate.partition import PartitionError, PartitionSpec
+from fluid.simulate.partition_spec import PartitionError, PartitionSpec
 from fluid.simulate.results import tidy
 from fluid.simulate.run import simulate
 from fluid.simulate.studies import COLUMNS, STUDIES, run_named, write_named
-from fluid.simulate.study import STUDENT, StudySpec, partition_name
+from fluid.simulate.study_spec import STUDENT, StudySpec, partition_name
 from tests.conftest import make_federation
 from tests.simulate.small_study import BARE, FILES, OTHER, PARTITION, SPEC, Small
 
