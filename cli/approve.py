@@ -13,7 +13,7 @@ from fluid.cli.options import Json
 from fluid.cli.outputs import is_sealed, output_file
 
 if TYPE_CHECKING:
-    from fluid.partner.ledger import Entry
+    from fluid.partner.ledger_file import Entry
 
 FederationOfRound = Annotated[
     Path | None,

@@ -78,7 +78,7 @@ class DisclosurePolicy:
     coverage_step: int = 10
     coverage_minimum: int = 10
     max_releases: int = 10
-    max_queries: int = 1_000_000
+    max_queries: int = 10_000_000
 
     def __post_init__(self) -> None:
         for name, finest in _FINEST.items():

@@ -156,14 +156,20 @@ def annotate(
         chunks = _labels(
             teller, federation, public, unfinished, count_jobs(jobs), labelled, progress
         )
+        # With a key the output appears signed or not at all.
+        draft = output if key_path is None else output.with_name(f".{output.name}.draft")
         digest = write_annotation(
-            output, federation, public, model.card.name, federation.tasks, chunks,
+            draft, federation, public, model.card.name, federation.tasks, chunks,
             _besides(model, policy), policy, release,
         )  # fmt: skip
-        with open_ledger(teacher) as ledger:
-            finish(ledger, release, digest)
-    if key_path is not None:
-        approve(output, teacher, key_path, federation_path, digest=digest)
+        try:
+            with open_ledger(teacher) as ledger:
+                finish(ledger, release, digest)
+            if key_path is not None:
+                approve(draft, teacher, key_path, federation_path, None, output, digest)
+        finally:
+            if draft != output:
+                draft.unlink(missing_ok=True)
     return AnnotationSummary(
         digest, model.card.name, federation.round, len(public), key_path is not None, labelled,
         release, policy,

@@ -22,7 +22,8 @@ from fluid.exchange.signing import (
 )
 from fluid.exchange.strictness import looser_than
 from fluid.partner.anchor import open_anchor
-from fluid.partner.ledger import APPROVED, FINISHED, Entry, Ledger, open_ledger
+from fluid.partner.ledger import Ledger, open_ledger
+from fluid.partner.ledger_file import APPROVED, FINISHED, Entry
 from fluid.partner.teacher import FEDERATION_FILE
 
 AUDIT_SCHEMA = "fluid.audit/1"

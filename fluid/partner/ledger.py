@@ -8,8 +8,6 @@ keeps the last hash elsewhere, so that this and an older copy of the folder are 
 from __future__ import annotations
 
 import hmac
-import json
-import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,50 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from fluid.base.errors import FluidError, LedgerError
-from fluid.base.files import canonical_json, sha256_hex, sync
+from fluid.base.files import canonical_json, sha256_hex
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.release import Release
 from fluid.exchange.signing import locked_folder
-
-logger = logging.getLogger(__name__)
-
-LEDGER_FILE = "ledger.jsonl"
-SCHEMA = "fluid.ledger/1"
-OPENED, QUERY, FINISHED, APPROVED, TRAINED = "opened", "query", "finished", "approved", "trained"
-KINDS = (OPENED, QUERY, FINISHED, APPROVED, TRAINED)
-_START = "0" * 64
-_FRAME = ("index", "kind", "time", "previous", "hash")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of a ledger.
-
-    Attributes
-    ----------
-    index
-        From 0.
-    kind
-        One of `KINDS`.
-    time
-        UTC, ISO 8601.
-    previous, hash
-        Hash of the entry before, and of this one: SHA-256 of the canonical JSON of everything but
-        the hash.
-    values
-        What it says.
-    """
-
-    index: int
-    kind: str
-    time: str
-    previous: str
-    hash: str
-    values: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As it stands in the file."""
-        return {name: getattr(self, name) for name in _FRAME} | self.values
+from fluid.partner.ledger_file import (
+    FINISHED,
+    LEDGER_FILE,
+    OPENED,
+    QUERY,
+    SCHEMA,
+    START,
+    TRAINED,
+    Entry,
+    append_line,
+    read_entries,
+)
 
 
 @dataclass(frozen=True)
@@ -115,7 +85,7 @@ class Ledger:
     @property
     def head(self) -> str:
         """Hash of the last entry."""
-        return self.entries[-1].hash if self.entries else _START
+        return self.entries[-1].hash if self.entries else START
 
     def charged(self) -> list[Entry]:
         """Queries that count."""
@@ -162,35 +132,9 @@ class Ledger:
         }  # fmt: skip
         digest = sha256_hex(canonical_json(frame | values))
         entry = Entry(**frame, hash=digest, values=values)
-        _write(self.path, canonical_json(entry.to_dict()) + b"\n", new=not self.entries)
+        append_line(self.path, canonical_json(entry.to_dict()) + b"\n", new=not self.entries)
         self.entries.append(entry)
         return entry
-
-
-def _write(path: Path, line: bytes, new: bool) -> None:
-    flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | (os.O_CREAT if new else 0)
-    try:
-        handle = os.open(path, flags, 0o600)
-    except OSError as error:
-        raise LedgerError(
-            f"{path}: cannot be written ({error.strerror}); a query is entered before it is "
-            "answered"
-        ) from error
-    try:
-        before = os.fstat(handle).st_size
-        try:
-            written = os.write(handle, line)
-            if written != len(line):
-                raise OSError(28, "No space left on device")
-            os.fsync(handle)
-        except OSError as error:
-            # Half a line would look like damage later on.
-            os.ftruncate(handle, before)
-            raise LedgerError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        os.close(handle)
-    if new:
-        sync(path.parent)
 
 
 @contextmanager
@@ -215,7 +159,7 @@ def open_ledger(teacher: Path, *besides: Path) -> Iterator[Ledger]:
         for folder in folders:
             locks.enter_context(locked_folder(folder))
         path = teacher / LEDGER_FILE
-        yield Ledger(path, _read(path, mend=True))
+        yield Ledger(path, read_entries(path, mend=True))
 
 
 def read_ledger(teacher: Path) -> Ledger:
@@ -227,78 +171,10 @@ def read_ledger(teacher: Path) -> Ledger:
         If there is none, or it was changed or damaged; the message says which line.
     """
     path = teacher / LEDGER_FILE
-    entries = _read(path, mend=False)
+    entries = read_entries(path, mend=False)
     if not entries:
         raise LedgerError(f"{path}: no such file; this teacher was never asked to annotate")
     return Ledger(path, entries)
-
-
-def _read(path: Path, mend: bool) -> list[Entry]:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise LedgerError(f"{path}: cannot be read ({error.strerror})") from error
-    *lines, rest = content.split(b"\n")
-    if rest:
-        if not mend:
-            raise LedgerError(
-                f"{path}: line {len(lines) + 1} is not whole; a run was cut off, or it was changed"
-            )
-        # Nobody was told that this entry is written: the query it was for was not answered.
-        logger.warning("%s: line %d is not whole and is removed", path, len(lines) + 1)
-        with path.open("r+b") as handle:
-            handle.truncate(len(content) - len(rest))
-            os.fsync(handle.fileno())
-    entries: list[Entry] = []
-    for number, line in enumerate(lines):
-        previous = entries[-1].hash if entries else _START
-        problem, entry = _parse(line, number, previous)
-        if entry is None:
-            raise LedgerError(f"{path}: line {number + 1}: {problem}; the ledger was changed")
-        entries.append(entry)
-    if content and not entries and not mend:
-        raise LedgerError(f"{path}: holds no entry; the ledger was changed")
-    return entries
-
-
-def _parse(line: bytes, number: int, previous: str) -> tuple[str, Entry | None]:
-    """What is wrong with a line, or the entry it is."""
-    try:
-        values = json.loads(line)
-        same = isinstance(values, dict) and canonical_json(values) == line
-    except (ValueError, RecursionError):
-        same = False
-    if not same or not set(_FRAME) <= set(values):
-        return "is no entry", None
-    frame = {name: values.pop(name) for name in _FRAME}
-    digest = frame.pop("hash")
-    if digest != sha256_hex(canonical_json(frame | values)):
-        return "its hash is not that of its content", None
-    if frame["index"] != number or frame["previous"] != previous:
-        return "does not follow the line before", None
-    if frame["kind"] not in KINDS or (frame["kind"] == OPENED) != (number == 0):
-        return f"'{str(frame['kind'])[:40]}' is not expected here", None
-    if not _is_complete(frame["kind"], values):
-        return "lacks a value", None
-    return "", Entry(**frame, hash=digest, values=values)
-
-
-_NEEDED: dict[str, dict[str, type]] = {
-    OPENED: {"schema": str, "ledger": str, "partner": str},
-    QUERY: {
-        "request": str, "release": int, "charged": bool, "compounds": int, "queries": int,
-        "cost": dict, "policy": dict, "federation": str, "round": int, "public_set": str,
-    },
-    FINISHED: {"release": int, "digest": str},
-    APPROVED: {"release": int, "digest": str, "key": str, "signature": str},
-    TRAINED: {"model": str},
-}  # fmt: skip
-
-
-def _is_complete(kind: str, values: Mapping[str, Any]) -> bool:
-    return all(type(values.get(name)) is wanted for name, wanted in _NEEDED[kind].items())
 
 
 def charge(
@@ -402,7 +278,7 @@ def carry_over(teacher: Path, folder: Path, model_file: Path) -> None:
 
     To be called while the parent folder is locked, see `kept_ledger`.
     """
-    entries = _read(teacher / LEDGER_FILE, mend=True)
+    entries = read_entries(teacher / LEDGER_FILE, mend=True)
     if not entries:
         return
     content = (teacher / LEDGER_FILE).read_bytes()

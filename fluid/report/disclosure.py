@@ -14,7 +14,8 @@ from fluid.exchange.sealed import MANIFEST_KEY, SEAL_KEY
 from fluid.exchange.strictness import looser_than
 from fluid.learn.task import Task
 from fluid.partner.approve import Audit
-from fluid.partner.ledger import APPROVED, FINISHED, Ledger
+from fluid.partner.ledger import Ledger
+from fluid.partner.ledger_file import APPROVED, FINISHED
 
 _FOOTER = frozenset({MANIFEST_KEY, SEAL_KEY, "ARROW:schema"})
 _SETTINGS = {

@@ -21,11 +21,6 @@ from fluid.base.files import canonical_json, sha256_hex
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.release import Release
 from fluid.partner.ledger import (
-    APPROVED,
-    FINISHED,
-    LEDGER_FILE,
-    QUERY,
-    TRAINED,
     Query,
     carry_over,
     charge,
@@ -34,6 +29,7 @@ from fluid.partner.ledger import (
     open_ledger,
     read_ledger,
 )
+from fluid.partner.ledger_file import APPROVED, FINISHED, LEDGER_FILE, QUERY, TRAINED
 
 SECRET = b"s" * 32
 POLICY = DisclosurePolicy(max_releases=3, max_queries=100)
