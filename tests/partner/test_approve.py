@@ -11,18 +11,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from fluid.base.errors import FluidError, LedgerError, MismatchError, SignatureError
+from fluid.chem.features import FeatureSpec
 from fluid.exchange.annotation import open_annotation
 from fluid.exchange.federation import load_federation
 from fluid.exchange.prepare import prepare_public
 from fluid.exchange.public_set import PublicSet, open_public_set
 from fluid.exchange.signing import generate_keys, verify_digest
+from fluid.exchange.template import init_federation, parse_task_option, register_partner
 from fluid.partner.anchor import anchor_path, open_anchor
 from fluid.partner.annotate import AnnotationSummary, Teller, annotate
 from fluid.partner.approve import approve, check_approvals, load_audit
 from fluid.partner.ledger import read_ledger
 from fluid.partner.ledger_file import APPROVED, LEDGER_FILE, QUERY
 from fluid.partner.teacher import TrainingOptions, train_teacher
-from tests.conftest import DATA, cut_table, make_federation, public_rows, write_public
+from tests.conftest import DATA, cut_table, public_rows, write_public
 
 OPTIONS = TrainingOptions(learner="logistic", folds=3, repeats=1)
 
@@ -69,10 +71,13 @@ class Home:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
-    path = make_federation(folder, ("aurora",))
+    path = folder / "federation.toml"
+    tasks = [parse_task_option(text) for text in ("bbb:binary:BBB-,BBB+", "logbb:regression")]
+    init_federation(path, "trial", tasks, FeatureSpec(descriptors="none"))
+    register_partner(path, "aurora", generate_keys("aurora", folder / "keys")[1])
     text = path.read_text(encoding="utf-8").replace("max_releases = 10", "max_releases = 2")
     path.write_text(text, encoding="utf-8")
-    cut_table(DATA / "partners" / "aurora.csv", folder / "private.csv", 120)
+    cut_table(DATA / "partners" / "aurora.csv", folder / "private.csv", 90)
     Home(folder, []).train(folder / "teacher")
     for number in range(3):
         source = write_public(folder / f"{number}.csv", public_rows(24 + number * 2))
@@ -199,6 +204,7 @@ def test_a_new_folder_is_no_new_budget(home: Home) -> None:
         home.annotate(home.folder / "x.parquet", 1, home.key, other)
 
 
+@pytest.mark.long
 def test_training_again_keeps_ledger_and_budget(home: Home) -> None:
     approve(home.draft(0), home.teacher, home.key)
     home.train(home.teacher, seed=3)

@@ -141,7 +141,7 @@ def _teacher(library: Compounds, values: list[np.ndarray]) -> TrainedModel:
     return TrainedModel(card, CHEMISTRY, library, models)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(POLICIES, st.data())
 def test_nothing_private_is_in_an_export_under_any_policy(
     everything: Compounds, teachers: list[TrainedModel],
@@ -245,7 +245,7 @@ def labels(draw: st.DrawFn, task: Task) -> OwnFoldLabels:
     return OwnFoldLabels(prediction, spread, trust, random.random(n))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.sampled_from(TASKS), POLICIES, st.data())
 def test_a_stricter_policy_never_tells_more(
     task: Task, agreed: DisclosurePolicy, data: st.DataObject
