@@ -70,7 +70,9 @@ $(DEMO)/%/teacher/model.json: $(DATA)/partners/%.csv $(DEMO)/%/demonstration.sec
 	    --secret $(DEMO)/$*/demonstration.secret -o $(DEMO)/$*/teacher
 
 $(DEMO)/%/annotation.parquet: $(DEMO)/%/teacher/model.json $(PUBLIC) $(DEMO)/keys/%.pub | $(READY)
-	$(FLUID) annotate $(DEMO)/$*/teacher $(PUBLIC) --key $(DEMO)/keys/$*.key -o $@
+	$(FLUID) annotate $(DEMO)/$*/teacher $(PUBLIC) -o $(DEMO)/$*/draft.parquet
+	$(FLUID) approve $(DEMO)/$*/draft.parquet --teacher $(DEMO)/$*/teacher \
+	    --key $(DEMO)/keys/$*.key --yes -o $@ > $(DEMO)/$*/approval.txt
 
 $(ROUND)/report.json: $(ANNOTATIONS) $(PUBLIC) $(FEDERATION) | $(READY)
 	$(FLUID) distill $(ANNOTATIONS) --public $(PUBLIC) --federation $(FEDERATION) -o $(ROUND)

@@ -31,6 +31,13 @@ def distill(
             "comma, which are averaged."
         ),
     ] = "kernel-ridge",
+    former: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="report.json of a former round, to see that each partner's release numbers go "
+            "on; repeatable."
+        ),
+    ] = None,
     seed: Seed = 0,
     jobs: Jobs = None,
     as_json: Json = False,
@@ -50,11 +57,12 @@ def distill(
     from fluid.exchange.public_set import open_public_set
 
     contract = load_federation(federation)
-    inputs = [*annotations, public, federation]
+    inputs = [*annotations, public, federation, *(former or [])]
     with output_folder(output, inputs, ROUND_ENTRIES):
         outcome = run(
             annotations, open_public_set(public), contract, output, seed, jobs, stage,
             StudentOptions(weighting, tuple(name.strip() for name in learners.split(","))),
+            former or (),
         )  # fmt: skip
     value = {"path": str(output), **outcome.report}
     emit(as_json, value, lambda: _show(output, outcome.report))

@@ -46,6 +46,17 @@ def inspect(
         Path | None,
         typer.Option("--federation", "-f", help="Verify a signature with this file."),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the teacher that made an annotation: show its budget."),
+    ] = None,
+    audit: Annotated[
+        Path | None, typer.Option(help="What `fluid audit` found of an annotation: show it.")
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Also write an annotation's description as one web page."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show exactly what a file contains, before it leaves or after it arrives.
@@ -53,18 +64,53 @@ def inspect(
     \b
     Example:
         fluid inspect aurora/annotation.parquet
+        fluid inspect aurora/annotation.parquet --teacher aurora/teacher --html disclosure.html
     """
-    from fluid.base.errors import SignatureError
+    from fluid.base.errors import FluidError, SignatureError
     from fluid.report.inspect import inspect_path
 
-    found = inspect_path(path, federation)
+    found = inspect_path(path, federation, teacher, audit)
+    if found["what"] != "annotation" and (teacher or audit or html):
+        raise FluidError(
+            f"{path}: is a {found['what']}; --teacher, --audit and --html are for annotations"
+        )
+    if html is not None:
+        _write_page(html, [path, *(item for item in (federation, teacher, audit) if item)], found)
     emit(as_json, found, lambda: _describe(found))
     if str(found.get("signature", "")).startswith("WRONG"):
         raise SignatureError(f"{path}: the signature is not of the registered key")
 
 
+def _write_page(output: Path, inputs: list[Path], found: dict[str, Any]) -> None:
+    """Write the description of an annotation as a web page."""
+    from fluid.base.files import write_text
+    from fluid.report.page import web_page
+    from fluid.report.sections import annotation_sections
+
+    title = f"What leaves: {found['partner']}, {found['federation']}, round {found['round']}"
+    with output_file(output, inputs, "web page of this command", starts_with(b"<!DOCTYPE html>")):
+        write_text(output, web_page(title, annotation_sections(found)))
+
+
+def show_disclosure(found: dict[str, Any]) -> str:
+    """The description of an annotation as text."""
+    from fluid.report.sections import annotation_sections
+
+    parts = []
+    for section in annotation_sections(found):
+        lines = [section.title.upper()] + ([section.note] if section.note else [])
+        body = (
+            table(section.header, section.rows) if section.header
+            else "\n".join(f"{name.ljust(20)}  {value}" for name, value in section.rows)
+        )  # fmt: skip
+        parts.append("\n".join([*lines, body]))
+    return "\n\n".join(parts)
+
+
 def _describe(found: dict[str, Any]) -> str:
     """Everything in `found`, nested values as JSON, tables as tables."""
+    if found["what"] == "annotation":
+        return show_disclosure(found)
     plain = {
         name: value
         for name, value in found.items()

@@ -233,16 +233,26 @@ def annotate(
             help="The federation file of this round, if it is another than at training.",
         ),
     ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            help="The partner's own policy, a TOML file with a table [policy]: what it gives must "
+            "be stricter than the federation's."
+        ),
+    ] = None,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Label the public set with a teacher. The file is the only thing that leaves the partner.
 
-    Each compound is labelled by models that never saw it; `fluid inspect` shows what is in it.
-    A run that was interrupted goes on where it was.
+    Each compound is labelled by models that never saw it. The query is entered in the teacher's
+    ledger first, and refused beyond the policy's budget. Without --key the file is a draft:
+    `fluid inspect` shows what is in it, and `fluid approve` signs it. A run that was interrupted
+    goes on where it was.
 
     \b
     Example:
+        fluid annotate aurora/teacher public.parquet -o aurora/annotation.parquet
         fluid annotate aurora/teacher public.parquet --key keys/aurora.key \\
             -o aurora/annotation.parquet
     """
@@ -250,18 +260,20 @@ def annotate(
     from fluid.exchange.public_set import open_public_set
     from fluid.partner.annotate import annotate as label
 
-    inputs = [teacher, public, *(path for path in (key, federation) if path is not None)]
+    inputs = [teacher, public, *(path for path in (key, federation, policy) if path is not None)]
     with output_file(output, inputs, "annotation", is_sealed(ANNOTATION)):
         compounds = open_public_set(public)
         progress = Progress("compounds", len(compounds))
-        summary = label(teacher, compounds, output, key, federation, jobs, progress)
+        summary = label(teacher, compounds, output, key, federation, jobs, progress, policy)
 
     def text() -> str:
         shown = {
             "written": output,
             "digest": summary.digest,
-            "signed": "yes" if summary.signed else "no, a draft: the coordinator will refuse it",
+            "signed": "yes" if summary.signed else "no, a draft: see fluid inspect, fluid approve",
             "compounds": f"{summary.n_compounds:,}",
+            "release": f"{summary.release.number:,} of at most {summary.policy.max_releases:,}; "
+            f"{summary.release.queries:,} of at most {summary.policy.max_queries:,} compounds",
         }
         counts = {f"labelled, {task}": f"{n:,}" for task, n in summary.labelled.items()}
         return pairs(shown | counts)

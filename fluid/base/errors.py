@@ -27,3 +27,7 @@ class SignatureError(FluidError):
 
 class TrainingError(FluidError):
     """The labels do not suffice to train a model."""
+
+
+class LedgerError(FluidError):
+    """A ledger was changed, is older than it was, or its budget is used up."""

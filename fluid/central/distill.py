@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from fluid.base.errors import FluidError, TrainingError
+from fluid.base.errors import TrainingError
 from fluid.base.files import atomic_folder, check_folder, write_json
 from fluid.base.jobs import count_jobs
 from fluid.base.software import software_versions
 from fluid.central.consensus import Agreement, Consensus
+from fluid.central.former import check_releases
 from fluid.central.intake import admit, admitted_chunks
 from fluid.central.pooling import pool_said
 from fluid.central.student import FEWEST_COMPOUNDS, Distilled, StudentOptions, distill_task
@@ -23,6 +24,7 @@ from fluid.exchange.annotation import AnnotationFile, TaskAnnotation
 from fluid.exchange.federated_set import PooledTask, concatenate_pooled, write_federated
 from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import PublicSet
+from fluid.exchange.shared import check_shared
 from fluid.learn.model import Card, TrainedModel
 from fluid.learn.reliability import TRUSTED
 from fluid.learn.storage import save_model
@@ -85,6 +87,7 @@ def distill(
     jobs: int | None = None,
     progress: Callable[[str], None] = lambda stage: None,
     options: StudentOptions | None = None,
+    former: Sequence[Path] = (),
 ) -> Round:
     """Check and pool annotations, and train the student.
 
@@ -104,6 +107,8 @@ def distill(
         Called with the name of each stage.
     options
         How to distill.
+    former
+        Reports of former rounds: a partner's releases must go on from there.
 
     Raises
     ------
@@ -115,15 +120,16 @@ def distill(
     public.check(federation)
     progress("verifying annotations")
     admitted = admit(annotations, federation, public)
+    check_releases(admitted, former)
     tasks = _labelled_tasks(federation, admitted)
-    sizes = _shared_sizes(admitted, federation)
+    sizes = _shared_sizes(admitted)
     tally = _Tally(tasks, [annotation.partner for annotation in admitted])
     consensus = Consensus(tasks, sizes)
     parts: list[Compounds] = []
     pooled: dict[str, list[PooledTask]] = {task.name: [] for task in tasks}
 
     def chunks() -> Iterator[tuple[Compounds, dict[str, PooledTask]]]:
-        for compounds, said in admitted_chunks(public, admitted, federation):
+        for compounds, said in admitted_chunks(public, admitted):
             tally.add(said, len(compounds))
             consensus.add(said, compounds.fingerprints)
             labels = pool_said(tasks, said, sizes, len(compounds))
@@ -159,6 +165,7 @@ def distill(
             "schema": "fluid.report/1",
             "federated_set": digest,
             "n_compounds": len(public),
+            "releases": {a.partner: a.release.to_dict() for a in admitted},
             "partners": _report_partners(admitted, tally, consensus.result()),
             "tasks": {
                 task.name: _report_task(task, joined[task.name], distilled.get(task.name), tally)
@@ -175,33 +182,13 @@ def _labelled_tasks(federation: Federation, admitted: Sequence[AnnotationFile]) 
     return [task for task in federation.tasks if task.name in present]
 
 
-def _shared_sizes(
-    admitted: Sequence[AnnotationFile], federation: Federation
-) -> dict[str, dict[str, float]]:
+def _shared_sizes(admitted: Sequence[AnnotationFile]) -> dict[str, dict[str, float]]:
     """Training-set sizes of the partners that state them, which the policy must allow."""
     found = {}
-    allowed = {item.replace("-", "_") for item in federation.policy.share}
     for annotation in admitted:
-        stated = annotation.sealed.manifest.get("shared")
-        if not isinstance(stated, dict) or not set(stated) <= allowed:
-            raise FluidError(
-                f"{annotation.sealed.path}: shares {str(stated)[:80]} besides its labels, but the "
-                f"policy allows {', '.join(sorted(allowed)) or 'nothing'}"
-            )
-        sizes = stated.get("training_size")
-        if sizes is None:
-            continue
-        names = [task.name for task in annotation.tasks]
-        if (
-            not isinstance(sizes, dict)
-            or not set(sizes) <= set(names)
-            or not all(type(size) is int and 0 < size < 1 << 40 for size in sizes.values())
-        ):
-            raise FluidError(
-                f"{annotation.sealed.path}: the training size shared is not usable; allowed is a "
-                "whole number for each task"
-            )
-        found[annotation.partner] = {name: float(size) for name, size in sizes.items()}
+        sizes = check_shared(annotation).get("training_size")
+        if sizes is not None:
+            found[annotation.partner] = {name: float(size) for name, size in sizes.items()}
     return found
 
 

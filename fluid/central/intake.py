@@ -14,6 +14,7 @@ from fluid.exchange.federation import Federation
 from fluid.exchange.policy import is_on_step
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.signing import verify_digest
+from fluid.exchange.strictness import looser_than
 from fluid.learn.task import Task
 
 
@@ -63,13 +64,18 @@ def _check_identity(annotation: AnnotationFile, federation: Federation, public: 
         "protocol": (federation.protocol, "protocol"),
         "public_set": (public.digest, "public set"),
         "n_compounds": (len(public), "number of compounds"),
-        "policy": (federation.policy.to_dict(), "disclosure policy"),
     }
     for key, (wanted, what) in expected.items():
         if manifest.get(key) != wanted:
             raise MismatchError(
                 f"{path}: {what} is {_short(manifest.get(key))}, but {_short(wanted)} is expected"
             )
+    problem = looser_than(federation.policy, annotation.policy)
+    if problem:
+        raise MismatchError(f"{path}: disclosure policy: {problem}")
+    over = annotation.release.over_budget(annotation.policy)
+    if over:
+        raise MismatchError(f"{path}: is {over} of its disclosure policy")
     if annotation.sealed.n_rows != len(public):
         raise MismatchError(
             f"{path}: holds {annotation.sealed.n_rows} rows, but the public set has {len(public)}"
@@ -112,7 +118,7 @@ def _check_tasks(annotation: AnnotationFile, federation: Federation) -> None:
 
 
 def admitted_chunks(
-    public: PublicSet, annotations: Sequence[AnnotationFile], federation: Federation
+    public: PublicSet, annotations: Sequence[AnnotationFile]
 ) -> Iterator[tuple[Compounds, dict[str, dict[str, TaskAnnotation]]]]:
     """Read the public set and all annotations side by side, checking every value.
 
@@ -125,7 +131,7 @@ def admitted_chunks(
     ------
     FluidError
         If a row is of another compound, or a value is not finite, out of range, or finer than
-        the policy allows; the message names file, row and column.
+        the annotation's policy allows; the message names file, row and column.
     """
     streams = [annotation.chunks() for annotation in annotations]
     start = 0
@@ -135,7 +141,7 @@ def admitted_chunks(
             keys, said = next(stream, (np.zeros(0, dtype=object), {}))
             _check_rows(annotation, keys, compounds, start)
             for task in annotation.tasks:
-                _check_values(annotation, task, said[task.name], federation, start)
+                _check_values(annotation, task, said[task.name], start)
             labels[annotation.partner] = said
         yield compounds, labels
         start += len(compounds)
@@ -161,12 +167,11 @@ def _check_values(
     annotation: AnnotationFile,
     task: Task,
     said: TaskAnnotation,
-    federation: Federation,
     start: int,
 ) -> None:
-    policy = federation.policy
+    policy = annotation.policy
     step = policy.prediction_step(task.is_classification)
-    low, high = (step, 1.0 - step) if task.is_classification else task.bounds
+    low, high = policy.probability_bounds if task.is_classification else task.bounds
     columns = []
     for number, output in enumerate(task.outputs):
         columns.append((f"{output}.prediction", said.prediction[:, number], low, high, step))
@@ -175,8 +180,9 @@ def _check_values(
              policy.uncertainty_step)
         )  # fmt: skip
     columns.append(
-        (f"{task.name}.reliability", said.reliability, 0.0, 1.0, policy.reliability_step)
-    )
+        (f"{task.name}.reliability", said.reliability, policy.abstain_below, 1.0,
+         policy.reliability_step)
+    )  # fmt: skip
     for name, values, smallest, largest, grain in columns:
         tolerance = 1e-6 * max(1.0, abs(smallest), abs(largest))
         known = np.isfinite(values)

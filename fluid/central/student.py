@@ -303,7 +303,7 @@ def _expected_calls(
     said
         Probabilities of the held-out compounds from learners that had not seen them.
     similarity
-        Of those to the three nearest references that were not held out.
+        Of those to the five nearest references that were not held out.
     threshold
         Decision threshold of a binary task.
 

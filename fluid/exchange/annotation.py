@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fluid.base.errors import FileFormatError
+from fluid.base.errors import FileFormatError, FluidError
 from fluid.base.software import software_versions
 from fluid.exchange.federation import Federation
+from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.public_set import PublicSet
-from fluid.exchange.sealed import SealedFile, Signer, open_sealed, write_sealed
+from fluid.exchange.release import Release
+from fluid.exchange.sealed import SealedFile, open_sealed, write_sealed
+from fluid.exchange.strictness import policy_from_dict
 from fluid.learn.task import Task
 
 SCHEMA = "fluid.annotation/1"
@@ -75,9 +78,10 @@ def write_annotation(
     tasks: Sequence[Task],
     chunks: Iterator[tuple[np.ndarray, dict[str, TaskAnnotation]]],
     shared: dict[str, Any],
-    sign: Signer | None,
+    policy: DisclosurePolicy,
+    release: Release,
 ) -> str:
-    """Write an annotation, whole or not at all.
+    """Write an annotation as an unsigned draft, whole or not at all.
 
     Parameters
     ----------
@@ -89,8 +93,10 @@ def write_annotation(
         InChIKeys and, by task, what is said of them; already within the disclosure policy.
     shared
         What the policy allows to be stated besides.
-    sign
-        Signs the digest; None leaves a draft.
+    policy
+        The policy in force: the federation's or a stricter one.
+    release
+        Which release of the partner's ledger it is.
 
     Returns
     -------
@@ -109,13 +115,14 @@ def write_annotation(
             "n_compounds": count,
             "partner": partner,
             "tasks": [task.to_dict() for task in tasks],
-            "policy": federation.policy.to_dict(),
+            "policy": policy.to_dict(),
+            "ledger": release.to_dict(),
             "shared": shared,
             "software": software_versions(),
         }
 
     batches = (_to_batch(schema, tasks, keys, labels) for keys, labels in chunks)
-    return write_sealed(path, schema, batches, manifest, sign)
+    return write_sealed(path, schema, batches, manifest)
 
 
 def _to_batch(
@@ -148,11 +155,17 @@ class AnnotationFile:
         Who says to have made it.
     tasks
         The tasks it labels.
+    policy
+        The disclosure policy that it states to keep to.
+    release
+        Which release of the partner's ledger it states to be.
     """
 
     sealed: SealedFile
     partner: str
     tasks: list[Task]
+    policy: DisclosurePolicy
+    release: Release
 
     def chunks(self) -> Iterator[tuple[np.ndarray, dict[str, TaskAnnotation]]]:
         """InChIKeys and labels in order, one row group at a time; null comes as NaN.
@@ -205,7 +218,9 @@ def open_annotation(path: Path) -> AnnotationFile:
         tasks = [Task.from_dict(values) for values in sealed.manifest["tasks"]]
         if not isinstance(partner, str) or not tasks:
             raise ValueError("no partner or no tasks")
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        policy = policy_from_dict(sealed.manifest.get("policy"))
+        release = Release.from_dict(sealed.manifest.get("ledger"))
+    except (FluidError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FileFormatError(f"{path}: the manifest is incomplete ({error})") from error
     expected = annotation_schema(tasks)
     if not sealed.schema.remove_metadata().equals(expected):
@@ -217,4 +232,4 @@ def open_annotation(path: Path) -> AnnotationFile:
             else (f"column '{lacking[0]}' is missing" if lacking else "types or order differ")
         )
         raise FileFormatError(f"{path}: columns are not those of its tasks ({detail})")
-    return AnnotationFile(sealed, partner, tasks)
+    return AnnotationFile(sealed, partner, tasks, policy, release)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -79,7 +79,9 @@ class Federation:
             raise FederationError(f"task '{twice[0]}' occurs twice")
         for task in self.tasks:
             _check_classes(task)
-            _check_range(task, self.policy)
+        problem = federation_range_problem(self.tasks, self.policy)
+        if problem:
+            raise FederationError(problem)
 
     @cached_property
     def protocol(self) -> str:
@@ -133,13 +135,16 @@ def _check_classes(task: Task) -> None:
         )
 
 
-def _check_range(task: Task, policy: DisclosurePolicy) -> None:
+def federation_range_problem(tasks: Sequence[Task], policy: DisclosurePolicy) -> str | None:
+    """What is wrong if some task can say nothing at all under a policy; None if nothing is."""
     step = policy.value_step
-    if not task.is_classification and math.ceil(task.low / step) > math.floor(task.high / step):
-        raise FederationError(
-            f"task '{task.name}': no multiple of value_step = {step:g} lies within its range "
-            f"{task.low:g} to {task.high:g}"
-        )
+    for task in tasks:
+        if not task.is_classification and math.ceil(task.low / step) > math.floor(task.high / step):
+            return (
+                f"task '{task.name}': no multiple of value_step = {step:g} lies within its range "
+                f"{task.low:g} to {task.high:g}"
+            )
+    return None
 
 
 def check_partner_name(name: str) -> str:
@@ -256,6 +261,17 @@ def _partners(values: dict[str, Any]) -> dict[str, str]:
 
 
 def _spec(kind: type[Spec], name: str, values: dict[str, Any]) -> Spec:
+    return kind(**typed_values(kind, name, values))
+
+
+def typed_values(kind: type[Spec], name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a table as the fields of a specification want them.
+
+    Raises
+    ------
+    FederationError
+        If a key is unknown or a value of another type.
+    """
     defaults = {item.name: getattr(kind(), item.name) for item in fields(kind)}
     _refuse_unknown(name, values, set(defaults))
     given = {}
@@ -269,7 +285,7 @@ def _spec(kind: type[Spec], name: str, values: dict[str, Any]) -> Spec:
             shown = repr(value)[:80]
             raise FederationError(f"{name}.{key} = {shown}: {_WORDS[wanted]} is needed")
         given[key] = value
-    return kind(**given)
+    return given
 
 
 _WORDS: dict[type, str] = {

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-SHAREABLE = ("training-size", "coverage")
+from fluid.learn.reliability import NEIGHBOURS
+
+SHAREABLE = ("training-size", "coverage", "metrics", "prevalence")
+# Figures that are shared besides are multiples of this.
+SHARED_STEP = 0.05
+
+# Steps: the finest of each. More than 101 levels of reliability would be a similarity by another
+# name.
+_FINEST = {"probability_step": 1e-4, "uncertainty_step": 1e-4, "reliability_step": 0.01}
+_RANGES: dict[str, tuple[float, float]] = {
+    "probability_clip": (0.0, 0.45),
+    "value_step": (1e-9, 1e9),
+    "neighbourhood": (NEIGHBOURS, 100),
+    "abstain_below": (0.0, 0.95),
+    "coverage_step": (2, 1_000_000),
+    "coverage_minimum": (2, 1_000_000),
+    "max_releases": (1, 1_000_000),
+    "max_queries": (1, 10**12),
+}
 
 
 @dataclass(frozen=True)
@@ -17,45 +36,71 @@ class DisclosurePolicy:
     Attributes
     ----------
     probability_step
-        Probabilities are rounded to multiples of this, and clipped to [step, 1 - step].
+        Probabilities are rounded to multiples of this.
+    probability_clip
+        Probabilities are clipped to [clip, 1 - clip], or to one step from 0 and 1 if that is
+        further inside.
     value_step
         Regression predictions are rounded to multiples of this, in the task's unit.
     uncertainty_step, reliability_step
-        The same for the columns beside the prediction.
+        The same for the columns beside the prediction. Reliability has ``1 / step + 1`` levels.
+    neighbourhood
+        Every figure derived from similarity is a mean over this many training compounds, each
+        with the same weight; 5 or more.
+    abstain_below
+        A compound of a lower reliability, rounded, is not labelled in that task; 0 labels all.
     share
-        What may be stated besides: ``"training-size"``, rounded to a power of two, and
-        ``"coverage"``, how many private compounds lie near each cluster of public ones. Nothing
-        by default.
+        What may be stated besides: ``"training-size"``, rounded to a power of two,
+        ``"metrics"``, out-of-fold metrics, and ``"prevalence"``, shares of classes, both rounded
+        to 0.05, and ``"coverage"``, how many private compounds lie near each cluster of public
+        ones. Nothing by default.
     coverage_step, coverage_minimum
         Counts of a coverage report are rounded to multiples of the step; counts below the minimum
         are reported as 0.
+    max_releases, max_queries
+        How often a teacher's folder may label a public set, and how many compounds in all of
+        these together. What counts is in the folder's ledger.
+
+    Notes
+    -----
+    Nothing here depends on whether a public compound is also in the private data, and no setting
+    that does may be added: leaving such compounds out, or abstaining on them, flags them.
     """
 
     probability_step: float = 0.01
+    probability_clip: float = 0.01
     value_step: float = 0.01
     uncertainty_step: float = 0.01
     reliability_step: float = 0.02
+    neighbourhood: int = NEIGHBOURS
+    abstain_below: float = 0.0
     share: tuple[str, ...] = ()
     coverage_step: int = 10
     coverage_minimum: int = 10
+    max_releases: int = 10
+    max_queries: int = 10_000_000
 
     def __post_init__(self) -> None:
-        for name in ("probability_step", "uncertainty_step", "reliability_step"):
-            if not 1e-4 <= getattr(self, name) <= 0.25:
-                raise ValueError(
-                    f"policy {name} = {getattr(self, name)}: allowed are 0.0001 to 0.25"
-                )
-            parts = 1.0 / getattr(self, name)
+        for name, finest in _FINEST.items():
+            value = getattr(self, name)
+            if not finest <= value <= 0.25:
+                raise ValueError(f"policy {name} = {value}: allowed are {finest:g} to 0.25")
+            parts = 1.0 / value
             if abs(parts - round(parts)) > 1e-6:
                 raise ValueError(
-                    f"policy {name} = {getattr(self, name)}: a whole number of steps must make 1, "
+                    f"policy {name} = {value}: a whole number of steps must make 1, "
                     "as with 0.01, 0.02, 0.05 or 0.1"
                 )
-        if not 1e-9 <= self.value_step <= 1e9:
-            raise ValueError(f"policy value_step = {self.value_step}: allowed are 1e-9 to 1e9")
-        for name in ("coverage_step", "coverage_minimum"):
-            if not 2 <= getattr(self, name) <= 1_000_000:
-                raise ValueError(f"policy {name} = {getattr(self, name)}: allowed are 2 to 1000000")
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"policy {name} = {value}: allowed are {low:g} to {high:.15g}")
+        low, high = self.probability_bounds
+        if low > high + 1e-9:
+            raise ValueError(
+                f"policy probability_clip = {self.probability_clip}: no multiple of "
+                f"probability_step = {self.probability_step} is left"
+            )
         unknown = [item for item in self.share if item not in SHAREABLE]
         if unknown:
             raise ValueError(f"policy share: {unknown[0]!r} is not one of {SHAREABLE}")
@@ -69,6 +114,26 @@ class DisclosurePolicy:
         if "coverage" not in self.share:
             del values["coverage_step"], values["coverage_minimum"]
         return values
+
+    @property
+    def probability_bounds(self) -> tuple[float, float]:
+        """The lowest and the highest probability that may be said; both are on the step."""
+        step = self.probability_step
+        low = max(1, math.ceil(self.probability_clip / step - 1e-9)) * step
+        return low, 1.0 - low
+
+    @property
+    def reliability_levels(self) -> int:
+        """How many different values the reliability may have."""
+        return round(1.0 / self.reliability_step) + 1
+
+    @property
+    def repeats_exactly(self) -> bool:
+        """Whether the same teacher says the same again: no noise is drawn.
+
+        If so, a release that is made again tells nothing new and costs nothing.
+        """
+        return True
 
     def prediction_step(self, is_classification: bool) -> float:
         """Step of the prediction column."""

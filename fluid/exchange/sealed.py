@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -197,6 +198,33 @@ def open_sealed(path: Path, kind: str) -> SealedFile:
     if found != kind and not (kind[-1] in "/." and str(found).startswith(kind)):
         raise FileFormatError(f"{path}: is a '{found}' file, but a '{kind}' file is needed")
     return SealedFile(path, manifest, digest, _signature(path, signature), n_rows, schema)
+
+
+def sign_sealed(source: Path, target: Path, digest: str, sign: Signer) -> None:
+    """Put a signature on a sealed file, whole or not at all; the digest stays as it is.
+
+    Parameters
+    ----------
+    source, target
+        The file, and where it is to appear signed; may be the same.
+    digest
+        What is to be signed.
+    sign
+        Signs a digest of 32 bytes.
+
+    Raises
+    ------
+    FileFormatError
+        If the file's digest is another one.
+    """
+    with atomic_file(target) as temporary:
+        shutil.copyfile(source, temporary)
+        found, position = _measure(temporary)
+        if found != digest:
+            raise FileFormatError(f"{source}: was changed while it was being signed")
+        with temporary.open("r+b") as handle:
+            handle.seek(position)
+            handle.write(f"{digest}:{sign(bytes.fromhex(digest)).hex()}".encode())
 
 
 def sealed_kind(path: Path) -> str | None:

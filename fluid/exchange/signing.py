@@ -142,15 +142,17 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
-def sign_digest(key: Ed25519PrivateKey, digest: bytes) -> bytes:
-    """Signature of a digest, 64 bytes."""
-    return key.sign(_CONTEXT + digest)
+def sign_digest(key: Ed25519PrivateKey, digest: bytes, context: bytes = _CONTEXT) -> bytes:
+    """Signature of a digest, 64 bytes; `context` says what it is a digest of."""
+    return key.sign(context + digest)
 
 
-def verify_digest(public_key: str, digest: bytes, signature: bytes) -> bool:
+def verify_digest(
+    public_key: str, digest: bytes, signature: bytes, context: bytes = _CONTEXT
+) -> bool:
     """Whether `signature` is that key's signature of `digest`."""
     try:
-        decode_public_key(public_key).verify(signature, _CONTEXT + digest)
+        decode_public_key(public_key).verify(signature, context + digest)
     except InvalidSignature:
         return False
     return True

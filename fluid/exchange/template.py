@@ -57,13 +57,21 @@ descriptors = "{descriptors}"     # "rdkit-2d" or "none"
 """
 
 _POLICY = """
-# What an annotation may say. Every number that leaves is rounded to these steps.
+# What an annotation may say. Every number that leaves is rounded to these steps. A partner may be
+# stricter (`fluid annotate --policy`), never looser.
 [policy]
 probability_step = {probability_step}
+probability_clip = {probability_clip}       # probabilities are clipped to [clip, 1 - clip]
 value_step = {value_step}             # of regression predictions, in the task's unit
 uncertainty_step = {uncertainty_step}
-reliability_step = {reliability_step}
-# Besides the labels; allowed: "training-size" (a power of two) and "coverage" (how many compounds
+reliability_step = {reliability_step}       # {levels} levels
+neighbourhood = {neighbourhood}             # training compounds behind any figure of similarity
+abstain_below = {abstain_below}           # a compound of lower reliability is not labelled
+# How often a teacher may label a public set, and how many compounds in all of these together.
+max_releases = {max_releases}
+max_queries = {max_queries}
+# Besides the labels; allowed: "training-size" (a power of two), "metrics" (out of fold) and
+# "prevalence" (shares of classes), both rounded to 0.05, and "coverage" (how many compounds
 # lie near each cluster of public ones, in tens; set coverage_step and coverage_minimum otherwise).
 share = {share}
 
@@ -137,7 +145,7 @@ def federation_text(
     )
     values = chemistry.features.to_dict()
     text += _FEATURES.format(**(values | {"counts": str(values["counts"]).lower()}))
-    return text + _POLICY.format(**policy.to_dict())
+    return text + _POLICY.format(**policy.to_dict(), levels=policy.reliability_levels)
 
 
 def _task_lines(task: Task) -> str:

@@ -24,7 +24,7 @@ from fluid.learn.task import Task
 # Sums of weights that are equal but for rounding count as equal.
 _ROUNDING = 1e-12
 
-# How hard a number is to predict, from the similarity to the three nearest reference compounds.
+# How hard a number is to predict, from the similarity to the five nearest reference compounds.
 # Fixed beforehand: nothing is fitted on the calibration compounds, which keeps sets valid.
 DIFFICULTIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "similarity": lambda similarity: 1.5 - similarity,
@@ -296,7 +296,7 @@ def intervals(
     values
         Predictions of the queries, shape (m, 1); NaN where there is none.
     similarity
-        Of the queries to the three nearest reference compounds, shape (m,) in [0, 1].
+        Of the queries to the five nearest reference compounds, shape (m,) in [0, 1].
     alpha
         Error rate in (0, 0.5].
     weights

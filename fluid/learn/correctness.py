@@ -40,7 +40,7 @@ def sureness(values: np.ndarray, threshold: float, similarity: np.ndarray) -> np
     threshold
         Of a binary task.
     similarity
-        Mean Tanimoto similarity to the three nearest reference compounds, (n,), in [0, 1].
+        Mean Tanimoto similarity to the five nearest reference compounds, (n,), in [0, 1].
 
     Returns
     -------

@@ -17,7 +17,7 @@ from fluid.learn.reliability import NEIGHBOURS, TRUSTED, ReliabilityMap
 
 
 class NeighbourDomain:
-    """Mean Tanimoto similarity to the three nearest reference compounds, above a threshold.
+    """Mean Tanimoto similarity to the five nearest reference compounds, above a threshold.
 
     The threshold is the similarity from which on the model explained at least a fifth of the
     labels' variance, as fitted on compounds that were held out (`fluid.learn.reliability`).

@@ -22,7 +22,7 @@ class Neighbours:
     Attributes
     ----------
     similarity
-        float64 in [0, 1]: mean Tanimoto similarity to the three nearest; missing ones count 0.
+        float64 in [0, 1]: mean Tanimoto similarity to the five nearest; missing ones count 0.
     nearest
         float64 in [0, 1]: similarity to the nearest.
     names
@@ -65,7 +65,7 @@ class HeldOut:
     values, threshold
         See `Said`; of a classification task.
     similarity
-        Mean similarity to the three nearest reference compounds, without their own fold, (n,).
+        Mean similarity to the five nearest reference compounds, without their own fold, (n,).
     correct
         Probability in [0, 1] that the call is right; 0 or 1 where labels were measured.
     weights

@@ -33,7 +33,7 @@ class Measured:
     truth
         float64 of shape (n,): class index, or the measured number.
     similarity
-        float64 of shape (n,) in [0, 1]: mean Tanimoto similarity to the three nearest reference
+        float64 of shape (n,) in [0, 1]: mean Tanimoto similarity to the five nearest reference
         compounds, those that the predicting models had not seen left out.
     """
 

@@ -60,6 +60,7 @@ def label_own_fold(
     queries: Compounds,
     query_folds: np.ndarray,
     jobs: int = 1,
+    neighbours: int = NEIGHBOURS,
 ) -> OwnFoldLabels:
     """Label compounds by models that were trained without their fold.
 
@@ -77,6 +78,9 @@ def label_own_fold(
         Compounds to label, and their folds as uint8 of shape (n_repeats, n).
     jobs
         Threads; the result does not depend on it.
+    neighbours
+        Compounds that similarity is a mean over. Of more than `NEIGHBOURS`, which reliability was
+        fitted with, similarity and reliability are lower.
     """
     n_repeats, n = query_folds.shape
     each = np.full((n_repeats, n, len(model.task.outputs)), np.nan)
@@ -88,7 +92,7 @@ def label_own_fold(
     def compare(part: slice) -> np.ndarray:
         return similarity_apart(
             queries.fingerprints[part], references, query_folds[:, part], reference_folds,
-            NEIGHBOURS,
+            neighbours,
         )  # fmt: skip
 
     def run(member: FoldModel) -> tuple[np.ndarray, np.ndarray]:

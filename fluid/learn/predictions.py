@@ -30,7 +30,7 @@ class TaskPrediction:
     threshold
         Of a binary task: the probability from which a compound is called positive.
     similarity
-        float64 of shape (n,) in [0, 1]: mean Tanimoto similarity to the three nearest reference
+        float64 of shape (n,) in [0, 1]: mean Tanimoto similarity to the five nearest reference
         compounds, the higher one of a hybrid's parts; None if unknown.
     """
 
@@ -76,7 +76,7 @@ def measured_calls(
     values, threshold
         Probabilities of shape (n, n_outputs) and what decides; rows with NaN do not count.
     similarity
-        To the three nearest compounds of the other folds, shape (n,).
+        To the five nearest compounds of the other folds, shape (n,).
     truth
         Measured class index, shape (n,).
     """

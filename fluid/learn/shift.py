@@ -36,7 +36,7 @@ class Features:
     Attributes
     ----------
     similarity
-        To the model's three nearest reference compounds, in [0, 1], shape (n,).
+        To the model's five nearest reference compounds, in [0, 1], shape (n,).
     table
         Descriptors (float32), or fingerprints folded to 256 bits (uint8), shape (n, width).
     connectivities

@@ -5,29 +5,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fluid.base.errors import MismatchError, SignatureError
-from fluid.base.files import sha256_file
+from fluid.base.errors import MismatchError
+from fluid.base.files import canonical_json, sha256_file, sha256_hex
 from fluid.base.jobs import count_jobs
 from fluid.base.software import software_versions
 from fluid.chem.compounds import Compounds
 from fluid.exchange.annotation import TaskAnnotation, write_annotation
 from fluid.exchange.federation import Federation, load_federation
+from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.public_set import PublicSet
-from fluid.exchange.signing import (
-    encode_public_key,
-    load_private_key,
-    sign_digest,
-)
+from fluid.exchange.release import Release
+from fluid.exchange.strictness import load_own_policy
 from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import folds_of_repeats, label_own_fold, silence
 from fluid.learn.storage import MODEL_FILE, load_trained
-from fluid.partner.guard import disclose, disclose_size
+from fluid.partner.anchor import open_anchor
+from fluid.partner.approve import approve, load_signing_key
+from fluid.partner.guard import disclose, disclose_besides
+from fluid.partner.ledger import Query, charge, finish, open_ledger
 from fluid.partner.teacher import FEDERATION_FILE, SECRET_FILE, read_secret
 from fluid.partner.unfinished import Unfinished
 
@@ -46,6 +46,10 @@ class AnnotationSummary:
         Whose, of which round, how many, and whether it is signed or a draft.
     labelled
         Labelled compounds by task.
+    release
+        Which release of the teacher's ledger it is.
+    policy
+        The policy in force.
     """
 
     digest: str
@@ -54,6 +58,8 @@ class AnnotationSummary:
     n_compounds: int
     signed: bool
     labelled: dict[str, int]
+    release: Release
+    policy: DisclosurePolicy
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values."""
@@ -64,6 +70,8 @@ class AnnotationSummary:
             "compounds": self.n_compounds,
             "signed": self.signed,
             "labelled": self.labelled,
+            "release": self.release.to_dict(),
+            "policy": self.policy.to_dict(),
         }
 
 
@@ -75,11 +83,13 @@ def annotate(
     federation_path: Path | None = None,
     jobs: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    policy_path: Path | None = None,
 ) -> AnnotationSummary:
     """Label the public set and write the annotation.
 
-    An interrupted run, killed even, is gone on with: what it had finished lies beside the output,
-    and is taken if teacher, public set, federation and versions are the same.
+    The query is entered in the teacher's ledger before anything is labelled. An interrupted run,
+    killed even, is gone on with: what it had finished lies beside the output, and is taken if
+    teacher, public set, federation and versions are the same; it is charged once.
 
     Parameters
     ----------
@@ -90,67 +100,118 @@ def annotate(
     output
         The Parquet file to appear.
     key_path
-        The partner's private key; None writes an unsigned draft.
+        The partner's private key: the draft is approved at once. None leaves an unsigned draft.
     federation_path
         The federation file of this round, if it is another than at training.
     jobs
         Cores to use; by default all. The file does not depend on it.
     progress
         Called with the number of compounds labelled so far.
+    policy_path
+        The partner's own policy, stricter than the federation's; by default that is in force.
 
     Raises
     ------
     FluidError
-        If teacher, public set, federation and key do not belong together.
+        If teacher, public set, federation, policy and key do not belong together, or the budget
+        of the teacher is used up.
     """
     model = load_trained(teacher, "teacher")
     secret = read_secret(teacher / SECRET_FILE)
-    federation = load_federation(federation_path or teacher / FEDERATION_FILE)
+    contract = federation_path or teacher / FEDERATION_FILE
+    federation = load_federation(contract)
     if model.card.protocol != federation.protocol:
         raise MismatchError(
             f"{teacher}: was trained for protocol {model.card.protocol[:12]}, but the "
             f"federation's is {federation.protocol[:12]}; train the teacher again"
         )
-    sign = None if key_path is None else _signer(key_path, federation, model.card.name)
+    policy = load_own_policy(policy_path, federation) if policy_path else federation.policy
+    if key_path is not None:
+        load_signing_key(key_path, federation, model.card.name)
     federation.chemistry.check(f"federation '{federation.name}'")
     public.check(federation)
-    shared: dict[str, Any] = {}
-    if "training-size" in federation.policy.share:
-        shared["training_size"] = {
-            task_model.task.name: disclose_size(len(task_model.rows))
-            for task_model in model.task_models
-        }
     labelled = {task.name: 0 for task in federation.tasks}
-    contract = federation_path or teacher / FEDERATION_FILE
     # All that a label depends on; the secret's digest is never written as such.
-    basis = {
+    origin = {
         "teacher": [sha256_file(teacher / name) for name in (MODEL_FILE, SECRET_FILE)],
-        "federation": sha256_file(contract),
         "public": public.digest,
+        "policy": policy.to_dict(),
         "software": software_versions(),
     }
+    basis = origin | {"federation": sha256_file(contract)}
+    request = sha256_hex(
+        canonical_json(
+            origin
+            | {"contract": [federation.name, federation.round, federation.protocol]}
+            | {"partner": model.card.name}
+        )
+    )
+    query = Query(
+        request, model.card.name, federation.name, federation.round, federation.protocol,
+        public.digest, policy.to_dict(), len(public), {},
+    )  # fmt: skip
     with Unfinished(output, basis, federation.tasks) as unfinished:
-        teller = Teller(model, secret)
+        release = _charge(teacher, query, policy, secret, key_path, len(unfinished) > 0)
+        teller = Teller(model, secret, policy)
         chunks = _labels(
             teller, federation, public, unfinished, count_jobs(jobs), labelled, progress
         )
+        # With a key the output appears signed or not at all.
+        draft = output if key_path is None else output.with_name(f".{output.name}.draft")
         digest = write_annotation(
-            output, federation, public, model.card.name, federation.tasks, chunks, shared, sign
-        )
+            draft, federation, public, model.card.name, federation.tasks, chunks,
+            _besides(model, policy), policy, release,
+        )  # fmt: skip
+        try:
+            with open_ledger(teacher) as ledger:
+                finish(ledger, release, digest)
+            if key_path is not None:
+                approve(draft, teacher, key_path, federation_path, None, output, digest)
+        finally:
+            if draft != output:
+                draft.unlink(missing_ok=True)
     return AnnotationSummary(
-        digest, model.card.name, federation.round, len(public), sign is not None, labelled
+        digest, model.card.name, federation.round, len(public), key_path is not None, labelled,
+        release, policy,
+    )  # fmt: skip
+
+
+def _charge(
+    teacher: Path,
+    query: Query,
+    policy: DisclosurePolicy,
+    secret: bytes,
+    key_path: Path | None,
+    at_hand: bool,
+) -> Release:
+    """Enter the query; what would make an approval fail is told before the work, not after."""
+    repeats = policy.repeats_exactly or at_hand
+    if key_path is None:
+        with open_ledger(teacher) as ledger:
+            return charge(ledger, query, policy, secret, repeats)
+    with open_ledger(teacher, key_path.parent) as ledger:
+        anchor = open_anchor(key_path)
+        anchor.check(ledger)
+
+        def check(release: Release) -> None:
+            anchor.check_budget(ledger, release, query.federation, policy)
+
+        return charge(ledger, query, policy, secret, repeats, check)
+
+
+def _besides(model: TrainedModel, policy: DisclosurePolicy) -> dict[str, Any]:
+    """What is stated besides the labels."""
+    counts = model.card.training["labels"]
+    return disclose_besides(
+        policy,
+        {task_model.task.name: len(task_model.rows) for task_model in model.task_models},
+        model.card.metrics,
+        {
+            task.name: {name: n for name, n in counts[task.name].items() if name != "compounds"}
+            for task in model.tasks
+            if task.is_classification
+        },
     )
-
-
-def _signer(key_path: Path, federation: Federation, partner: str) -> Callable[[bytes], bytes]:
-    key = load_private_key(key_path)
-    registered = federation.partners.get(partner)
-    if registered is not None and registered != encode_public_key(key.public_key()):
-        raise SignatureError(
-            f"{key_path}: is not the key that federation '{federation.name}' has registered "
-            f"for partner '{partner}'"
-        )
-    return partial(sign_digest, key)
 
 
 def _labels(
@@ -187,11 +248,16 @@ class Teller:
         A teacher.
     secret
         Of its folds.
+    policy
+        The partner's, if it is stricter than the federation's.
     """
 
-    def __init__(self, model: TrainedModel, secret: bytes) -> None:
+    def __init__(
+        self, model: TrainedModel, secret: bytes, policy: DisclosurePolicy | None = None
+    ) -> None:
         self.model = model
         self.secret = secret
+        self.policy = policy
         self.n_folds = int(model.card.training["folds"])
         self.n_repeats = int(model.card.training["repeats"])
         self.library = model.library.remembering()
@@ -205,6 +271,7 @@ class Teller:
         folds = folds_of_repeats(compounds, self.secret, self.n_repeats, self.n_folds)
         # Every fold model of every task asks for the same features.
         compounds = compounds.remembering()
+        policy = self.policy or federation.policy
         said: dict[str, TaskAnnotation] = {}
         for task in federation.tasks:
             # A task without a model has its columns all the same, empty: which columns there are
@@ -213,7 +280,7 @@ class Teller:
             if task.name in known:
                 found = label_own_fold(
                     known[task.name], self.library, self.library_folds, compounds, folds,
-                    jobs,
+                    jobs, policy.neighbourhood,
                 )  # fmt: skip
-            said[task.name] = disclose(task, federation.policy, found)
+            said[task.name] = disclose(task, policy, found, federation.policy)
         return said

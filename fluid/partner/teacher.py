@@ -33,6 +33,7 @@ from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap
 from fluid.learn.storage import MODEL_FILE, save_model
 from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
+from fluid.partner.ledger import carry_over, kept_ledger
 from fluid.partner.table import Columns, LabelledCompounds, read_labelled
 
 logger = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ def train_teacher(
 
     The folder holds the model, the rejects, a copy of the federation file, and the secret of the
     folds (owner-only). A secret that is already in the folder is kept, so that training again
-    gives a compound the same fold.
+    gives a compound the same fold; so is the ledger, for a new model is no new budget.
 
     Parameters
     ----------
@@ -166,11 +167,12 @@ def train_teacher(
         table, federation, "reference" if reference else "teacher", partner, names, options,
         secret, jobs,
     )  # fmt: skip
-    with atomic_folder(output, MODEL_FILE) as folder:
+    with kept_ledger(output), atomic_folder(output, MODEL_FILE) as folder:
         save_model(fitted.model, folder, fitted.measured)
         write_text(folder / SECRET_FILE, secret.hex() + "\n", mode=0o600)
         shutil.copyfile(federation_path, folder / FEDERATION_FILE)
         write_rejects(folder / REJECTS_FILE, table.rejects)
+        carry_over(output, folder, folder / MODEL_FILE)
     return TrainingSummary(
         fitted.model.card, table.n_rows, len(table.compounds), len(table.rejects), fitted.skipped
     )
@@ -324,7 +326,7 @@ def _task_model(
 
 
 def _own_fold_similarity(fingerprints: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """Similarity to the three nearest compounds of other folds, mean over repeats, shape (n,)."""
+    """Similarity to the nearest compounds of other folds, mean over repeats, shape (n,)."""
 
     def similarity(row: np.ndarray) -> np.ndarray:
         found = np.zeros(len(row))

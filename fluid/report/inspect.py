@@ -19,6 +19,9 @@ from fluid.exchange.public_set import SCHEMA as PUBLIC
 from fluid.exchange.sealed import SealedFile, open_sealed
 from fluid.exchange.signing import read_public_key, verify_digest
 from fluid.learn.storage import MODEL_FILE, load_model
+from fluid.partner.approve import load_audit
+from fluid.partner.ledger import read_ledger
+from fluid.report.disclosure import describe_disclosure
 
 _EXAMPLES = 5
 _MEANINGS = {
@@ -36,7 +39,12 @@ _MEANINGS = {
 }
 
 
-def inspect_path(path: Path, federation_path: Path | None = None) -> dict[str, Any]:
+def inspect_path(
+    path: Path,
+    federation_path: Path | None = None,
+    teacher: Path | None = None,
+    audit_path: Path | None = None,
+) -> dict[str, Any]:
     """Describe a file of any kind that crosses the wall, a model folder or a federation file.
 
     Parameters
@@ -46,6 +54,10 @@ def inspect_path(path: Path, federation_path: Path | None = None) -> dict[str, A
     federation_path
         A federation file, to verify the signature of an annotation or a coverage report against
         the registered key.
+    teacher
+        The folder of the teacher that made an annotation, to show what of its budget is used.
+    audit_path
+        What ``fluid audit`` found, to be shown with the annotation it is of.
 
     Returns
     -------
@@ -69,7 +81,13 @@ def inspect_path(path: Path, federation_path: Path | None = None) -> dict[str, A
         raise FluidError(f"{path}: is a private key, which is never shown")
     if path.suffix.lower() == ".json":
         return _inspect_coverage(path, federation)
-    return _inspect_sealed(path, federation)
+    found = _inspect_sealed(path, federation)
+    if found["what"] != "annotation":
+        return found
+    annotation = open_annotation(path)
+    audit = load_audit(audit_path, annotation) if audit_path is not None else None
+    ledger = read_ledger(teacher) if teacher is not None else None
+    return found | describe_disclosure(annotation, found["columns"], federation, ledger, audit)
 
 
 def _inspect_sealed(path: Path, federation: Federation | None) -> dict[str, Any]:

@@ -217,8 +217,9 @@ def _hybrid_says(one: Consortium, partner: str) -> dict[str, TaskAnnotation]:
         found = silence(len(one.public), len(task.outputs))
         if task.name in models:
             found = label_own_fold(
-                models[task.name], own.library, library_folds, one.public, queries, one.jobs
-            )
+                models[task.name], own.library, library_folds, one.public, queries, one.jobs,
+                one.federation.policy.neighbourhood,
+            )  # fmt: skip
         said[task.name] = disclose(task, one.federation.policy, found)
     return said
 

@@ -190,18 +190,18 @@ def federated(consortium: Consortium) -> FederatedSet:
 
 @pytest.fixture(scope="module")
 def expansion(consortium: Consortium, federated: FederatedSet) -> Expansion:
-    return expand(federated, consortium.federation, 200, n_seeds=20, jobs=1)
+    return expand(federated, consortium.federation, 160, n_seeds=16, jobs=1)
 
 
 def test_as_many_as_asked_and_none_twice(federated: FederatedSet, expansion: Expansion) -> None:
     compounds, _ = federated.load()
-    assert len(expansion.compounds) == 200
+    assert len(expansion.compounds) == 160
     public = set(compounds.connectivities)
     found = [
         connectivity(standardize(new.smiles, StandardizerSpec()).inchikey)
         for new in expansion.compounds
     ]
-    assert len(set(found)) == 200
+    assert len(set(found)) == 160
     assert not public & set(found)
     assert [new.id for new in expansion.compounds] == [f"ANA-{key}" for key in found]
     assert {new.rule.split(":")[0] for new in expansion.compounds} == {"mutation", "pair", "brics"}
@@ -215,7 +215,7 @@ def test_smiles_are_standard(expansion: Expansion) -> None:
 def test_every_seed_gives_its_share(federated: FederatedSet, expansion: Expansion) -> None:
     compounds, _ = federated.load()
     names = [str(compounds.ids[seed.row]) for seed in expansion.seeds]
-    assert len(set(names)) == len(names) == 20
+    assert len(set(names)) == len(names) == 16
     counts = Counter(new.parent for new in expansion.compounds)
     assert set(counts) == set(names)
     assert max(counts.values()) <= 20
@@ -236,6 +236,9 @@ def test_seeds_are_where_teachers_know_and_labels_differ(
         score = seed_scores(compounds, pooled)[task.name]
         # Disagreement and steepness together, reliability taken out again. Hardly more compounds
         # are known than become seeds, but of three it shows what they were chosen for.
+        if known.sum() <= 3:
+            assert task.name == "logbb"
+            continue
         few = [seed.row for seed in choose_seeds(compounds, pooled, 3, [task], False)]
         assert score[few].mean() > np.nanmean(score)
         contrast = np.where(known, score / said.reliability, np.nan)
@@ -271,14 +274,14 @@ def test_neither_jobs_nor_batches_change_anything(
 ) -> None:
     monkeypatch.setattr(module, "_SEEDS_A_BATCH", 5)
     monkeypatch.setattr(module, "_HARVEST_A_BATCH", 170)
-    again = expand(federated, consortium.federation, 200, n_seeds=20, jobs=2)
+    again = expand(federated, consortium.federation, 160, n_seeds=16, jobs=2)
     assert again == expansion
 
 
 def test_another_seed_gives_other_analogues_of_the_same_compounds(
     consortium: Consortium, federated: FederatedSet, expansion: Expansion
 ) -> None:
-    other = expand(federated, consortium.federation, 200, seed=1, n_seeds=20, jobs=1)
+    other = expand(federated, consortium.federation, 160, seed=1, n_seeds=16, jobs=1)
     assert other.seeds == expansion.seeds
     assert other.compounds != expansion.compounds
 
@@ -341,5 +344,5 @@ def test_the_table_goes_into_the_next_round(
     sources = [consortium.folder / "public.csv", table]
     summary = prepare_public(sources, consortium.federation, tmp_path / "public.parquet", jobs=1)
     compounds, _ = federated.load()
-    assert summary.n_compounds == len(compounds) + 200
+    assert summary.n_compounds == len(compounds) + 160
     assert len(open_public_set(tmp_path / "public.parquet")) == summary.n_compounds

@@ -67,10 +67,10 @@ def noisy(n, seed=0):
 # similarity to the nearest
 
 
-def test_scores_are_mean_similarities_to_the_three_nearest(library, rows):
+def test_scores_are_mean_similarities_to_the_five_nearest(library, rows):
     near = find_neighbours(library, library, rows)
     every = np.sort(tanimoto(library.fingerprints, library.fingerprints[rows]), axis=1)
-    np.testing.assert_allclose(near.similarity, every[:, -3:].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(near.similarity, every[:, -5:].mean(axis=1), rtol=1e-6)
     np.testing.assert_allclose(near.nearest, every[:, -1])
     fitted = NeighbourDomain().fit(library, rows, MAP)
     found = fitted.assess(library, say(library, rows))
@@ -85,7 +85,7 @@ def test_reasons_name_the_nearest_compound_and_what_was_asked(library, rows):
     found = fitted.assess(library, say(library, rows))
     for row in (0, 8, 36):
         reason = found.reasons[row]
-        assert reason.startswith(f"mean similarity to 3 nearest {found.score[row]:.2f} ")
+        assert reason.startswith(f"mean similarity to 5 nearest {found.score[row]:.2f} ")
         asked = f"{'>=' if found.inside[row] else '<'} {fitted.threshold_:.2f}"
         assert asked in reason
         assert reason.endswith(f"nearest {library.ids[row]} 1.00")
@@ -101,7 +101,7 @@ def test_a_useless_model_has_an_empty_domain(library, rows):
 def test_fewer_references_than_neighbours_count_the_missing_as_zero(library):
     one = library.take(np.array([5]))
     found = find_neighbours(one, library, np.array([5]))
-    assert found.similarity.tolist() == [pytest.approx(1 / 3)]
+    assert found.similarity.tolist() == [pytest.approx(1 / 5)]
     alone = find_neighbours(library, library, np.zeros(0, dtype=np.int64))
     assert alone.similarity.tolist() == [0.0] * len(library)
     assert set(alone.names) == {""}

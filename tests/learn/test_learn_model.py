@@ -62,7 +62,7 @@ def test_the_domain_asked_for_is_the_one_that_judges(library, problems, train):
         for kind in ("reliability", "neighbours", "dictionary", None)
     }
     assert by_domain[None] is None
-    assert by_domain["neighbours"].reasons[0].startswith("mean similarity to 3 nearest")
+    assert by_domain["neighbours"].reasons[0].startswith("mean similarity to 5 nearest")
     assert by_domain["dictionary"].reasons[0] == "all Morgan features known"
     assert by_domain["reliability"].reasons[0].startswith("expected correct ")
     allowed = "allowed are reliability, neighbours, dictionary"

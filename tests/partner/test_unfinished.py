@@ -53,7 +53,9 @@ class Site:
         self, consortium: Consortium, public: PublicSet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.teacher = consortium.folder / "aurora" / "teacher"
-        self.key = consortium.folder / "keys" / "aurora.key"
+        self.keys = consortium.folder / "keys" / "aurora.key"
+        self.key = public.sealed.path.with_name("aurora.key")
+        shutil.copy2(self.keys, self.key)
         self.public = public
         self.output = public.sealed.path.with_name("annotation.parquet")
         self.unfinished = self.output.with_name(".annotation.parquet.unfinished")
@@ -148,10 +150,13 @@ def test_labels_of_another_teacher_public_set_or_policy_are_not_taken(
     (secret / "fold.key").write_text("a5" * 32 + "\n")
     for teacher in (other, secret):
         site.run(stop_after=2)
-        site.teacher, before = teacher, site.teacher
+        before = site.teacher, site.key
+        # A copy of a teacher's folder goes its own way; what the key saw of the other is elsewhere.
+        site.teacher, site.key = teacher, teacher / "aurora.key"
+        shutil.copy2(site.keys, site.key)
         site.run()
         assert site.labelled == chunks
-        site.teacher = before
+        site.teacher, site.key = before
 
     site.run(stop_after=2)
     shorter = tmp_path / "shorter.parquet"

@@ -1,0 +1,184 @@
+"""Commands that let something leave, and say what has left: approve, ledger."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from fluid.cli.console import command, emit, pairs, table
+from fluid.cli.models import show_disclosure
+from fluid.cli.options import Json
+from fluid.cli.outputs import is_sealed, output_file
+
+if TYPE_CHECKING:
+    from fluid.partner.ledger_file import Entry
+
+FederationOfRound = Annotated[
+    Path | None,
+    typer.Option(
+        "--federation", "-f",
+        help="The federation file of this round, if it is another than at training.",
+    ),
+]  # fmt: skip
+
+
+@command
+def approve(
+    draft: Annotated[Path, typer.Argument(help="An annotation that `fluid annotate` wrote.")],
+    key: Annotated[Path, typer.Option(help="The partner's private key.")],
+    teacher: Annotated[Path, typer.Option(help="Folder of the teacher that made the draft.")],
+    federation: FederationOfRound = None,
+    audit: Annotated[
+        Path | None,
+        typer.Option(help="What `fluid audit` found; it is shown, and entered in the ledger."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The signed file; by default in place of the draft."),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask; a failed audit is refused then.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a draft gives away, and sign it. The coordinator takes signed files only.
+
+    The approval is entered in the teacher's ledger, and the ledger's last entry is noted beside
+    the key (KEY.ledger.json), by which a folder that was brought back from a copy is recognised.
+
+    \b
+    Example:
+        fluid approve aurora/annotation.parquet --key keys/aurora.key --teacher aurora/teacher
+    """
+    from fluid.base.errors import FluidError
+    from fluid.exchange.annotation import SCHEMA as ANNOTATION
+    from fluid.exchange.annotation import open_annotation
+    from fluid.partner.approve import approve as sign
+    from fluid.partner.approve import load_audit
+    from fluid.partner.teacher import FEDERATION_FILE
+    from fluid.report.inspect import inspect_path
+
+    annotation = open_annotation(draft)
+    found = inspect_path(draft, federation or teacher / FEDERATION_FILE, teacher, audit)
+    # In --json standard output is for the result alone.
+    print(show_shown(found), file=sys.stderr if as_json else sys.stdout, flush=True)
+    said = load_audit(audit, annotation) if audit is not None else None
+    failed = said is not None and not said.passed
+    if yes and failed:
+        raise FluidError(f"{audit}: the audit did not pass; approve by hand, without --yes")
+    if not yes and not _agreed(draft, failed):
+        raise FluidError(f"{draft}: not approved; nothing was signed")
+    target = output or draft
+    others = [item for item in (draft, key, teacher, federation, audit) if item is not None]
+    inputs = [item for item in others if output is not None or item != draft]
+    with output_file(target, inputs, "annotation", is_sealed(ANNOTATION)):
+        approval = sign(draft, teacher, key, federation, said, output, found["digest"])
+
+    def text() -> str:
+        return "\n" + pairs(
+            {
+                "written": target,
+                "digest": approval.digest,
+                "signed": f"yes, with {approval.key}",
+                "release": f"{approval.release:,}, entry {approval.entry:,} of the ledger",
+            }
+        )
+
+    emit(as_json, {"path": str(target), **approval.to_dict()}, text)
+
+
+def show_shown(found: dict[str, Any]) -> str:
+    """The description of a draft, printable."""
+    from fluid.chem.readers import printable
+
+    return "\n".join(printable(line) for line in show_disclosure(found).split("\n"))
+
+
+def _agreed(draft: Path, failed: bool) -> bool:
+    question = f"Sign {draft}, so that it may leave?"
+    if failed:
+        question = f"The audit did NOT pass. {question}"
+    try:
+        return bool(typer.confirm(question, err=True))
+    except typer.Abort:
+        return False
+
+
+@command
+def ledger(
+    teacher: Annotated[Path, typer.Argument(help="A teacher's folder.")],
+    key: Annotated[
+        Path | None,
+        typer.Option(help="The partner's private key: compare with what is noted beside it."),
+    ] = None,
+    federation: Annotated[
+        Path | None,
+        typer.Option("--federation", "-f", help="Verify approvals with the registered key."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Verify the ledger of a teacher, and show what was asked, made and approved.
+
+    Every entry holds the hash of the one before; a change of any is found. Entries cut off at the
+    end are found with --key, if they were there when that key signed last.
+
+    \b
+    Example:
+        fluid ledger aurora/teacher --key keys/aurora.key
+    """
+    from fluid.exchange.federation import load_federation
+    from fluid.partner.anchor import open_anchor
+    from fluid.partner.approve import check_approvals
+    from fluid.partner.ledger import read_ledger
+
+    book = read_ledger(teacher)
+    check_approvals(book, load_federation(federation) if federation is not None else None)
+    if key is not None:
+        open_anchor(key).check(book)
+    value = {
+        "ledger": book.name,
+        "verified": True,
+        "compared_with_key": key is not None,
+        "releases": book.releases,
+        "queries": book.queries,
+        "cost": book.cost(),
+        "head": book.head,
+        "entries": [entry.to_dict() for entry in book.entries],
+    }
+
+    def text() -> str:
+        shown = {
+            "ledger": book.name,
+            "verified": f"yes, {len(book.entries):,} entries"
+            + ("" if key else "; give --key to see that none is missing at the end"),
+            "charged": f"{book.releases:,} releases, {book.queries:,} compounds",
+            **{f"spent, {name}": f"{spent:g}" for name, spent in book.cost().items()},
+            "head": book.head,
+        }
+        header = ["entry", "time", "what", "release", "compounds", "digest", "note"]
+        return pairs(shown) + "\n\n" + table(header, [_row(entry) for entry in book.entries])
+
+    emit(as_json, value, text)
+
+
+def _row(entry: Entry) -> list[object]:
+    values = entry.values
+    note = {
+        "opened": lambda: f"partner {values['partner']}",
+        "query": lambda: (
+            f"{values['federation']}, round {values['round']}"
+            + ("" if values["charged"] else "; made again, not charged")
+        ),
+        "finished": lambda: "",
+        "approved": lambda: (
+            values["key"] + (f"; audit {values['verdict']}" if values.get("audit") else "")
+        ),
+        "trained": lambda: f"model {values['model'][:12]}",
+    }[entry.kind]()
+    digest = str(values.get("digest") or values.get("public_set") or "")
+    return [
+        entry.index, entry.time, entry.kind, values.get("release", ""),
+        values.get("compounds", ""), digest[:12], note,
+    ]  # fmt: skip

@@ -1,0 +1,148 @@
+"""A partner's own policy: at least as strict as the one that all partners agreed on."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fluid.base.errors import FederationError, FileFormatError, FluidError
+from fluid.exchange.federation import Federation, federation_range_problem, typed_values
+from fluid.exchange.policy import DisclosurePolicy
+
+# Given what was agreed and what is asked for: whether that is as strict, and what would be.
+Rule = tuple[Callable[[Any, Any], bool], str]
+
+
+def _is_multiple(agreed: float, own: float) -> bool:
+    ratio = own / agreed
+    return round(ratio) >= 1 and abs(ratio - round(ratio)) <= 1e-9 * max(1.0, ratio)
+
+
+_COARSER: Rule = (_is_multiple, "a whole multiple of {}")
+_HIGHER: Rule = (lambda agreed, own: own >= agreed, "{} or more")
+_LOWER: Rule = (lambda agreed, own: own <= agreed, "{} or less")
+_PART: Rule = (lambda agreed, own: set(own) <= set(agreed), "nothing that is not in {}")
+
+# One for every field of the policy.
+RULES: dict[str, Rule] = {
+    "probability_step": _COARSER,
+    "probability_clip": _HIGHER,
+    "value_step": _COARSER,
+    "uncertainty_step": _COARSER,
+    "reliability_step": _COARSER,
+    "neighbourhood": _HIGHER,
+    "abstain_below": _HIGHER,
+    "share": _PART,
+    "coverage_step": _COARSER,
+    "coverage_minimum": _HIGHER,
+    "max_releases": _LOWER,
+    "max_queries": _LOWER,
+}
+_OF_COVERAGE = ("coverage_step", "coverage_minimum")
+
+
+def looser_than(agreed: DisclosurePolicy, own: DisclosurePolicy) -> str | None:
+    """Where a policy is looser than the agreed one.
+
+    Parameters
+    ----------
+    agreed
+        The federation's.
+    own
+        A partner's.
+
+    Returns
+    -------
+    str or None
+        What is wrong with the first setting that is looser, and what is allowed; None if none is.
+    """
+    for name, (is_strict, allowed) in RULES.items():
+        if name in _OF_COVERAGE and "coverage" not in own.share:
+            continue
+        here, there = getattr(agreed, name), getattr(own, name)
+        if not is_strict(here, there):
+            return (
+                f"{name} = {_shown(there)} is looser than the federation's {_shown(here)}; "
+                f"allowed is {allowed.format(_shown(here))}"
+            )
+    return None
+
+
+def _shown(value: object) -> str:
+    return str(list(value)) if isinstance(value, tuple) else f"{value}"
+
+
+def load_own_policy(path: Path, federation: Federation) -> DisclosurePolicy:
+    """Read a partner's policy: the federation's, with what its ``[policy]`` table makes stricter.
+
+    Parameters
+    ----------
+    path
+        A TOML file with a table ``[policy]`` and nothing else; keys are those of the federation
+        file, and what is not given stays as agreed.
+    federation
+        The contract.
+
+    Raises
+    ------
+    FluidError
+        If the file cannot be read, a key is unknown, or a setting is looser than agreed.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"{path}: is not valid TOML ({error})") from error
+    try:
+        return merge_policy(federation, values)
+    except (FluidError, ValueError) as error:
+        raise FederationError(f"{path}: {error}") from error
+
+
+def merge_policy(federation: Federation, values: Mapping[str, Any]) -> DisclosurePolicy:
+    """The federation's policy with a partner's stricter settings.
+
+    Raises
+    ------
+    FluidError, ValueError
+        If a key is unknown, a value not allowed, or a setting looser than agreed.
+    """
+    unknown = sorted(set(values) - {"policy"})
+    if unknown or not isinstance(values.get("policy"), dict):
+        raise FederationError(
+            f"unknown key '{unknown[0]}'; allowed is one table [policy]"
+            if unknown
+            else "a table [policy] is needed"
+        )
+    given = typed_values(DisclosurePolicy, "policy", values["policy"])
+    of_coverage = [name for name in _OF_COVERAGE if name in given]
+    if of_coverage:
+        raise FederationError(
+            f"policy.{of_coverage[0]} is of coverage reports, which follow the federation's policy"
+        )
+    own = replace(federation.policy, **given)
+    problem = looser_than(federation.policy, own) or federation_range_problem(federation.tasks, own)
+    if problem:
+        raise FederationError(f"policy {problem}")
+    return own
+
+
+def policy_from_dict(values: Any) -> DisclosurePolicy:
+    """A policy as a manifest states it: every key must be there.
+
+    Raises
+    ------
+    FluidError, ValueError
+        If it is no table, a key is missing or unknown, or a value not allowed.
+    """
+    if not isinstance(values, dict):
+        raise FederationError("policy must be a table of values")
+    policy = DisclosurePolicy(**typed_values(DisclosurePolicy, "policy", values))
+    missing = sorted(set(policy.to_dict()) - set(values))
+    if missing:
+        raise FederationError(f"policy.{missing[0]} is missing")
+    return policy

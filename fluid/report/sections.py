@@ -1,0 +1,185 @@
+"""The description of an annotation as sections, which text and web page show alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_LONGEST = 300
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and a table.
+
+    Attributes
+    ----------
+    title, note
+        What it is about, and a sentence below; empty for none.
+    header
+        Names of columns; empty for names and values below one another.
+    rows
+        Cells.
+    """
+
+    title: str
+    note: str
+    header: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+def annotation_sections(found: dict[str, Any]) -> list[Section]:
+    """The sections of what `fluid.report.inspect.inspect_path` says of an annotation."""
+    sections = [
+        _head(found),
+        _columns(found["columns"]),
+        Section(
+            "What is withheld, and why", "", ("what", "why"),
+            [(item["what"], item["why"]) for item in found["withheld"]],
+        ),
+        _policy(found["policy"]),
+        _budget(found["budget"]),
+    ]  # fmt: skip
+    if found["shared"]:
+        sections.append(
+            Section(
+                "Stated besides the labels", "", ("what", "value"),
+                [(str(name), _text(value)) for name, value in found["shared"].items()],
+            )
+        )  # fmt: skip
+    if "audit" in found:
+        sections += _audit(found["audit"])
+    if found["footer"]:
+        sections.append(
+            Section(
+                "WRONG: the file's footer holds more than fluid writes", "", ("name", "value"),
+                [(str(name), _text(value)) for name, value in found["footer"].items()],
+            )
+        )  # fmt: skip
+    manifest = [(str(name), _text(value)) for name, value in found["manifest"].items()]
+    sections.append(Section("The file says of itself", "", ("key", "value"), manifest))
+    if found["first_rows"]:
+        names = tuple(found["first_rows"][0])
+        rows = [tuple(_text(row[name]) for name in names) for row in found["first_rows"]]
+        sections.append(Section("Its first rows", "", names, rows))
+    return sections
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if type(value) is int:
+        return f"{value:,}"
+    if value in ([], {}):
+        return "nothing"
+    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 3] + "..."
+
+
+def _head(found: dict[str, Any]) -> Section:
+    tasks = [
+        f"{task['name']} ({task['kind']}{', ' + task['unit'] if task['unit'] else ''}): "
+        f"{task['labelled']:,} labelled, {task['silent']:,} silent"
+        for task in found["tasks"]
+    ]
+    rows = [
+        ("file", str(found["path"])),
+        ("partner", _text(found["partner"])),
+        ("federation", f"{_text(found['federation'])}, round {_text(found['round'])}"),
+        ("compounds", f"{found['rows']:,}, all of the public set"),
+        *((f"task {number}", text) for number, text in enumerate(tasks, start=1)),
+        ("digest that is signed", str(found["digest"])),
+        ("signature", str(found["signature"])),
+    ]
+    note = (
+        "Predictions of a partner's model for public compounds. The file has the columns listed "
+        "below and no others."
+    )
+    return Section("Annotation", note, (), rows)
+
+
+def _columns(columns: Sequence[dict[str, Any]]) -> Section:
+    rows = []
+    for column in columns:
+        there = f"{column['min']:g} to {column['max']:g}" if "min" in column else ""
+        if column.get("not_finite"):
+            there += f" WRONG: {column['not_finite']} not finite (nan or inf)"
+        rows.append(
+            (
+                column["name"],
+                column["unit"],
+                column["allowed"],
+                there,
+                f"{column['distinct']:,}" if "distinct" in column else "",
+                f"{column['missing_share']:.1%}",
+                column["meaning"],
+            )
+        )
+    header = ("column", "unit", "allowed", "found", "different", "null", "meaning")
+    return Section("Columns, all of them", "", header, rows)
+
+
+def _policy(settings: Sequence[dict[str, Any]]) -> Section:
+    compared = "federation" in settings[0]
+    header = ("setting", "in force", *(("federation's",) if compared else ()), "meaning")
+    rows = []
+    for entry in settings:
+        agreed: tuple[str, ...] = ()
+        if compared:
+            note = " (partner is stricter)" if entry.get("stricter") else ""
+            agreed = (_text(entry.get("federation")) + note,)
+        rows.append((entry["setting"], _text(entry["value"]), *agreed, entry["meaning"]))
+    return Section("Disclosure policy", "", header, rows)
+
+
+def _budget(budget: dict[str, Any]) -> Section:
+    rows = [
+        ("release", f"{budget['release']:,} of at most {budget['max_releases']:,}"),
+        (
+            "compounds labelled",
+            f"{budget['queries']:,} with this release, of at most {budget['max_queries']:,}",
+        ),
+        ("ledger", budget["ledger"]),
+    ]
+    if "entered" in budget:
+        left = budget["max_releases"] - budget["releases_used"]
+        rows += [
+            ("releases until now", f"{budget['releases_used']:,}, {left:,} left"),
+            (
+                "compounds until now",
+                f"{budget['queries_used']:,}, "
+                f"{budget['max_queries'] - budget['queries_used']:,} left",
+            ),
+            *((name, f"{value:g} spent") for name, value in budget["cost"].items()),
+            (
+                "this file",
+                "is in the ledger" if budget["entered"] else "WRONG: is not in this ledger",
+            ),
+            *(("approved", f"{entry['time']}, {entry['key']}") for entry in budget["approved"]),
+        ]
+        note = f"The ledger was verified: {budget['ledger_entries']:,} entries."
+    else:
+        note = "As the file states it; with the teacher's folder at hand the ledger is verified."
+    return Section("Budget", note, (), rows)
+
+
+def _audit(audit: dict[str, Any]) -> list[Section]:
+    head = [
+        (str(name), _text(value))
+        for name, value in audit.items()
+        if name not in ("attacks", "schema")
+    ]
+    attacks = audit.get("attacks") or []
+    names = tuple(dict.fromkeys(str(name) for attack in attacks for name in attack))
+    rows = [tuple(_figure(attack.get(name)) for name in names) for attack in attacks]
+    title = "Audit" if audit.get("verdict") == "pass" else "Audit: NOT PASSED"
+    sections = [Section(title, "", (), head)]
+    if rows:
+        sections.append(Section("Attacks tried", "", names, rows))
+    return sections
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else _text(value)
