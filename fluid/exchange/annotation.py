@@ -76,6 +76,7 @@ def write_annotation(
     chunks: Iterator[tuple[np.ndarray, dict[str, TaskAnnotation]]],
     shared: dict[str, Any],
     sign: Signer | None,
+    noise: dict[str, Any] | None = None,
 ) -> str:
     """Write an annotation, whole or not at all.
 
@@ -91,6 +92,8 @@ def write_annotation(
         What the policy allows to be stated besides.
     sign
         Signs the digest; None leaves a draft.
+    noise
+        What the labels passed through, and what that cost, if there is a mechanism.
 
     Returns
     -------
@@ -112,7 +115,7 @@ def write_annotation(
             "policy": federation.policy.to_dict(),
             "shared": shared,
             "software": software_versions(),
-        }
+        } | ({"noise": noise} if noise else {})
 
     batches = (_to_batch(schema, tasks, keys, labels) for keys, labels in chunks)
     return write_sealed(path, schema, batches, manifest, sign)

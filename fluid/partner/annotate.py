@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from fluid.base.software import software_versions
 from fluid.chem.compounds import Compounds
 from fluid.exchange.annotation import TaskAnnotation, write_annotation
 from fluid.exchange.federation import Federation, load_federation
+from fluid.exchange.mechanism import PATE
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.signing import (
     encode_public_key,
@@ -25,9 +26,13 @@ from fluid.exchange.signing import (
     sign_digest,
 )
 from fluid.learn.model import TrainedModel
-from fluid.learn.own_fold import folds_of_repeats, label_own_fold, silence
+from fluid.learn.own_fold import OwnFoldLabels, folds_of_repeats, label_own_fold, silence
 from fluid.learn.storage import MODEL_FILE, load_trained
+from fluid.partner.accounting import Cost
+from fluid.partner.budget import plan_release
 from fluid.partner.guard import disclose, disclose_size
+from fluid.partner.noisy import NoisyTeller, noisy_teller, statement
+from fluid.partner.pate import SUB_TEACHERS
 from fluid.partner.teacher import FEDERATION_FILE, SECRET_FILE, read_secret
 from fluid.partner.unfinished import Unfinished
 
@@ -46,6 +51,9 @@ class AnnotationSummary:
         Whose, of which round, how many, and whether it is signed or a draft.
     labelled
         Labelled compounds by task.
+    cost
+        What a noise mechanism has spent on it, see `fluid.partner.accounting.Cost`; None if there
+        is none.
     """
 
     digest: str
@@ -54,6 +62,7 @@ class AnnotationSummary:
     n_compounds: int
     signed: bool
     labelled: dict[str, int]
+    cost: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values."""
@@ -64,7 +73,7 @@ class AnnotationSummary:
             "compounds": self.n_compounds,
             "signed": self.signed,
             "labelled": self.labelled,
-        }
+        } | ({"cost": self.cost} if self.cost else {})
 
 
 def annotate(
@@ -75,6 +84,7 @@ def annotate(
     federation_path: Path | None = None,
     jobs: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    spent: Sequence[Cost] = (),
 ) -> AnnotationSummary:
     """Label the public set and write the annotation.
 
@@ -97,6 +107,8 @@ def annotate(
         Cores to use; by default all. The file does not depend on it.
     progress
         Called with the number of compounds labelled so far.
+    spent
+        What earlier releases of this teacher's folder have spent; of use with a noise mechanism.
 
     Raises
     ------
@@ -123,22 +135,33 @@ def annotate(
     labelled = {task.name: 0 for task in federation.tasks}
     contract = federation_path or teacher / FEDERATION_FILE
     # All that a label depends on; the secret's digest is never written as such.
-    basis = {
+    basis: dict[str, Any] = {
         "teacher": [sha256_file(teacher / name) for name in (MODEL_FILE, SECRET_FILE)],
         "federation": sha256_file(contract),
         "public": public.digest,
         "software": software_versions(),
     }
+    plain = Teller(model, secret)
+    teller: Teller | NoisyTeller = plain
+    noise: dict[str, Any] = {}
+    cost = None
+    if federation.mechanism.is_used:
+        plan = plan_release(federation.mechanism, model.tasks, len(public), spent)
+        teller = noisy_teller(federation, teacher, plain, secret, public, model.card.name, plan)
+        noise, cost = statement(plan, federation.mechanism), plan.cost.to_dict()
+        basis["noise"] = noise
+        if federation.mechanism.kind == PATE:
+            basis["sub_teachers"] = sha256_file(teacher / SUB_TEACHERS / MODEL_FILE)
     with Unfinished(output, basis, federation.tasks) as unfinished:
-        teller = Teller(model, secret)
         chunks = _labels(
             teller, federation, public, unfinished, count_jobs(jobs), labelled, progress
         )
         digest = write_annotation(
-            output, federation, public, model.card.name, federation.tasks, chunks, shared, sign
-        )
+            output, federation, public, model.card.name, federation.tasks, chunks, shared, sign,
+            noise,
+        )  # fmt: skip
     return AnnotationSummary(
-        digest, model.card.name, federation.round, len(public), sign is not None, labelled
+        digest, model.card.name, federation.round, len(public), sign is not None, labelled, cost
     )
 
 
@@ -154,7 +177,7 @@ def _signer(key_path: Path, federation: Federation, partner: str) -> Callable[[b
 
 
 def _labels(
-    teller: Teller,
+    teller: Teller | NoisyTeller,
     federation: Federation,
     public: PublicSet,
     unfinished: Unfinished,
@@ -168,6 +191,8 @@ def _labels(
     for number, compounds in enumerate(public.chunks()):
         if number < len(unfinished):
             said = unfinished.recall(number)
+            if isinstance(teller, NoisyTeller):
+                teller.recall(said)
         else:
             said = teller.annotate(federation, compounds, jobs)
             unfinished.keep(said)
@@ -201,11 +226,21 @@ class Teller:
         self, federation: Federation, compounds: Compounds, jobs: int = 1
     ) -> dict[str, TaskAnnotation]:
         """What may be said of some compounds, by task of the federation."""
+        found = self.label(federation, compounds, jobs)
+        return {
+            task.name: disclose(task, federation.policy, found[task.name])
+            for task in federation.tasks
+        }
+
+    def label(
+        self, federation: Federation, compounds: Compounds, jobs: int = 1
+    ) -> dict[str, OwnFoldLabels]:
+        """What the models of the compounds' own folds say: not yet fit to leave."""
         known = {task_model.task.name: task_model for task_model in self.model.task_models}
         folds = folds_of_repeats(compounds, self.secret, self.n_repeats, self.n_folds)
         # Every fold model of every task asks for the same features.
         compounds = compounds.remembering()
-        said: dict[str, TaskAnnotation] = {}
+        found_by_task: dict[str, OwnFoldLabels] = {}
         for task in federation.tasks:
             # A task without a model has its columns all the same, empty: which columns there are
             # must not depend on a compound either.
@@ -215,5 +250,5 @@ class Teller:
                     known[task.name], self.library, self.library_folds, compounds, folds,
                     jobs,
                 )  # fmt: skip
-            said[task.name] = disclose(task, federation.policy, found)
-        return said
+            found_by_task[task.name] = found
+        return found_by_task
