@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fluid.exchange.mechanism import COMPOUND, GAUSSIAN, LABEL_ONLY, Mechanism
 from fluid.learn.task import Task
-from fluid.partner.accounting import BudgetError, Cost, Event, compose, epsilon_of, price
+from fluid.partner.accounting import (
+    BudgetError,
+    Cost,
+    Event,
+    compose,
+    epsilon_of,
+    price,
+    rough_epsilon,
+)
 from fluid.partner.pate import GRID
 
 
@@ -136,14 +144,30 @@ def _affordable(
         for event in events
     ]
 
-    def fits(answers: int) -> bool:
-        drawn = [e for task in tasks for e in events_of(mechanism, task, answers, n_public)[1]]
-        return epsilon_of([*before, *drawn], mechanism.delta) <= mechanism.epsilon
+    def drawn(answers: int) -> list[Event]:
+        new = [e for task in tasks for e in events_of(mechanism, task, answers, n_public)[1]]
+        return [*before, *new]
 
-    low, high = 0, 1
-    while high <= n_public and fits(high):
-        low, high = high, high * 2
-    high = min(high, n_public + 1)
+    def roughly(answers: int) -> bool:
+        return rough_epsilon(drawn(answers), mechanism.delta) <= mechanism.epsilon
+
+    def fits(answers: int) -> bool:
+        return epsilon_of(drawn(answers), mechanism.delta) <= mechanism.epsilon
+
+    guess = _last(roughly, 0, n_public + 1)
+    width = max(1, guess // 8)
+    low, high = 0, n_public + 1
+    while high - low > 1 and low < guess < high:
+        if fits(guess):
+            low, guess = guess, guess + width
+        else:
+            high, guess = guess, guess - width
+        width *= 2
+    return _last(fits, low, high)
+
+
+def _last(fits: Callable[[int], bool], low: int, high: int) -> int:
+    """The largest number that fits, if `low` does and `high` does not."""
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)

@@ -292,7 +292,7 @@ def averaged(task: Task, mechanism: Mechanism, said: np.ndarray) -> np.ndarray:
     heard = np.where(np.isfinite(said[:, :, 0]), said[:, :, 0], (low + high) / 2.0)
     points = to_grid(heard, low, high, GRID)
     # A compound's own sub-teacher is not counted: it is in the middle, which is taken away again.
-    total = points.sum(axis=1, keepdims=True) - GRID // 2
+    total = points.sum(axis=1) - GRID // 2
     means = noisy_means(total, voters, exact(mechanism.sigma))
     return from_grid(means, low, high, GRID)[:, None]
 

@@ -36,7 +36,7 @@ from fluid.partner.table import LabelledCompounds
 SUB_TEACHERS = "sub-teachers"
 ABSTAINS = -1
 # Numbers are put on a grid of so many steps over their range, and the noise on its points.
-GRID = 1000
+GRID = 200
 # A sub-teacher needs this share of the labels that a fold model needs.
 _SHARE = 0.5
 
