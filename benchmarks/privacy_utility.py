@@ -31,16 +31,16 @@ from fluid.learn.own_fold import OwnFoldLabels
 from fluid.learn.task import Task
 from fluid.partner.annotate import Teller
 from fluid.partner.budget import Plan, plan_release
-from fluid.partner.noisy import NoisyTeller, OwnFold, Source, Votes
+from fluid.partner.guard import disclose
+from fluid.partner.noisy import NoisyTeller, OwnFold, Source, Votes, voted
 from fluid.partner.pate import fit_sub_teachers
 from fluid.partner.table import LabelledCompounds, read_labelled
 from fluid.partner.teacher import TrainingOptions, fit_model
 from fluid.simulate.holdout import hold_out
 from fluid.simulate.parts import take_table
 
-TASK, NUMBERS = "bbb", "logbb"
+TASK = "bbb"
 SHARE = 0.12
-CLIP = (("logbb", -2.5, 2.0),)
 DRAWS = 500
 
 
@@ -105,6 +105,7 @@ class Study:
         # Numbers are no part of the question, and would take half of a compound's budget.
         self.federation = replace(federation, tasks=federation.tasks[:1])
         self.jobs = jobs
+        self._votes: dict[str, dict[str, np.ndarray]] = {}
         chemistry = federation.chemistry
 
         def read(paths: Sequence[Path]) -> LabelledCompounds:
@@ -151,8 +152,6 @@ class Study:
 
     def unprotected(self) -> list[np.ndarray]:
         """The student of ordinary annotations."""
-        from fluid.partner.guard import disclose
-
         said = {
             partner.name: {
                 task.name: disclose(task, self.federation.policy, partner.labels[task.name])
@@ -176,24 +175,45 @@ class Study:
                 said[name] = teller.annotate(federation, self.public, self.jobs)
             yield plan, self.student(federation, said)
 
+    def unnoised(self) -> list[np.ndarray]:
+        """The student of all votes of all sub-teachers, without noise: what dividing costs."""
+        federation = replace(self.federation, mechanism=VOTES)
+        said = {}
+        for partner in self.partners:
+            raw = self.votes(partner, VOTES)[TASK]
+            # As many votes as there are, no matter how few: a share of the votes.
+            share = np.nan_to_num(np.nanmean(raw >= 0.5, axis=1, where=np.isfinite(raw)), nan=0.5)
+            constant = np.full(len(share), VOTES.reliability)
+            found = OwnFoldLabels(share, np.full(share.shape, np.nan), constant, constant)
+            task = federation.tasks[0]
+            said[partner.name] = {TASK: disclose(task, federation.policy, found)}
+        return self.student(federation, said)
+
     def source(self, partner: Partner, federation: Federation) -> Source:
         """What noise is drawn around."""
         mechanism = federation.mechanism
         if mechanism.kind != PATE:
             return OwnFold(federation, Remembered(partner, self.public))
-        model = fit_sub_teachers(
-            partner.table, federation.tasks, partner.model, partner.secret,
-            mechanism.sub_teachers, "auto", 0, self.jobs,
-        )  # fmt: skip
-        return Voted(Votes(model, partner.secret, mechanism), self.public, self.jobs)
+        return Voted(self.votes(partner, mechanism), mechanism, self.public)
+
+    def votes(self, partner: Partner, mechanism: Mechanism) -> dict[str, np.ndarray]:
+        """What each sub-teacher says of the public set."""
+        if partner.name not in self._votes:
+            model = fit_sub_teachers(
+                partner.table, self.federation.tasks, partner.model, partner.secret,
+                mechanism.sub_teachers, "auto", 0, self.jobs,
+            )  # fmt: skip
+            votes = Votes(model, partner.secret, mechanism)
+            self._votes[partner.name] = dict(votes.prepare(self.public, self.jobs))
+        return self._votes[partner.name]
 
 
 class Voted:
     """Votes on the public set, computed once."""
 
-    def __init__(self, votes: Votes, public: Compounds, jobs: int) -> None:
-        self.votes = votes
-        self.raw = votes.prepare(public, jobs)
+    def __init__(self, raw: dict[str, np.ndarray], mechanism: Mechanism, public: Compounds) -> None:
+        self.raw = raw
+        self.mechanism = mechanism
         self.row = {key: row for row, key in enumerate(public.inchikeys)}
 
     def prepare(self, queries: Compounds, jobs: int) -> dict[str, np.ndarray]:
@@ -203,7 +223,7 @@ class Voted:
 
     def answer(self, task: Task, raw: np.ndarray, most: int) -> np.ndarray:
         """See `fluid.partner.noisy.Source`."""
-        return self.votes.answer(task, raw, most)
+        return voted(task, self.mechanism, raw, most)
 
 
 def judge(test: Test, draws: Sequence[np.ndarray]) -> str:
@@ -219,23 +239,22 @@ def judge(test: Test, draws: Sequence[np.ndarray]) -> str:
     return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
+VOTES = Mechanism(
+    PATE, unit=MEASUREMENT, epsilon=1.0, sub_teachers=20, sigma=10.0, check_sigma=20.0
+)
+
+
 def mechanisms() -> Iterator[Mechanism]:
-    """What the table has rows for."""
-    for each in (8.0, 4.0, 2.0, 1.0, 0.5):
-        yield Mechanism(LABEL_ONLY, label_epsilon=each)
-    for sigma in (0.25, 1.0, 4.0, 16.0):
-        yield Mechanism(GAUSSIAN, sigma=sigma)
-    for total in (4.0, 16.0):
-        yield Mechanism(LABEL_ONLY, epsilon=total, label_epsilon=1.0)
-        yield Mechanism(GAUSSIAN, epsilon=total, sigma=4.0)
-    for total in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0):
-        yield Mechanism(
-            PATE, unit=MEASUREMENT, epsilon=total, sub_teachers=SUB_TEACHERS, sigma=SIGMA,
-            threshold=THRESHOLD, check_sigma=CHECK, checks_per_answer=CHECKS,
-        )  # fmt: skip
-
-
-SUB_TEACHERS, SIGMA, THRESHOLD, CHECK, CHECKS = 20, 5.0, 0.6, 10.0, 2.0
+    """What the table has rows for: without a budget, then with one."""
+    for each in (8.0, 2.0, 1.0, 0.5):
+        yield Mechanism(LABEL_ONLY, unit=MEASUREMENT, label_epsilon=each)
+    for sigma in (0.25, 1.0, 4.0):
+        yield Mechanism(GAUSSIAN, unit=MEASUREMENT, sigma=sigma)
+    for total in (8.0, 32.0):
+        yield Mechanism(LABEL_ONLY, unit=MEASUREMENT, epsilon=total, label_epsilon=0.5)
+        yield Mechanism(GAUSSIAN, unit=MEASUREMENT, epsilon=total, sigma=4.0)
+    for total in (2.0, 4.0, 8.0, 16.0, 32.0, 64.0):
+        yield replace(VOTES, epsilon=total)
 
 
 def describe(mechanism: Mechanism) -> str:
@@ -265,8 +284,13 @@ def main() -> None:
     plain = study.unprotected()
     cells = [judge(test, [one]) for test, one in zip(tests, plain, strict=True)]
     print(f"| none | none | {len(study.public):,} | {' | '.join(cells)} |", flush=True)
+    plain = study.unnoised()
+    cells = [judge(test, [one]) for test, one in zip(tests, plain, strict=True)]
+    print(f"| shares of votes | none | {len(study.public):,} | {' | '.join(cells)} |", flush=True)
     for mechanism in mechanisms():
-        found = list(study.noisy(mechanism, given.draws))
+        # Where all are labelled, thousands of draws of the noise are in one release.
+        draws = given.draws if mechanism.epsilon else 1
+        found = list(study.noisy(mechanism, draws))
         plan = found[0][0]
         cells = [judge(test, [told[n] for _, told in found]) for n, test in enumerate(tests)]
         print(
