@@ -151,6 +151,11 @@ study-ames: | $(READY) ## Ames mutagenicity: AMES=table CHEMBL=structures
 study-coverage: $(DEMO)/evaluation.txt ## coverage of prediction sets on the demonstration's compounds
 	$(BIN)/python -m benchmarks.prediction_sets $(DEMO) $(DATA)/external.csv $(TABLES)
 
+.PHONY: study-privacy-utility
+study-privacy-utility: $(DEMO)/evaluation.txt ## student quality against epsilon for each noise mechanism, half an hour
+	$(BIN)/python -m benchmarks.privacy_utility $(DEMO) $(DATA)/external.csv $(TABLES)
+	$(BIN)/python -m benchmarks.noise_audit
+
 # --- benchmarks: the table of docs/performance.md -------------------------------------------------
 
 SUBJECTS ?=

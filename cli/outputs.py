@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from fluid.chem.tables import Reject
 
 _MODEL = frozenset({"model.json", "library.parquet", "arrays.npz", "trees", "rejects.csv"})
-TEACHER_ENTRIES = _MODEL | {"fold.key", "federation.toml", "conformal.npz", "ledger.jsonl"}
+TEACHER_ENTRIES = _MODEL | {
+    "fold.key", "federation.toml", "conformal.npz", "ledger.jsonl", "sub-teachers",
+}  # fmt: skip
 HYBRID_ENTRIES = _MODEL | {"own", "student", "conformal.npz"}
 STUDY_ENTRIES = frozenset({"results.csv", "studies.csv", "summary.json", "summary.md", "cache"})
 ROUND_ENTRIES = frozenset({"report.json", "federated.parquet", "student"})

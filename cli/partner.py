@@ -276,6 +276,11 @@ def annotate(
             f"{summary.release.queries:,} of at most {summary.policy.max_queries:,} compounds",
         }
         counts = {f"labelled, {task}": f"{n:,}" for task, n in summary.labelled.items()}
+        if summary.cost is not None:
+            shown["noise"] = (
+                f"{summary.cost['mechanism']}, epsilon {summary.cost['epsilon']:.4g} at delta "
+                f"{summary.cost['delta']:g} for one {summary.cost['unit']}"
+            )
         return pairs(shown | counts)
 
     emit(as_json, {"path": str(output), **summary.to_dict()}, text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +221,9 @@ def train_student(
     TrainingError
         If no task has labels enough.
     """
+    options = options or StudentOptions()
+    if federation.mechanism.is_used:
+        options = replace(options, noisy=True)
     distilled: dict[str, Distilled] = {}
     for task in tasks:
         n_labelled = int(np.isfinite(pooled[task.name].label).all(axis=1).sum())

@@ -65,6 +65,13 @@ def _check_identity(annotation: AnnotationFile, federation: Federation, public: 
         "public_set": (public.digest, "public set"),
         "n_compounds": (len(public), "number of compounds"),
     }
+    if federation.mechanism.is_used:
+        stated = manifest.get("noise")
+        settings = stated.get("settings") if isinstance(stated, dict) else None
+        if settings != federation.mechanism.to_dict():
+            raise MismatchError(
+                f"{path}: does not state the noise mechanism of federation '{federation.name}'"
+            )
     for key, (wanted, what) in expected.items():
         if manifest.get(key) != wanted:
             raise MismatchError(

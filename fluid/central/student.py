@@ -9,13 +9,20 @@ import numpy as np
 
 from fluid.base.errors import FluidError, TrainingError
 from fluid.base.jobs import map_threads, single_threaded_blas
+from fluid.central.ridge import choose_ridge
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
 from fluid.exchange.federated_set import PooledTask, widen, widening
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import fit_domains
-from fluid.learn.estimators import STUDENT_LEARNERS, Estimator, logit, sigmoid
+from fluid.learn.estimators import (
+    STUDENT_LEARNERS,
+    Estimator,
+    KernelRidge,
+    logit,
+    sigmoid,
+)
 from fluid.learn.judgement import HeldOut
 from fluid.learn.model import TaskModel
 from fluid.learn.predictions import called_classes
@@ -48,10 +55,15 @@ class StudentOptions:
         doi 10.1016/j.patter.2022.100521).
     learners
         Keys of `fluid.learn.estimators.STUDENT_LEARNERS`; averaged if several.
+    noisy
+        Whether labels passed through a noise mechanism. The penalty of kernel ridge regression is
+        then chosen by leave-one-out error, and pooled numbers are not widened: teachers disagree by
+        the noise.
     """
 
     weighting: str = "reliability"
     learners: tuple[str, ...] = ("kernel-ridge",)
+    noisy: bool = False
 
     def __post_init__(self) -> None:
         if self.weighting not in WEIGHTINGS:
@@ -175,7 +187,9 @@ def distill_task(
             f"task '{task.name}': {len(rows)} public compounds have a pooled label, at least "
             f"{FEWEST_COMPOUNDS} are needed"
         )
-    targets = soft_targets(task, widen(task, pooled, rows))
+    label = pooled.label[rows].astype(np.float64) if options.noisy else widen(task, pooled, rows)
+    targets = soft_targets(task, label)
+    ridge = choose_ridge(library, rows, targets, seed) if options.noisy else None
     groups = held_out_groups(library)[rows]
     inside = groups != 0
     weights = sample_weights(task, pooled, rows, options.weighting)
@@ -190,6 +204,8 @@ def distill_task(
     def run(job: tuple[str, np.ndarray, int]) -> Estimator:
         name, part, output = job
         learner = STUDENT_LEARNERS[name]()
+        if ridge is not None and isinstance(learner, KernelRidge):
+            learner.ridge = ridge
         each = None if weights is None else weights[part] / weights[part].mean()
         return learner.fit(library, rows[part], targets[part, output], False, seed + output, each)
 

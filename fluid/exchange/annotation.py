@@ -80,6 +80,7 @@ def write_annotation(
     shared: dict[str, Any],
     policy: DisclosurePolicy,
     release: Release,
+    noise: dict[str, Any] | None = None,
 ) -> str:
     """Write an annotation as an unsigned draft, whole or not at all.
 
@@ -97,6 +98,8 @@ def write_annotation(
         The policy in force: the federation's or a stricter one.
     release
         Which release of the partner's ledger it is.
+    noise
+        What the labels passed through, and what that cost, if there is a mechanism.
 
     Returns
     -------
@@ -119,7 +122,7 @@ def write_annotation(
             "ledger": release.to_dict(),
             "shared": shared,
             "software": software_versions(),
-        }
+        } | ({"noise": noise} if noise else {})
 
     batches = (_to_batch(schema, tasks, keys, labels) for keys, labels in chunks)
     return write_sealed(path, schema, batches, manifest)

@@ -16,6 +16,7 @@ from fluid.base.files import canonical_json, sha256_hex
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.features import FeatureSpec
 from fluid.chem.standardize import StandardizerSpec
+from fluid.exchange.mechanism import Mechanism, mechanism_from_dict
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.signing import decode_public_key
 from fluid.learn.task import Task
@@ -48,6 +49,8 @@ class Federation:
         What may leave a partner.
     partners
         Public keys by partner. Not part of the protocol digest, so a partner can join later.
+    mechanism
+        The noise on labels; part of the protocol if there is any.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Federation:
     chemistry: Chemistry
     policy: DisclosurePolicy = field(default_factory=DisclosurePolicy)
     partners: Mapping[str, str] = field(default_factory=dict)
+    mechanism: Mechanism = field(default_factory=Mechanism)
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -82,6 +86,7 @@ class Federation:
         problem = federation_range_problem(self.tasks, self.policy)
         if problem:
             raise FederationError(problem)
+        _check_mechanism(self)
 
     @cached_property
     def protocol(self) -> str:
@@ -90,12 +95,14 @@ class Federation:
 
     def protocol_dict(self) -> dict[str, Any]:
         """What the protocol digest covers."""
-        return {
+        values = {
             "schema": SCHEMA,
             "tasks": [task.to_dict() for task in self.tasks],
             "chemistry": self.chemistry.to_dict(),
             "policy": self.policy.to_dict(),
         }
+        # So the digest of a federation without noise does not depend on there being mechanisms.
+        return values | ({"mechanism": self.mechanism.to_dict()} if self.mechanism.is_used else {})
 
     def task_index(self, name: str) -> int:
         """Position of a task; -1 if there is none of that name (case does not matter)."""
@@ -145,6 +152,18 @@ def federation_range_problem(tasks: Sequence[Task], policy: DisclosurePolicy) ->
                 f"{task.low:g} to {task.high:g}"
             )
     return None
+
+
+def _check_mechanism(federation: Federation) -> None:
+    try:
+        federation.mechanism.check_tasks(federation.tasks)
+    except ValueError as error:
+        raise FederationError(str(error)) from error
+    if federation.mechanism.is_used and federation.policy.share:
+        raise FederationError(
+            f"policy share = {list(federation.policy.share)}: with a noise mechanism nothing may "
+            "be shared besides, for no noise is added to it"
+        )
 
 
 def check_partner_name(name: str) -> str:
@@ -212,7 +231,8 @@ def federation_from_dict(values: dict[str, Any]) -> Federation:
         If a key is unknown, missing, or of the wrong type.
     """
     allowed = {
-        "schema", "name", "round", "tasks", "standardizer", "features", "policy", "partners"
+        "schema", "name", "round", "tasks", "standardizer", "features", "policy", "mechanism",
+        "partners",
     }  # fmt: skip
     _refuse_unknown("federation", values, allowed)
     if values.get("schema") != SCHEMA:
@@ -238,6 +258,7 @@ def federation_from_dict(values: dict[str, Any]) -> Federation:
         ),
         policy=_spec(DisclosurePolicy, "policy", _table(values, "policy")),
         partners=_partners(_table(values, "partners")),
+        mechanism=mechanism_from_dict(_table(values, "mechanism")),
     )
 
 

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fluid.base.errors import MismatchError
+from fluid.base.errors import FluidError, MismatchError
 from fluid.base.files import canonical_json, sha256_file, sha256_hex
-from fluid.base.jobs import count_jobs
+from fluid.base.jobs import Workers, count_jobs
 from fluid.base.software import software_versions
+from fluid.base.unfinished import Unfinished, pack_arrays, unpack_arrays
 from fluid.chem.compounds import Compounds
 from fluid.exchange.annotation import TaskAnnotation, write_annotation
 from fluid.exchange.federation import Federation, load_federation
+from fluid.exchange.mechanism import PATE
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.release import Release
 from fluid.exchange.strictness import load_own_policy
 from fluid.learn.model import TrainedModel
-from fluid.learn.own_fold import folds_of_repeats, label_own_fold, silence
 from fluid.learn.storage import MODEL_FILE, load_trained
-from fluid.partner.anchor import open_anchor
+from fluid.learn.task import Task
 from fluid.partner.approve import approve, load_signing_key
-from fluid.partner.guard import disclose, disclose_besides
-from fluid.partner.ledger import Query, charge, finish, open_ledger
+from fluid.partner.charging import begin
+from fluid.partner.guard import disclose_besides
+from fluid.partner.ledger import Query, finish, open_ledger
+from fluid.partner.noisy import NoisyTeller, load_sub_teachers, noisy_teller, statement
+from fluid.partner.pate import SUB_TEACHERS
 from fluid.partner.teacher import FEDERATION_FILE, SECRET_FILE, read_secret
-from fluid.partner.unfinished import Unfinished
-
-logger = logging.getLogger(__name__)
+from fluid.partner.teller import Teller
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ class AnnotationSummary:
         Which release of the teacher's ledger it is.
     policy
         The policy in force.
+    cost
+        What a noise mechanism has spent on it, see `fluid.partner.accounting.Cost`; None if there
+        is none.
     """
 
     digest: str
@@ -60,6 +66,7 @@ class AnnotationSummary:
     labelled: dict[str, int]
     release: Release
     policy: DisclosurePolicy
+    cost: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values."""
@@ -72,7 +79,7 @@ class AnnotationSummary:
             "labelled": self.labelled,
             "release": self.release.to_dict(),
             "policy": self.policy.to_dict(),
-        }
+        } | ({"cost": self.cost} if self.cost else {})
 
 
 def annotate(
@@ -84,6 +91,7 @@ def annotate(
     jobs: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
     policy_path: Path | None = None,
+    workers: Workers | None = None,
 ) -> AnnotationSummary:
     """Label the public set and write the annotation.
 
@@ -109,6 +117,10 @@ def annotate(
         Called with the number of compounds labelled so far.
     policy_path
         The partner's own policy, stricter than the federation's; by default that is in force.
+    workers
+        Who labels the chunks in place of this process, such as a cluster: they are sent the
+        teacher, which they must be allowed to see. The file does not depend on it. Not with a
+        noise mechanism, whose draws are counted one by one.
 
     Raises
     ------
@@ -125,46 +137,57 @@ def annotate(
             f"{teacher}: was trained for protocol {model.card.protocol[:12]}, but the "
             f"federation's is {federation.protocol[:12]}; train the teacher again"
         )
+    if workers and federation.mechanism.is_used:
+        raise FluidError(
+            f"federation '{federation.name}' has a noise mechanism, whose draws are counted one by "
+            "one: annotate without a scheduler"
+        )
+    if federation.mechanism.kind == PATE:
+        # What would fail is told before it is charged.
+        load_sub_teachers(teacher, federation.mechanism)
     policy = load_own_policy(policy_path, federation) if policy_path else federation.policy
     if key_path is not None:
         load_signing_key(key_path, federation, model.card.name)
     federation.chemistry.check(f"federation '{federation.name}'")
     public.check(federation)
     labelled = {task.name: 0 for task in federation.tasks}
-    # All that a label depends on; the secret's digest is never written as such.
-    origin = {
-        "teacher": [sha256_file(teacher / name) for name in (MODEL_FILE, SECRET_FILE)],
-        "public": public.digest,
-        "policy": policy.to_dict(),
-        "software": software_versions(),
-    }
+    origin = _origin(teacher, public, policy)
     basis = origin | {"federation": sha256_file(contract)}
-    request = sha256_hex(
-        canonical_json(
-            origin
-            | {"contract": [federation.name, federation.round, federation.protocol]}
-            | {"partner": model.card.name}
-        )
-    )
+    contracts = {"contract": [federation.name, federation.round, federation.protocol]}
+    request = sha256_hex(canonical_json(origin | contracts | {"partner": model.card.name}))
     query = Query(
         request, model.card.name, federation.name, federation.round, federation.protocol,
         public.digest, policy.to_dict(), len(public), {},
     )  # fmt: skip
-    with Unfinished(output, basis, federation.tasks) as unfinished:
-        release = _charge(teacher, query, policy, secret, key_path, len(unfinished) > 0)
-        teller = Teller(model, secret, policy)
+    with begin(
+        teacher, output, basis, query, federation.mechanism, model.tasks, policy, secret, key_path
+    ) as begun:
+        plain = Teller(model, secret, policy)
+        noisy, noise = None, {}
+        if begun.plan is not None:
+            noisy = noisy_teller(
+                federation, teacher, plain, secret, public, model.card.name, begun.plan, policy
+            )
+            noise = statement(begun.plan, federation.mechanism)
+        label = partial(
+            _label, noisy or plain, federation, jobs=1 if workers else count_jobs(jobs)
+        )
+
+        def spread(chunks: Iterable[Compounds]) -> Iterator[dict[str, TaskAnnotation]]:
+            return workers.map(label, chunks) if workers else map(label, chunks)
+
         chunks = _labels(
-            teller, federation, public, unfinished, count_jobs(jobs), labelled, progress
+            federation.tasks, public, begun.unfinished, spread, labelled, progress, noisy
         )
         # With a key the output appears signed or not at all.
         draft = output if key_path is None else output.with_name(f".{output.name}.draft")
         digest = write_annotation(
             draft, federation, public, model.card.name, federation.tasks, chunks,
-            _besides(model, policy), policy, release,
+            _besides(model, policy), policy, begun.release, noise,
         )  # fmt: skip
         try:
             with open_ledger(teacher) as ledger:
-                finish(ledger, release, digest)
+                finish(ledger, begun.release, digest)
             if key_path is not None:
                 approve(draft, teacher, key_path, federation_path, None, output, digest)
         finally:
@@ -172,31 +195,22 @@ def annotate(
                 draft.unlink(missing_ok=True)
     return AnnotationSummary(
         digest, model.card.name, federation.round, len(public), key_path is not None, labelled,
-        release, policy,
+        begun.release, policy, begun.plan.cost.to_dict() if begun.plan else None,
     )  # fmt: skip
 
 
-def _charge(
-    teacher: Path,
-    query: Query,
-    policy: DisclosurePolicy,
-    secret: bytes,
-    key_path: Path | None,
-    at_hand: bool,
-) -> Release:
-    """Enter the query; what would make an approval fail is told before the work, not after."""
-    repeats = policy.repeats_exactly or at_hand
-    if key_path is None:
-        with open_ledger(teacher) as ledger:
-            return charge(ledger, query, policy, secret, repeats)
-    with open_ledger(teacher, key_path.parent) as ledger:
-        anchor = open_anchor(key_path)
-        anchor.check(ledger)
-
-        def check(release: Release) -> None:
-            anchor.check_budget(ledger, release, query.federation, policy)
-
-        return charge(ledger, query, policy, secret, repeats, check)
+def _origin(teacher: Path, public: PublicSet, policy: DisclosurePolicy) -> dict[str, Any]:
+    """All that a label depends on; the secret's digest is never written as such."""
+    files = [teacher / MODEL_FILE, teacher / SECRET_FILE]
+    votes = teacher / SUB_TEACHERS / MODEL_FILE
+    if votes.is_file():
+        files.append(votes)
+    return {
+        "teacher": [sha256_file(path) for path in files],
+        "public": public.digest,
+        "policy": policy.to_dict(),
+        "software": software_versions(),
+    }
 
 
 def _besides(model: TrainedModel, policy: DisclosurePolicy) -> dict[str, Any]:
@@ -214,73 +228,64 @@ def _besides(model: TrainedModel, policy: DisclosurePolicy) -> dict[str, Any]:
     )
 
 
+def _label(
+    teller: Teller | NoisyTeller, federation: Federation, compounds: Compounds, jobs: int
+) -> dict[str, TaskAnnotation]:
+    return teller.annotate(federation, compounds, jobs)
+
+
 def _labels(
-    teller: Teller,
-    federation: Federation,
+    tasks: Sequence[Task],
     public: PublicSet,
     unfinished: Unfinished,
-    jobs: int,
+    spread: Callable[[Iterable[Compounds]], Iterator[dict[str, TaskAnnotation]]],
     labelled: dict[str, int],
     progress: Callable[[int], None],
+    noisy: NoisyTeller | None = None,
 ) -> Iterator[tuple[np.ndarray, dict[str, TaskAnnotation]]]:
-    if len(unfinished):
-        logger.warning("going on after %d chunks of an interrupted run", len(unfinished))
-    done = 0
-    for number, compounds in enumerate(public.chunks()):
-        if number < len(unfinished):
-            said = unfinished.recall(number)
-        else:
-            said = teller.annotate(federation, compounds, jobs)
-            unfinished.keep(said)
-        for task in federation.tasks:
-            labelled[task.name] += int(np.isfinite(said[task.name].reliability).sum())
-        done += len(compounds)
-        progress(done)
-        yield compounds.inchikeys, said
+    keys: deque[np.ndarray] = deque()
 
+    def asked() -> Iterator[Compounds]:
+        for compounds in public.chunks():
+            keys.append(compounds.inchikeys)
+            yield compounds
 
-class Teller:
-    """A teacher ready to label public compounds; what it says has passed the guard.
+    names = [task.name for task in tasks]
 
-    Parameters
-    ----------
-    model
-        A teacher.
-    secret
-        Of its folds.
-    policy
-        The partner's, if it is stricter than the federation's.
-    """
-
-    def __init__(
-        self, model: TrainedModel, secret: bytes, policy: DisclosurePolicy | None = None
-    ) -> None:
-        self.model = model
-        self.secret = secret
-        self.policy = policy
-        self.n_folds = int(model.card.training["folds"])
-        self.n_repeats = int(model.card.training["repeats"])
-        self.library = model.library.remembering()
-        self.library_folds = folds_of_repeats(model.library, secret, self.n_repeats, self.n_folds)
-
-    def annotate(
-        self, federation: Federation, compounds: Compounds, jobs: int = 1
-    ) -> dict[str, TaskAnnotation]:
-        """What may be said of some compounds, by task of the federation."""
-        known = {task_model.task.name: task_model for task_model in self.model.task_models}
-        folds = folds_of_repeats(compounds, self.secret, self.n_repeats, self.n_folds)
-        # Every fold model of every task asks for the same features.
-        compounds = compounds.remembering()
-        policy = self.policy or federation.policy
-        said: dict[str, TaskAnnotation] = {}
-        for task in federation.tasks:
-            # A task without a model has its columns all the same, empty: which columns there are
-            # must not depend on a compound either.
-            found = silence(len(compounds), len(task.outputs))
-            if task.name in known:
-                found = label_own_fold(
-                    known[task.name], self.library, self.library_folds, compounds, folds,
-                    jobs, policy.neighbourhood,
-                )  # fmt: skip
-            said[task.name] = disclose(task, policy, found, federation.policy)
+    def decode(payload: bytes) -> dict[str, TaskAnnotation]:
+        said = _decode(names, payload)
+        if noisy is not None:
+            noisy.recall(said)
         return said
+
+    results = unfinished.results(asked(), spread, partial(_encode, names), decode)
+    done = 0
+    for said in results:
+        for name in names:
+            labelled[name] += int(np.isfinite(said[name].reliability).sum())
+        inchikeys = keys.popleft()
+        done += len(inchikeys)
+        progress(done)
+        yield inchikeys, said
+
+
+_FIELDS = ("prediction", "uncertainty", "reliability")
+
+
+def _encode(names: Sequence[str], labels: dict[str, TaskAnnotation]) -> bytes:
+    """Labels of a chunk as they are kept until the annotation is whole."""
+    return pack_arrays(
+        {
+            f"{number}.{field}": getattr(labels[name], field)
+            for number, name in enumerate(names)
+            for field in _FIELDS
+        }
+    )
+
+
+def _decode(names: Sequence[str], payload: bytes) -> dict[str, TaskAnnotation]:
+    arrays = unpack_arrays(payload)
+    return {
+        name: TaskAnnotation(*(arrays[f"{number}.{field}"] for field in _FIELDS))
+        for number, name in enumerate(names)
+    }

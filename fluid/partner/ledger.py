@@ -48,7 +48,8 @@ class Query:
     compounds
         How many are to be labelled.
     cost
-        What a noise mechanism spends on it, such as epsilon and delta; empty if there is none.
+        What a noise mechanism spends on it: ``release``, a `fluid.partner.accounting.Cost` as
+        plain values, and ``total``, epsilon and delta with all before it. Empty if there is none.
     """
 
     request: str
@@ -59,7 +60,7 @@ class Query:
     public_set: str
     policy: Mapping[str, Any]
     compounds: int
-    cost: Mapping[str, float]
+    cost: Mapping[str, Any]
 
 
 class Ledger:
@@ -102,12 +103,16 @@ class Ledger:
         return sum(int(entry.values["compounds"]) for entry in self.charged())
 
     def cost(self) -> dict[str, float]:
-        """What queries that count have spent, by name; added up, which is an upper bound."""
-        spent: dict[str, float] = {}
-        for entry in self.charged():
-            for name, value in entry.values["cost"].items():
-                spent[name] = spent.get(name, 0.0) + float(value)
-        return spent
+        """Epsilon and delta of all queries that count together; empty without a noise mechanism."""
+        for entry in reversed(self.charged()):
+            if entry.values["cost"]:
+                return {name: float(value) for name, value in entry.values["cost"]["total"].items()}
+        return {}
+
+    def left_unfinished(self, request: str) -> Entry | None:
+        """The last query that was charged for a request, if nothing came of it yet."""
+        found = [entry for entry in self.charged() if entry.values["request"] == request]
+        return found[-1] if found and not _is_finished(self, found[-1]) else None
 
     def of(self, kind: str, **values: object) -> list[Entry]:
         """Entries of a kind with these values."""
@@ -182,7 +187,8 @@ def charge(
     query: Query,
     policy: DisclosurePolicy,
     secret: bytes,
-    repeats: bool,
+    exact: bool,
+    at_hand: bool = False,
     check: Callable[[Release], None] = lambda release: None,
 ) -> Release:
     """Enter a query, before it is answered.
@@ -199,8 +205,10 @@ def charge(
         What is asked, and the policy in force.
     secret
         Of the teacher's folds; a new ledger is named by it.
-    repeats
-        Whether an answer to the same query is the same to the byte.
+    exact
+        Whether an answer to the same query is the same to the byte: no noise is drawn.
+    at_hand
+        Whether what was drawn for the last query of this kind is there to be gone on with.
     check
         Called with a release that would be charged; raises if that must not be.
 
@@ -225,7 +233,7 @@ def charge(
         "cost": dict(query.cost),
     }
     former = [entry for entry in ledger.charged() if entry.values["request"] == query.request]
-    if former and repeats and (policy.repeats_exactly or not _is_finished(ledger, former[-1])):
+    if former and (exact or (at_hand and not _is_finished(ledger, former[-1]))):
         last = former[-1].values
         ledger.append(
             QUERY, **values, charged=False, release=last["release"], queries=last["queries"]

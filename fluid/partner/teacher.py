@@ -20,6 +20,7 @@ from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
 from fluid.chem.tables import write_rejects
 from fluid.exchange.federation import Federation, check_partner_name
+from fluid.exchange.mechanism import PATE
 from fluid.learn.crossfit import CrossFitted, cross_fit
 from fluid.learn.domain import fit_domains
 from fluid.learn.estimators import AUTO, LEARNERS
@@ -34,6 +35,7 @@ from fluid.learn.storage import MODEL_FILE, save_model
 from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
 from fluid.partner.ledger import carry_over, kept_ledger
+from fluid.partner.pate import SUB_TEACHERS, fit_sub_teachers
 from fluid.partner.table import Columns, LabelledCompounds, read_labelled
 
 logger = logging.getLogger(__name__)
@@ -167,8 +169,17 @@ def train_teacher(
         table, federation, "reference" if reference else "teacher", partner, names, options,
         secret, jobs,
     )  # fmt: skip
+    sub_teachers = None
+    if federation.mechanism.kind == PATE and not reference:
+        sub_teachers = fit_sub_teachers(
+            table, federation.tasks, fitted.model, secret, federation.mechanism.sub_teachers,
+            options.learner, options.seed, count_jobs(jobs),
+        )  # fmt: skip
     with kept_ledger(output), atomic_folder(output, MODEL_FILE) as folder:
         save_model(fitted.model, folder, fitted.measured)
+        if sub_teachers is not None:
+            (folder / SUB_TEACHERS).mkdir()
+            save_model(sub_teachers, folder / SUB_TEACHERS)
         write_text(folder / SECRET_FILE, secret.hex() + "\n", mode=0o600)
         shutil.copyfile(federation_path, folder / FEDERATION_FILE)
         write_rejects(folder / REJECTS_FILE, table.rejects)

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from fluid.base.errors import TrainingError
+from fluid.base.errors import FluidError, TrainingError
 from fluid.central.distill import train_student
 from fluid.central.pooling import pool_said
 from fluid.central.student import StudentOptions
@@ -88,6 +88,11 @@ class Consortium:
         seed: int = 0,
         jobs: int = 1,
     ) -> None:
+        if federation.mechanism.is_used:
+            raise FluidError(
+                f"federation '{federation.name}' has a noise mechanism, which a simulated round "
+                "does not know; give a federation file without [mechanism]"
+            )
         self.tables = dict(tables)
         self.public = public
         self.queries = queries

@@ -43,24 +43,14 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-class Noisy(DisclosurePolicy):
-    """A policy whose mechanism draws noise: no answer is the same twice."""
-
-    @property
-    def repeats_exactly(self) -> bool:
-        return False
-
-
-NOISY = Noisy(max_releases=3, max_queries=100)
-
-
 def ask(
     teacher: Path, request: str, compounds: int = 30, policy: DisclosurePolicy = POLICY,
-    at_hand: bool = False, **cost: float,
+    noisy: bool = False, at_hand: bool = False, total: float = 0.0,
 ) -> Release:  # fmt: skip
+    cost = {"release": {}, "total": {"epsilon": total, "delta": 1e-6}} if noisy else {}
     query = replace(QUESTION, request=request, compounds=compounds, cost=cost)
     with open_ledger(teacher) as ledger:
-        return charge(ledger, query, policy, SECRET, policy.repeats_exactly or at_hand)
+        return charge(ledger, query, policy, SECRET, not noisy, at_hand)
 
 
 def answer(teacher: Path, release: Release, digest: str = "d" * 64) -> None:
@@ -103,18 +93,18 @@ def test_the_same_question_is_charged_once_but_entered_every_time(teacher: Path)
 
 
 def test_with_noise_a_repeat_is_charged_unless_what_was_drawn_is_at_hand(teacher: Path) -> None:
-    first = ask(teacher, "a", policy=NOISY, epsilon=0.5)
+    first = ask(teacher, "a", noisy=True, total=0.5)
     # Killed in the middle: the labels drawn so far are taken, and nothing is charged.
-    assert ask(teacher, "a", policy=NOISY, at_hand=True, epsilon=0.5) == first
+    assert ask(teacher, "a", noisy=True, at_hand=True, total=0.5) == first
     # They are gone: new noise would be a second draw.
-    second = ask(teacher, "a", policy=NOISY, epsilon=0.5)
+    second = ask(teacher, "a", noisy=True, total=1.0)
     assert second.number == 2
     answer(teacher, second)
     # Finished: what lies about afterwards is no reason to draw again for nothing.
-    assert ask(teacher, "a", policy=NOISY, at_hand=True, epsilon=0.5).number == 3
-    assert read_ledger(teacher).cost() == {"epsilon": 1.5}
+    assert ask(teacher, "a", noisy=True, at_hand=True, total=1.5).number == 3
+    assert read_ledger(teacher).cost() == {"epsilon": 1.5, "delta": 1e-6}
     with pytest.raises(LedgerError, match="max_releases = 3"):
-        ask(teacher, "a", policy=NOISY)
+        ask(teacher, "a", noisy=True)
 
 
 def test_a_charge_stands_after_a_kill(teacher: Path) -> None:
@@ -252,10 +242,9 @@ def test_whatever_is_asked_charges_never_exceed_the_caps(
     teacher.mkdir()
     numbers = []
     for request, compounds, noisy, done in asked:
-        policy = NOISY if noisy else POLICY
         try:
             # A digest stands for the compounds too.
-            release = ask(teacher, f"{request}{compounds}{noisy}", compounds, policy)
+            release = ask(teacher, f"{request}{compounds}{noisy}", compounds, noisy=noisy)
         except LedgerError:
             continue
         numbers.append(release.number)

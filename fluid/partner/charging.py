@@ -1,0 +1,168 @@
+"""Enter a query in the ledger before it is answered, and take up what an interrupted run has left.
+
+Without noise the same query has the same answer, which is charged once. With noise an answer may
+be gone on with only if what was drawn is at hand; otherwise it is a new release, with a plan that
+takes into account what all before it have spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fluid.base.errors import LedgerError
+from fluid.base.unfinished import Unfinished
+from fluid.exchange.mechanism import Mechanism
+from fluid.exchange.policy import DisclosurePolicy
+from fluid.exchange.release import Release
+from fluid.learn.task import Task
+from fluid.partner.accounting import BudgetError, Cost
+from fluid.partner.anchor import open_anchor
+from fluid.partner.budget import Plan, plan_release
+from fluid.partner.ledger import Ledger, Query, charge, open_ledger
+from fluid.partner.ledger_file import Entry
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A release that was charged.
+
+    Attributes
+    ----------
+    unfinished
+        What an earlier run has labelled of it.
+    release
+        Which it is.
+    plan
+        What the noise mechanism may ask; None if there is none.
+    """
+
+    unfinished: Unfinished
+    release: Release
+    plan: Plan | None
+
+
+@contextmanager
+def begin(
+    teacher: Path,
+    output: Path,
+    basis: Mapping[str, Any],
+    query: Query,
+    mechanism: Mechanism,
+    tasks: Sequence[Task],
+    policy: DisclosurePolicy,
+    secret: bytes,
+    key_path: Path | None,
+) -> Iterator[Begun]:
+    """Charge a query for the time of a ``with`` block in which it is answered.
+
+    Parameters
+    ----------
+    teacher, output
+        A teacher's folder, and the annotation to appear.
+    basis
+        What labels depend on, in plain values.
+    query, policy
+        What is asked, and the policy in force.
+    mechanism, tasks
+        The federation's mechanism, and the tasks that the teacher takes part in.
+    secret
+        Of the teacher's folds.
+    key_path
+        The key to approve with; what would make that fail is told before the work, not after.
+
+    Raises
+    ------
+    LedgerError, BudgetError
+        If the query is beyond the budget; nothing is entered then.
+    """
+
+    def pay(query: Query, exact: bool, at_hand: bool, number: int | None = None) -> Release:
+        return _charge(teacher, query, policy, secret, key_path, exact, at_hand, number)
+
+    if not mechanism.is_used:
+        with Unfinished(output, dict(basis)) as unfinished:
+            yield Begun(unfinished, pay(query, True, len(unfinished) > 0), None)
+        return
+    with open_ledger(teacher) as ledger:
+        charged = ledger.charged()
+        former = ledger.left_unfinished(query.request)
+    if former is not None:
+        before = [entry for entry in charged if entry.index < former.index]
+        plan = plan_release(mechanism, tasks, query.compounds, spent_by(before))
+        with Unfinished(output, _drawn(basis, former.values["release"])) as unfinished:
+            if len(unfinished):
+                priced = replace(query, cost=_cost(plan))
+                yield Begun(unfinished, pay(priced, False, True), plan)
+                return
+    plan = plan_release(mechanism, tasks, query.compounds, spent_by(charged))
+    number = len(charged) + 1
+    with Unfinished(output, _drawn(basis, number)) as unfinished:
+        release = pay(replace(query, cost=_cost(plan)), False, False, number)
+        yield Begun(unfinished, release, plan)
+
+
+def spent_by(charged: Sequence[Entry]) -> list[Cost]:
+    """What earlier queries have spent.
+
+    Raises
+    ------
+    BudgetError
+        If one was answered without noise: no epsilon can be stated after that.
+    """
+    spent = []
+    for entry in charged:
+        if not entry.values["cost"]:
+            raise BudgetError(
+                f"release {entry.values['release']} of this teacher's folder had no noise; no "
+                "epsilon can be stated for its private data any more"
+            )
+        spent.append(Cost.from_dict(entry.values["cost"]["release"]))
+    return spent
+
+
+def _cost(plan: Plan) -> dict[str, Any]:
+    total = {"epsilon": plan.total.epsilon, "delta": plan.total.delta}
+    return {"release": plan.cost.to_dict(), "total": total}
+
+
+def _drawn(basis: Mapping[str, Any], release: int) -> dict[str, Any]:
+    """Noise belongs to the release that was charged for it, and to no other."""
+    return {**basis, "release": release}
+
+
+def _charge(
+    teacher: Path,
+    query: Query,
+    policy: DisclosurePolicy,
+    secret: bytes,
+    key_path: Path | None,
+    exact: bool,
+    at_hand: bool,
+    number: int | None,
+) -> Release:
+    def check(ledger: Ledger, more: Callable[[Release], None] | None = None) -> Release:
+        def planned(release: Release) -> None:
+            # A plan holds for what was spent when it was made.
+            if number is not None and release.number != number:
+                raise LedgerError(
+                    f"{ledger.path}: another run has entered a query meanwhile; try again"
+                )
+            if more is not None:
+                more(release)
+
+        return charge(ledger, query, policy, secret, exact, at_hand, planned)
+
+    if key_path is None:
+        with open_ledger(teacher) as ledger:
+            return check(ledger)
+    with open_ledger(teacher, key_path.parent) as ledger:
+        anchor = open_anchor(key_path)
+        anchor.check(ledger)
+        return check(
+            ledger,
+            lambda release: anchor.check_budget(ledger, release, query.federation, policy),
+        )
