@@ -27,3 +27,7 @@ class SignatureError(FluidError):
 
 class TrainingError(FluidError):
     """The labels do not suffice to train a model."""
+
+
+class ClusterError(FluidError):
+    """A cluster cannot be used, or was lost on the way; what a run had finished is kept."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,9 @@ import numpy as np
 
 from fluid.base.errors import MismatchError, SignatureError
 from fluid.base.files import sha256_file
-from fluid.base.jobs import count_jobs
+from fluid.base.jobs import Workers, count_jobs
 from fluid.base.software import software_versions
+from fluid.base.unfinished import Unfinished, pack_arrays, unpack_arrays
 from fluid.chem.compounds import Compounds
 from fluid.exchange.annotation import TaskAnnotation, write_annotation
 from fluid.exchange.federation import Federation, load_federation
@@ -27,9 +29,9 @@ from fluid.exchange.signing import (
 from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import folds_of_repeats, label_own_fold, silence
 from fluid.learn.storage import MODEL_FILE, load_trained
+from fluid.learn.task import Task
 from fluid.partner.guard import disclose, disclose_size
 from fluid.partner.teacher import FEDERATION_FILE, SECRET_FILE, read_secret
-from fluid.partner.unfinished import Unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +77,7 @@ def annotate(
     federation_path: Path | None = None,
     jobs: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    workers: Workers | None = None,
 ) -> AnnotationSummary:
     """Label the public set and write the annotation.
 
@@ -97,6 +100,9 @@ def annotate(
         Cores to use; by default all. The file does not depend on it.
     progress
         Called with the number of compounds labelled so far.
+    workers
+        Who labels the chunks in place of this process, such as a cluster: they are sent the
+        teacher, which they must be allowed to see. The file does not depend on it.
 
     Raises
     ------
@@ -129,11 +135,15 @@ def annotate(
         "public": public.digest,
         "software": software_versions(),
     }
-    with Unfinished(output, basis, federation.tasks) as unfinished:
-        teller = Teller(model, secret)
-        chunks = _labels(
-            teller, federation, public, unfinished, count_jobs(jobs), labelled, progress
+    with Unfinished(output, basis) as unfinished:
+        label = partial(
+            _label, Teller(model, secret), federation, jobs=1 if workers else count_jobs(jobs)
         )
+
+        def spread(chunks: Iterable[Compounds]) -> Iterator[dict[str, TaskAnnotation]]:
+            return workers.map(label, chunks) if workers else map(label, chunks)
+
+        chunks = _labels(federation.tasks, public, unfinished, spread, labelled, progress)
         digest = write_annotation(
             output, federation, public, model.card.name, federation.tasks, chunks, shared, sign
         )
@@ -153,29 +163,59 @@ def _signer(key_path: Path, federation: Federation, partner: str) -> Callable[[b
     return partial(sign_digest, key)
 
 
+def _label(
+    teller: Teller, federation: Federation, compounds: Compounds, jobs: int
+) -> dict[str, TaskAnnotation]:
+    return teller.annotate(federation, compounds, jobs)
+
+
 def _labels(
-    teller: Teller,
-    federation: Federation,
+    tasks: Sequence[Task],
     public: PublicSet,
     unfinished: Unfinished,
-    jobs: int,
+    spread: Callable[[Iterable[Compounds]], Iterator[dict[str, TaskAnnotation]]],
     labelled: dict[str, int],
     progress: Callable[[int], None],
 ) -> Iterator[tuple[np.ndarray, dict[str, TaskAnnotation]]]:
-    if len(unfinished):
-        logger.warning("going on after %d chunks of an interrupted run", len(unfinished))
+    keys: deque[np.ndarray] = deque()
+
+    def asked() -> Iterator[Compounds]:
+        for compounds in public.chunks():
+            keys.append(compounds.inchikeys)
+            yield compounds
+
+    names = [task.name for task in tasks]
+    results = unfinished.results(asked(), spread, partial(_encode, names), partial(_decode, names))
     done = 0
-    for number, compounds in enumerate(public.chunks()):
-        if number < len(unfinished):
-            said = unfinished.recall(number)
-        else:
-            said = teller.annotate(federation, compounds, jobs)
-            unfinished.keep(said)
-        for task in federation.tasks:
-            labelled[task.name] += int(np.isfinite(said[task.name].reliability).sum())
-        done += len(compounds)
+    for said in results:
+        for name in names:
+            labelled[name] += int(np.isfinite(said[name].reliability).sum())
+        inchikeys = keys.popleft()
+        done += len(inchikeys)
         progress(done)
-        yield compounds.inchikeys, said
+        yield inchikeys, said
+
+
+_FIELDS = ("prediction", "uncertainty", "reliability")
+
+
+def _encode(names: Sequence[str], labels: dict[str, TaskAnnotation]) -> bytes:
+    """Labels of a chunk as they are kept until the annotation is whole."""
+    return pack_arrays(
+        {
+            f"{number}.{field}": getattr(labels[name], field)
+            for number, name in enumerate(names)
+            for field in _FIELDS
+        }
+    )
+
+
+def _decode(names: Sequence[str], payload: bytes) -> dict[str, TaskAnnotation]:
+    arrays = unpack_arrays(payload)
+    return {
+        name: TaskAnnotation(*(arrays[f"{number}.{field}"] for field in _FIELDS))
+        for number, name in enumerate(names)
+    }
 
 
 class Teller:
@@ -196,6 +236,10 @@ class Teller:
         self.n_repeats = int(model.card.training["repeats"])
         self.library = model.library.remembering()
         self.library_folds = folds_of_repeats(model.library, secret, self.n_repeats, self.n_folds)
+
+    def __reduce__(self) -> tuple[type[Teller], tuple[TrainedModel, bytes]]:
+        """A copy at a worker starts without what this one has derived."""
+        return Teller, (self.model, self.secret)
 
     def annotate(
         self, federation: Federation, compounds: Compounds, jobs: int = 1
