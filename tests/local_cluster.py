@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event, Thread
+
+from distributed import Client
 
 ROOT = Path(__file__).parents[1]
 _PATIENCE = 60.0
@@ -92,10 +95,33 @@ class LocalCluster:
 
     def wait_for_workers(self, count: int) -> None:
         """Wait until so many workers have joined."""
-        from distributed import Client
-
         with Client(self.address, set_as_default=False) as client:
             client.wait_for_workers(count, timeout=_PATIENCE)
+
+    @contextmanager
+    def victim(self) -> Iterator[Event]:
+        """A worker that hangs in its first chunk and is then killed, which sets the event."""
+        marker = self.folder / "victim.marker"
+        marker.unlink(missing_ok=True)
+        with Client(self.address, set_as_default=False) as client:
+            others = len(client.nthreads())
+        self.worker("victim", preload=VICTIM.format(marker=str(marker)))
+        self.wait_for_workers(others + 1)
+        killed = Event()
+
+        def kill() -> None:
+            self.wait_for(marker, "victim")
+            self.kill("victim")
+            killed.set()
+
+        killer = Thread(target=kill)
+        killer.start()
+        try:
+            yield killed
+        finally:
+            if not killed.is_set():
+                marker.write_text("in vain")
+            killer.join()
 
     def kill(self, name: str) -> None:
         """End a process the hard way."""

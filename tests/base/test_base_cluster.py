@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import os
-import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -16,7 +15,7 @@ import pytest
 import fluid.base.cluster as module
 from fluid.base.cluster import Cluster, open_cluster
 from fluid.base.errors import ClusterError, FluidError, MismatchError
-from tests.local_cluster import VICTIM, LocalCluster, local_cluster
+from tests.local_cluster import LocalCluster, local_cluster
 
 OTHER = """
 import fluid.base.software
@@ -25,15 +24,9 @@ fluid.__version__ = "9.9"
 """
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    with local_cluster(tmp_path_factory.mktemp("dask"), "one", "two") as made:
-        yield made
-
-
 @pytest.fixture
-def cluster(site: LocalCluster) -> Iterator[Cluster]:
-    with open_cluster(site.address) as made:
+def cluster(dask_site: LocalCluster) -> Iterator[Cluster]:
+    with open_cluster(dask_site.address) as made:
         assert made is not None
         yield made
 
@@ -100,21 +93,15 @@ def test_a_refusal_is_raised_here_and_an_error_too(cluster: Cluster) -> None:
     assert list(cluster.map(fail, [1, 2])) == [1.0, 0.5]
 
 
-def test_a_killed_worker_costs_its_chunk_only(site: LocalCluster, cluster: Cluster) -> None:
-    marker = site.folder / "marker"
-    site.worker("victim", preload=VICTIM.format(marker=str(marker)))
-    site.wait_for_workers(3)
-    killer = threading.Thread(target=lambda: (site.wait_for(marker, "victim"), site.kill("victim")))
-    killer.start()
-    found = list(cluster.map(nap, [0.02] * 60))
-    killer.join()
-    assert marker.exists()
-    assert "victim" not in site.processes
+def test_a_killed_worker_costs_its_chunk_only(dask_site: LocalCluster, cluster: Cluster) -> None:
+    with dask_site.victim() as killed:
+        found = list(cluster.map(nap, [0.02] * 60))
+        assert killed.wait(60)
     assert len(found) == 60
 
 
-def test_a_worker_of_another_version_is_refused(site: LocalCluster, tmp_path: Path) -> None:
-    """When it is there at the start by what is installed, later by what it runs."""
+def test_a_worker_of_another_version_is_refused(tmp_path: Path) -> None:
+    """By what it runs, when it gets its first chunk; by what is installed, see below."""
     with local_cluster(tmp_path / "dask") as other:
         other.worker("odd", preload=OTHER)
         with open_cluster(other.address) as cluster:
