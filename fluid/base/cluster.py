@@ -73,7 +73,7 @@ def open_cluster(address: str | None) -> Iterator[Cluster | None]:
         cluster.check()
         yield cluster
     finally:
-        with _quiet():
+        with quiet():
             client.close(timeout=5)
 
 
@@ -93,7 +93,7 @@ def _connect(address: str) -> Any:
         ) from error
     _hush()
     try:
-        with _quiet():
+        with quiet():
             make: Any = distributed.Client
             return make(address, name="fluid", set_as_default=False)
     except (OSError, TimeoutError, ValueError, RuntimeError, TypeError) as error:
@@ -109,7 +109,7 @@ def _hush() -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Dask warns of versions and of large messages; versions are checked here, more strictly."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -158,7 +158,7 @@ class Cluster:
             If the scheduler does not answer.
         """
         packages = [_DISTRIBUTION, *_PACKAGES]
-        with self._guard():
+        with self.guard():
             found = self.client.get_versions(packages=packages)
             threads = self.client.nthreads()
         here = {name: _installed(name) for name in packages}
@@ -173,12 +173,6 @@ class Cluster:
             _compare(who, there, here)
         if not threads:
             logger.warning("%s: has no worker yet; waiting for one", self.address)
-        if any(count > 1 for count in threads.values()):
-            logger.warning(
-                "%s: has workers of several threads, of which one is used; start them with "
-                "--nthreads 1 and as many --nworkers as there are cores",
-                self.address,
-            )
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See `fluid.base.jobs.Workers.map`.
@@ -194,17 +188,18 @@ class Cluster:
         MismatchError
             If a worker has other versions.
         """
+        self._warn_of_threads()
         run = f"fluid-{uuid.uuid4().hex}"
         expected = software_versions()
         foreign: set[str] = set()
         # Each chunk under way, and the worker that it was meant for.
         waiting: deque[tuple[Any, str | None]] = deque()
-        with self._guard(), _quiet():
+        with self.guard(), quiet():
             shared = self.client.submit(hold, pack(function), key=f"{run}-shared", pure=False)
 
         def submit(number: int, item: Item) -> tuple[Any, str | None]:
             place = self._least_busy(waiting)
-            with self._guard(), _quiet():
+            with self.guard(), quiet():
                 future = self.client.submit(
                     work, shared, run, pack(item), expected, key=f"{run}-{number}",
                     retries=_RETRIES, pure=False, workers=place, allow_other_workers=bool(place),
@@ -212,7 +207,7 @@ class Cluster:
             return future, place
 
         def take() -> Result:
-            with self._guard():
+            with self.guard():
                 reply: Reply = waiting[0][0].result()
             waiting.popleft()[0].release()
             if reply.refusal is not None:
@@ -231,26 +226,36 @@ class Cluster:
             for future in (*(future for future, _ in waiting), shared):
                 future.release()
             # What was sent may be private: no worker keeps it for its own sake.
-            with suppress(Exception), _quiet():
+            with suppress(Exception), quiet():
                 self.client.run(forget, run, wait=False)
 
-    def _workers(self) -> list[str]:
+    def _warn_of_threads(self) -> None:
+        with self.guard():
+            threads = self.client.nthreads().values()
+        if any(count > 1 for count in threads):
+            logger.warning(
+                "%s: has workers of several threads, of which one is used; start them with "
+                "--nthreads 1 and as many --nworkers as there are cores",
+                self.address,
+            )
+
+    def workers(self) -> list[str]:
         """Addresses of the workers, which come and go."""
         now = time.monotonic()
         if now - self._counted > _RECOUNT:
-            with self._guard():
+            with self.guard():
                 self._places = sorted(self.client.nthreads())
             self._counted = now
         return self._places
 
     def _most(self) -> int:
         """How many chunks may be under way."""
-        return max(_LEAST_AHEAD, _AHEAD * len(self._workers()))
+        return max(_LEAST_AHEAD, _AHEAD * len(self.workers()))
 
     def _least_busy(self, waiting: Iterable[tuple[Any, str | None]]) -> str | None:
         """Where the next chunk should go: Dask itself prefers whoever has what is shared."""
         busy = Counter(place for future, place in waiting if not future.done())
-        return min(self._workers(), key=lambda place: busy[place], default=None)
+        return min(self.workers(), key=lambda place: busy[place], default=None)
 
     def _look_at(self, reply: Reply, foreign: set[str]) -> None:
         if reply.processor == processor() or reply.processor in foreign:
@@ -263,7 +268,7 @@ class Cluster:
         )  # fmt: skip
 
     @contextmanager
-    def _guard(self) -> Iterator[None]:
+    def guard(self) -> Iterator[None]:
         """Turn what Dask raises into one line."""
         from distributed import KilledWorker
         from distributed.comm.core import CommClosedError
