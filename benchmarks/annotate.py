@@ -26,8 +26,8 @@ def bare(folder: str, number: int) -> dict[str, float]:
     from fluid.learn.estimators.trees import Trees
     from fluid.learn.own_fold import folds_of_repeats
     from fluid.learn.storage import load_trained
-    from fluid.partner.annotate import Teller
     from fluid.partner.teacher import SECRET_FILE, read_secret
+    from fluid.partner.teller import Teller
 
     model = load_trained(Path(folder), "teacher")
     teller = Teller(model, read_secret(Path(folder) / SECRET_FILE))

@@ -40,6 +40,15 @@ def distill(
     ] = None,
     seed: Seed = 0,
     jobs: Jobs = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Train 'lightgbm-student' on all workers of this Dask scheduler together; needs "
+            "the extra 'cluster'. The trees differ a little from those of one machine.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Verify and pool annotations, and distill the student.
@@ -47,10 +56,14 @@ def distill(
     Writes OUTPUT/federated.parquet, OUTPUT/student and OUTPUT/report.json.
 
     \b
-    Example:
+    Examples:
         fluid distill */annotation.parquet --public public.parquet \\
             --federation federation.toml -o round1
+        fluid distill */annotation.parquet --public public.parquet \\
+            --federation federation.toml -o round1 \\
+            --learners lightgbm-student --scheduler tcp://cluster:8786
     """
+    from fluid.base.cluster import open_cluster
     from fluid.central.distill import distill as run
     from fluid.central.student import StudentOptions
     from fluid.exchange.federation import load_federation
@@ -58,11 +71,11 @@ def distill(
 
     contract = load_federation(federation)
     inputs = [*annotations, public, federation, *(former or [])]
-    with output_folder(output, inputs, ROUND_ENTRIES):
+    with output_folder(output, inputs, ROUND_ENTRIES), open_cluster(scheduler) as cluster:
         outcome = run(
             annotations, open_public_set(public), contract, output, seed, jobs, stage,
             StudentOptions(weighting, tuple(name.strip() for name in learners.split(","))),
-            former or (),
+            former or (), cluster,
         )  # fmt: skip
     value = {"path": str(output), **outcome.report}
     emit(as_json, value, lambda: _show(output, outcome.report))

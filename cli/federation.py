@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from fluid.cli.console import Progress, command, emit, pairs
-from fluid.cli.options import FederationFile, IdColumn, Jobs, Json, Seed, SmilesColumn
+from fluid.cli.options import FederationFile, IdColumn, Jobs, Json, Scheduler, Seed, SmilesColumn
 from fluid.cli.outputs import (
     REJECTS_HEADER,
     is_sealed,
@@ -195,19 +195,24 @@ def prepare_public(
     smiles_column: SmilesColumn = None,
     id_column: IdColumn = None,
     jobs: Jobs = None,
+    scheduler: Scheduler = None,
     as_json: Json = False,
 ) -> None:
     """Standardise, key and fingerprint the public compounds, once for everybody.
 
-    Structures that cannot be used are listed with the reason in OUTPUT.rejects.csv.
+    Structures that cannot be used are listed with the reason in OUTPUT.rejects.csv. A run that was
+    interrupted goes on where it was, unless it selects.
 
     \b
     Examples:
         fluid prepare-public public.csv --federation federation.toml -o public.parquet
+        fluid prepare-public public.csv --federation federation.toml -o public.parquet \\
+            --scheduler tcp://cluster:8786
         fluid prepare-public pool.csv --federation federation.toml --select 100000 \\
             --clusters clusters.parquet --coverage aurora.json --coverage draco.json \\
             -o public.parquet
     """
+    from fluid.base.cluster import open_cluster
     from fluid.base.errors import FluidError
     from fluid.exchange.federation import load_federation
     from fluid.exchange.pool import Selection
@@ -237,10 +242,11 @@ def prepare_public(
     with (
         output_file(output, inputs, "public set", is_sealed(PUBLIC)),
         output_file(rejects, inputs, "table of rejects", starts_with(REJECTS_HEADER)),
+        open_cluster(scheduler) as workers,
     ):
         summary = prepare(
             structures, contract, output, smiles_column, id_column, jobs, Progress("rows"),
-            selection,
+            selection, workers,
         )  # fmt: skip
     value = {"path": str(output), **summary.to_dict()}
     emit(as_json, value, lambda: _show(summary))

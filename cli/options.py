@@ -45,3 +45,12 @@ Domain = Annotated[
         "(Tanimoto) or 'dictionary' (strict)."
     ),
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Spread the work over the workers of this Dask scheduler, tcp://host:8786 say, in "
+        "place of --jobs. Never changes a result; needs the extra 'cluster'.",
+        show_default=False,
+    ),
+]

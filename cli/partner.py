@@ -13,6 +13,7 @@ from fluid.cli.options import (
     Jobs,
     Json,
     Label,
+    Scheduler,
     Seed,
     SmilesColumn,
     TaskColumn,
@@ -241,6 +242,7 @@ def annotate(
         ),
     ] = None,
     jobs: Jobs = None,
+    scheduler: Scheduler = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Label the public set with a teacher. The file is the only thing that leaves the partner.
@@ -248,23 +250,30 @@ def annotate(
     Each compound is labelled by models that never saw it. The query is entered in the teacher's
     ledger first, and refused beyond the policy's budget. Without --key the file is a draft:
     `fluid inspect` shows what is in it, and `fluid approve` signs it. A run that was interrupted
-    goes on where it was.
+    goes on where it was. With --scheduler the teacher, which holds private structures, is sent to
+    the cluster: it must be the partner's own.
 
     \b
-    Example:
+    Examples:
         fluid annotate aurora/teacher public.parquet -o aurora/annotation.parquet
         fluid annotate aurora/teacher public.parquet --key keys/aurora.key \\
             -o aurora/annotation.parquet
+        fluid annotate aurora/teacher public.parquet --key keys/aurora.key \\
+            -o aurora/annotation.parquet --scheduler tls://cluster:8786
     """
+    from fluid.base.cluster import open_cluster
     from fluid.exchange.annotation import SCHEMA as ANNOTATION
     from fluid.exchange.public_set import open_public_set
     from fluid.partner.annotate import annotate as label
 
     inputs = [teacher, public, *(path for path in (key, federation, policy) if path is not None)]
-    with output_file(output, inputs, "annotation", is_sealed(ANNOTATION)):
+    guard = output_file(output, inputs, "annotation", is_sealed(ANNOTATION))
+    with guard, open_cluster(scheduler) as workers:
         compounds = open_public_set(public)
         progress = Progress("compounds", len(compounds))
-        summary = label(teacher, compounds, output, key, federation, jobs, progress, policy)
+        summary = label(
+            teacher, compounds, output, key, federation, jobs, progress, policy, workers
+        )
 
     def text() -> str:
         shown = {

@@ -14,6 +14,7 @@ from fluid.cli.options import (
     Jobs,
     Json,
     Label,
+    Scheduler,
     SmilesColumn,
     TaskColumn,
     ValueColumn,
@@ -77,11 +78,14 @@ def predict(
     task_column: TaskColumn = None,
     value_column: ValueColumn = None,
     jobs: Jobs = None,
+    scheduler: Scheduler = None,
     as_json: Json = False,
 ) -> None:
     """Predict compounds, each with its applicability domain: in or out, how far, and why.
 
-    Every row of the table comes back, in its order; one that cannot be predicted says why.
+    Every row of the table comes back, in its order; one that cannot be predicted says why. A run
+    that was interrupted goes on where it was, unless it makes sets. With --scheduler the model and
+    the table are sent to the cluster.
 
     With --conformal, sets and intervals miss the truth for at most RATE of compounds, on average
     over compounds like the calibration compounds, in each class alike; for about RATE where
@@ -91,12 +95,15 @@ def predict(
     hold compounds that no partner's teacher has seen.
 
     \b
-    Example:
+    Examples:
         fluid predict round1/student compounds.csv -o predictions.csv
+        fluid predict round1/student compounds.csv -o predictions.csv \\
+            --scheduler tcp://cluster:8786
         fluid predict aurora/hybrid compounds.csv --conformal 0.1 -o predictions.csv
         fluid predict round1/student compounds.csv --conformal 0.2 \\
             --calibration measured.csv -o predictions.csv
     """
+    from fluid.base.cluster import open_cluster
     from fluid.partner.table import Columns
     from fluid.report.predict import predict_table
 
@@ -111,9 +118,10 @@ def predict(
         if calibration:
             is_rejects = starts_with(REJECTS_HEADER)
             guards.enter_context(output_file(beside, inputs, "table of rejects", is_rejects))
+        workers = guards.enter_context(open_cluster(scheduler))
         summary = predict_table(
             model, compounds, output, smiles_column, id_column, domain, jobs,
-            Progress("compounds"), options,
+            Progress("compounds"), options, workers,
         )  # fmt: skip
         if calibration:
             list_rejects(beside, summary.rejects)

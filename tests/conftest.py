@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from fluid.partner.annotate import annotate
 from fluid.partner.hybrid import train_hybrid
 from fluid.partner.hybrid_own import HybridOptions
 from fluid.partner.teacher import TrainingOptions, train_teacher
+from tests.local_cluster import LocalCluster, local_cluster
 
 DATA = Path(__file__).parent.parent / "data"
 PARTNERS = ("aurora", "borealis", "draco")
@@ -111,3 +113,10 @@ def consortium(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
         HybridOptions(folds=3),
     )
     return Consortium(folder, path, federation, public, outcome)
+
+
+@pytest.fixture(scope="session")
+def dask_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """A scheduler and two workers, "one" and "two"; nobody may kill these."""
+    with local_cluster(tmp_path_factory.mktemp("dask"), "one", "two") as made:
+        yield made

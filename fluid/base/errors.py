@@ -31,3 +31,7 @@ class TrainingError(FluidError):
 
 class LedgerError(FluidError):
     """A ledger was changed, is older than it was, or its budget is used up."""
+
+
+class ClusterError(FluidError):
+    """A cluster cannot be used, or was lost on the way; what a run had finished is kept."""

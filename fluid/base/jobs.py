@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from itertools import chain, islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -84,3 +84,31 @@ def map_processes(
     finally:
         for future in waiting:
             future.cancel()
+
+
+class Workers(Protocol):
+    """Who does the chunks of a command: processes of this machine, or a cluster."""
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Apply `function` to `items`, results in order as they come.
+
+        Parameters
+        ----------
+        function
+            Must be importable by workers or a partial of such; its arguments are sent to each
+            worker once. Its result may depend on nothing but the item.
+        items
+            Drawn as results are taken, a few ahead of them.
+        """
+        ...
+
+
+class Processes:
+    """Worker processes of this machine; see `map_processes`."""
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """See `Workers.map`."""
+        return map_processes(function, items, self.jobs)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fluid.base.errors import TrainingError
+from fluid.base.cluster import Cluster
+from fluid.base.errors import FluidError, TrainingError
 from fluid.base.files import atomic_folder, check_folder, write_json
 from fluid.base.jobs import count_jobs
 from fluid.base.software import software_versions
@@ -25,6 +26,7 @@ from fluid.exchange.federated_set import PooledTask, concatenate_pooled, write_f
 from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.shared import check_shared
+from fluid.learn.estimators.cluster_trees import check_cluster
 from fluid.learn.model import Card, TrainedModel
 from fluid.learn.reliability import TRUSTED
 from fluid.learn.storage import save_model
@@ -88,6 +90,7 @@ def distill(
     progress: Callable[[str], None] = lambda stage: None,
     options: StudentOptions | None = None,
     former: Sequence[Path] = (),
+    cluster: Cluster | None = None,
 ) -> Round:
     """Check and pool annotations, and train the student.
 
@@ -109,6 +112,9 @@ def distill(
         How to distill.
     former
         Reports of former rounds: a partner's releases must go on from there.
+    cluster
+        Whose workers train the student's boosted trees. The student then depends, slightly, on
+        how many there are; pooled labels do not.
 
     Raises
     ------
@@ -116,6 +122,14 @@ def distill(
         If an annotation is not admitted, or the labels do not suffice.
     """
     check_folder(output, REPORT_FILE)
+    if cluster is not None:
+        check_cluster(cluster)
+        learners = (options or StudentOptions()).learners
+        if "lightgbm-student" not in learners:
+            raise FluidError(
+                f"student's learners '{','.join(learners)}': none of these trains on a cluster; "
+                "only lightgbm-student does"
+            )
     federation.chemistry.check(f"federation '{federation.name}'")
     public.check(federation)
     progress("verifying annotations")
@@ -155,7 +169,7 @@ def distill(
         joined = {name: concatenate_pooled(each) for name, each in pooled.items()}
         try:
             student, distilled = train_student(
-                library, tasks, joined, federation, digest, seed, jobs, progress, options
+                library, tasks, joined, federation, digest, seed, jobs, progress, options, cluster
             )
         except TrainingError as error:
             raise TrainingError(f"{public.sealed.path}: {error}") from error
@@ -202,6 +216,7 @@ def train_student(
     jobs: int | None,
     progress: Callable[[str], None] = lambda stage: None,
     options: StudentOptions | None = None,
+    cluster: Cluster | None = None,
 ) -> tuple[TrainedModel, dict[str, Distilled]]:
     """Train a student on pooled labels.
 
@@ -213,7 +228,7 @@ def train_student(
         Tasks, and the pooled labels of each by name.
     federation, digest
         The contract, and the digest of the federated set.
-    seed, jobs, progress
+    seed, jobs, progress, options, cluster
         See `distill`.
 
     Raises
@@ -232,7 +247,7 @@ def train_student(
             continue
         progress(f"distilling {task.name}")
         distilled[task.name] = distill_task(
-            library, task, pooled[task.name], seed, count_jobs(jobs), options
+            library, task, pooled[task.name], seed, count_jobs(jobs), options, cluster
         )
     if not distilled:
         raise TrainingError(f"no task has pooled labels of {FEWEST_COMPOUNDS} compounds or more")
@@ -242,6 +257,8 @@ def train_student(
         "compounds": len(library),
         "labels": {name: {"compounds": found.n_labelled} for name, found in distilled.items()},
     }
+    if cluster is not None:
+        training["workers"] = len(cluster.workers())
     metrics: dict[str, dict[str, float | None]] = {
         name: {"fidelity": round(found.fidelity, 4)} for name, found in distilled.items()
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fluid.base.cluster import Cluster
 from fluid.base.errors import FluidError, TrainingError
 from fluid.base.jobs import map_threads, single_threaded_blas
 from fluid.central.ridge import choose_ridge
@@ -23,6 +24,8 @@ from fluid.learn.estimators import (
     logit,
     sigmoid,
 )
+from fluid.learn.estimators.cluster_trees import fit_on_cluster
+from fluid.learn.estimators.trees import Trees
 from fluid.learn.judgement import HeldOut
 from fluid.learn.model import TaskModel
 from fluid.learn.predictions import called_classes
@@ -157,6 +160,7 @@ def distill_task(
     seed: int,
     jobs: int = 1,
     options: StudentOptions | None = None,
+    cluster: Cluster | None = None,
 ) -> Distilled:
     """Train the student's model of one task on all labelled public compounds.
 
@@ -174,6 +178,9 @@ def distill_task(
         Fits that run at once; the result does not depend on it.
     options
         How to distill.
+    cluster
+        Whose workers train boosted trees together, all at one fit; see
+        `fluid.learn.estimators.cluster_trees`. Other learners train here.
 
     Raises
     ------
@@ -207,9 +214,15 @@ def distill_task(
         if ridge is not None and isinstance(learner, KernelRidge):
             learner.ridge = ridge
         each = None if weights is None else weights[part] / weights[part].mean()
-        return learner.fit(library, rows[part], targets[part, output], False, seed + output, each)
+        wanted = targets[part, output]
+        if cluster is not None and isinstance(learner, Trees):
+            return fit_on_cluster(
+                learner, cluster, library, rows[part], wanted, seed + output, each
+            )
+        return learner.fit(library, rows[part], wanted, False, seed + output, each)
 
-    fits = iter(map_threads(run, todo, jobs))
+    # Two trainings at once would wait for one another's workers.
+    fits = iter(map_threads(run, todo, 1 if cluster is not None else jobs))
     final = {name: [next(fits) for _ in task.outputs] for name in options.learners}
     tried = {name: [next(fits) for _ in task.outputs] for name in options.learners}
     held = rows[~inside]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from fluid.base.jobs import map_processes
+from fluid.base.jobs import Processes, Workers
 from fluid.chem.compounds import Compounds
 from fluid.chem.features import FeatureSpec, featurize
 from fluid.chem.standardize import StandardizerSpec, Structure, StructureError, standardize
@@ -34,9 +34,10 @@ class Featurized:
     rejects: list[tuple[Entry, str]]
 
 
-def _featurize_batch(
+def featurize_batch(
     entries: list[Entry], standardizer: StandardizerSpec, features: FeatureSpec
 ) -> Featurized:
+    """Standardise and featurise one batch of entries."""
     kept, structures, rejects = [], [], []
     for entry in entries:
         if entry.row.problem is not None:
@@ -67,6 +68,7 @@ def featurize_entries(
     standardizer: StandardizerSpec,
     features: FeatureSpec,
     jobs: int = 1,
+    workers: Workers | None = None,
 ) -> Iterator[Featurized]:
     """Standardise and featurise entries, batch by batch, in order.
 
@@ -78,14 +80,16 @@ def featurize_entries(
         The federation's settings.
     jobs
         Worker processes; the result does not depend on it.
+    workers
+        Who takes their place, such as a cluster.
 
     Yields
     ------
     Featurized
         Never more than a few batches are in memory.
     """
-    work = partial(_featurize_batch, standardizer=standardizer, features=features)
-    yield from map_processes(work, batched(entries, BATCH), jobs)
+    work = partial(featurize_batch, standardizer=standardizer, features=features)
+    yield from (workers or Processes(jobs)).map(work, batched(entries, BATCH))
 
 
 def list_rejects(table: EntryTable, batch: Featurized) -> list[Reject]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from fluid.base.errors import FluidError, TableError
 from fluid.base.files import sha256_file
-from fluid.base.jobs import count_jobs
+from fluid.base.jobs import Workers, count_jobs
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds
 from fluid.chem.features import FeatureSpec
@@ -95,6 +95,8 @@ class Tables:
         Column names, where the usual ones do not fit.
     jobs
         Worker processes; no result depends on it.
+    workers
+        Who takes their place, such as a cluster.
     """
 
     paths: Sequence[Path]
@@ -102,6 +104,7 @@ class Tables:
     smiles_column: str | None = None
     id_column: str | None = None
     jobs: int | None = None
+    workers: Workers | None = None
 
     def open(self) -> list[EntryTable]:
         """The tables, to be read from the start."""
@@ -110,7 +113,7 @@ class Tables:
     def featurize(self, entries: Iterable[Entry], features: FeatureSpec) -> Iterator[Featurized]:
         """Standardise and featurise entries of one of the tables."""
         return featurize_entries(
-            entries, self.chemistry.standardizer, features, count_jobs(self.jobs)
+            entries, self.chemistry.standardizer, features, count_jobs(self.jobs), self.workers
         )
 
 

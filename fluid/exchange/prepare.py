@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +15,15 @@ import numpy as np
 import pyarrow as pa
 
 from fluid.base.errors import TableError
-from fluid.base.files import sha256_file
-from fluid.base.jobs import count_jobs
+from fluid.base.files import canonical_json, sha256_file
+from fluid.base.jobs import Processes, Workers, count_jobs
 from fluid.base.software import software_versions
-from fluid.chem.arrow import compounds_schema, compounds_to_batch
+from fluid.base.unfinished import Unfinished
+from fluid.chem.arrow import compounds_from_batch, compounds_schema, compounds_to_batch
 from fluid.chem.compounds import Compounds
-from fluid.chem.featurizer import featurize_entries, list_rejects
+from fluid.chem.featurizer import BATCH, Featurized, featurize_batch, list_rejects
 from fluid.chem.readers import printable
-from fluid.chem.tables import Reject, open_entries, write_rejects
+from fluid.chem.tables import Entry, EntryTable, Reject, batched, open_entries, write_rejects
 from fluid.exchange.federation import Federation
 from fluid.exchange.pool import Selection, Tables, read_again, read_pool, select_from
 from fluid.exchange.public_set import SCHEMA
@@ -72,6 +76,7 @@ def prepare_public(
     jobs: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
     selection: Selection | None = None,
+    workers: Workers | None = None,
 ) -> PublicSummary:
     """Write the public set of a federation.
 
@@ -81,6 +86,9 @@ def prepare_public(
     With a selection the tables are a pool that is read twice, and donated tables stand behind it:
     once for fingerprints, which stay in memory, and again for the compounds that were selected. A
     compound then occurs again if another has the same connectivity.
+
+    An interrupted run without a selection, killed even, is gone on with: what it had finished lies
+    beside the output, and is taken if tables, federation and versions are the same.
 
     Parameters
     ----------
@@ -98,6 +106,8 @@ def prepare_public(
         Called with the number of rows read so far.
     selection
         Which compounds to keep; by default all.
+    workers
+        Who takes the place of worker processes, such as a cluster. The file does not depend on it.
 
     Raises
     ------
@@ -110,12 +120,12 @@ def prepare_public(
     tables = [open_entries(path, smiles_column, id_column) for path in sources]
     summary = PublicSummary()
     rejects: list[Reject] = []
-    done = 0
-    features = federation.chemistry.features
+    chemistry = federation.chemistry
+    features = chemistry.features
 
     def selected(wanted: Selection) -> Iterator[pa.RecordBatch]:
         paths = [*sources, *wanted.donated]
-        pool_tables = Tables(paths, federation.chemistry, smiles_column, id_column, jobs)
+        pool_tables = Tables(paths, chemistry, smiles_column, id_column, jobs, workers)
         clusters, reports = wanted.verify(federation)
         pool = read_pool(pool_tables, len(wanted.donated), rejects, progress)
         summary.n_duplicates = len(pool.lines) - len(pool.rows)
@@ -125,28 +135,11 @@ def prepare_public(
             summary.n_compounds += len(named)
             yield compounds_to_batch(named)
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        nonlocal done
-        seen: set[str] = set()
-        for table in tables:
-            stream = featurize_entries(
-                table, federation.chemistry.standardizer, features, count_jobs(jobs)
-            )
-            for batch in stream:
-                rejects.extend(list_rejects(table, batch))
-                new = _unseen(batch.compounds, seen)
-                summary.n_duplicates += len(batch.compounds) - len(new)
-                named = _name(batch.compounds.take(new), summary.n_compounds)
-                summary.n_compounds += len(named)
-                done += len(batch.entries) + len(batch.rejects)
-                progress(done)
-                if len(named):
-                    yield compounds_to_batch(named)
-        if not summary.n_compounds:
-            names = ", ".join(str(path) for path in sources)
-            if not done:
-                raise TableError(f"{names}: a header but no rows")
-            raise TableError(f"{names}: no usable structure among {done} rows")
+    def everything(unfinished: Unfinished) -> Iterator[pa.RecordBatch]:
+        work = partial(featurize_batch, standardizer=chemistry.standardizer, features=features)
+        spread = workers or Processes(count_jobs(jobs))
+        stream = _prepare(tables, partial(spread.map, work), unfinished)
+        return _different(stream, sources, rejects, summary, progress)
 
     def manifest(count: int) -> dict[str, Any]:
         said = {
@@ -163,8 +156,18 @@ def prepare_public(
         return said if summary.selection is None else said | {"selection": summary.selection}
 
     schema = compounds_schema(features.bits, features.n_descriptors)
-    rows = batches() if selection is None else selected(selection)
-    summary.digest = write_sealed(output, schema, rows, manifest)
+    if selection is not None:
+        summary.digest = write_sealed(output, schema, selected(selection), manifest)
+    else:
+        # All that a compound depends on.
+        basis = {
+            "sources": [sha256_file(path) for path in sources],
+            "columns": [smiles_column, id_column],
+            "protocol": federation.protocol,
+            "software": software_versions(),
+        }
+        with Unfinished(output, basis) as unfinished:
+            summary.digest = write_sealed(output, schema, everything(unfinished), manifest)
     summary.n_rejected = len(rejects)
     rejects_path = output.with_name(output.stem + ".rejects.csv")
     if rejects:
@@ -174,6 +177,87 @@ def prepare_public(
         rejects_path.unlink(missing_ok=True)
     logger.info("public set of %d compounds, digest %s", summary.n_compounds, summary.digest)
     return summary
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What a batch of rows became: compounds, and what was set aside."""
+
+    n_rows: int
+    compounds: Compounds
+    rejects: list[Reject]
+
+    def encode(self) -> bytes:
+        """As bytes of an Arrow stream, the rest in its metadata."""
+        batch = compounds_to_batch(self.compounds)
+        said = {"rows": self.n_rows, "rejects": [astuple(reject) for reject in self.rejects]}
+        batch = batch.replace_schema_metadata({"prepared": canonical_json(said)})
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(
+            sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")
+        ) as writer:
+            writer.write_batch(batch)
+        return sink.getvalue().to_pybytes()
+
+    @classmethod
+    def decode(cls, payload: bytes) -> _Prepared:
+        """The inverse of `encode`."""
+        with pa.ipc.open_stream(payload) as reader:
+            said = json.loads(reader.schema.metadata[b"prepared"])
+            compounds = compounds_from_batch(reader.read_next_batch())
+        return cls(said["rows"], compounds, [Reject(*values) for values in said["rejects"]])
+
+
+def _prepare(
+    tables: Sequence[EntryTable],
+    work: Callable[[Iterable[list[Entry]]], Iterator[Featurized]],
+    unfinished: Unfinished,
+) -> Iterator[_Prepared]:
+    """Batches of all tables in order, those of an interrupted run first."""
+    of: deque[EntryTable] = deque()
+
+    def asked() -> Iterator[list[Entry]]:
+        for table in tables:
+            for batch in batched(table, BATCH):
+                of.append(table)
+                yield batch
+
+    def made(batches: Iterable[list[Entry]]) -> Iterator[_Prepared]:
+        # Tables of batches that were passed over stand in front.
+        for _ in range(len(unfinished)):
+            of.popleft()
+        for batch in work(batches):
+            rejects = list_rejects(of.popleft(), batch)
+            yield _Prepared(len(batch.entries) + len(batch.rejects), batch.compounds, rejects)
+
+    yield from unfinished.results(asked(), made, _Prepared.encode, _Prepared.decode)
+
+
+def _different(
+    stream: Iterator[_Prepared],
+    sources: Sequence[Path],
+    rejects: list[Reject],
+    summary: PublicSummary,
+    progress: Callable[[int], None],
+) -> Iterator[pa.RecordBatch]:
+    """The compounds that did not occur before, named and counted."""
+    seen: set[str] = set()
+    done = 0
+    for prepared in stream:
+        rejects.extend(prepared.rejects)
+        new = _unseen(prepared.compounds, seen)
+        summary.n_duplicates += len(prepared.compounds) - len(new)
+        named = _name(prepared.compounds.take(new), summary.n_compounds)
+        summary.n_compounds += len(named)
+        done += prepared.n_rows
+        progress(done)
+        if len(named):
+            yield compounds_to_batch(named)
+    if not summary.n_compounds:
+        names = ", ".join(str(path) for path in sources)
+        if not done:
+            raise TableError(f"{names}: a header but no rows")
+        raise TableError(f"{names}: no usable structure among {done} rows")
 
 
 def _unseen(compounds: Compounds, seen: set[str]) -> np.ndarray:

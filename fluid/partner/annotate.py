@@ -169,9 +169,7 @@ def annotate(
                 federation, teacher, plain, secret, public, model.card.name, begun.plan, policy
             )
             noise = statement(begun.plan, federation.mechanism)
-        label = partial(
-            _label, noisy or plain, federation, jobs=1 if workers else count_jobs(jobs)
-        )
+        label = partial(_label, noisy or plain, federation, jobs=1 if workers else count_jobs(jobs))
 
         def spread(chunks: Iterable[Compounds]) -> Iterator[dict[str, TaskAnnotation]]:
             return workers.map(label, chunks) if workers else map(label, chunks)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fluid.base.errors import FluidError, TableError
-from fluid.base.files import atomic_file
-from fluid.base.jobs import count_jobs, single_threaded_blas
-from fluid.chem.featurizer import Featurized, featurize_entries
+from fluid.base.files import atomic_file, canonical_json, sha256_file
+from fluid.base.jobs import Processes, Workers, count_jobs, single_threaded_blas
+from fluid.base.software import software_versions
+from fluid.base.unfinished import Unfinished
+from fluid.chem.featurizer import BATCH, Featurized, featurize_batch
 from fluid.chem.readers import printable
-from fluid.chem.tables import Reject, open_entries
+from fluid.chem.tables import Entry, Reject, batched, open_entries
 from fluid.learn.domain import DEFAULT_DOMAIN
-from fluid.learn.model import check_domain
+from fluid.learn.model import Model, check_domain
 from fluid.learn.predictions import Predictions, TaskPrediction, class_label
-from fluid.learn.storage import load_model
+from fluid.learn.storage import MODEL_FILE, load_model
 from fluid.learn.task import Task
 from fluid.report.conformal import ConformalOptions, Conformer, conformal_columns, with_sets
 
@@ -51,6 +55,14 @@ class PredictionSummary:
     inside: dict[str, int]
     conformal: dict[str, Any] | None = None
     rejects: list[Reject] = field(default_factory=list)
+
+    def add(self, part: _Part) -> None:
+        """Count one more batch."""
+        self.n_predicted += part.n_predicted
+        self.n_rejected += part.n_rejected
+        self.n_rows = self.n_predicted + self.n_rejected
+        for name, count in part.inside.items():
+            self.inside[name] += count
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values."""
@@ -88,8 +100,12 @@ def predict_table(
     jobs: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
     conformal: ConformalOptions | None = None,
+    workers: Workers | None = None,
 ) -> PredictionSummary:
     """Predict every row of a table; rows that cannot be predicted stay, with the reason.
+
+    An interrupted run without prediction sets, killed even, is gone on with: what it had finished
+    lies beside the output, and is taken if model, table, options and versions are the same.
 
     Parameters
     ----------
@@ -110,6 +126,9 @@ def predict_table(
     conformal
         Add prediction sets and intervals; with weights all compounds are held in memory, see
         `fluid.report.conformal.with_sets`.
+    workers
+        Who standardises and predicts in place of this machine, such as a cluster; they are sent
+        the model. The file does not depend on it.
 
     Raises
     ------
@@ -126,33 +145,106 @@ def predict_table(
     conformer = None
     if conformal is not None:
         conformer = Conformer(folder, model, conformal, count_jobs(jobs))
-    tasks = model.tasks
-    summary = PredictionSummary(0, 0, 0, {task.name: 0 for task in tasks})
-    stream = featurize_entries(
-        table, model.chemistry.standardizer, model.chemistry.features, count_jobs(jobs)
+    summary = PredictionSummary(0, 0, 0, {task.name: 0 for task in model.tasks})
+    columns = prediction_columns(model.tasks, conformer is not None)
+    featurize = partial(
+        featurize_batch,
+        standardizer=model.chemistry.standardizer,
+        features=model.chemistry.features,
     )
 
-    def predicted_batches() -> Iterator[tuple[Featurized, Predictions]]:
-        for batch in stream:
-            predicted = model.predict(batch.compounds, domain)
-            summary.n_predicted += len(batch.entries)
-            summary.n_rejected += len(batch.rejects)
-            summary.n_rows = summary.n_predicted + summary.n_rejected
-            for name, said in predicted.by_task.items():
-                summary.inside[name] += int(said.domain.inside.sum()) if said.domain else 0
-            progress(summary.n_rows)
+    def spread(batches: Iterable[list[Entry]]) -> Iterator[tuple[Featurized, Predictions]]:
+        if workers is not None:
+            yield from workers.map(partial(_predict, model, domain, featurize), batches)
+            return
+        # The model stays in this process.
+        for batch in Processes(count_jobs(jobs)).map(featurize, batches):
+            yield batch, model.predict(batch.compounds, domain)
+
+    def predict(batches: Iterable[list[Entry]]) -> Iterator[tuple[Featurized, Predictions]]:
+        done = summary.n_rows
+        for batch, predicted in spread(batches):
+            done += len(batch.entries) + len(batch.rejects)
+            progress(done)
             yield batch, predicted
 
-    columns = prediction_columns(tasks, conformer is not None)
-    with atomic_file(output) as temporary, single_threaded_blas():
-        with closing(_Writer(temporary, output.suffix.lower(), tasks, columns)) as out:
-            for batch, predicted, added in with_sets(predicted_batches(), conformer):
-                out.write(predictions_frame(batch, predicted, tasks, added))
+    def parts(batches: Iterable[list[Entry]]) -> Iterator[_Part]:
+        for batch, predicted, added in with_sets(predict(batches), conformer):
+            yield _part(batch, predicted, model.tasks, added, out)
+
+    # All that a prediction depends on; sets depend on all compounds together.
+    basis = {
+        "model": sha256_file(folder / MODEL_FILE),
+        "table": sha256_file(data),
+        "columns": [smiles_column, id_column],
+        "domain": domain,
+        "software": software_versions(),
+    }
+    keeping = Unfinished(output, basis) if conformer is None else nullcontext()
+    with keeping as unfinished, atomic_file(output) as temporary, single_threaded_blas():
+        with closing(_Writer(temporary, output.suffix.lower(), model.tasks, columns)) as out:
+            batches = batched(table, BATCH)
+            stream = (
+                parts(batches)
+                if unfinished is None
+                else unfinished.results(batches, parts, _Part.encode, _Part.decode)
+            )
+            for part in stream:
+                out.append(part.content)
+                summary.add(part)
         if not summary.n_rows:
             raise TableError(f"{data}: the file has a header but no rows")
     if conformer is not None:
         summary.conformal, summary.rejects = conformer.to_dict(), conformer.rejects
     return summary
+
+
+def _predict(
+    model: Model,
+    domain: str,
+    featurize: Callable[[list[Entry]], Featurized],
+    entries: list[Entry],
+) -> tuple[Featurized, Predictions]:
+    batch = featurize(entries)
+    return batch, model.predict(batch.compounds, domain)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one batch adds to the output and to the summary."""
+
+    n_predicted: int
+    n_rejected: int
+    inside: dict[str, int]
+    content: bytes
+
+    def encode(self) -> bytes:
+        """As it is kept until the output is whole."""
+        return (
+            canonical_json([self.n_predicted, self.n_rejected, self.inside]) + b"\n" + self.content
+        )
+
+    @classmethod
+    def decode(cls, payload: bytes) -> _Part:
+        """The inverse of `encode`."""
+        head, _, content = payload.partition(b"\n")
+        n_predicted, n_rejected, inside = json.loads(head)
+        return cls(n_predicted, n_rejected, inside, content)
+
+
+def _part(
+    batch: Featurized,
+    predicted: Predictions,
+    tasks: Sequence[Task],
+    added: Mapping[str, np.ndarray],
+    out: _Writer,
+) -> _Part:
+    inside = {
+        name: int(said.domain.inside.sum()) if said.domain else 0
+        for name, said in predicted.by_task.items()
+    }
+    content = out.encode(predictions_frame(batch, predicted, tasks, added))
+    return _Part(len(batch.entries), len(batch.rejects), inside, content)
 
 
 def predictions_frame(
@@ -233,11 +325,14 @@ class _Writer:
     def __init__(
         self, path: Path, suffix: str, tasks: Sequence[Task], columns: Sequence[str]
     ) -> None:
+        import pandas as pd
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self._csv = path.open("w", encoding="utf-8", newline="") if suffix == ".csv" else None
-        self._header = True
+        self._file = path.open("wb") if suffix == ".csv" else None
+        if self._file is not None:
+            header = pd.DataFrame(columns=list(columns))
+            self._file.write(header.to_csv(index=False, lineterminator="\n").encode())
         outputs = {output for task in tasks for output in task.outputs}
         for task in tasks:
             outputs |= set() if task.is_classification else set(conformal_columns(task))
@@ -250,19 +345,31 @@ class _Writer:
             return pa.float64() if is_number else pa.string()
 
         self._schema = pa.schema([(name, kind(name)) for name in columns])
-        if self._csv is None:
+        if self._file is None:
             self._parquet = pq.ParquetWriter(path, self._schema, compression="zstd")
 
-    def write(self, frame: pd.DataFrame) -> None:
-        """Append one table."""
-        if self._csv is not None:
-            frame.to_csv(self._csv, index=False, header=self._header, lineterminator="\n")
-            self._header = False
+    def encode(self, frame: pd.DataFrame) -> bytes:
+        """A table as it is appended: lines of text, or an Arrow stream."""
+        if self._file is not None:
+            return frame.to_csv(index=False, header=False, lineterminator="\n").encode()
+        import pyarrow as pa
+
+        table = pa.Table.from_pandas(frame, self._schema, preserve_index=False)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        return sink.getvalue().to_pybytes()
+
+    def append(self, content: bytes) -> None:
+        """Append what `encode` made of a table."""
+        if self._file is not None:
+            self._file.write(content)
             return
         import pyarrow as pa
 
-        self._parquet.write_table(pa.Table.from_pandas(frame, self._schema, preserve_index=False))
+        with pa.ipc.open_stream(content) as reader:
+            self._parquet.write_table(reader.read_all())
 
     def close(self) -> None:
         """Finish the file."""
-        (self._csv or self._parquet).close()
+        (self._file or self._parquet).close()

@@ -19,11 +19,12 @@ from fluid.exchange.public_set import PublicSet, open_public_set
 from fluid.exchange.signing import generate_keys, verify_digest
 from fluid.exchange.template import init_federation, parse_task_option, register_partner
 from fluid.partner.anchor import anchor_path, open_anchor
-from fluid.partner.annotate import AnnotationSummary, Teller, annotate
+from fluid.partner.annotate import AnnotationSummary, annotate
 from fluid.partner.approve import approve, check_approvals, load_audit
 from fluid.partner.ledger import read_ledger
 from fluid.partner.ledger_file import APPROVED, LEDGER_FILE, QUERY
 from fluid.partner.teacher import TrainingOptions, train_teacher
+from fluid.partner.teller import Teller
 from tests.conftest import DATA, cut_table, public_rows, write_public
 
 OPTIONS = TrainingOptions(learner="logistic", folds=3, repeats=1)

@@ -29,8 +29,9 @@ from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels, folds_of_repeats
 from fluid.learn.task import Task
 from fluid.partner import annotate as annotate_module
-from fluid.partner.annotate import Teller, _besides
+from fluid.partner.annotate import _besides
 from fluid.partner.guard import disclose
+from fluid.partner.teller import Teller
 
 SECRET = bytes(range(32))
 FOLDS, REPEATS = 3, 2

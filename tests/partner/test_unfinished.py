@@ -14,7 +14,8 @@ import pytest
 import fluid.exchange.sealed
 from fluid.exchange.prepare import prepare_public
 from fluid.exchange.public_set import PublicSet, open_public_set
-from fluid.partner.annotate import Teller, annotate
+from fluid.partner.annotate import annotate
+from fluid.partner.teller import Teller
 from tests.conftest import Consortium
 
 GROUP = 64

@@ -83,13 +83,20 @@ class Trees:
         import lightgbm
 
         matrix = library.take(rows).feature_matrix(self.counts)
-        params = _COMMON | self.params | {"seed": seed % (2**31)}
-        params["objective"] = "binary" if classification else "regression"
+        params = self.parameters(seed, classification)
         data = lightgbm.Dataset(matrix, target, weight=weights, params=params, free_raw_data=True)
         booster = lightgbm.train(params, data, num_boost_round=self.n_trees)
-        self.text_ = booster.model_to_string()
+        return self.take(booster.model_to_string())
+
+    def parameters(self, seed: int, classification: bool) -> dict[str, Any]:
+        """LightGBM's parameters for a fit."""
+        objective = "binary" if classification else "regression"
+        return _COMMON | self.params | {"seed": seed % (2**31), "objective": objective}
+
+    def take(self, text: str) -> Self:
+        """Become what LightGBM's text of a fitted model says."""
         # The parameter dump at the end is not needed to predict.
-        self.text_ = self.text_.split("\nparameters:\n", 1)[0] + "\n"
+        self.text_ = text.split("\nparameters:\n", 1)[0] + "\n"
         self._booster = None
         return self
 
