@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,15 @@ class Plan:
     answered: Mapping[str, int]
     cost: Cost
     total: Cost
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain values; with the cost of the release, as a ledger holds it."""
+        return {
+            "asked": dict(self.asked),
+            "answered_at_most": dict(self.answered),
+            "release": self.cost.to_dict(),
+            "total": {"epsilon": self.total.epsilon, "delta": self.total.delta},
+        }
 
 
 def events_of(mechanism: Mechanism, task: Task, answers: int, most: int) -> tuple[int, list[Event]]:

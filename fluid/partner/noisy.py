@@ -361,10 +361,4 @@ def load_sub_teachers(folder: Path, mechanism: Mechanism) -> TrainedModel:
 
 def statement(plan: Plan, mechanism: Mechanism) -> dict[str, Any]:
     """What an annotation's manifest says of its noise: settings, queries, and what they cost."""
-    return {
-        "settings": mechanism.to_dict(),
-        "asked": dict(plan.asked),
-        "answered_at_most": dict(plan.answered),
-        "release": plan.cost.to_dict(),
-        "total": {"epsilon": plan.total.epsilon, "delta": plan.total.delta},
-    }
+    return {"settings": mechanism.to_dict()} | plan.to_dict()
