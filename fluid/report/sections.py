@@ -146,11 +146,11 @@ def _budget(budget: dict[str, Any]) -> Section:
     if "entered" in budget:
         left = budget["max_releases"] - budget["releases_used"]
         rows += [
-            ("releases until now", f"{budget['releases_used']:,}, {left:,} left"),
+            ("releases until now", f"{budget['releases_used']:,} ({left:,} left)"),
             (
                 "compounds until now",
-                f"{budget['queries_used']:,}, "
-                f"{budget['max_queries'] - budget['queries_used']:,} left",
+                f"{budget['queries_used']:,} "
+                f"({budget['max_queries'] - budget['queries_used']:,} left)",
             ),
             *((name, f"{value:g} spent") for name, value in budget["cost"].items()),
             (
