@@ -127,14 +127,6 @@ class DisclosurePolicy:
         """How many different values the reliability may have."""
         return round(1.0 / self.reliability_step) + 1
 
-    @property
-    def repeats_exactly(self) -> bool:
-        """Whether the same teacher says the same again: no noise is drawn.
-
-        If so, a release that is made again tells nothing new and costs nothing.
-        """
-        return True
-
     def prediction_step(self, is_classification: bool) -> float:
         """Step of the prediction column."""
         return self.probability_step if is_classification else self.value_step

@@ -185,10 +185,9 @@ def _charge(
     at_hand: bool,
 ) -> Release:
     """Enter the query; what would make an approval fail is told before the work, not after."""
-    repeats = policy.repeats_exactly or at_hand
     if key_path is None:
         with open_ledger(teacher) as ledger:
-            return charge(ledger, query, policy, secret, repeats)
+            return charge(ledger, query, policy, secret, at_hand)
     with open_ledger(teacher, key_path.parent) as ledger:
         anchor = open_anchor(key_path)
         anchor.check(ledger)
@@ -196,7 +195,7 @@ def _charge(
         def check(release: Release) -> None:
             anchor.check_budget(ledger, release, query.federation, policy)
 
-        return charge(ledger, query, policy, secret, repeats, check)
+        return charge(ledger, query, policy, secret, at_hand, check)
 
 
 def _besides(model: TrainedModel, policy: DisclosurePolicy) -> dict[str, Any]:

@@ -49,6 +49,8 @@ class Query:
         How many are to be labelled.
     cost
         What a noise mechanism spends on it, such as epsilon and delta; empty if there is none.
+    exact
+        Whether the answer is the same to the byte each time: no noise is drawn.
     """
 
     request: str
@@ -59,7 +61,8 @@ class Query:
     public_set: str
     policy: Mapping[str, Any]
     compounds: int
-    cost: Mapping[str, float]
+    cost: Mapping[str, Any]
+    exact: bool = True
 
 
 class Ledger:
@@ -101,13 +104,39 @@ class Ledger:
         """Compounds in all queries that count."""
         return sum(int(entry.values["compounds"]) for entry in self.charged())
 
+    def costs(self, before: Entry | None = None) -> list[dict[str, Any]]:
+        """What each query that counts has spent, in order; of those before an entry, or of all."""
+        charged = self.charged()
+        return [
+            dict(entry.values["cost"])
+            for entry in charged
+            if before is None or entry.index < before.index
+        ]
+
     def cost(self) -> dict[str, float]:
-        """What queries that count have spent, by name; added up, which is an upper bound."""
+        """What queries that count have spent: numbers by name, added up, which bounds it."""
         spent: dict[str, float] = {}
-        for entry in self.charged():
-            for name, value in entry.values["cost"].items():
-                spent[name] = spent.get(name, 0.0) + float(value)
+        for cost in self.costs():
+            for name, value in cost.items():
+                if type(value) in (int, float):
+                    spent[name] = spent.get(name, 0.0) + float(value)
         return spent
+
+    def answered_by(self, query: Query, at_hand: bool = False) -> Entry | None:
+        """The entry by which a query is charged already; None if it has to be charged.
+
+        Parameters
+        ----------
+        query
+            What is asked.
+        at_hand
+            Whether noise that an interrupted run has drawn for it is taken over.
+        """
+        former = [entry for entry in self.charged() if entry.values["request"] == query.request]
+        if not former:
+            return None
+        done = bool(self.of(FINISHED, release=former[-1].values["release"]))
+        return former[-1] if query.exact or (at_hand and not done) else None
 
     def of(self, kind: str, **values: object) -> list[Entry]:
         """Entries of a kind with these values."""
@@ -182,7 +211,7 @@ def charge(
     query: Query,
     policy: DisclosurePolicy,
     secret: bytes,
-    repeats: bool,
+    at_hand: bool = False,
     check: Callable[[Release], None] = lambda release: None,
 ) -> Release:
     """Enter a query, before it is answered.
@@ -199,8 +228,8 @@ def charge(
         What is asked, and the policy in force.
     secret
         Of the teacher's folds; a new ledger is named by it.
-    repeats
-        Whether an answer to the same query is the same to the byte.
+    at_hand
+        Whether noise that an interrupted run has drawn for this query is taken over.
     check
         Called with a release that would be charged; raises if that must not be.
 
@@ -224,9 +253,9 @@ def charge(
         "policy": dict(query.policy),
         "cost": dict(query.cost),
     }
-    former = [entry for entry in ledger.charged() if entry.values["request"] == query.request]
-    if former and repeats and (policy.repeats_exactly or not _is_finished(ledger, former[-1])):
-        last = former[-1].values
+    former = ledger.answered_by(query, at_hand)
+    if former is not None:
+        last = former.values
         ledger.append(
             QUERY, **values, charged=False, release=last["release"], queries=last["queries"]
         )
@@ -244,10 +273,6 @@ def charge(
         ledger.append(OPENED, schema=SCHEMA, ledger=release.ledger, partner=query.partner)
     ledger.append(QUERY, **values, charged=True, release=number, queries=queries)
     return release
-
-
-def _is_finished(ledger: Ledger, query: Entry) -> bool:
-    return bool(ledger.of(FINISHED, release=query.values["release"]))
 
 
 def name_ledger(secret: bytes) -> str:

@@ -43,24 +43,16 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-class Noisy(DisclosurePolicy):
-    """A policy whose mechanism draws noise: no answer is the same twice."""
-
-    @property
-    def repeats_exactly(self) -> bool:
-        return False
-
-
-NOISY = Noisy(max_releases=3, max_queries=100)
-
-
 def ask(
-    teacher: Path, request: str, compounds: int = 30, policy: DisclosurePolicy = POLICY,
-    at_hand: bool = False, **cost: float,
+    teacher: Path, request: str, compounds: int = 30, noisy: bool = False, at_hand: bool = False,
+    **cost: float,
 ) -> Release:  # fmt: skip
-    query = replace(QUESTION, request=request, compounds=compounds, cost=cost)
+    query = replace(
+        QUESTION, request=request, compounds=compounds, cost=cost | {"unit": "one compound"},
+        exact=not noisy,
+    )  # fmt: skip
     with open_ledger(teacher) as ledger:
-        return charge(ledger, query, policy, SECRET, policy.repeats_exactly or at_hand)
+        return charge(ledger, query, POLICY, SECRET, at_hand)
 
 
 def answer(teacher: Path, release: Release, digest: str = "d" * 64) -> None:
@@ -103,18 +95,21 @@ def test_the_same_question_is_charged_once_but_entered_every_time(teacher: Path)
 
 
 def test_with_noise_a_repeat_is_charged_unless_what_was_drawn_is_at_hand(teacher: Path) -> None:
-    first = ask(teacher, "a", policy=NOISY, epsilon=0.5)
+    first = ask(teacher, "a", noisy=True, epsilon=0.5)
     # Killed in the middle: the labels drawn so far are taken, and nothing is charged.
-    assert ask(teacher, "a", policy=NOISY, at_hand=True, epsilon=0.5) == first
+    assert ask(teacher, "a", noisy=True, at_hand=True, epsilon=0.5) == first
     # They are gone: new noise would be a second draw.
-    second = ask(teacher, "a", policy=NOISY, epsilon=0.5)
+    second = ask(teacher, "a", noisy=True, epsilon=0.5)
     assert second.number == 2
     answer(teacher, second)
     # Finished: what lies about afterwards is no reason to draw again for nothing.
-    assert ask(teacher, "a", policy=NOISY, at_hand=True, epsilon=0.5).number == 3
-    assert read_ledger(teacher).cost() == {"epsilon": 1.5}
+    assert ask(teacher, "a", noisy=True, at_hand=True, epsilon=0.5).number == 3
+    ledger = read_ledger(teacher)
+    assert ledger.cost() == {"epsilon": 1.5}
+    assert [cost["epsilon"] for cost in ledger.costs()] == [0.5] * 3
+    assert len(ledger.costs(before=ledger.charged()[1])) == 1
     with pytest.raises(LedgerError, match="max_releases = 3"):
-        ask(teacher, "a", policy=NOISY)
+        ask(teacher, "a", noisy=True)
 
 
 def test_a_charge_stands_after_a_kill(teacher: Path) -> None:
@@ -252,10 +247,9 @@ def test_whatever_is_asked_charges_never_exceed_the_caps(
     teacher.mkdir()
     numbers = []
     for request, compounds, noisy, done in asked:
-        policy = NOISY if noisy else POLICY
         try:
             # A digest stands for the compounds too.
-            release = ask(teacher, f"{request}{compounds}{noisy}", compounds, policy)
+            release = ask(teacher, f"{request}{compounds}{noisy}", compounds, noisy)
         except LedgerError:
             continue
         numbers.append(release.number)
