@@ -149,7 +149,7 @@ def ledger(
     }
 
     def text() -> str:
-        shown = {
+        shown: dict[str, object] = {
             "ledger": book.name,
             "verified": f"yes, {len(book.entries):,} entries"
             + ("" if key else "; give --key to see that none is missing at the end"),
@@ -165,20 +165,19 @@ def ledger(
 
 def _row(entry: Entry) -> list[object]:
     values = entry.values
-    note = {
-        "opened": lambda: f"partner {values['partner']}",
-        "query": lambda: (
-            f"{values['federation']}, round {values['round']}"
-            + ("" if values["charged"] else "; made again, not charged")
-        ),
-        "finished": lambda: "",
-        "approved": lambda: (
-            values["key"] + (f"; audit {values['verdict']}" if values.get("audit") else "")
-        ),
-        "trained": lambda: f"model {values['model'][:12]}",
-    }[entry.kind]()
     digest = str(values.get("digest") or values.get("public_set") or "")
     return [
         entry.index, entry.time, entry.kind, values.get("release", ""),
-        values.get("compounds", ""), digest[:12], note,
+        values.get("compounds", ""), digest[:12], _note(entry.kind, values),
     ]  # fmt: skip
+
+
+def _note(kind: str, values: dict[str, Any]) -> str:
+    if kind == "opened":
+        return f"partner {values['partner']}"
+    if kind == "query":
+        again = "" if values["charged"] else "; made again, not charged"
+        return f"{values['federation']}, round {values['round']}{again}"
+    if kind == "approved":
+        return str(values["key"]) + (f"; audit {values['verdict']}" if values.get("audit") else "")
+    return f"model {values['model'][:12]}" if kind == "trained" else ""

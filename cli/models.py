@@ -101,7 +101,7 @@ def show_disclosure(found: dict[str, Any]) -> str:
         lines = [section.title.upper()] + ([section.note] if section.note else [])
         body = (
             table(section.header, section.rows) if section.header
-            else "\n".join(f"{name.ljust(20)}  {value}" for name, value in section.rows)
+            else "\n".join(f"{name.ljust(22)}  {value}" for name, value in section.rows)
         )  # fmt: skip
         parts.append("\n".join([*lines, body]))
     return "\n\n".join(parts)

@@ -28,6 +28,7 @@ from fluid.partner.teacher import FEDERATION_FILE
 
 AUDIT_SCHEMA = "fluid.audit/1"
 _CONTEXT = b"fluid ledger approval 1\n"
+_PASSED = ("pass", "undecided")
 _HEX = re.compile(r"([0-9a-f]{2})+")
 
 
@@ -40,7 +41,7 @@ class Audit:
     path, digest
         The file, and its SHA-256.
     verdict
-        ``"pass"``, or anything else if a threshold was exceeded.
+        ``"pass"``, ``"undecided"`` if an interval reaches above a threshold, ``"fail"``.
     values
         All that it says.
     """
@@ -52,8 +53,8 @@ class Audit:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing exceeded its threshold."""
-        return self.verdict == "pass"
+        """Whether nothing surely exceeded its threshold."""
+        return self.verdict in _PASSED
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from fluid.partner.accounting import BudgetError, Cost
 from fluid.partner.anchor import open_anchor
 from fluid.partner.budget import Plan, plan_release
 from fluid.partner.ledger import Ledger, Query, charge, open_ledger
-from fluid.partner.ledger_file import Entry
 
 
 @dataclass(frozen=True)
@@ -80,32 +79,31 @@ def begin(
         If the query is beyond the budget; nothing is entered then.
     """
 
-    def pay(query: Query, exact: bool, at_hand: bool, number: int | None = None) -> Release:
-        return _charge(teacher, query, policy, secret, key_path, exact, at_hand, number)
+    def pay(query: Query, at_hand: bool, number: int | None = None) -> Release:
+        return _charge(teacher, query, policy, secret, key_path, at_hand, number)
 
     if not mechanism.is_used:
         with Unfinished(output, dict(basis)) as unfinished:
-            yield Begun(unfinished, pay(query, True, len(unfinished) > 0), None)
+            yield Begun(unfinished, pay(query, False), None)
         return
+    query = replace(query, exact=False)
     with open_ledger(teacher) as ledger:
-        charged = ledger.charged()
-        former = ledger.left_unfinished(query.request)
+        spent, number = ledger.costs(), ledger.releases + 1
+        former = ledger.answered_by(query, at_hand=True)
+        before = [] if former is None else ledger.costs(before=former)
     if former is not None:
-        before = [entry for entry in charged if entry.index < former.index]
         plan = plan_release(mechanism, tasks, query.compounds, spent_by(before))
         with Unfinished(output, _drawn(basis, former.values["release"])) as unfinished:
             if len(unfinished):
-                priced = replace(query, cost=_cost(plan))
-                yield Begun(unfinished, pay(priced, False, True), plan)
+                yield Begun(unfinished, pay(replace(query, cost=plan.to_dict()), True), plan)
                 return
-    plan = plan_release(mechanism, tasks, query.compounds, spent_by(charged))
-    number = len(charged) + 1
+    plan = plan_release(mechanism, tasks, query.compounds, spent_by(spent))
     with Unfinished(output, _drawn(basis, number)) as unfinished:
-        release = pay(replace(query, cost=_cost(plan)), False, False, number)
+        release = pay(replace(query, cost=plan.to_dict()), False, number)
         yield Begun(unfinished, release, plan)
 
 
-def spent_by(charged: Sequence[Entry]) -> list[Cost]:
+def spent_by(costs: Sequence[Mapping[str, Any]]) -> list[Cost]:
     """What earlier queries have spent.
 
     Raises
@@ -113,20 +111,13 @@ def spent_by(charged: Sequence[Entry]) -> list[Cost]:
     BudgetError
         If one was answered without noise: no epsilon can be stated after that.
     """
-    spent = []
-    for entry in charged:
-        if not entry.values["cost"]:
+    for number, cost in enumerate(costs, start=1):
+        if not cost:
             raise BudgetError(
-                f"release {entry.values['release']} of this teacher's folder had no noise; no "
-                "epsilon can be stated for its private data any more"
+                f"release {number} of this teacher's folder had no noise; no epsilon can be stated "
+                "for its private data any more"
             )
-        spent.append(Cost.from_dict(entry.values["cost"]["release"]))
-    return spent
-
-
-def _cost(plan: Plan) -> dict[str, Any]:
-    total = {"epsilon": plan.total.epsilon, "delta": plan.total.delta}
-    return {"release": plan.cost.to_dict(), "total": total}
+    return [Cost.from_dict(cost["release"]) for cost in costs]
 
 
 def _drawn(basis: Mapping[str, Any], release: int) -> dict[str, Any]:
@@ -140,7 +131,6 @@ def _charge(
     policy: DisclosurePolicy,
     secret: bytes,
     key_path: Path | None,
-    exact: bool,
     at_hand: bool,
     number: int | None,
 ) -> Release:
@@ -154,7 +144,7 @@ def _charge(
             if more is not None:
                 more(release)
 
-        return charge(ledger, query, policy, secret, exact, at_hand, planned)
+        return charge(ledger, query, policy, secret, at_hand, planned)
 
     if key_path is None:
         with open_ledger(teacher) as ledger:

@@ -50,6 +50,8 @@ class Query:
     cost
         What a noise mechanism spends on it: ``release``, a `fluid.partner.accounting.Cost` as
         plain values, and ``total``, epsilon and delta with all before it. Empty if there is none.
+    exact
+        Whether the answer is the same to the byte each time: no noise is drawn.
     """
 
     request: str
@@ -61,6 +63,7 @@ class Query:
     policy: Mapping[str, Any]
     compounds: int
     cost: Mapping[str, Any]
+    exact: bool = True
 
 
 class Ledger:
@@ -102,17 +105,37 @@ class Ledger:
         """Compounds in all queries that count."""
         return sum(int(entry.values["compounds"]) for entry in self.charged())
 
+    def costs(self, before: Entry | None = None) -> list[dict[str, Any]]:
+        """What each query that counts has spent, in order; of those before an entry, or of all."""
+        charged = self.charged()
+        return [
+            dict(entry.values["cost"])
+            for entry in charged
+            if before is None or entry.index < before.index
+        ]
+
     def cost(self) -> dict[str, float]:
         """Epsilon and delta of all queries that count together; empty without a noise mechanism."""
-        for entry in reversed(self.charged()):
-            if entry.values["cost"]:
-                return {name: float(value) for name, value in entry.values["cost"]["total"].items()}
+        for cost in reversed(self.costs()):
+            if cost:
+                return {name: float(value) for name, value in cost["total"].items()}
         return {}
 
-    def left_unfinished(self, request: str) -> Entry | None:
-        """The last query that was charged for a request, if nothing came of it yet."""
-        found = [entry for entry in self.charged() if entry.values["request"] == request]
-        return found[-1] if found and not _is_finished(self, found[-1]) else None
+    def answered_by(self, query: Query, at_hand: bool = False) -> Entry | None:
+        """The entry by which a query is charged already; None if it has to be charged.
+
+        Parameters
+        ----------
+        query
+            What is asked.
+        at_hand
+            Whether noise that an interrupted run has drawn for it is taken over.
+        """
+        former = [entry for entry in self.charged() if entry.values["request"] == query.request]
+        if not former:
+            return None
+        done = bool(self.of(FINISHED, release=former[-1].values["release"]))
+        return former[-1] if query.exact or (at_hand and not done) else None
 
     def of(self, kind: str, **values: object) -> list[Entry]:
         """Entries of a kind with these values."""
@@ -187,7 +210,6 @@ def charge(
     query: Query,
     policy: DisclosurePolicy,
     secret: bytes,
-    exact: bool,
     at_hand: bool = False,
     check: Callable[[Release], None] = lambda release: None,
 ) -> Release:
@@ -205,10 +227,8 @@ def charge(
         What is asked, and the policy in force.
     secret
         Of the teacher's folds; a new ledger is named by it.
-    exact
-        Whether an answer to the same query is the same to the byte: no noise is drawn.
     at_hand
-        Whether what was drawn for the last query of this kind is there to be gone on with.
+        Whether noise that an interrupted run has drawn for this query is taken over.
     check
         Called with a release that would be charged; raises if that must not be.
 
@@ -232,9 +252,9 @@ def charge(
         "policy": dict(query.policy),
         "cost": dict(query.cost),
     }
-    former = [entry for entry in ledger.charged() if entry.values["request"] == query.request]
-    if former and (exact or (at_hand and not _is_finished(ledger, former[-1]))):
-        last = former[-1].values
+    former = ledger.answered_by(query, at_hand)
+    if former is not None:
+        last = former.values
         ledger.append(
             QUERY, **values, charged=False, release=last["release"], queries=last["queries"]
         )
@@ -252,10 +272,6 @@ def charge(
         ledger.append(OPENED, schema=SCHEMA, ledger=release.ledger, partner=query.partner)
     ledger.append(QUERY, **values, charged=True, release=number, queries=queries)
     return release
-
-
-def _is_finished(ledger: Ledger, query: Entry) -> bool:
-    return bool(ledger.of(FINISHED, release=query.values["release"]))
 
 
 def name_ledger(secret: bytes) -> str:

@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 _LONGEST = 300
+# What tells attacks apart, and what is shown of each.
+_KIND = ("task", "channel", "known", "export", "class")
+_OF_ATTACKS = (
+    "task", "channel", "known", "export", "class", "name", "auc", "auc_low", "auc_high",
+    "tpr_at_1", "tpr_at_01", "epsilon_low",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,11 +152,11 @@ def _budget(budget: dict[str, Any]) -> Section:
     if "entered" in budget:
         left = budget["max_releases"] - budget["releases_used"]
         rows += [
-            ("releases until now", f"{budget['releases_used']:,}, {left:,} left"),
+            ("releases until now", f"{budget['releases_used']:,} ({left:,} left)"),
             (
                 "compounds until now",
-                f"{budget['queries_used']:,}, "
-                f"{budget['max_queries'] - budget['queries_used']:,} left",
+                f"{budget['queries_used']:,} "
+                f"({budget['max_queries'] - budget['queries_used']:,} left)",
             ),
             *((name, f"{value:g} spent") for name, value in budget["cost"].items()),
             (
@@ -166,19 +172,38 @@ def _budget(budget: dict[str, Any]) -> Section:
 
 
 def _audit(audit: dict[str, Any]) -> list[Section]:
+    verdict = audit.get("verdict")
+    title = f"Audit: {verdict}" if verdict in ("pass", "undecided") else "Audit: NOT PASSED"
     head = [
         (str(name), _text(value))
         for name, value in audit.items()
-        if name not in ("attacks", "schema")
+        if name != "schema" and not isinstance(value, dict | list)
     ]
-    attacks = audit.get("attacks") or []
-    names = tuple(dict.fromkeys(str(name) for attack in attacks for name in attack))
-    rows = [tuple(_figure(attack.get(name)) for name in names) for attack in attacks]
-    title = "Audit" if audit.get("verdict") == "pass" else "Audit: NOT PASSED"
     sections = [Section(title, "", (), head)]
-    if rows:
-        sections.append(Section("Attacks tried", "", names, rows))
+    attacks = audit.get("attacks") or []
+    strongest = _strongest(attacks)
+    if strongest:
+        known = [name for name in _OF_ATTACKS if any(name in attack for attack in strongest)]
+        names = tuple(known or map(str, strongest[0]))
+        rows = [tuple(_figure(attack.get(name)) for name in names) for attack in strongest]
+        note = f"{len(attacks):,} in all; of each kind the one with the highest AUC."
+        sections.append(Section("Attacks tried", note, names, rows))
     return sections
+
+
+def _strongest(attacks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each kind of attack the one with the highest AUC."""
+    best: dict[str, dict[str, Any]] = {}
+    for attack in attacks:
+        kind = repr([attack.get(name) for name in _KIND])
+        if kind not in best or _auc(attack) > _auc(best[kind]):
+            best[kind] = attack
+    return list(best.values())
+
+
+def _auc(attack: dict[str, Any]) -> float:
+    value = attack.get("auc")
+    return float(value) if isinstance(value, int | float) else -1.0
 
 
 def _figure(value: Any) -> str:

@@ -83,6 +83,7 @@ def test_a_failed_audit_is_shown_and_refused_in_pipelines(draft: Path) -> None:
     )
     assert error.exit_code == 1
     assert "AUDIT: NOT PASSED" in error.stdout
+    assert re.search(r"prediction +BBB- +lira +0\.810", error.stdout)
     assert "the audit did not pass; approve by hand, without --yes" in error.stderr
     result = CliRunner().invoke(
         app, [str(argument) for argument in approval(draft, "--audit", audit)], input="y\n"

@@ -82,7 +82,16 @@ STATEMENTS: dict[str, tuple[dict[str, Any], str | None, str]] = {
     "no round": ({"round": None}, "aurora", "round is 'None', but '1' is expected"),
     "federation": ({"federation": "other"}, "aurora", "federation is 'other', but 'trial' is exp"),
     "protocol": ({"protocol": "0" * 64}, "aurora", "protocol is '0+...', but '.*' is expected"),
-    "policy": ({"policy": {}}, "aurora", "disclosure policy is '{}', but '.*' is expected"),
+    "policy": ({"policy": {}}, "aurora", r"incomplete \(policy.abstain_below is missing\)"),
+    "policy is text": ({"policy": "none"}, "aurora", "policy must be a table of values"),
+    "no ledger": ({"ledger": None}, "aurora", "'ledger', 'number' and 'queries' are needed"),
+    "no release": (
+        {"ledger": {"ledger": "0" * 32, "number": 0, "queries": 1}}, "aurora", "ledger number = 0",
+    ),
+    "many compounds": (
+        {"ledger": {"ledger": "0" * 32, "number": 1, "queries": 10**8}},
+        "aurora", "is 100000000 compounds labelled, but max_queries = 10000000 of its disclosure",
+    ),
     "count": ({"n_compounds": 3}, "aurora", "number of compounds is '3', but '1.*' is expected"),
     "schema": ({"schema": "fluid.annotation/2"}, "aurora", "but a 'fluid.annotation/1' file is n"),
     "no tasks": ({"tasks": []}, "aurora", "the manifest is incomplete"),

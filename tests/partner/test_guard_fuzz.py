@@ -28,7 +28,7 @@ from fluid.learn.crossfit import cross_fit
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels, folds_of_repeats
 from fluid.learn.task import Task
-from fluid.partner import annotate as annotate_module
+from fluid.partner import teller as teller_module
 from fluid.partner.annotate import _besides
 from fluid.partner.guard import disclose
 from fluid.partner.teller import Teller
@@ -312,7 +312,7 @@ def test_what_the_fuzz_looks_for_is_found(
             said.prediction[:, 0] = numbers[: len(said.prediction)]
         return said
 
-    monkeypatch.setattr(annotate_module, "disclose", disclose_raw)
+    monkeypatch.setattr(teller_module, "disclose", disclose_raw)
     if leak in ("key", "structure"):
         keys = compounds.inchikeys.copy()
         keys[0] = library.inchikeys[0] if leak == "key" else max(library.smiles, key=len)

@@ -44,13 +44,15 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def ask(
-    teacher: Path, request: str, compounds: int = 30, policy: DisclosurePolicy = POLICY,
-    noisy: bool = False, at_hand: bool = False, total: float = 0.0,
+    teacher: Path, request: str, compounds: int = 30, noisy: bool = False, at_hand: bool = False,
+    total: float = 0.0,
 ) -> Release:  # fmt: skip
-    cost = {"release": {}, "total": {"epsilon": total, "delta": 1e-6}} if noisy else {}
-    query = replace(QUESTION, request=request, compounds=compounds, cost=cost)
+    cost = {"release": {"queries": compounds}, "total": {"epsilon": total, "delta": 1e-6}}
+    query = replace(
+        QUESTION, request=request, compounds=compounds, cost=cost if noisy else {}, exact=not noisy
+    )
     with open_ledger(teacher) as ledger:
-        return charge(ledger, query, policy, SECRET, not noisy, at_hand)
+        return charge(ledger, query, POLICY, SECRET, at_hand)
 
 
 def answer(teacher: Path, release: Release, digest: str = "d" * 64) -> None:
@@ -97,12 +99,15 @@ def test_with_noise_a_repeat_is_charged_unless_what_was_drawn_is_at_hand(teacher
     # Killed in the middle: the labels drawn so far are taken, and nothing is charged.
     assert ask(teacher, "a", noisy=True, at_hand=True, total=0.5) == first
     # They are gone: new noise would be a second draw.
-    second = ask(teacher, "a", noisy=True, total=1.0)
+    second = ask(teacher, "a", noisy=True, total=0.9)
     assert second.number == 2
     answer(teacher, second)
     # Finished: what lies about afterwards is no reason to draw again for nothing.
-    assert ask(teacher, "a", noisy=True, at_hand=True, total=1.5).number == 3
-    assert read_ledger(teacher).cost() == {"epsilon": 1.5, "delta": 1e-6}
+    assert ask(teacher, "a", noisy=True, at_hand=True, total=1.2).number == 3
+    ledger = read_ledger(teacher)
+    assert ledger.cost() == {"epsilon": 1.2, "delta": 1e-6}
+    assert [cost["total"]["epsilon"] for cost in ledger.costs()] == [0.5, 0.9, 1.2]
+    assert len(ledger.costs(before=ledger.charged()[1])) == 1
     with pytest.raises(LedgerError, match="max_releases = 3"):
         ask(teacher, "a", noisy=True)
 
@@ -244,7 +249,7 @@ def test_whatever_is_asked_charges_never_exceed_the_caps(
     for request, compounds, noisy, done in asked:
         try:
             # A digest stands for the compounds too.
-            release = ask(teacher, f"{request}{compounds}{noisy}", compounds, noisy=noisy)
+            release = ask(teacher, f"{request}{compounds}{noisy}", compounds, noisy)
         except LedgerError:
             continue
         numbers.append(release.number)

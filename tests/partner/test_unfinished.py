@@ -15,6 +15,7 @@ import fluid.exchange.sealed
 from fluid.exchange.prepare import prepare_public
 from fluid.exchange.public_set import PublicSet, open_public_set
 from fluid.partner.annotate import annotate
+from fluid.partner.ledger import read_ledger
 from fluid.partner.teller import Teller
 from tests.conftest import Consortium
 
@@ -106,6 +107,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(site: Site) -> None:
 
 def test_a_killed_run_goes_on_to_the_same_bytes(site: Site) -> None:
     whole, chunks = site.run(), site.labelled
+    charged = read_ledger(site.teacher).releases
     site.output.unlink()
     paths = [site.teacher, site.public.sealed.path, site.output, site.key]
     killed = subprocess.run([sys.executable, "-c", KILLED, *map(str, paths)], check=False)
@@ -113,6 +115,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(site: Site) -> None:
     assert not site.output.exists()
     assert site.run() == whole
     assert site.labelled == chunks - 2
+    assert read_ledger(site.teacher).releases == charged
 
 
 @pytest.mark.parametrize("damage", ["torn", "changed", "lengthened", "no record"])
