@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,19 @@ def _round(
     return path, federation, public, summary.cost
 
 
+def _spend_all(teacher: Path, public: PublicSet) -> tuple[list[Any], str]:
+    """Releases until one is refused, and why it was."""
+    draws: list[Any] = []
+    output = teacher.parent / "b.parquet"
+    while len(draws) < 10:
+        try:
+            annotate(teacher, public, output, None, jobs=1)
+        except BudgetError as error:
+            return draws, str(error)
+        draws.append(pq.read_table(output).to_pydict()["logbb.prediction"])
+    return draws, "never refused"
+
+
 def test_pate_from_the_table_to_the_student(tmp_path: Path) -> None:
     settings = "epsilon = 12.0\nsub_teachers = 5\nsigma = 8.0\nthreshold = 0.0"
     _, federation, public, cost = _round(tmp_path, "pate", settings)
@@ -91,21 +105,13 @@ def test_pate_from_the_table_to_the_student(tmp_path: Path) -> None:
     # The coordinator takes it, and makes a student of it.
     distill([tmp_path / "a.parquet"], public, federation, tmp_path / "round", jobs=1)
     # Further releases get what is left, and never the same draw; then there are no more.
-    last = found["logbb.prediction"]
-    for releases in range(1, 10):
-        try:
-            annotate(tmp_path / "teacher", public, tmp_path / "b.parquet", None, jobs=1)
-        except BudgetError as error:
-            assert "does not afford a single label" in str(error)
-            break
-        again = pq.read_table(tmp_path / "b.parquet").to_pydict()["logbb.prediction"]
-        assert again != last
-        last = again
-        total = read_ledger(tmp_path / "teacher").cost()["epsilon"]
-        assert stated["total"]["epsilon"] <= total <= 12.0
-    else:
-        pytest.fail("the budget is never used up")
-    assert read_ledger(tmp_path / "teacher").releases == releases
+    draws, refusal = _spend_all(tmp_path / "teacher", public)
+    assert "does not afford a single label" in refusal
+    draws.insert(0, found["logbb.prediction"])
+    assert all(one != other for one, other in pairwise(draws))
+    ledger = read_ledger(tmp_path / "teacher")
+    assert ledger.releases == len(draws)
+    assert stated["total"]["epsilon"] <= ledger.cost()["epsilon"] <= 12.0
     shutil.rmtree(tmp_path / "teacher" / "sub-teachers")
     with pytest.raises(MismatchError, match="holds no sub-teachers; train the teacher again"):
         annotate(tmp_path / "teacher", public, tmp_path / "d.parquet", None)
