@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from fluid.cli.audit import audit
 from fluid.cli.central import distill
 from fluid.cli.console import set_up_logging
 from fluid.cli.expand import expand_public
@@ -56,6 +57,7 @@ for _command in (
     train_teacher,
     annotate,
     inspect,
+    audit,
     distill,
     expand_public,
     train_hybrid,

@@ -29,6 +29,12 @@ class DisclosurePolicy:
     coverage_step, coverage_minimum
         Counts of a coverage report are rounded to multiples of the step; counts below the minimum
         are reported as 0.
+    audit_max_auc
+        ``fluid audit`` fails if some membership attack on a compound's own row, or on the columns
+        beside the prediction, ranks members with a higher ROC-AUC than this.
+    audit_max_neighbour_auc
+        The same for attacks on the rows of a compound's analogues and on releases differenced;
+        cross-fitting does not close these. 1 only reports them.
     """
 
     probability_step: float = 0.01
@@ -38,6 +44,8 @@ class DisclosurePolicy:
     share: tuple[str, ...] = ()
     coverage_step: int = 10
     coverage_minimum: int = 10
+    audit_max_auc: float = 0.6
+    audit_max_neighbour_auc: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("probability_step", "uncertainty_step", "reliability_step"):
@@ -56,6 +64,9 @@ class DisclosurePolicy:
         for name in ("coverage_step", "coverage_minimum"):
             if not 2 <= getattr(self, name) <= 1_000_000:
                 raise ValueError(f"policy {name} = {getattr(self, name)}: allowed are 2 to 1000000")
+        for name in ("audit_max_auc", "audit_max_neighbour_auc"):
+            if not 0.5 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"policy {name} = {getattr(self, name)}: allowed are 0.5 to 1")
         unknown = [item for item in self.share if item not in SHAREABLE]
         if unknown:
             raise ValueError(f"policy share: {unknown[0]!r} is not one of {SHAREABLE}")
