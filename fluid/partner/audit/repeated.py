@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from fluid.exchange.federation import Federation
-from fluid.partner.audit.exports import ACTUAL, Exports, export_actual, stack, take_table, train
+from fluid.partner.audit.exports import (
+    ACTUAL,
+    Export,
+    Exports,
+    export_actual,
+    stack,
+    take_table,
+    train,
+)
 from fluid.partner.audit.game import Game
 from fluid.partner.audit.results import RETRAINED, AttackResult, Target, classes_of, judge
 from fluid.partner.audit.signals import neighbour_signals, pull
@@ -47,39 +56,23 @@ def attack_retraining(
     seed, jobs, progress
         As in `play`.
     """
-    random = np.random.default_rng([seed, 1])
-    count = min(pairs, len(game.inside))
-    for task_index, task in enumerate(federation.tasks):
+    tried = _train_again(game, federation, options, pairs, seed, jobs, progress)
+    for index, task in enumerate(federation.tasks):
         if task.name not in game.said:
             continue
-        rows, labels = game.arena.table.labels.column(task_index)
-        teachers = np.flatnonzero(game.trained[task.name])[:count]
-        before: list[int] = []
-        after, added = [], []
-        for place, number in enumerate(teachers):
-            absent = rows[~game.inside[number][rows]]
-            if not len(absent):
-                continue
-            chosen = int(random.choice(absent))
-            mine = game.inside[number].copy()
-            mine[chosen] = True
-            teacher = train(
-                take_table(game.arena.table, mine), federation, options, game.secrets[number], jobs
-            )
-            if teacher is None or task.name not in teacher.measured:
-                continue
-            said = export_actual(teacher, game.secrets[number], federation, game.arena.public, jobs)
-            before.append(place)
-            after.append(said[task.name])
-            added.append(chosen)
-            progress(len(added))
-        if not added:
+        rows, labels = game.arena.table.labels.column(index)
+        place = np.cumsum(game.trained[task.name]) - 1
+        mine = [
+            one for one in tried
+            if one.added in rows and task.name in one.said and game.trained[task.name][one.teacher]
+        ]  # fmt: skip
+        if not mine:
             continue
-        first = game.said[task.name][ACTUAL].teachers(np.array(before))
-        second = stack(after)
-        absent = ~game.inside[teachers[before]][:, rows]
-        member = rows[None, :] == np.array(added)[:, None]
-        whose = np.broadcast_to(np.arange(len(added))[:, None], member.shape)
+        first = game.said[task.name][ACTUAL].teachers(np.array([place[m.teacher] for m in mine]))
+        second = stack([one.said[task.name] for one in mine])
+        absent = ~game.inside[[one.teacher for one in mine]][:, rows]
+        member = rows[None, :] == np.array([one.added for one in mine])[:, None]
+        teacher = np.broadcast_to(np.arange(len(mine))[:, None], member.shape)
         near, similarity = game.arena.near_all[rows], game.arena.similarity_all[rows]
         change = neighbour_signals(task, second, near, labels) - neighbour_signals(
             task, first, near, labels
@@ -87,11 +80,51 @@ def attack_retraining(
         moved = pull(np.abs(change), similarity)
         still = np.where(_row_moved(first, second, rows), 0.0, moved)
         target = Target(task.name, RETRAINED, ACTUAL, share)
-        classes = classes_of(task, labels)
         scores = {"pull": pull(change, similarity), "moved": moved, "still": still}
         for name, each in scores.items():
             shown = np.where(absent, each, np.nan)
-            yield from judge(target, name, shown, member, classes, delta, cluster=whose)
+            yield from judge(
+                target, name, shown, member, classes_of(task, labels), delta, cluster=teacher
+            )
+
+
+@dataclass(frozen=True)
+class _Again:
+    """A teacher that was trained again with one compound more, and what it says then."""
+
+    teacher: int
+    added: int
+    said: dict[str, Export]
+
+
+def _train_again(
+    game: Game,
+    federation: Federation,
+    options: TrainingOptions,
+    pairs: int,
+    seed: int,
+    jobs: int,
+    progress: Callable[[int], None],
+) -> list[_Again]:
+    """One compound is added to each teacher; tasks take turns in saying which ones may be."""
+    random = np.random.default_rng([seed, 1])
+    table = game.arena.table
+    columns = [table.labels.column(federation.task_index(name))[0] for name in sorted(game.said)]
+    tried = []
+    for number in range(min(pairs, len(game.inside)) if columns else 0):
+        rows = columns[number % len(columns)]
+        absent = rows[~game.inside[number][rows]]
+        if len(absent):
+            mine = game.inside[number].copy()
+            mine[added := int(random.choice(absent))] = True
+            secret = game.secrets[number]
+            teacher = train(take_table(table, mine), federation, options, secret, jobs)
+            if teacher is not None:
+                said = export_actual(teacher, secret, federation, game.arena.public, jobs)
+                known = {name: said[name] for name in teacher.measured}
+                tried.append(_Again(number, added, known))
+        progress(number + 1)
+    return tried
 
 
 def _row_moved(first: Exports, second: Exports, rows: np.ndarray) -> np.ndarray:

@@ -98,7 +98,7 @@ class AttackResult:
             "p": _number(self.p_value, 6),
             "epsilon_low": _number(self.epsilon_low),
         }
-        found |= _interval("auc", self.auc)
+        found |= _interval("auc", self.auc) | {"auc_error": _number(self.error, 6)}
         for name, point in (("at_1", self.at_1), ("at_01", self.at_01)):
             found |= _interval(f"tpr_{name}", point.tpr) | _interval(f"fpr_{name}", point.fpr)
             found[f"chance_{name}"] = point.is_chance
