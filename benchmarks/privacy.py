@@ -9,64 +9,32 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.privacy_settings import show_cost, show_settings
+from benchmarks.privacy_tables import TableRow, markdown, tell
 from fluid.base.files import read_json, write_json
-from fluid.central.distill import train_student
-from fluid.central.pooling import pool_said
-from fluid.chem.compounds import Compounds, concatenate
-from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.public_set import PublicSet, open_public_set
-from fluid.learn.estimators import LEARNERS
-from fluid.learn.estimators.kernel import KernelSVM
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.task import Task
-from fluid.partner.audit.channels import attack_game
-from fluid.partner.audit.exports import (
-    ACTUAL,
-    Export,
-    Exports,
-    export_actual,
-    export_unprotected,
-    train,
-)
-from fluid.partner.audit.game import make_arena, play
-from fluid.partner.audit.results import NEIGHBOURS, AttackResult
+from fluid.partner.audit.exports import ACTUAL
 from fluid.partner.audit.run import AuditOptions, Subject, attack, near_public
 from fluid.partner.audit.statistics import Ranking
 from fluid.partner.table import LabelledCompounds, read_labelled
 from fluid.partner.teacher import TrainingOptions, read_secret
-from fluid.simulate.statistics import draw_weights, weighted_rmse, weighted_roc_auc
 
 PARTNERS = ("aurora", "borealis", "corvus", "draco", "eridanus", "fornax")
-# Whose settings are varied: a small partner with a small minority class, and a middling one.
-VARIED = ("aurora", "borealis")
-DRAWS = 2000
 # Where logBB is cut for the second binary task: as much in the brain as in the blood.
 CUT = 0.0
 # Labelled compounds that a partner must have for it.
 FEWEST = 100
-
-TableRow = list[str]
-
-
-def tell(text: str) -> None:
-    """Progress."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def markdown(header: list[str], rows: list[TableRow]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def second_task(
@@ -212,187 +180,6 @@ def _row(partner: str, found: Report, level: float) -> TableRow:
     ]  # fmt: skip
 
 
-# --- settings that could bound the influence on neighbours ----------------------------------------
-
-
-def _svm(cost: float) -> Callable[[], KernelSVM]:
-    return lambda: KernelSVM(cost)
-
-
-Transform = Callable[[np.ndarray, bool], np.ndarray]
-
-
-def _steps(step: float) -> Transform:
-    def run(values: np.ndarray, classes: bool) -> np.ndarray:
-        rounded = np.round(values / step) * step
-        return np.clip(rounded, step, 1.0 - step) if classes else rounded
-
-    return run
-
-
-def _noise(sigma: float) -> Transform:
-    random = np.random.default_rng(7)
-
-    def run(values: np.ndarray, classes: bool) -> np.ndarray:
-        # Numbers get three times as much: their standard deviation is 0.75, of classes up to 0.5.
-        noisy = values + random.normal(0.0, sigma if classes else 3 * sigma, values.shape)
-        rounded = np.round(noisy, 2)
-        return np.clip(rounded, 0.01, 0.99) if classes else rounded
-
-    return run
-
-
-def _as_is(values: np.ndarray, classes: bool) -> np.ndarray:
-    return values
-
-
-SETTINGS: dict[str, tuple[TrainingOptions, Transform]] = {
-    "default (C = 3, 3 repeats, steps of 0.01)": (TrainingOptions(), _as_is),
-    "C = 1": (TrainingOptions("svm-1"), _as_is),
-    "C = 0.1": (TrainingOptions("svm-0.1"), _as_is),
-    "10 repeats": (TrainingOptions(repeats=10), _as_is),
-    "C = 1, 10 repeats": (TrainingOptions("svm-1", repeats=10), _as_is),
-    "1 repeat": (TrainingOptions(repeats=1), _as_is),
-    "steps of 0.1": (TrainingOptions(), _steps(0.1)),
-    "steps of 0.25": (TrainingOptions(), _steps(0.25)),
-    "Gaussian noise 0.1": (TrainingOptions(), _noise(0.1)),
-    "Gaussian noise 0.3": (TrainingOptions(), _noise(0.3)),
-    "Gaussian noise 0.5": (TrainingOptions(), _noise(0.5)),
-}
-
-
-def show_settings(
-    federation: Federation,
-    tables: Mapping[str, LabelledCompounds],
-    secrets: Mapping[str, bytes],
-    public: PublicSet,
-    external: LabelledCompounds,
-    shadows: int,
-    jobs: int,
-) -> str:
-    """Neighbour channel and student for each setting, beside the unprotected export."""
-    for cost in (1.0, 0.1):
-        LEARNERS[f"svm-{cost:g}"] = _svm(cost)
-    whole = concatenate(list(public.chunks()))
-    scores = _Students(federation, whole, external, jobs)
-    rows: list[TableRow] = []
-    bare: dict[str, dict[str, Export]] = {}
-    kept: dict[TrainingOptions, dict[str, dict[str, Export]]] = {}
-    games = {}
-    for label, (options, change) in SETTINGS.items():
-        start = time.monotonic()
-        if options not in kept:
-            kept[options] = {}
-            for name, table in tables.items():
-                teacher = train(table, federation, options, secrets[name], jobs)
-                if teacher is None:
-                    continue
-                kept[options][name] = export_actual(teacher, secrets[name], federation, whole, jobs)
-                if label == next(iter(SETTINGS)):
-                    bare[name] = export_unprotected(teacher, table, federation, options, whole)
-            games[options] = [
-                play(
-                    make_arena(tables[name], near_public(public, tables[name].compounds)[0]),
-                    federation, options, 0.5, shadows, 0, jobs, unprotected=False,
-                )
-                for name in VARIED
-            ]  # fmt: skip
-        if not rows:
-            scores.add("unprotected", bare)
-        changed = {
-            name: {task: _changed(one, change, federation, task) for task, one in by.items()}
-            for name, by in kept[options].items()
-        }
-        scores.add(label, changed)
-        cells = [label]
-        for game in games[options]:
-            said = {
-                task: {ACTUAL: _changed_all(by[ACTUAL], change, federation, task)}
-                for task, by in game.said.items()
-            }
-            found = list(attack_game(replace(game, said=said), federation, 0.5, 0.0, closed=False))
-            for task in said:
-                cells += [_best(found, task, "all")]
-                if federation.tasks[federation.task_index(task)].is_classification:
-                    cells += [_best(found, task, "minority")]
-        rows.append([*cells, *scores.against(label, "unprotected")])
-        tell(f"{label}: {time.monotonic() - start:.0f} s")
-    header = [
-        "setting", "aurora bbb", "minority", "logbb", "borealis bbb", "minority",
-        "student's ROC-AUC", "against unprotected", "RMSE", "against unprotected",
-    ]  # fmt: skip
-    return markdown(header, rows)
-
-
-def _best(found: list[AttackResult], task: str, of_class: str) -> str:
-    """Highest AUC among attacks on the rows of real public analogues."""
-    chosen = [
-        a.auc.value
-        for a in found
-        if a.target.task == task and a.of_class == of_class and a.target.channel == NEIGHBOURS
-    ]
-    return f"{max(chosen):.3f}"
-
-
-def _classes(federation: Federation, task: str) -> bool:
-    return federation.tasks[federation.task_index(task)].is_classification
-
-
-def _changed(one: Export, change: Transform, federation: Federation, task: str) -> Export:
-    return replace(one, prediction=change(one.prediction, _classes(federation, task)))
-
-
-def _changed_all(one: Exports, change: Transform, federation: Federation, task: str) -> Exports:
-    return replace(one, prediction=change(one.prediction, _classes(federation, task)))
-
-
-class _Students:
-    """Students of several sets of exports, compared on the external test."""
-
-    def __init__(
-        self, federation: Federation, public: Compounds, external: LabelledCompounds, jobs: int
-    ) -> None:
-        self.federation, self.public, self.external, self.jobs = (
-            federation, public, external, jobs,
-        )  # fmt: skip
-        self.drawn: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-
-    def add(self, label: str, exports: Mapping[str, Mapping[str, Export]]) -> None:
-        """Distill a student and keep its metrics over bootstrap draws; the first is the sample."""
-        said = {
-            name: {
-                task: TaskAnnotation(
-                    one.prediction.astype(np.float32), one.uncertainty.astype(np.float32),
-                    one.reliability.astype(np.float32),
-                )
-                for task, one in by.items()
-            }
-            for name, by in exports.items()
-        }  # fmt: skip
-        tasks = self.federation.tasks
-        pooled = pool_said(tasks, said, {}, len(self.public))
-        model, _ = train_student(self.public, tasks, pooled, self.federation, "", 0, self.jobs)
-        told = model.predict(self.external.compounds, None).by_task
-        rows, truth = self.external.labels.column(self.federation.task_index("bbb"))
-        auc = weighted_roc_auc(truth > 0, told["bbb"].values[rows, 0], _weights(len(rows)))
-        rows, truth = self.external.labels.column(self.federation.task_index("logbb"))
-        rmse = weighted_rmse(truth, told["logbb"].values[rows, 0], _weights(len(rows)))
-        self.drawn[label] = auc, rmse
-
-    def against(self, label: str, other: str) -> TableRow:
-        """Metric and difference of each task."""
-        cells = []
-        for mine, theirs in zip(self.drawn[label], self.drawn[other], strict=True):
-            difference = mine - theirs
-            low, high = np.quantile(difference[1:], [0.025, 0.975])
-            cells += [f"{mine[0]:.3f}", f"{difference[0]:+.3f} [{low:+.3f}, {high:+.3f}]"]
-        return cells
-
-
-def _weights(n: int) -> np.ndarray:
-    return np.concatenate([np.ones((1, n)), draw_weights(n, DRAWS, 0)])
-
-
 def main() -> None:
     """Read the demonstration's folders and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -403,7 +190,7 @@ def main() -> None:
     parser.add_argument("--shadows", type=int, default=32)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--partners", default=",".join(PARTNERS))
-    parser.add_argument("--part", choices=("leakage", "settings"), required=True)
+    parser.add_argument("--part", choices=("leakage", "settings", "cost"), required=True)
     given = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     federation = load_federation(given.demo / "federation.toml")
@@ -423,7 +210,11 @@ def main() -> None:
     external = read_labelled(
         [given.external], federation.tasks, federation.chemistry, jobs=given.jobs
     )
-    print(show_settings(federation, tables, secrets, public, external, given.shadows, given.jobs))
+    given_all = (federation, tables, secrets, public, external)
+    if given.part == "cost":
+        print(show_cost(*given_all, given.jobs))
+    else:
+        print(show_settings(*given_all, given.shadows, given.jobs))
 
 
 if __name__ == "__main__":

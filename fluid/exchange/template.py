@@ -66,8 +66,8 @@ reliability_step = {reliability_step}
 # Besides the labels; allowed: "training-size" (a power of two) and "coverage" (how many compounds
 # lie near each cluster of public ones, in tens; set coverage_step and coverage_minimum otherwise).
 share = {share}
-# `fluid audit` fails if an attack ranks members with a higher ROC-AUC than this: by a compound's own
-# row and the columns beside the prediction; by the rows of its analogues (1.0 only reports).
+# `fluid audit` fails if an attack ranks members with a higher ROC-AUC than this: by a compound's
+# own row and the columns beside the prediction; by the rows of its analogues (1.0 only reports).
 audit_max_auc = {audit_max_auc}
 audit_max_neighbour_auc = {audit_max_neighbour_auc}
 
