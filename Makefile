@@ -149,6 +149,16 @@ study-ames: | $(READY) ## Ames mutagenicity: AMES=table CHEMBL=structures
 study-coverage: $(DEMO)/evaluation.txt ## coverage of prediction sets on the demonstration's compounds
 	$(BIN)/python -m benchmarks.prediction_sets $(DEMO) $(DATA)/external.csv $(TABLES)
 
+# What annotations give away, and what protection costs: tables of docs/privacy.md. SHADOWS=64 tells finer.
+SHADOWS ?= 16
+
+.PHONY: study-privacy
+study-privacy: $(PUBLIC) $(FEDERATION) $(PARTNERS:%=$(DEMO)/%/demonstration.secret) | $(READY) ## attacks on partners' annotations, under an hour on two cores
+	for part in leakage settings cost; do \
+	    $(BIN)/python -m benchmarks.privacy $(DEMO) $(DATA)/external.csv $(DATA)/partners \
+	        --part $$part --shadows $(SHADOWS) --output $(STUDY)/privacy; \
+	done
+
 # --- benchmarks: the table of docs/performance.md -------------------------------------------------
 
 SUBJECTS ?=
