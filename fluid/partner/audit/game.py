@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,7 +67,9 @@ def make_arena(table: LabelledCompounds, public: Compounds) -> Arena:
     public
         The public set, or what of it is near; those that are private too are allowed.
     """
-    own = table.compounds
+    # Shadow teachers are trained on parts of these: features are derived once.
+    own = table.compounds.remembering()
+    table = replace(table, compounds=own)
     private = set(own.connectivities)
     others = public.take(np.array([key not in private for key in public.connectivities], bool))
     _, where = nearest_references(own.fingerprints, others.fingerprints, ANALOGUES)
