@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.public_set import PublicSet, open_public_set
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.task import Task
-from fluid.partner.audit.exports import ACTUAL
+from fluid.partner.audit.exports import ACTUAL, UNPROTECTED
 from fluid.partner.audit.run import AuditOptions, Subject, attack, near_public
 from fluid.partner.audit.statistics import Ranking
 from fluid.partner.table import LabelledCompounds, read_labelled
@@ -83,27 +84,62 @@ def audits(
             yield read_json(path)
 
 
+# Columns of the tables: what is attacked, by an attacker who knows so much of the rest.
+COLUMNS = {
+    "own row": ("own row", 0.5, ACTUAL),
+    "own row, unprotected": ("own row", 0.5, UNPROTECTED),
+    "metadata": ("metadata", 0.5, ACTUAL),
+    "metadata, unprotected": ("metadata", 0.5, UNPROTECTED),
+    "neighbours": ("neighbours", 0.5, ACTUAL),
+    "neighbours, unprotected": ("neighbours", 0.5, UNPROTECTED),
+    "neighbours, rest known, all public": ("neighbours, all public", 0.9, ACTUAL),
+    "retrained": ("retrained", 0.9, ACTUAL),
+}
+
+
 def show_leakage(reports: list[Report]) -> str:
     """The strongest attack of each kind; intervals hold for all partners and attacks at once."""
     tests = [a for r in reports for a in r["attacks"] if a["export"] == ACTUAL and a["auc_error"]]
     level = 1.0 - 0.05 / max(1, len(tests))
-    rows: list[TableRow] = []
-    for report in reports:
-        groups: dict[tuple[str, ...], list[Report]] = {}
-        for found in report["attacks"]:
-            if found["auc"] is not None and found["class"] != "majority":
-                key = [found[k] for k in ("task", "channel", "known", "export", "class")]
-                groups.setdefault(tuple(map(str, key)), []).append(found)
-        for each in groups.values():
-            rows.append(_row(report["partner"], max(each, key=lambda a: a["auc"]), level))
-    text = markdown(
-        [
-            "partner", "task", "channel", "rest known", "export", "class", "strongest", "ROC-AUC",
-            "TPR at 1%", "TPR at 0.1%", "epsilon",
-        ],
-        rows,
-    ) + f"\n\n{len(tests)} attacks on actual exports, all classes.\n\n"  # fmt: skip
-    return text + _summary(tests, level) + "\n\n" + _beside(reports)
+    parts = []
+    for show in (partial(_auc, level=level), _rates):
+        rows: list[TableRow] = []
+        for report in reports:
+            for task, of_class in dict.fromkeys((a["task"], a["class"]) for a in report["attacks"]):
+                if of_class == "majority":
+                    continue
+                mine = [
+                    a for a in report["attacks"]
+                    if (a["task"], a["class"]) == (task, of_class) and a["auc"] is not None
+                ]  # fmt: skip
+                cells = [show(_strongest(mine, *column)) for column in COLUMNS.values()]
+                rows.append([report["partner"], task, of_class, *cells])
+        parts.append(markdown(["partner", "task", "class", *COLUMNS], rows))
+    parts.append(f"{len(tests)} attacks on actual exports.\n\n{_summary(tests, level)}")
+    return "\n\n".join([*parts, _beside(reports)])
+
+
+def _strongest(attacks: list[Report], channel: str, known: float, export: str) -> Report | None:
+    wanted = (channel, known, export)
+    mine = [a for a in attacks if (a["channel"], a["known"], a["export"]) == wanted]
+    return max(mine, key=lambda a: a["auc"], default=None)
+
+
+def _auc(found: Report | None, level: float) -> str:
+    if found is None:
+        return "-"
+    low, high = _bounds(found, level)
+    return f"{found['auc']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _rates(found: Report | None) -> str:
+    """TPR at 1% and at 0.1% false positives."""
+    cells = []
+    for at in ("1", "01"):
+        value = None if found is None else found[f"tpr_at_{at}"]
+        mark = "" if found is None or found[f"chance_at_{at}"] else "*"
+        cells.append("-" if value is None else f"{100 * value:.1f}%{mark}")
+    return ", ".join(cells)
 
 
 def _summary(tests: list[Report], level: float) -> str:
@@ -161,23 +197,6 @@ def _beside(reports: list[Report]) -> str:
 def _bounds(found: Report, level: float) -> tuple[float, float]:
     interval = Ranking(found["auc"], found["auc_error"]).interval(level)
     return interval.low, interval.high
-
-
-def _row(partner: str, found: Report, level: float) -> TableRow:
-    low, high = _bounds(found, level)
-    points = []
-    for at in ("1", "01"):
-        value, least, most = (found[f"tpr_at_{at}{end}"] for end in ("", "_low", "_high"))
-        mark = "" if found[f"chance_at_{at}"] else " *"
-        points.append(
-            "-" if value is None
-            else f"{100 * value:.1f}% [{100 * least:.1f}, {100 * most:.1f}]{mark}"
-        )  # fmt: skip
-    return [
-        partner, found["task"], found["channel"], f"{found['known']:.0%}", found["export"],
-        found["class"], found["name"], f"{found['auc']:.3f} [{low:.3f}, {high:.3f}]", *points,
-        f"{found['epsilon_low']:.2f}",
-    ]  # fmt: skip
 
 
 def main() -> None:

@@ -83,14 +83,14 @@ def _as_is(values: np.ndarray, classes: bool) -> np.ndarray:
 
 SETTINGS: dict[str, tuple[TrainingOptions, Transform]] = {
     "default (C = 3, 3 repeats, steps of 0.01)": (TrainingOptions(), _as_is),
-    "C = 1": (TrainingOptions("svm-1"), _as_is),
-    "C = 0.1": (TrainingOptions("svm-0.1"), _as_is),
-    "10 repeats": (TrainingOptions(repeats=10), _as_is),
-    "C = 1, 10 repeats": (TrainingOptions("svm-1", repeats=10), _as_is),
     "steps of 0.1": (TrainingOptions(), _steps(0.1)),
     "steps of 0.25": (TrainingOptions(), _steps(0.25)),
     "Gaussian noise 0.1": (TrainingOptions(), _noise(0.1)),
     "Gaussian noise 0.3": (TrainingOptions(), _noise(0.3)),
+    "C = 1": (TrainingOptions("svm-1"), _as_is),
+    "C = 0.1": (TrainingOptions("svm-0.1"), _as_is),
+    "10 repeats": (TrainingOptions(repeats=10), _as_is),
+    "C = 1, 10 repeats": (TrainingOptions("svm-1", repeats=10), _as_is),
 }
 
 
