@@ -92,6 +92,7 @@ COLUMNS = {
     "metadata, unprotected": ("metadata", 0.5, UNPROTECTED),
     "neighbours": ("neighbours", 0.5, ACTUAL),
     "neighbours, unprotected": ("neighbours", 0.5, UNPROTECTED),
+    "neighbours' metadata": ("neighbours' metadata", 0.5, ACTUAL),
     "neighbours, rest known, all public": ("neighbours, all public", 0.9, ACTUAL),
     "retrained": ("retrained", 0.9, ACTUAL),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -32,7 +33,7 @@ from fluid.partner.audit.exports import (
     train,
 )
 from fluid.partner.audit.game import Game, make_arena, play
-from fluid.partner.audit.results import NEIGHBOURS, AttackResult
+from fluid.partner.audit.results import NEIGHBOUR_METADATA, NEIGHBOURS, AttackResult
 from fluid.partner.audit.run import near_public
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher import TrainingOptions
@@ -40,6 +41,7 @@ from fluid.simulate.statistics import draw_weights, weighted_rmse, weighted_roc_
 
 # Whose neighbours are attacked: a small partner with a small minority class, and a middling one.
 VARIED = ("aurora", "borealis")
+TASK = "bbb"
 DRAWS = 2000
 # Students of settings learn from the public compounds nearest to private ones and so many others.
 GENERIC = 2500
@@ -54,39 +56,62 @@ def _svm(cost: float) -> Callable[[], KernelSVM]:
 for _cost in (1.0, 0.1):
     LEARNERS[f"svm-{_cost:g}"] = _svm(_cost)
 
-Transform = Callable[[np.ndarray, bool], np.ndarray]
+Said = TypeVar("Said", Export, Exports)
 
 
-def _steps(step: float) -> Transform:
-    def run(values: np.ndarray, classes: bool) -> np.ndarray:
-        rounded = np.round(values / step) * step
-        return np.clip(rounded, step, 1.0 - step) if classes else rounded
-
-    return run
+def _as_is(said: Said, classes: bool) -> Said:
+    return said
 
 
-def _noise(sigma: float) -> Transform:
-    random = np.random.default_rng(7)
-
-    def run(values: np.ndarray, classes: bool) -> np.ndarray:
-        # Numbers get three times as much: their standard deviation is 0.75, of classes up to 0.5.
-        noisy = values + random.normal(0.0, sigma if classes else 3 * sigma, values.shape)
-        rounded = np.round(noisy, 2)
-        return np.clip(rounded, 0.01, 0.99) if classes else rounded
-
-    return run
+def _bounded(values: np.ndarray, step: float, classes: bool) -> np.ndarray:
+    rounded = np.round(values / step) * step
+    return np.clip(rounded, step, 1.0 - step) if classes else rounded
 
 
-def _as_is(values: np.ndarray, classes: bool) -> np.ndarray:
-    return values
+class Coarse:
+    """Coarser steps of the labels, of the reliability, and no uncertainty."""
+
+    def __init__(
+        self, labels: float | None = None, reliability: float | None = None, silent: bool = False
+    ) -> None:
+        self.labels, self.reliability, self.silent = labels, reliability, silent
+
+    def __call__(self, said: Said, classes: bool) -> Said:
+        """What is left of an export."""
+        if self.labels:
+            said = replace(said, prediction=_bounded(said.prediction, self.labels, classes))
+        if self.reliability:
+            rounded = np.round(said.reliability / self.reliability) * self.reliability
+            said = replace(said, reliability=rounded)
+        if self.silent:
+            said = replace(said, uncertainty=np.zeros_like(said.uncertainty))
+        return said
 
 
-SETTINGS: dict[str, tuple[TrainingOptions, Transform]] = {
-    "default (C = 3, 3 repeats, steps of 0.01)": (TrainingOptions(), _as_is),
-    "steps of 0.1": (TrainingOptions(), _steps(0.1)),
-    "steps of 0.25": (TrainingOptions(), _steps(0.25)),
-    "Gaussian noise 0.1": (TrainingOptions(), _noise(0.1)),
-    "Gaussian noise 0.3": (TrainingOptions(), _noise(0.3)),
+class Noise:
+    """Gaussian noise on the labels; on numbers, whose scale is wider, three times as much."""
+
+    def __init__(self, sigma: float) -> None:
+        self.sigma = sigma
+
+    def __call__(self, said: Said, classes: bool) -> Said:
+        """The export with noise, the same at every call."""
+        random = np.random.default_rng(7)
+        sigma = self.sigma if classes else 3.0 * self.sigma
+        noisy = said.prediction + random.normal(0.0, sigma, said.prediction.shape)
+        return replace(said, prediction=_bounded(noisy, 0.01, classes))
+
+
+SETTINGS: dict[str, tuple[TrainingOptions, Callable[[Any, bool], Any]]] = {
+    "default (C = 3, 3 repeats)": (TrainingOptions(), _as_is),
+    "reliability in steps of 0.1": (TrainingOptions(), Coarse(reliability=0.1)),
+    "reliability in steps of 0.25": (TrainingOptions(), Coarse(reliability=0.25)),
+    "the same, no uncertainty": (TrainingOptions(), Coarse(reliability=0.25, silent=True)),
+    "labels in steps of 0.1": (TrainingOptions(), Coarse(labels=0.1)),
+    "labels in steps of 0.25": (TrainingOptions(), Coarse(labels=0.25)),
+    "all of that": (TrainingOptions(), Coarse(0.25, 0.25, silent=True)),
+    "Gaussian noise 0.1": (TrainingOptions(), Noise(0.1)),
+    "Gaussian noise 0.3": (TrainingOptions(), Noise(0.3)),
     "C = 1": (TrainingOptions("svm-1"), _as_is),
     "C = 0.1": (TrainingOptions("svm-0.1"), _as_is),
     "10 repeats": (TrainingOptions(repeats=10), _as_is),
@@ -130,27 +155,26 @@ def show_settings(
                 for name in VARIED
             ]  # fmt: skip
         changed = {
-            name: {task: _changed(one, change, federation, task) for task, one in by.items()}
+            name: {task: change(one, _classes(federation, task)) for task, one in by.items()}
             for name, by in said[options].items()
         }
         students.add(label, changed)
         cells = [label]
         for game in games[options]:
             told = {
-                task: {ACTUAL: _changed_all(by[ACTUAL], change, federation, task)}
+                task: {ACTUAL: change(by[ACTUAL], _classes(federation, task))}
                 for task, by in game.said.items()
+                if task == TASK
             }
             found = list(attack_game(replace(game, said=told), federation, 0.5, 0.0, closed=False))
-            for task in told:
-                cells.append(_best(found, task, "all"))
-                if _classes(federation, task):
-                    cells.append(_best(found, task, "minority"))
+            cells += [_best(found, NEIGHBOURS, "all"), _best(found, NEIGHBOURS, "minority")]
+            cells.append(_best(found, NEIGHBOUR_METADATA, "all"))
         rows.append([*cells, *students.against(label, UNPROTECTED_ROW)])
         tell(f"{label}: {time.monotonic() - start:.0f} s {rows[-1]}")
-    header = [
-        "setting", "aurora bbb", "minority", "logbb", "borealis bbb", "minority",
-        "student's ROC-AUC", "against unprotected", "RMSE", "against unprotected",
-    ]  # fmt: skip
+    header = ["setting"]
+    for name in VARIED:
+        header += [f"{name}: labels", "minority", "metadata"]
+    header += ["student's ROC-AUC", "against unprotected", "RMSE", "against unprotected"]
     return markdown(header, rows)
 
 
@@ -205,26 +229,14 @@ def _part(public: Compounds, tables: Mapping[str, LabelledCompounds]) -> np.ndar
     return rows[rows >= 0]
 
 
-def _best(found: list[AttackResult], task: str, of_class: str) -> str:
-    """Highest AUC among attacks on the rows of real public analogues."""
-    chosen = [
-        a.auc.value
-        for a in found
-        if a.target.task == task and a.of_class == of_class and a.target.channel == NEIGHBOURS
-    ]
+def _best(found: list[AttackResult], channel: str, of_class: str) -> str:
+    """Highest AUC of the attacks through a channel."""
+    chosen = [a.auc.value for a in found if (a.target.channel, a.of_class) == (channel, of_class)]
     return f"{max(chosen):.3f}"
 
 
 def _classes(federation: Federation, task: str) -> bool:
     return federation.tasks[federation.task_index(task)].is_classification
-
-
-def _changed(one: Export, change: Transform, federation: Federation, task: str) -> Export:
-    return replace(one, prediction=change(one.prediction, _classes(federation, task)))
-
-
-def _changed_all(one: Exports, change: Transform, federation: Federation, task: str) -> Exports:
-    return replace(one, prediction=change(one.prediction, _classes(federation, task)))
 
 
 class Students:

@@ -8,12 +8,13 @@ import numpy as np
 
 from fluid.exchange.federation import Federation
 from fluid.learn.task import Task
-from fluid.partner.audit.attacks import SIGNAL_ATTACKS, learned, lira_joint
+from fluid.partner.audit.attacks import SIGNAL_ATTACKS, learned, lira_joint, lira_online
 from fluid.partner.audit.exports import Exports
 from fluid.partner.audit.game import Game
 from fluid.partner.audit.results import (
     ALL_PUBLIC,
     METADATA,
+    NEIGHBOUR_METADATA,
     NEIGHBOURS,
     OWN_ROW,
     AttackResult,
@@ -21,7 +22,13 @@ from fluid.partner.audit.results import (
     classes_of,
     judge,
 )
-from fluid.partner.audit.signals import metadata_signals, neighbour_signals, pull, row_signal
+from fluid.partner.audit.signals import (
+    metadata_signals,
+    neighbour_metadata,
+    neighbour_signals,
+    pull,
+    row_signal,
+)
 
 
 def own_row_attacks(
@@ -70,6 +77,21 @@ def neighbour_attacks(
     yield "learned", learned(np.concatenate([signals, weighted, mean[:, :, None]], 2), inside)
 
 
+def neighbour_metadata_attacks(
+    said: Exports, inside: np.ndarray, near: np.ndarray, similarity: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and scores of attacks on the columns beside the analogues' predictions."""
+    reliability, uncertainty = neighbour_metadata(said, near)
+    mean = pull(reliability, similarity)
+    yield "reliability", mean
+    yield "lira-online", lira_online(mean, inside)
+    yield "lira-joint", lira_joint(reliability, inside)
+    yield (
+        "learned",
+        learned(np.concatenate([reliability, uncertainty, mean[:, :, None]], 2), inside),
+    )
+
+
 def attack_game(
     game: Game, federation: Federation, share: float, delta: float, closed: bool = True
 ) -> Iterator[AttackResult]:
@@ -107,6 +129,10 @@ def attack_game(
             ):
                 around = neighbour_attacks(task, said, inside, labels, near[rows], similarity[rows])
                 made += [(channel, *one) for one in around]
+            beside = neighbour_metadata_attacks(
+                said, inside, arena.near[rows], arena.similarity[rows]
+            )
+            made += [(NEIGHBOUR_METADATA, *one) for one in beside]
             for channel, name, scores in made:
                 target = Target(task.name, channel, export, share)
                 yield from judge(target, name, scores, inside, classes, delta)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -25,8 +24,6 @@ from fluid.partner.audit.exports import (
 )
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher import TrainingOptions
-
-logger = logging.getLogger(__name__)
 
 # Public compounds that are looked at around a private one.
 ANALOGUES = 10

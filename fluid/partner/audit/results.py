@@ -22,9 +22,9 @@ from fluid.partner.audit.statistics import (
 
 SCHEMA = "fluid.audit/1"
 LEVEL = 0.95
-OWN_ROW, METADATA, NEIGHBOURS, ALL_PUBLIC, RETRAINED = (
-    "own row", "metadata", "neighbours", "neighbours, all public", "retrained",
-)  # fmt: skip
+OWN_ROW, METADATA = "own row", "metadata"
+NEIGHBOURS, NEIGHBOUR_METADATA = "neighbours", "neighbours' metadata"
+ALL_PUBLIC, RETRAINED = "neighbours, all public", "retrained"
 # What cross-fitting is to close, and what it cannot.
 CLOSED = (OWN_ROW, METADATA)
 PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"

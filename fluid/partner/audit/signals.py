@@ -77,6 +77,16 @@ def neighbour_signals(
     return np.asarray(fill(found))
 
 
+def neighbour_metadata(said: Exports, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log-odds of the reliability, and the negative uncertainty, of the analogues' rows.
+
+    A compound in the training data is a neighbour of its analogues, and their reliability follows
+    the similarity to their neighbours. Both of shape (S, n, k).
+    """
+    reliability = fill(log_odds(said.reliability[:, near]))
+    return reliability, fill(-said.uncertainty[:, near].mean(axis=3))
+
+
 def pull(signals: np.ndarray, similarity: np.ndarray) -> np.ndarray:
     """Mean of the analogues' signals, weighted by squared similarity: shape (..., n)."""
     weights = similarity.astype(np.float64) ** 2
