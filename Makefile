@@ -156,6 +156,16 @@ study-privacy-utility: $(DEMO)/evaluation.txt ## student quality against epsilon
 	$(BIN)/python -m benchmarks.privacy_utility $(DEMO) $(DATA)/external.csv $(TABLES)
 	$(BIN)/python -m benchmarks.noise_audit
 
+# What annotations give away, and what protection costs: tables of docs/privacy.md. SHADOWS=64 tells finer.
+SHADOWS ?= 16
+
+.PHONY: study-privacy
+study-privacy: $(PUBLIC) $(FEDERATION) $(PARTNERS:%=$(DEMO)/%/demonstration.secret) | $(READY) ## attacks on partners' annotations, under an hour on two cores
+	for part in leakage settings cost; do \
+	    $(BIN)/python -m benchmarks.privacy $(DEMO) $(DATA)/external.csv $(DATA)/partners \
+	        --part $$part --shadows $(SHADOWS) --output $(STUDY)/privacy; \
+	done
+
 # --- benchmarks: the table of docs/performance.md -------------------------------------------------
 
 SUBJECTS ?=

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from fluid.cli.approve import approve, ledger
+from fluid.cli.audit import audit
 from fluid.cli.central import distill
 from fluid.cli.console import set_up_logging
 from fluid.cli.expand import expand_public
@@ -57,6 +58,7 @@ for _command in (
     train_teacher,
     annotate,
     inspect,
+    audit,
     approve,
     ledger,
     distill,

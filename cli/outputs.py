@@ -186,6 +186,12 @@ def is_coverage(path: Path) -> bool:
     return isinstance(found, dict) and found.get("schema") == "fluid.coverage/1"
 
 
+def is_audit(path: Path) -> bool:
+    """Whether a file is what ``fluid audit`` writes."""
+    found = _read_json(path)
+    return isinstance(found, dict) and found.get("schema") == "fluid.audit/1"
+
+
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))

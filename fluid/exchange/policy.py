@@ -26,6 +26,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "coverage_minimum": (2, 1_000_000),
     "max_releases": (1, 1_000_000),
     "max_queries": (1, 10**12),
+    "audit_max_auc": (0.5, 1.0),
+    "audit_max_neighbour_auc": (0.5, 1.0),
 }
 
 
@@ -60,6 +62,12 @@ class DisclosurePolicy:
     max_releases, max_queries
         How often a teacher's folder may label a public set, and how many compounds in all of
         these together. What counts is in the folder's ledger.
+    audit_max_auc
+        ``fluid audit`` fails if some membership attack on a compound's own row, or on the columns
+        beside the prediction, ranks members with a higher ROC-AUC than this.
+    audit_max_neighbour_auc
+        The same for attacks on the rows of a compound's analogues and on releases differenced;
+        cross-fitting does not close these. 1 only reports them.
 
     Notes
     -----
@@ -79,6 +87,8 @@ class DisclosurePolicy:
     coverage_minimum: int = 10
     max_releases: int = 10
     max_queries: int = 10_000_000
+    audit_max_auc: float = 0.6
+    audit_max_neighbour_auc: float = 1.0
 
     def __post_init__(self) -> None:
         for name, finest in _FINEST.items():

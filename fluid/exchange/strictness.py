@@ -40,6 +40,8 @@ RULES: dict[str, Rule] = {
     "coverage_minimum": _HIGHER,
     "max_releases": _LOWER,
     "max_queries": _LOWER,
+    "audit_max_auc": _LOWER,
+    "audit_max_neighbour_auc": _LOWER,
 }
 _OF_COVERAGE = ("coverage_step", "coverage_minimum")
 

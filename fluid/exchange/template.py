@@ -74,6 +74,10 @@ max_queries = {max_queries}
 # "prevalence" (shares of classes), both rounded to 0.05, and "coverage" (how many compounds
 # lie near each cluster of public ones, in tens; set coverage_step and coverage_minimum otherwise).
 share = {share}
+# `fluid audit` fails if an attack ranks members with a higher ROC-AUC than this: by a compound's
+# own row and the columns beside the prediction; by the rows of its analogues (1.0 only reports).
+audit_max_auc = {audit_max_auc}
+audit_max_neighbour_auc = {audit_max_neighbour_auc}
 
 # Partners and their public keys, as `fluid keygen` prints them.
 """

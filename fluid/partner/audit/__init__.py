@@ -1,0 +1,15 @@
+"""Audit: what an annotation gives away, measured by attacks on the partner's own teacher."""
+
+from fluid.partner.audit.results import AttackResult, AuditReport, Thresholds
+from fluid.partner.audit.run import CHECKS, AuditOptions, Subject, attack, audit
+
+__all__ = [
+    "CHECKS",
+    "AttackResult",
+    "AuditOptions",
+    "AuditReport",
+    "Subject",
+    "Thresholds",
+    "attack",
+    "audit",
+]

@@ -1,0 +1,126 @@
+"""Label-distribution inference: what an export says of the balance of the private labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from fluid.exchange.federation import Federation
+from fluid.learn.task import Task
+from fluid.partner.audit.exports import (
+    ACTUAL,
+    UNPROTECTED,
+    Export,
+    export_actual,
+    export_unprotected,
+    take_table,
+    train,
+)
+from fluid.partner.audit.game import Arena, shadow_secret
+from fluid.partner.audit.signals import log_odds
+from fluid.partner.teacher import TrainingOptions
+
+_DRAWS = 2000
+
+
+def infer_balance(
+    arena: Arena,
+    federation: Federation,
+    options: TrainingOptions,
+    shadows: int,
+    seed: int = 0,
+    jobs: int = 1,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Iterator[dict[str, Any]]:
+    """How well the share of the positive class, or the mean of numbers, can be told.
+
+    Shadow teachers are trained on parts of the table with balances drawn between 0.1 and 0.9 (of
+    numbers: tilted towards low or high labels). An attacker who has such teachers of its own
+    regresses the balance on two means of the exported column (of the prediction, and of its
+    log-odds or square), and is asked of a teacher left out. A naive guess is the mean balance. That
+    distillation on public data gives the label distribution away is shown in arXiv 2502.08001.
+
+    Yields
+    ------
+    dict
+        By task and export: ``error`` (mean absolute), ``naive_error``, their ``ratio`` with a 95%
+        bootstrap interval over teachers, and ``shadows``.
+    """
+    random = np.random.default_rng([seed, 2])
+    for index, task in enumerate(federation.tasks):
+        if task.kind == "multiclass":
+            continue
+        rows, labels = arena.table.labels.column(index)
+        found: dict[str, list[np.ndarray]] = {ACTUAL: [], UNPROTECTED: []}
+        truth: list[float] = []
+        for number in range(shadows):
+            chosen = _tilt(task, labels, random)
+            table = take_table(arena.table, np.sort(rows[chosen]))
+            secret = shadow_secret("balance", seed, number)
+            teacher = train(table, federation, options, secret, jobs)
+            progress(number + 1)
+            if teacher is None or task.name not in teacher.measured:
+                continue
+            truth.append(float(labels[chosen].mean()))
+            said = export_actual(teacher, secret, federation, arena.public, jobs)
+            bare = export_unprotected(teacher, table, federation, options, arena.public)
+            found[ACTUAL].append(_summary(task, said[task.name]))
+            found[UNPROTECTED].append(_summary(task, bare[task.name]))
+        if len(truth) < 6:
+            continue
+        for export, features in found.items():
+            yield {"task": task.name, "export": export, "shadows": len(truth)} | _errors(
+                np.stack(features), np.array(truth), random
+            )
+
+
+def _tilt(task: Task, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Positions of a part of the labels with another balance."""
+    if task.is_classification:
+        wanted = random.uniform(0.1, 0.9)
+        groups = [np.flatnonzero(labels == 0), np.flatnonzero(labels != 0)]
+        total = min(len(groups[0]) / (1.0 - wanted), len(groups[1]) / wanted)
+        sizes = [max(1, int(total * (1.0 - wanted))), max(1, int(total * wanted))]
+        parts = [random.permutation(g)[:size] for g, size in zip(groups, sizes, strict=True)]
+        return np.concatenate(parts)
+    z = (labels - labels.mean()) / max(float(labels.std()), 1e-9)
+    weight = np.exp(np.clip(random.uniform(-1.5, 1.5) * z, -8.0, 8.0))
+    size = max(1, len(labels) // 2)
+    return random.choice(len(labels), size, replace=False, p=weight / weight.sum())
+
+
+def _summary(task: Task, said: Export) -> np.ndarray:
+    values = said.prediction[:, 0]
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return np.zeros(2)
+    other = log_odds(values) if task.is_classification else values**2
+    return np.array([values.mean(), other.mean()])
+
+
+def _errors(
+    features: np.ndarray, truth: np.ndarray, random: np.random.Generator
+) -> dict[str, float]:
+    """Errors of a linear regression on teachers left out one at a time."""
+    n = len(truth)
+    scale = np.maximum(features.std(axis=0), 1e-9)
+    matrix = np.column_stack([np.ones(n), (features - features.mean(axis=0)) / scale])
+    errors, naive = np.zeros(n), np.zeros(n)
+    for out in range(n):
+        rest = np.arange(n) != out
+        inner = matrix[rest].T @ matrix[rest] + np.diag([0.0, 0.1, 0.1])
+        weights = np.linalg.solve(inner, matrix[rest].T @ truth[rest])
+        errors[out] = abs(matrix[out] @ weights - truth[out])
+        naive[out] = abs(truth[rest].mean() - truth[out])
+    drawn = random.integers(0, n, (_DRAWS, n))
+    ratios = errors[drawn].mean(axis=1) / np.maximum(naive[drawn].mean(axis=1), 1e-12)
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return {
+        "error": round(float(errors.mean()), 4),
+        "naive_error": round(float(naive.mean()), 4),
+        "ratio": round(float(errors.mean() / max(naive.mean(), 1e-12)), 4),
+        "ratio_low": round(float(low), 4),
+        "ratio_high": round(float(high), 4),
+    }

@@ -1,0 +1,183 @@
+"""What a teacher exports: as the policy has it, and unprotected, for comparison."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fluid.base.errors import TrainingError
+from fluid.base.jobs import single_threaded_blas
+from fluid.chem.compounds import Compounds
+from fluid.chem.similarity import neighbour_similarity
+from fluid.exchange.annotation import TaskAnnotation
+from fluid.exchange.federation import Federation
+from fluid.learn.calibration import Platt
+from fluid.learn.crossfit import calibrated, output_targets
+from fluid.learn.estimators import LEARNERS, choose_learner
+from fluid.learn.labels import LabelMatrix
+from fluid.learn.model import TaskModel
+from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap
+from fluid.partner.table import LabelledCompounds
+from fluid.partner.teacher import FittedTeacher, TrainingOptions, fit_model
+from fluid.partner.teller import Teller
+
+ACTUAL, UNPROTECTED = "actual", "unprotected"
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is said of n compounds in one task.
+
+    Attributes
+    ----------
+    prediction, uncertainty
+        Shape (n, n_outputs); NaN where nothing is said.
+    reliability
+        Shape (n,); NaN likewise.
+    similarity
+        To the nearest training compound, shape (n,); None where it is not exported.
+    """
+
+    prediction: np.ndarray
+    uncertainty: np.ndarray
+    reliability: np.ndarray
+    similarity: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Exports:
+    """Exports of S teachers in one task, as `Export` with a first axis of teachers."""
+
+    prediction: np.ndarray
+    uncertainty: np.ndarray
+    reliability: np.ndarray
+    similarity: np.ndarray | None = None
+
+    def teachers(self, rows: np.ndarray) -> Exports:
+        """Those of some teachers."""
+        similarity = None if self.similarity is None else self.similarity[rows]
+        return Exports(
+            self.prediction[rows], self.uncertainty[rows], self.reliability[rows], similarity
+        )
+
+
+def stack(exports: Sequence[Export]) -> Exports:
+    """One array of each column from the exports of several teachers."""
+    near = [one.similarity for one in exports if one.similarity is not None]
+    return Exports(
+        np.stack([one.prediction for one in exports]),
+        np.stack([one.uncertainty for one in exports]),
+        np.stack([one.reliability for one in exports]),
+        np.stack(near) if near else None,
+    )
+
+
+def take_table(table: LabelledCompounds, rows: np.ndarray) -> LabelledCompounds:
+    """Some compounds of a table with their labels; `rows` is a mask or ascending positions."""
+    rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+    place = np.full(len(table.compounds), -1)
+    place[rows] = np.arange(len(rows))
+    labels = table.labels
+    kept = place[labels.rows] >= 0
+    taken = LabelMatrix(
+        place[labels.rows[kept]], labels.tasks[kept], labels.values[kept],
+        labels.qualifiers[kept], labels.weights[kept], (len(rows), labels.shape[1]),
+    )  # fmt: skip
+    return LabelledCompounds(table.compounds.take(rows), taken, [], len(rows))
+
+
+def train(
+    table: LabelledCompounds,
+    federation: Federation,
+    options: TrainingOptions,
+    secret: bytes,
+    jobs: int,
+) -> FittedTeacher | None:
+    """Train a teacher as a partner would; None if the labels do not suffice."""
+    # That a shadow has too few labels for a task is no news, hundreds of times.
+    log = logging.getLogger(fit_model.__module__)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        return fit_model(
+            table, federation, "teacher", "shadow", "shadow teacher", options, secret, jobs
+        )
+    except TrainingError:
+        return None
+    finally:
+        log.setLevel(level)
+
+
+def export_actual(
+    teacher: FittedTeacher, secret: bytes, federation: Federation, public: Compounds, jobs: int
+) -> dict[str, Export]:
+    """What the policy lets a teacher say, by task."""
+    said = Teller(teacher.model, secret).annotate(federation, public, jobs)
+    return {name: _export(one) for name, one in said.items()}
+
+
+def _export(said: TaskAnnotation) -> Export:
+    wide = [np.asarray(part, dtype=np.float64) for part in (said.prediction, said.uncertainty)]
+    return Export(wide[0], wide[1], said.reliability.astype(np.float64))
+
+
+@single_threaded_blas()
+def export_unprotected(
+    teacher: FittedTeacher,
+    table: LabelledCompounds,
+    federation: Federation,
+    options: TrainingOptions,
+    public: Compounds,
+) -> dict[str, Export]:
+    """What the same settings give without cross-fitting, rounding, and guard, by task.
+
+    One model of all compounds labels the public set; reliability comes from the similarity to the
+    training compounds, whoever they are, and that to the nearest one is exported beside it.
+    """
+    library = teacher.model.library
+    found = {}
+    for task_model in teacher.model.task_models:
+        name = task_model.task.name
+        rows, values = table.labels.column(federation.task_index(name))
+        found[name] = _say_all(task_model, library, rows, values, options, public)
+    return found
+
+
+def _say_all(
+    task_model: TaskModel,
+    library: Compounds,
+    rows: np.ndarray,
+    values: np.ndarray,
+    options: TrainingOptions,
+    public: Compounds,
+) -> Export:
+    task = task_model.task
+    targets = output_targets(task, values)
+    scores = []
+    for output in range(targets.shape[1]):
+        estimator = LEARNERS[choose_learner(options.learner, len(rows))]()
+        estimator.fit(
+            library, rows, targets[:, output], task.is_classification, options.seed + output
+        )
+        scores.append(estimator.score(public, library))
+    usual = [
+        _mean_platt([m.calibrations[i] for m in task_model.members]) for i in range(len(scores))
+    ]
+    each = np.stack([m.predict(task, public, library) for m in task_model.members])
+    references = library.fingerprints[rows]
+    near = neighbour_similarity(public.fingerprints, references, NEIGHBOURS)
+    slope = float(np.mean([member.reliability.slope for member in task_model.members]))
+    return Export(
+        calibrated(task, scores, usual),
+        each.std(axis=0),
+        ReliabilityMap(slope)(near),
+        neighbour_similarity(public.fingerprints, references, 1).astype(np.float64),
+    )
+
+
+def _mean_platt(each: Sequence[Platt]) -> Platt:
+    slope = float(np.mean([one.slope for one in each]))
+    return Platt(slope, float(np.mean([one.intercept for one in each])))

@@ -1,0 +1,294 @@
+"""What an audit found: attacks, the influence of single compounds, and a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fluid.learn.task import Task
+from fluid.partner.audit.exports import ACTUAL
+from fluid.partner.audit.statistics import (
+    Interval,
+    OperatingPoint,
+    epsilon_lower_bound,
+    holm,
+    rank_members,
+    true_positives_at,
+)
+
+SCHEMA = "fluid.audit/1"
+LEVEL = 0.95
+OWN_ROW, METADATA = "own row", "metadata"
+NEIGHBOURS, NEIGHBOUR_METADATA = "neighbours", "neighbours' metadata"
+ALL_PUBLIC, RETRAINED = "neighbours, all public", "retrained"
+# What cross-fitting is to close, and what it cannot.
+CLOSED = (OWN_ROW, METADATA)
+PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What was attacked, and by whom.
+
+    Attributes
+    ----------
+    task, channel, export
+        Which columns: of a task, through a channel, of the actual or the unprotected export.
+    known
+        What the attacker knows of the rest of the private data: the probability with which a
+        compound is in it, as in the shadow teachers.
+    """
+
+    task: str
+    channel: str
+    export: str
+    known: float
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """How well one attack finds members.
+
+    Attributes
+    ----------
+    target, name, of_class
+        What was attacked, by which attack, and of which class: ``"all"``, ``"minority"`` or
+        ``"majority"``.
+    n_in, n_out
+        Members and non-members, each counted in every shadow teacher.
+    auc
+        ROC-AUC with its 95% interval.
+    p_value
+        One-sided, of "no better than chance"; NaN if nobody was attacked.
+    at_1, at_01
+        True positive rate at 1% and at 0.1% false positives.
+    epsilon_low
+        Least epsilon that the attack shows, at 95%.
+    error
+        Standard error of the AUC.
+    """
+
+    target: Target
+    name: str
+    of_class: str
+    n_in: int
+    n_out: int
+    auc: Interval
+    p_value: float
+    at_1: OperatingPoint
+    at_01: OperatingPoint
+    epsilon_low: float
+    error: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values; null is what is not defined."""
+        found: dict[str, Any] = {
+            "task": self.target.task,
+            "channel": self.target.channel,
+            "name": self.name,
+            "export": self.target.export,
+            "class": self.of_class,
+            "known": self.target.known,
+            "n_in": self.n_in,
+            "n_out": self.n_out,
+            "p": _number(self.p_value, 6),
+            "epsilon_low": _number(self.epsilon_low),
+        }
+        found |= _interval("auc", self.auc) | {"auc_error": _number(self.error, 6)}
+        for name, point in (("at_1", self.at_1), ("at_01", self.at_01)):
+            found |= _interval(f"tpr_{name}", point.tpr) | _interval(f"fpr_{name}", point.fpr)
+            found[f"chance_{name}"] = point.is_chance
+        return found
+
+
+def _interval(name: str, interval: Interval) -> dict[str, float | None]:
+    return {
+        name: _number(interval.value, 5),
+        f"{name}_low": _number(interval.low, 5),
+        f"{name}_high": _number(interval.high, 5),
+    }
+
+
+def _number(value: float, digits: int = 4) -> float | None:
+    return round(float(value), digits) if math.isfinite(value) else None
+
+
+def classes_of(task: Task, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Masks of the classes that attacks are judged by, shape (n,) each.
+
+    The minority is the rarest class, the majority everybody else. Numbers have no classes.
+    """
+    everybody = np.ones(len(labels), dtype=bool)
+    if not task.is_classification or not len(labels):
+        return {"all": everybody}
+    counts = np.bincount(labels.astype(np.int64), minlength=max(2, len(task.classes)))
+    rare = labels == int(np.argmin(counts))
+    return {"all": everybody, "minority": rare, "majority": ~rare}
+
+
+def judge(
+    target: Target,
+    name: str,
+    scores: np.ndarray,
+    inside: np.ndarray,
+    classes: dict[str, np.ndarray],
+    delta: float,
+    cluster: np.ndarray | None = None,
+) -> Iterator[AttackResult]:
+    """Results of one attack by class.
+
+    Parameters
+    ----------
+    target, name
+        What was attacked, and by what.
+    scores, inside
+        Shape (S, n): score and membership of compound x in shadow teacher t; a NaN score is left
+        out.
+    classes
+        Masks of shape (n,) by class.
+    delta
+        Of the bound on epsilon.
+    cluster
+        What is not independent, shape (S, n); by default each compound.
+    """
+    if cluster is None:
+        cluster = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+    for of_class, chosen in classes.items():
+        kept = np.isfinite(scores) & chosen[None, :]
+        values, member = scores[kept], inside[kept]
+        ranking = rank_members(values, member, cluster[kept])
+        yield AttackResult(
+            target, name, of_class, int(member.sum()), int((~member).sum()),
+            ranking.interval(LEVEL), ranking.p_value, true_positives_at(values, member, 0.01),
+            true_positives_at(values, member, 0.001), epsilon_lower_bound(values, member, delta),
+            ranking.error,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What the federation allows.
+
+    Attributes
+    ----------
+    max_auc
+        Highest AUC of attacks on a compound's own row and metadata.
+    max_neighbour_auc
+        Highest AUC of attacks on the rows of its analogues, and on releases differenced.
+    """
+
+    max_auc: float
+    max_neighbour_auc: float
+
+    def of(self, channel: str) -> float:
+        """The one that holds for a channel."""
+        return self.max_auc if channel in CLOSED else self.max_neighbour_auc
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """The result of an audit.
+
+    Attributes
+    ----------
+    identity
+        Partner, protocol, teacher, draft: what was audited.
+    settings
+        How.
+    thresholds
+        What is allowed.
+    attacks
+        In the order in which they were made.
+    influence
+        By task: what retraining without a compound that is public too changes.
+    distribution
+        How well the balance of classes can be estimated.
+    extra
+        Results of other checks by name.
+    """
+
+    identity: dict[str, Any]
+    settings: dict[str, Any]
+    thresholds: Thresholds
+    attacks: Sequence[AttackResult]
+    influence: dict[str, Any] = field(default_factory=dict)
+    distribution: Sequence[dict[str, Any]] = ()
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def adjusted(self) -> list[float]:
+        """P-values of the attacks on the actual export, adjusted for their number (Holm).
+
+        NaN for others: an attack on the unprotected export is there to be compared with.
+        """
+        return holm([a.p_value if a.target.export == ACTUAL else math.nan for a in self.attacks])
+
+    @property
+    def n_tests(self) -> int:
+        """Attacks on the actual export that were possible."""
+        return sum(a.target.export == ACTUAL and math.isfinite(a.p_value) for a in self.attacks)
+
+    def simultaneous(self, attack: AttackResult) -> Interval:
+        """AUC with an interval that holds for all attacks on the actual export at once.
+
+        Bonferroni: each at 1 - 0.05 / their number.
+        """
+        from fluid.partner.audit.statistics import Ranking
+
+        level = 1.0 - (1.0 - LEVEL) / max(1, self.n_tests)
+        return Ranking(attack.auc.value, attack.error).interval(level)
+
+    @property
+    def verdict(self) -> str:
+        """``"pass"``, ``"fail"`` or ``"undecided"``.
+
+        Fail: the AUC of some attack on the actual export is above its threshold, and surely above
+        chance. Undecided: no attack fails, but some interval reaches above the threshold.
+        """
+        if self.influence.get("rows_changed", 0) or self.extra_failed:
+            return FAIL
+        verdict = PASS
+        for attack in self.attacks:
+            if attack.target.export != ACTUAL or not math.isfinite(attack.auc.value):
+                continue
+            allowed = self.thresholds.of(attack.target.channel)
+            bounds = self.simultaneous(attack)
+            if attack.auc.value > allowed and bounds.low > 0.5:
+                return FAIL
+            if bounds.high > allowed:
+                verdict = UNDECIDED
+        return verdict
+
+    @property
+    def extra_failed(self) -> bool:
+        """Whether one of the other checks says so."""
+        return any(not found.get("passed", True) for found in self.extra.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values."""
+        attacks = []
+        for attack, p in zip(self.attacks, self.adjusted(), strict=True):
+            bounds = self.simultaneous(attack)
+            attacks.append(
+                attack.to_dict()
+                | {
+                    "p_holm": _number(p, 6),
+                    "auc_low_all": _number(bounds.low, 5),
+                    "auc_high_all": _number(bounds.high, 5),
+                }
+            )
+        return {
+            "schema": SCHEMA,
+            "verdict": self.verdict,
+            "threshold": self.thresholds.max_auc,
+            "threshold_neighbours": self.thresholds.max_neighbour_auc,
+            **self.identity,
+            "settings": self.settings,
+            "attacks": attacks,
+            "influence": self.influence,
+            "distribution": list(self.distribution),
+            "checks": self.extra,
+        }

@@ -1,0 +1,94 @@
+"""What an attacker reads off an export: signals by channel."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fluid.learn.task import Task
+from fluid.partner.audit.exports import Exports
+
+_LEAST = 1e-4
+
+
+def log_odds(values: np.ndarray) -> np.ndarray:
+    """Log-odds of values in [0, 1], cut so that 0 and 1 stay finite."""
+    inner = np.clip(values, _LEAST, 1.0 - _LEAST)
+    return np.asarray(np.log(inner) - np.log1p(-inner))
+
+
+def agreement(task: Task, prediction: np.ndarray, label: np.ndarray, scale: float) -> np.ndarray:
+    """How well predictions agree with a label: log-odds of the true class, or minus the error.
+
+    Parameters
+    ----------
+    task
+        What is predicted.
+    prediction
+        Shape (..., n_outputs).
+    label
+        Class index or number, of the shape of `prediction` without its last axis.
+    scale
+        Of numbers: the standard deviation that errors are divided by.
+    """
+    if not task.is_classification:
+        return -np.abs(prediction[..., 0] - label) / max(scale, 1e-9)
+    if task.kind == "binary":
+        said = prediction[..., 0]
+        return log_odds(np.where(label > 0, said, 1.0 - said))
+    chosen = np.broadcast_to(label.astype(np.int64), prediction.shape[:-1])[..., None]
+    return log_odds(np.take_along_axis(prediction, chosen, axis=-1)[..., 0])
+
+
+def fill(signal: np.ndarray) -> np.ndarray:
+    """NaN replaced by the mean over the teachers that say something of the compound, or by 0.
+
+    What silence gives away is the metadata channel's.
+    """
+    known = np.isfinite(signal)
+    count = known.sum(axis=0)
+    mean = np.where(known, signal, 0.0).sum(axis=0) / np.maximum(count, 1)
+    return np.where(known, signal, mean)
+
+
+def row_signal(task: Task, said: Exports, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Agreement of a compound's own row with its label, shape (S, n)."""
+    scale = float(labels.std()) if len(labels) else 1.0
+    return fill(agreement(task, said.prediction[:, rows], labels[None, :], scale))
+
+
+def metadata_signals(said: Exports, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns beside the prediction, each of shape (S, n)."""
+    found = {
+        "reliability": fill(log_odds(said.reliability[:, rows])),
+        "uncertainty": fill(-said.uncertainty[:, rows].mean(axis=2)),
+        "silence": np.isfinite(said.reliability[:, rows]).astype(np.float64),
+    }
+    if said.similarity is not None:
+        found["similarity"] = fill(said.similarity[:, rows])
+    return found
+
+
+def neighbour_signals(
+    task: Task, said: Exports, near: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Agreement of the analogues' rows with the label of the compound, shape (S, n, k)."""
+    scale = float(labels.std()) if len(labels) else 1.0
+    found = agreement(task, said.prediction[:, near], labels[None, :, None], scale)
+    return np.asarray(fill(found))
+
+
+def neighbour_metadata(said: Exports, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log-odds of the reliability, and the negative uncertainty, of the analogues' rows.
+
+    A compound in the training data is a neighbour of its analogues, and their reliability follows
+    the similarity to their neighbours. Both of shape (S, n, k).
+    """
+    reliability = fill(log_odds(said.reliability[:, near]))
+    return reliability, fill(-said.uncertainty[:, near].mean(axis=3))
+
+
+def pull(signals: np.ndarray, similarity: np.ndarray) -> np.ndarray:
+    """Mean of the analogues' signals, weighted by squared similarity: shape (..., n)."""
+    weights = similarity.astype(np.float64) ** 2
+    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+    return np.asarray((signals * weights).sum(axis=-1))
