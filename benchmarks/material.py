@@ -22,7 +22,9 @@ from fluid.exchange.template import init_federation, parse_task_option, register
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "build" / "bench"
-PARTNERS = ("one", "two", "three", "four")
+PARTNERS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
+# Different compounds of a public set; a larger one repeats them.
+DIFFERENT = 100_000
 # What extends a structure at its first atom, so that there are as many as are asked for.
 _CHAINS = ("", "CC", "CCO", "CNC(=O)", "c1ccccc1", "FC(F)", "COC(=O)", "C1CC1", "NCC", "CSC")
 
@@ -73,7 +75,7 @@ def public_set(number: int) -> PublicSet:
     _, contract = federation()
     small = FOLDER / "public.parquet"
     if not small.is_file():
-        prepare_public([structure_table(10_000)], contract, small)
+        prepare_public([structure_table(DIFFERENT)], contract, small)
     source = open_public_set(small)
 
     def rows() -> Iterator[pa.RecordBatch]:

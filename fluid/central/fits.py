@@ -1,0 +1,211 @@
+"""Fit the student's learners: in memory up to so many compounds, streamed above.
+
+Up to `MOST_HELD` labelled compounds everything is held and kernel ridge regression is exact. Above,
+the compounds are read again for each thing that is summed over them, and held are: landmarks, a
+sample of what was held out, the reference compounds, and for boosted trees a sample to learn from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fluid.base.jobs import map_threads
+from fluid.chem.compounds import Compounds
+from fluid.chem.stream import CompoundStream
+from fluid.learn.estimators import STUDENT_LEARNERS, Estimator
+from fluid.learn.estimators.kernel import KernelMachine, KernelRidge
+from fluid.learn.estimators.landmarks import NormalEquations, choose_landmarks
+from fluid.learn.estimators.mixed_kernel import MixedKernel
+
+MOST_HELD = KernelRidge().most_exact
+LANDMARKS = KernelRidge().n_landmarks
+# Held-out compounds that a student is judged by, and compounds that trees learn from.
+MOST_JUDGED = 20_000
+MOST_FOR_TREES = 200_000
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Learners of one task, and the compounds that they refer to.
+
+    Attributes
+    ----------
+    positions, compounds
+        Ascending positions in the public set, and the compounds at these.
+    held
+        Which of `compounds` the learners in `tried` have not seen: all that were held out, or a
+        sample of them.
+    final, tried
+        By learner, one estimator per output: trained on everything, and in the rehearsal.
+    """
+
+    positions: np.ndarray
+    compounds: Compounds
+    held: np.ndarray
+    final: dict[str, list[Estimator]]
+    tried: dict[str, list[Estimator]]
+
+
+def renumber(estimator: Estimator, positions: np.ndarray) -> None:
+    """Let an estimator refer to another library, where compound i is at ``positions[i]``."""
+    if isinstance(estimator, KernelMachine):
+        estimator.renumber(positions)
+
+
+def fit_learners(
+    library: CompoundStream,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray | None,
+    inside: np.ndarray,
+    references: np.ndarray,
+    learners: tuple[str, ...],
+    seed: int,
+    jobs: int,
+) -> Fits:
+    """Fit learners on all labelled compounds, and on those that are not held out.
+
+    Parameters
+    ----------
+    library
+        The public compounds.
+    rows, targets
+        The n that have a label, ascending, and what is learned: shape (n, n_outputs).
+    weights
+        Of squared errors, of mean 1; None if all weigh the same.
+    inside
+        Which of the n are not held out.
+    references
+        Positions in the library of compounds that are needed beside those learned from.
+    learners
+        Keys of `STUDENT_LEARNERS`.
+    seed, jobs
+        See `fluid.central.student.distill_task`.
+    """
+    fit = _fit_held if len(rows) <= MOST_HELD else _fit_streamed
+    return fit(library, rows, targets, weights, inside, references, learners, seed, jobs)
+
+
+def _fit_held(
+    library: CompoundStream,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray | None,
+    inside: np.ndarray,
+    references: np.ndarray,
+    learners: tuple[str, ...],
+    seed: int,
+    jobs: int,
+) -> Fits:
+    compounds = library.take(rows)
+    everything = np.arange(len(rows))
+    final, tried = _fit_parts(
+        compounds, (everything, np.flatnonzero(inside)), targets, weights, learners, seed, jobs
+    )
+    return Fits(rows, compounds, np.flatnonzero(~inside), final, tried)
+
+
+def _fit_parts(
+    compounds: Compounds,
+    parts: tuple[np.ndarray, ...],
+    targets: np.ndarray,
+    weights: np.ndarray | None,
+    learners: tuple[str, ...],
+    seed: int,
+    jobs: int,
+) -> list[dict[str, list[Estimator]]]:
+    """By part: every learner on every output of the compounds at the part's positions."""
+    outputs = range(targets.shape[1])
+    todo = [(name, part, output) for part in parts for name in learners for output in outputs]
+
+    def run(job: tuple[str, np.ndarray, int]) -> Estimator:
+        name, part, output = job
+        learner = STUDENT_LEARNERS[name]()
+        each = None if weights is None else weights[part] / weights[part].mean()
+        return learner.fit(compounds, part, targets[part, output], False, seed + output, each)
+
+    fits = iter(map_threads(run, todo, jobs))
+    return [{name: [next(fits) for _ in outputs] for name in learners} for _ in parts]
+
+
+def _fit_streamed(
+    library: CompoundStream,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray | None,
+    inside: np.ndarray,
+    references: np.ndarray,
+    learners: tuple[str, ...],
+    seed: int,
+    jobs: int,
+) -> Fits:
+    random = np.random.default_rng(seed)
+    held = np.flatnonzero(~inside)
+    if len(held) > MOST_JUDGED:
+        held = np.sort(random.choice(held, size=MOST_JUDGED, replace=False))
+    trees = [name for name in learners if name != KernelRidge.kind]
+    chosen = choose_landmarks(len(rows), LANDMARKS, weights, seed)
+    sample = choose_landmarks(len(rows), MOST_FOR_TREES if trees else 0, weights, seed)
+    needed = [rows[chosen], rows[held], rows[sample], references]
+    positions = np.unique(np.concatenate(needed))
+    compounds = library.take(positions)
+
+    def here(among: np.ndarray) -> np.ndarray:
+        return np.searchsorted(positions, rows[among])
+
+    final: dict[str, list[Estimator]] = {}
+    tried: dict[str, list[Estimator]] = {}
+    for name in learners:
+        if name == KernelRidge.kind:
+            final[name], tried[name] = _ridge(
+                library, rows, targets, weights, inside, compounds.take(here(chosen)),
+                here(chosen), ~inside[chosen], jobs,
+            )  # fmt: skip
+            continue
+        each = None if weights is None else weights[sample]
+        sampled = compounds.take(here(sample))
+        parts = (np.arange(len(sample)), np.flatnonzero(inside[sample]))
+        both = _fit_parts(sampled, parts, targets[sample], each, (name,), seed, jobs)
+        final[name], tried[name] = (one[name] for one in both)
+    return Fits(positions, compounds, here(held), final, tried)
+
+
+def _ridge(
+    library: CompoundStream,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray | None,
+    inside: np.ndarray,
+    landmarks: Compounds,
+    places: np.ndarray,
+    unseen: np.ndarray,
+    jobs: int,
+) -> tuple[list[Estimator], list[Estimator]]:
+    """Kernel ridge on landmarks: sums over the two parts, of which the rehearsal takes one.
+
+    The rehearsal goes without landmarks that were held out (`unseen`). The scaling of descriptors
+    is that of all compounds.
+    """
+    each = np.ones(len(rows)) if weights is None else weights
+    kernel = MixedKernel().fit_stream(library, rows)
+    ridge = KernelRidge().ridge
+    most, few = (NormalEquations(kernel, landmarks, targets.shape[1]) for _ in range(2))
+    most.add(library, rows[inside], targets[inside], each[inside], jobs)
+    few.add(library, rows[~inside], targets[~inside], each[~inside], jobs)
+
+    def solved(
+        equations: NormalEquations, part: np.ndarray, left_out: np.ndarray | None
+    ) -> list[Estimator]:
+        centre = np.average(targets[part], axis=0, weights=each[part])
+        found = equations.solve(ridge, centre, left_out)
+        return [
+            KernelRidge.of(kernel, places, column, float(mean))
+            for column, mean in zip(found.T, centre, strict=True)
+        ]
+
+    tried = solved(most, inside, unseen)
+    few.absorb(most)
+    del most
+    return solved(few, np.ones(len(rows), dtype=bool), None), tried
