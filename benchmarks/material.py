@@ -46,14 +46,17 @@ def structures(number: int) -> list[str]:
         return list(islice(grown(), number))
 
 
-def federation() -> tuple[Path, Federation]:
-    """One classification task, and partners whose keys are at hand."""
-    path = FOLDER / "federation.toml"
+def federation(tasks: int = 1) -> tuple[Path, Federation]:
+    """So many classification tasks, and partners whose keys are at hand."""
+    path = FOLDER / f"federation-{tasks}.toml"
     if not path.is_file():
         FOLDER.mkdir(parents=True, exist_ok=True)
-        init_federation(path, "bench", [parse_task_option("polar:binary")])
+        names = ["polar", *(f"task{number}" for number in range(1, tasks))]
+        init_federation(path, "bench", [parse_task_option(f"{name}:binary") for name in names])
         for partner in PARTNERS:
-            _, public_key = generate_keys(partner, FOLDER / "keys")
+            public_key = FOLDER / "keys" / f"{partner}.pub"
+            if not public_key.is_file():
+                _, public_key = generate_keys(partner, FOLDER / "keys")
             register_partner(path, partner, public_key)
     return path, load_federation(path)
 
@@ -67,12 +70,13 @@ def structure_table(number: int) -> Path:
     return path
 
 
-def public_set(number: int) -> PublicSet:
-    """A public set of `number` rows: the compounds of a small one over and over."""
-    path = FOLDER / f"public-{number}.parquet"
+def public_set(number: int, tasks: int = 1) -> PublicSet:
+    """A public set of `number` rows: the compounds of a smaller one over and over."""
+    path = FOLDER / f"public-{number}-{tasks}.parquet"
     if path.is_file():
         return open_public_set(path)
     _, contract = federation()
+    _, theirs = federation(tasks)
     small = FOLDER / "public.parquet"
     if not small.is_file():
         prepare_public([structure_table(DIFFERENT)], contract, small)
@@ -90,7 +94,7 @@ def public_set(number: int) -> PublicSet:
 
     features = contract.chemistry.features
     schema = compounds_schema(features.bits, features.n_descriptors)
-    manifest = source.sealed.manifest
+    manifest = source.sealed.manifest | {"protocol": theirs.protocol}
     write_sealed(path, schema, rows(), lambda count: manifest | {"n_compounds": count})
     return open_public_set(path)
 

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.sparse
 
+from fluid.chem.sparse import feature_rows
+
 
 class _Memory:
     """Rows derived from a batch, or the positions of these compounds in such a batch."""
@@ -166,18 +168,22 @@ class Compounds:
         return self.derive(("features", counts), lambda compounds: compounds._features(counts))
 
     def _features(self, counts: bool) -> scipy.sparse.csr_matrix:
-        values = self.counts.astype(np.float32)
-        folded = scipy.sparse.csr_matrix(
-            (values, (self.environments % self.bits).astype(np.int32), self.offsets),
-            shape=(len(self), self.bits),
+        n, n_descriptors = self.descriptors.shape
+        most = len(self.environments) + n * n_descriptors
+        indices, data = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.float32)
+        indptr = np.zeros(n + 1, dtype=np.int64)
+        # Contiguous and of one type: the loop is compiled once.
+        end = feature_rows()(
+            np.ascontiguousarray(self.environments, dtype=np.uint32),
+            np.ascontiguousarray(self.counts, dtype=np.uint8),
+            np.ascontiguousarray(self.offsets, dtype=np.int64),
+            np.int64(self.bits), not counts,
+            np.ascontiguousarray(self.descriptors, dtype=np.float32), indptr, indices, data,
+        )  # fmt: skip
+        return scipy.sparse.csr_matrix(
+            (data[:end].copy(), indices[:end].copy(), indptr.astype(np.int32)),
+            shape=(n, self.bits + n_descriptors),
         )
-        folded.sum_duplicates()
-        if not counts:
-            folded.data[:] = 1.0
-        if not self.descriptors.shape[1]:
-            return folded
-        dense = scipy.sparse.csr_matrix(self.descriptors)
-        return scipy.sparse.hstack([folded, dense], format="csr", dtype=np.float32)
 
 
 def concatenate(batches: Sequence[Compounds]) -> Compounds:
