@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.sparse
 
-from fluid.chem.sparse import feature_rows
+from fluid.chem.popcount import kernels
 
 
 class _Memory:
@@ -173,7 +173,7 @@ class Compounds:
         indices, data = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.float32)
         indptr = np.zeros(n + 1, dtype=np.int64)
         # Contiguous and of one type: the loop is compiled once.
-        end = feature_rows()(
+        end = kernels().feature_rows(
             np.ascontiguousarray(self.environments, dtype=np.uint32),
             np.ascontiguousarray(self.counts, dtype=np.uint8),
             np.ascontiguousarray(self.offsets, dtype=np.int64),
