@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from threading import Lock
 from typing import Any, ClassVar
 
@@ -112,11 +112,16 @@ class Compounds:
         rows = np.asarray(rows)
         if rows.dtype == bool:
             rows = np.flatnonzero(rows)
+        if self._memory is not None:
+            return _Part.of(self, rows, self._memory.take(self, rows))
+        return self._copy(rows)
+
+    def _copy(self, rows: np.ndarray) -> Compounds:
         lengths = np.diff(self.offsets)[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         starts = np.repeat(self.offsets[rows] - offsets[:-1], lengths)
         flat = np.arange(offsets[-1]) + starts
-        taken = Compounds(
+        return Compounds(
             ids=self.ids[rows],
             smiles=self.smiles[rows],
             inchikeys=self.inchikeys[rows],
@@ -126,7 +131,6 @@ class Compounds:
             offsets=offsets,
             descriptors=self.descriptors[rows],
         )
-        return taken if self._memory is None else taken._with(self._memory.take(self, rows))
 
     def _with(self, memory: _Memory) -> Compounds:
         object.__setattr__(self, "_memory", memory)
@@ -184,6 +188,50 @@ class Compounds:
             (data[:end].copy(), indices[:end].copy(), indptr.astype(np.int32)),
             shape=(n, self.bits + n_descriptors),
         )
+
+
+class _Part(Compounds):
+    """Rows of compounds that remember: copied when somebody asks for more than is remembered."""
+
+    _whole: ClassVar[Compounds]
+    _rows: ClassVar[np.ndarray]
+
+    def __new__(cls, **fields: np.ndarray) -> Compounds:  # type: ignore[misc]
+        """What `dataclasses.replace` makes of a part is no part."""
+        return Compounds(**fields)
+
+    @classmethod
+    def of(cls, whole: Compounds, rows: np.ndarray, memory: _Memory) -> Compounds:
+        made: Compounds = object.__new__(cls)
+        for name, value in (("_whole", whole), ("_rows", rows), ("_memory", memory)):
+            object.__setattr__(made, name, value)
+        return made
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getattr__(self, name: str) -> Any:
+        # Called for what has not been set.
+        if name in _BY_COMPOUND:
+            object.__setattr__(self, name, getattr(self._whole, name)[self._rows])
+        elif name in _BY_FEATURE:
+            copied = self._whole._copy(self._rows)
+            for each in _BY_FEATURE:
+                object.__setattr__(self, each, getattr(copied, each))
+        else:
+            raise AttributeError(name)
+        return self.__dict__[name]
+
+    def _copy(self, rows: np.ndarray) -> Compounds:
+        return self._whole._copy(self._rows[rows])
+
+    def remembering(self) -> Compounds:
+        """See `Compounds.remembering`."""
+        return self._whole._copy(self._rows).remembering()
+
+
+_BY_FEATURE = ("environments", "counts", "offsets")
+_BY_COMPOUND = tuple(field.name for field in fields(Compounds) if field.name not in _BY_FEATURE)
 
 
 def concatenate(batches: Sequence[Compounds]) -> Compounds:
