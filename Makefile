@@ -174,6 +174,10 @@ SUBJECTS ?=
 bench: | $(READY) ## what steps cost beside bare library calls, a quarter of an hour; SUBJECTS=prepare for one
 	$(BIN)/python -m benchmarks $(SUBJECTS)
 
+.PHONY: bench-plot
+bench-plot: | $(READY) ## draw what SUBJECTS=distill measured, docs/distill.svg
+	$(BIN)/python -m benchmarks.plot
+
 # --- checks -----------------------------------------------------------------------------------
 
 TREE := build/tree

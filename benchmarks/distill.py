@@ -1,70 +1,141 @@
-"""Pooling and distilling against the number of public compounds."""
+"""Pooling and distilling against the number of compounds, of partners and of tasks."""
 
 from __future__ import annotations
 
+import csv
 import shutil
 import time
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
-from benchmarks.material import FOLDER, PARTNERS, federation, public_set, teacher
+import numpy as np
+
+from benchmarks.material import FOLDER, PARTNERS, ROOT, federation, public_set
 from benchmarks.measure import apart
 from benchmarks.table import Row
 
-SIZES = (2_500, 5_000, 10_000, 20_000)
+# Compounds, partners, tasks.
+ROUNDS = (
+    (2_500, 8, 1), (5_000, 8, 1), (10_000, 8, 1), (20_000, 8, 1), (100_000, 8, 1),
+    (1_000_000, 8, 1), (20_000, 2, 1), (20_000, 4, 1), (20_000, 8, 2), (20_000, 8, 4),
+)  # fmt: skip
+# What `benchmarks.plot` draws.
+RESULTS = ROOT / "docs" / "distill.csv"
 _FEW = 500
-_TEACHER = 500
 
 
-def annotated(number: int) -> list[str]:
-    """An annotation of every partner, made once."""
-    from fluid.partner.annotate import annotate
+@dataclass(frozen=True)
+class Spent:
+    """One round: its size, CPU and wall seconds, megabytes at most."""
 
+    compounds: int
+    partners: int
+    tasks: int
+    cpu: float
+    pooling: float
+    wall: float
+    peak: float
+
+
+def annotated(number: int, partners: int, tasks: int) -> list[str]:
+    """Annotations without a teacher, smooth functions of the descriptors, each made once.
+
+    What distilling costs does not depend on what is said.
+    """
+    from fluid.exchange.annotation import TaskAnnotation, write_annotation
+    from fluid.exchange.signing import load_private_key, sign_digest
+
+    _, contract = federation(tasks)
+    public = public_set(number, tasks)
     found = []
-    for partner in PARTNERS:
-        path = FOLDER / f"{partner}-{number}.parquet"
-        if not path.is_file():
-            folder = teacher(_TEACHER, "logistic", partner)
-            annotate(folder, public_set(number), path, FOLDER / "keys" / f"{partner}.key")
+    for place, partner in enumerate(PARTNERS[:partners]):
+        path = FOLDER / f"{partner}-{number}-{tasks}.parquet"
         found.append(str(path))
+        if path.is_file():
+            continue
+        random = np.random.default_rng(place)
+        shape = (public.sealed.schema.field("descriptors").type.list_size, 2 * tasks)
+        slopes = random.normal(size=shape)
+
+        def chunks(slopes: np.ndarray = slopes) -> Iterator[Any]:
+            for chunk in public.chunks():
+                told = np.tanh(np.log1p(np.abs(chunk.descriptors)) @ slopes / 10.0)
+                said = {}
+                for n, task in enumerate(contract.tasks):
+                    sure, likely = np.round(25 + 20 * told[:, n]) / 50, told[:, tasks + n]
+                    probability = np.round(50 + 45 * likely)[:, None] / 100
+                    said[task.name] = TaskAnnotation(
+                        probability.astype(np.float32),
+                        np.full((len(chunk), 1), 0.05, dtype=np.float32),
+                        sure.astype(np.float32),
+                    )
+                yield chunk.inchikeys, said
+
+        key = load_private_key(FOLDER / "keys" / f"{partner}.key")
+        write_annotation(
+            path, contract, public, partner, contract.tasks, chunks(), {},
+            lambda digest, key=key: sign_digest(key, digest),  # type: ignore[misc]
+        )  # fmt: skip
     return found
 
 
-def ours(number: int, paths: list[str], first: list[str]) -> dict[str, float]:
-    """CPU seconds of pooling and distilling, without imports, and of pooling alone."""
+def ours(number: int, tasks: int, paths: list[str], first: list[str]) -> dict[str, float]:
+    """CPU and wall seconds of pooling and distilling, without imports, and of pooling alone."""
     from fluid.central.distill import distill
 
-    _, contract = federation()
+    _, contract = federation(tasks)
     reached: dict[str, float] = {}
 
     def run(count: int, files: list[str]) -> None:
-        target = FOLDER / f"round-{count}"
+        target = FOLDER / f"round-{count}-{len(files)}-{tasks}"
         shutil.rmtree(target, ignore_errors=True)
-        distill([Path(path) for path in files], public_set(count), contract, target, jobs=1,
+        distill([Path(path) for path in files], public_set(count, tasks), contract, target, jobs=1,
                 progress=stage)  # fmt: skip
 
     def stage(name: str) -> None:
-        reached[name.partition(" ")[0]] = time.process_time()
+        reached.setdefault(name.partition(" ")[0], time.process_time())
 
     # Imports happen in a small round before.
     run(_FEW, first)
-    started = time.process_time()
+    reached.clear()
+    started, clock = time.process_time(), time.monotonic()
     run(number, paths)
-    ended = time.process_time()
-    return {"all": ended - started, "pooling": reached["distilling"] - reached["pooling"]}
+    return {
+        "cpu": time.process_time() - started,
+        "wall": time.monotonic() - clock,
+        "pooling": reached["distilling"] - reached["pooling"],
+    }
+
+
+def measure(number: int, partners: int, tasks: int) -> Spent:
+    """One round in a process of its own."""
+    first = annotated(_FEW, partners, tasks)
+    spent = apart(ours, number, tasks, annotated(number, partners, tasks), first)
+    cpu, wall, pooling = (spent.value[name] for name in ("cpu", "wall", "pooling"))
+    return Spent(number, partners, tasks, cpu, pooling, wall, spent.peak)
 
 
 def rows() -> list[Row]:
-    """Time and memory of each size."""
+    """Time and memory of each round; the numbers are kept for the plot."""
     found = []
-    public_set(_FEW)
-    for number in SIZES:
-        public_set(number)
-        spent = apart(ours, number, annotated(number), annotated(_FEW))
-        found.append(
-            Row(
-                f"`distill`, {len(PARTNERS)} partners, {number:,} compounds",
-                f"{spent.value['all']:.1f} s of CPU, {spent.peak:.0f} MB",
-                f"pooling {spent.value['pooling'] * 1e6 / number:.0f} us a compound",
-            )
-        )
+    with RESULTS.open("w", encoding="utf-8", newline="") as out:
+        table = csv.writer(out)
+        table.writerow([field.name for field in fields(Spent)])
+        for size in ROUNDS:
+            one = measure(*size)
+            table.writerow([round(value, 2) for value in astuple(one)])
+            out.flush()
+            found.append(_row(one))
     return found
+
+
+def _row(one: Spent) -> Row:
+    tasks = f", {one.tasks} tasks" if one.tasks > 1 else ""
+    return Row(
+        f"`distill`, {one.partners} partners, {one.compounds:,} compounds{tasks}",
+        f"{one.cpu:.1f} s of CPU, {one.peak:,.0f} MB",
+        f"{one.cpu * 1e6 / one.compounds:,.0f} us a compound, "
+        f"of which pooling {one.pooling * 1e6 / one.compounds:.0f} us",
+    )

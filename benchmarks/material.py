@@ -22,7 +22,9 @@ from fluid.exchange.template import init_federation, parse_task_option, register
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "build" / "bench"
-PARTNERS = ("one", "two", "three", "four")
+PARTNERS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
+# Different compounds of a public set; a larger one repeats them.
+DIFFERENT = 100_000
 # What extends a structure at its first atom, so that there are as many as are asked for.
 _CHAINS = ("", "CC", "CCO", "CNC(=O)", "c1ccccc1", "FC(F)", "COC(=O)", "C1CC1", "NCC", "CSC")
 
@@ -44,14 +46,17 @@ def structures(number: int) -> list[str]:
         return list(islice(grown(), number))
 
 
-def federation() -> tuple[Path, Federation]:
-    """One classification task, and partners whose keys are at hand."""
-    path = FOLDER / "federation.toml"
+def federation(tasks: int = 1) -> tuple[Path, Federation]:
+    """So many classification tasks, and partners whose keys are at hand."""
+    path = FOLDER / f"federation-{tasks}.toml"
     if not path.is_file():
         FOLDER.mkdir(parents=True, exist_ok=True)
-        init_federation(path, "bench", [parse_task_option("polar:binary")])
+        names = ["polar", *(f"task{number}" for number in range(1, tasks))]
+        init_federation(path, "bench", [parse_task_option(f"{name}:binary") for name in names])
         for partner in PARTNERS:
-            _, public_key = generate_keys(partner, FOLDER / "keys")
+            public_key = FOLDER / "keys" / f"{partner}.pub"
+            if not public_key.is_file():
+                _, public_key = generate_keys(partner, FOLDER / "keys")
             register_partner(path, partner, public_key)
     return path, load_federation(path)
 
@@ -65,15 +70,16 @@ def structure_table(number: int) -> Path:
     return path
 
 
-def public_set(number: int) -> PublicSet:
-    """A public set of `number` rows: the compounds of a small one over and over."""
-    path = FOLDER / f"public-{number}.parquet"
+def public_set(number: int, tasks: int = 1) -> PublicSet:
+    """A public set of `number` rows: the compounds of a smaller one over and over."""
+    path = FOLDER / f"public-{number}-{tasks}.parquet"
     if path.is_file():
         return open_public_set(path)
     _, contract = federation()
+    _, theirs = federation(tasks)
     small = FOLDER / "public.parquet"
     if not small.is_file():
-        prepare_public([structure_table(10_000)], contract, small)
+        prepare_public([structure_table(DIFFERENT)], contract, small)
     source = open_public_set(small)
 
     def rows() -> Iterator[pa.RecordBatch]:
@@ -88,7 +94,7 @@ def public_set(number: int) -> PublicSet:
 
     features = contract.chemistry.features
     schema = compounds_schema(features.bits, features.n_descriptors)
-    manifest = source.sealed.manifest
+    manifest = source.sealed.manifest | {"protocol": theirs.protocol}
     write_sealed(path, schema, rows(), lambda count: manifest | {"n_compounds": count})
     return open_public_set(path)
 

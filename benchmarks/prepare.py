@@ -9,12 +9,12 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
-from benchmarks.material import FOLDER, federation, structure_table, structures
+from benchmarks.material import DIFFERENT, FOLDER, federation, structure_table, structures
 from benchmarks.measure import apart
 from benchmarks.table import Row
 from fluid.chem.descriptors import descriptor_names
 
-COMPOUNDS = 10_000
+COMPOUNDS = DIFFERENT
 
 
 def bare(number: int) -> float:

@@ -16,18 +16,28 @@ from fluid.base.files import atomic_folder, check_folder, write_json
 from fluid.base.jobs import count_jobs
 from fluid.base.software import software_versions
 from fluid.central.consensus import Agreement, Consensus
+from fluid.central.fits import MOST_HELD, renumber
 from fluid.central.former import check_releases
 from fluid.central.intake import admit, admitted_chunks
 from fluid.central.pooling import pool_said
-from fluid.central.student import FEWEST_COMPOUNDS, Distilled, StudentOptions, distill_task
-from fluid.chem.compounds import Compounds, concatenate
+from fluid.central.student import (
+    FEWEST_COMPOUNDS,
+    Distilled,
+    StudentOptions,
+    digest_stream,
+    distill_task,
+    held_out_groups,
+)
+from fluid.chem.compounds import Compounds
+from fluid.chem.stream import CompoundStream
 from fluid.exchange.annotation import AnnotationFile, TaskAnnotation
 from fluid.exchange.federated_set import PooledTask, concatenate_pooled, write_federated
 from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.shared import check_shared
 from fluid.learn.estimators.cluster_trees import check_cluster
-from fluid.learn.model import Card, TrainedModel
+from fluid.learn.estimators.kernel import KernelMachine
+from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.reliability import TRUSTED
 from fluid.learn.storage import save_model
 from fluid.learn.task import Task
@@ -62,7 +72,8 @@ class _Tally:
         self.tasks = tasks
         self.labelled = {name: dict.fromkeys((t.name for t in tasks), 0) for name in partners}
         self.known = {name: dict.fromkeys((t.name for t in tasks), 0) for name in partners}
-        self.inside: dict[str, list[np.ndarray]] = {task.name: [] for task in tasks}
+        # How many compounds are known to 0, 1, 2, ... partners.
+        self.inside = {task.name: np.zeros(len(partners) + 1, dtype=np.int64) for task in tasks}
 
     def add(self, said: dict[str, dict[str, TaskAnnotation]], n: int) -> None:
         for task in self.tasks:
@@ -77,7 +88,7 @@ class _Tally:
                 )
                 self.known[partner][task.name] += int(here.sum())
                 inside += here
-            self.inside[task.name].append(inside)
+            self.inside[task.name] += np.bincount(inside, minlength=len(said) + 1)
 
 
 def distill(
@@ -139,7 +150,6 @@ def distill(
     sizes = _shared_sizes(admitted)
     tally = _Tally(tasks, [annotation.partner for annotation in admitted])
     consensus = Consensus(tasks, sizes)
-    parts: list[Compounds] = []
     pooled: dict[str, list[PooledTask]] = {task.name: [] for task in tasks}
 
     def chunks() -> Iterator[tuple[Compounds, dict[str, PooledTask]]]:
@@ -149,7 +159,6 @@ def distill(
             labels = pool_said(tasks, said, sizes, len(compounds))
             for task in tasks:
                 pooled[task.name].append(labels[task.name])
-            parts.append(compounds)
             yield compounds, labels
 
     with atomic_folder(output, REPORT_FILE) as folder:
@@ -165,7 +174,7 @@ def distill(
         }
         features = federation.chemistry.features
         digest = write_federated(folder / FEDERATED_FILE, features, tasks, chunks(), identity)
-        library = concatenate(parts)
+        library = CompoundStream(len(public), public.chunks)
         joined = {name: concatenate_pooled(each) for name, each in pooled.items()}
         try:
             student, distilled = train_student(
@@ -207,7 +216,7 @@ def _shared_sizes(admitted: Sequence[AnnotationFile]) -> dict[str, dict[str, flo
 
 
 def train_student(
-    library: Compounds,
+    library: Compounds | CompoundStream,
     tasks: Sequence[Task],
     pooled: dict[str, PooledTask],
     federation: Federation,
@@ -223,7 +232,7 @@ def train_student(
     Parameters
     ----------
     library
-        The public compounds.
+        The public compounds: in memory, or to be read several times.
     tasks, pooled
         Tasks, and the pooled labels of each by name.
     federation, digest
@@ -236,6 +245,9 @@ def train_student(
     TrainingError
         If no task has labels enough.
     """
+    library = CompoundStream.of(library)
+    digests = digest_stream(library)
+    groups = held_out_groups(digests)
     options = options or StudentOptions()
     if federation.mechanism.is_used:
         options = replace(options, noisy=True)
@@ -247,7 +259,7 @@ def train_student(
             continue
         progress(f"distilling {task.name}")
         distilled[task.name] = distill_task(
-            library, task, pooled[task.name], seed, count_jobs(jobs), options, cluster
+            library, task, pooled[task.name], seed, count_jobs(jobs), options, groups, cluster
         )
     if not distilled:
         raise TrainingError(f"no task has pooled labels of {FEWEST_COMPOUNDS} compounds or more")
@@ -267,7 +279,32 @@ def train_student(
         training, metrics, software_versions(),
     )  # fmt: skip
     models = [distilled[task.name].model for task in tasks if task.name in distilled]
-    return TrainedModel(card, federation.chemistry, library, models), distilled
+    kept, trained_on = _keep(library, models, digests)
+    return TrainedModel(card, federation.chemistry, kept, models, trained_on), distilled
+
+
+def _keep(
+    library: CompoundStream, models: list[TaskModel], digests: np.ndarray
+) -> tuple[Compounds, np.ndarray | None]:
+    """What a student takes along: a small public set, or the compounds that its models refer to.
+
+    Positions in the models are changed to those among the compounds kept. That the others were
+    learned from is known by their digests alone.
+    """
+    everything = np.arange(len(library))
+    if len(library) <= MOST_HELD:
+        return library.take(everything), None
+    estimators = [one for model in models for part in model.members for one in part.estimators]
+    used = [model.rows for model in models] + [
+        one.rows_ for one in estimators if isinstance(one, KernelMachine)
+    ]
+    positions = np.unique(np.concatenate(used))
+    where = np.full(len(library), -1, dtype=np.int64)
+    where[positions] = np.arange(len(positions))
+    for one in estimators:
+        renumber(one, where)
+    models[:] = [replace(model, rows=where[model.rows]) for model in models]
+    return library.take(positions), np.unique(digests)
 
 
 def _too_few(n_labelled: int) -> str:
@@ -321,14 +358,15 @@ def _report_task(
     task: Task, pooled: PooledTask, distilled: Distilled | None, tally: _Tally
 ) -> dict[str, Any]:
     """What the pooled labels look like, and how much of the public set teachers knew."""
-    inside = np.concatenate(tally.inside[task.name])
+    inside = tally.inside[task.name]
     known = np.isfinite(pooled.label).all(axis=1)
     if distilled is None:
         n_labelled = int(known.sum())
         return {"kind": task.kind, "labelled": n_labelled, "skipped": _too_few(n_labelled)}
+    most = max(1, int(np.flatnonzero(inside).max(initial=0)))
     share = {
-        f"{count} or more": round(float((inside >= count).mean()), 4)
-        for count in range(1, int(inside.max(initial=1)) + 1)
+        f"{count} or more": round(float(inside[count:].sum() / inside.sum()), 4)
+        for count in range(1, most + 1)
     }
     quantiles = np.quantile(pooled.label[known], [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
     return {

@@ -5,14 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from fluid.chem.compounds import Compounds
-from fluid.learn.estimators.kernel import KernelRidge, MixedKernel
+from fluid.chem.stream import CompoundStream
+from fluid.learn.estimators.kernel import KernelRidge
+from fluid.learn.estimators.mixed_kernel import MixedKernel
 
 # Noise variance over that of the function: from what a student takes without noise upwards.
 _GRID = KernelRidge().ridge * np.geomspace(1.0, 1e4, 13)
 _MOST = 2000
 
 
-def choose_ridge(library: Compounds, rows: np.ndarray, targets: np.ndarray, seed: int) -> float:
+def choose_ridge(
+    library: Compounds | CompoundStream, rows: np.ndarray, targets: np.ndarray, seed: int
+) -> float:
     """The penalty of kernel ridge regression by leave-one-out error on the noisy labels themselves.
 
     It is chosen from what has left the partners, so that it costs no privacy. The leave-one-out

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from fluid.base.cluster import Cluster
 from fluid.base.errors import FluidError, TrainingError
-from fluid.base.jobs import map_threads, single_threaded_blas
+from fluid.base.jobs import single_threaded_blas
+from fluid.central.fits import Fitting, fit_learners, renumber
 from fluid.central.ridge import choose_ridge
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
+from fluid.chem.stream import CompoundStream
 from fluid.exchange.federated_set import PooledTask, widen, widening
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import fit_domains
-from fluid.learn.estimators import (
-    STUDENT_LEARNERS,
-    Estimator,
-    KernelRidge,
-    logit,
-    sigmoid,
-)
-from fluid.learn.estimators.cluster_trees import fit_on_cluster
-from fluid.learn.estimators.trees import Trees
+from fluid.learn.estimators import STUDENT_LEARNERS, Estimator, logit, sigmoid
 from fluid.learn.judgement import HeldOut
 from fluid.learn.model import TaskModel
 from fluid.learn.predictions import called_classes
 from fluid.learn.reliability import NEIGHBOURS, TRUSTED, ReliabilityMap, fit_reliability
 from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
+from fluid.learn.trained_on import digest_connectivities
 
 FEWEST_COMPOUNDS = 50
 MOST_REFERENCES = 50_000
@@ -146,20 +140,25 @@ def sample_weights(
     return bounded / bounded.mean()
 
 
-def held_out_groups(compounds: Compounds) -> np.ndarray:
-    """Ten groups by a hash of the connectivity, uint8 of shape (n,)."""
-    digests = (hashlib.sha256(key.encode()).digest() for key in compounds.connectivities)
-    return np.array([digest[0] % _GROUPS for digest in digests], dtype=np.uint8)
+def digest_stream(library: CompoundStream) -> np.ndarray:
+    """What `digest_connectivities` finds for all compounds, in one pass."""
+    return np.concatenate([digest_connectivities(chunk) for chunk in library.chunks()])
+
+
+def held_out_groups(digests: np.ndarray) -> np.ndarray:
+    """Ten groups by the first byte of what `digest_stream` found, uint8 of shape (n,)."""
+    return ((digests >> np.uint64(56)) % np.uint64(_GROUPS)).astype(np.uint8)
 
 
 @single_threaded_blas()
 def distill_task(
-    library: Compounds,
+    library: Compounds | CompoundStream,
     task: Task,
     pooled: PooledTask,
     seed: int,
     jobs: int = 1,
     options: StudentOptions | None = None,
+    groups: np.ndarray | None = None,
     cluster: Cluster | None = None,
 ) -> Distilled:
     """Train the student's model of one task on all labelled public compounds.
@@ -167,7 +166,7 @@ def distill_task(
     Parameters
     ----------
     library
-        The public compounds.
+        The public compounds; what is held of them is bounded (see `fit_learners`).
     task
         What is predicted.
     pooled
@@ -178,6 +177,8 @@ def distill_task(
         Fits that run at once; the result does not depend on it.
     options
         How to distill.
+    groups
+        What `held_out_groups` finds for the library, if that is known already.
     cluster
         Whose workers train boosted trees together, all at one fit; see
         `fluid.learn.estimators.cluster_trees`. Other learners train here.
@@ -188,62 +189,45 @@ def distill_task(
         If fewer than 50 compounds have a label.
     """
     options = options or StudentOptions()
+    library = CompoundStream.of(library)
     rows = np.flatnonzero(np.isfinite(pooled.label).all(axis=1))
     if len(rows) < FEWEST_COMPOUNDS:
         raise TrainingError(
             f"task '{task.name}': {len(rows)} public compounds have a pooled label, at least "
             f"{FEWEST_COMPOUNDS} are needed"
         )
+    if groups is None:
+        groups = held_out_groups(digest_stream(library))
     label = pooled.label[rows].astype(np.float64) if options.noisy else widen(task, pooled, rows)
     targets = soft_targets(task, label)
     ridge = choose_ridge(library, rows, targets, seed) if options.noisy else None
-    groups = held_out_groups(library)[rows]
-    inside = groups != 0
+    inside = groups[rows] != 0
     weights = sample_weights(task, pooled, rows, options.weighting)
-    everything = np.ones(len(rows), dtype=bool)
-    todo = [
-        (name, part, output)
-        for part in (everything, inside)
-        for name in options.learners
-        for output in range(targets.shape[1])
-    ]
-
-    def run(job: tuple[str, np.ndarray, int]) -> Estimator:
-        name, part, output = job
-        learner = STUDENT_LEARNERS[name]()
-        if ridge is not None and isinstance(learner, KernelRidge):
-            learner.ridge = ridge
-        each = None if weights is None else weights[part] / weights[part].mean()
-        wanted = targets[part, output]
-        if cluster is not None and isinstance(learner, Trees):
-            return fit_on_cluster(
-                learner, cluster, library, rows[part], wanted, seed + output, each
-            )
-        return learner.fit(library, rows[part], wanted, False, seed + output, each)
-
-    # Two trainings at once would wait for one another's workers.
-    fits = iter(map_threads(run, todo, 1 if cluster is not None else jobs))
-    final = {name: [next(fits) for _ in task.outputs] for name in options.learners}
-    tried = {name: [next(fits) for _ in task.outputs] for name in options.learners}
-    held = rows[~inside]
-    told = _score(tried, library.take(held), library)
-    fidelity = _squared_correlation(told, targets[~inside]) if len(held) else 0.0
     references = _references(pooled, rows)
-    near = np.intersect1d(references, rows[inside])
+    fitting = Fitting(options.learners, seed, jobs, ridge, cluster)
+    fits = fit_learners(library, rows, targets, weights, inside, references, fitting)
+    compounds, held = fits.compounds, fits.positions[fits.held]
+    told = _score(fits.tried, compounds.take(fits.held), compounds)
+    wanted = targets[np.searchsorted(rows, held)]
+    fidelity = _squared_correlation(told, wanted) if len(held) else 0.0
+    near = np.searchsorted(fits.positions, references[groups[references] != 0])
     similarity = neighbour_similarity(
-        library.fingerprints[held], library.fingerprints[near], NEIGHBOURS
+        compounds.fingerprints[fits.held], compounds.fingerprints[near], NEIGHBOURS
     )
     said = _probabilities(task, told)
     trust = _reliability(pooled, rows[inside], held, said, similarity, references)
-    members = [
-        FoldModel(0, number, estimators, [Platt()] * len(task.outputs), trust)
-        for number, estimators in enumerate(final.values())
-    ]
     threshold = 0.5
     if task.kind == "binary":
         threshold = _threshold(pooled, held, sigmoid(told[:, 0]))
     held_out = _expected_calls(task, pooled, rows, held, said, similarity, threshold)
-    domains = fit_domains(library, references, trust, held_out)
+    domains = fit_domains(compounds, np.searchsorted(fits.positions, references), trust, held_out)
+    members = [
+        FoldModel(0, number, estimators, [Platt()] * len(task.outputs), trust)
+        for number, estimators in enumerate(fits.final.values())
+    ]
+    for member in members:
+        for estimator in member.estimators:
+            renumber(estimator, fits.positions)
     model = TaskModel(task, members, True, references, domains, threshold)
     return Distilled(model, fidelity, len(rows), len(references))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from threading import Lock
 from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse
+
+from fluid.chem.popcount import kernels
 
 
 class _Memory:
@@ -110,11 +112,16 @@ class Compounds:
         rows = np.asarray(rows)
         if rows.dtype == bool:
             rows = np.flatnonzero(rows)
+        if self._memory is not None:
+            return _Part.of(self, rows, self._memory.take(self, rows))
+        return self._copy(rows)
+
+    def _copy(self, rows: np.ndarray) -> Compounds:
         lengths = np.diff(self.offsets)[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         starts = np.repeat(self.offsets[rows] - offsets[:-1], lengths)
         flat = np.arange(offsets[-1]) + starts
-        taken = Compounds(
+        return Compounds(
             ids=self.ids[rows],
             smiles=self.smiles[rows],
             inchikeys=self.inchikeys[rows],
@@ -124,7 +131,6 @@ class Compounds:
             offsets=offsets,
             descriptors=self.descriptors[rows],
         )
-        return taken if self._memory is None else taken._with(self._memory.take(self, rows))
 
     def _with(self, memory: _Memory) -> Compounds:
         object.__setattr__(self, "_memory", memory)
@@ -166,18 +172,66 @@ class Compounds:
         return self.derive(("features", counts), lambda compounds: compounds._features(counts))
 
     def _features(self, counts: bool) -> scipy.sparse.csr_matrix:
-        values = self.counts.astype(np.float32)
-        folded = scipy.sparse.csr_matrix(
-            (values, (self.environments % self.bits).astype(np.int32), self.offsets),
-            shape=(len(self), self.bits),
+        n, n_descriptors = self.descriptors.shape
+        most = len(self.environments) + n * n_descriptors
+        indices, data = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.float32)
+        indptr = np.zeros(n + 1, dtype=np.int64)
+        # Contiguous and of one type: the loop is compiled once.
+        end = kernels().feature_rows(
+            np.ascontiguousarray(self.environments, dtype=np.uint32),
+            np.ascontiguousarray(self.counts, dtype=np.uint8),
+            np.ascontiguousarray(self.offsets, dtype=np.int64),
+            np.int64(self.bits), not counts,
+            np.ascontiguousarray(self.descriptors, dtype=np.float32), indptr, indices, data,
+        )  # fmt: skip
+        return scipy.sparse.csr_matrix(
+            (data[:end].copy(), indices[:end].copy(), indptr.astype(np.int32)),
+            shape=(n, self.bits + n_descriptors),
         )
-        folded.sum_duplicates()
-        if not counts:
-            folded.data[:] = 1.0
-        if not self.descriptors.shape[1]:
-            return folded
-        dense = scipy.sparse.csr_matrix(self.descriptors)
-        return scipy.sparse.hstack([folded, dense], format="csr", dtype=np.float32)
+
+
+class _Part(Compounds):
+    """Rows of compounds that remember: copied when somebody asks for more than is remembered."""
+
+    _whole: ClassVar[Compounds]
+    _rows: ClassVar[np.ndarray]
+
+    def __new__(cls, **fields: np.ndarray) -> Compounds:  # type: ignore[misc]
+        """What `dataclasses.replace` makes of a part is no part."""
+        return Compounds(**fields)
+
+    @classmethod
+    def of(cls, whole: Compounds, rows: np.ndarray, memory: _Memory) -> Compounds:
+        made: Compounds = object.__new__(cls)
+        for name, value in (("_whole", whole), ("_rows", rows), ("_memory", memory)):
+            object.__setattr__(made, name, value)
+        return made
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getattr__(self, name: str) -> Any:
+        # Called for what has not been set.
+        if name in _BY_COMPOUND:
+            object.__setattr__(self, name, getattr(self._whole, name)[self._rows])
+        elif name in _BY_FEATURE:
+            copied = self._whole._copy(self._rows)
+            for each in _BY_FEATURE:
+                object.__setattr__(self, each, getattr(copied, each))
+        else:
+            raise AttributeError(name)
+        return self.__dict__[name]
+
+    def _copy(self, rows: np.ndarray) -> Compounds:
+        return self._whole._copy(self._rows[rows])
+
+    def remembering(self) -> Compounds:
+        """See `Compounds.remembering`."""
+        return self._whole._copy(self._rows).remembering()
+
+
+_BY_FEATURE = ("environments", "counts", "offsets")
+_BY_COMPOUND = tuple(field.name for field in fields(Compounds) if field.name not in _BY_FEATURE)
 
 
 def concatenate(batches: Sequence[Compounds]) -> Compounds:

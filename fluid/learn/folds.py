@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Iterable
 
@@ -40,11 +39,16 @@ def keyed_folds(
     >>> keyed_folds(["QTBSBXVTEAMEQO", "LFQSCWFLJHTTHZ"], bytes(32), repeat=0, n_folds=5).tolist()
     [2, 1]
     """
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.hmac import HMAC
+
     key = hmac.digest(secret, f"fluid fold key {repeat}".encode(), "sha256")
-    prepared = hmac.new(key, digestmod=hashlib.sha256)
-    folds = []
+    prepared = HMAC(key, hashes.SHA256())
+    digests = []
     for connectivity in connectivities:
+        # Half as long as by Python's own module.
         mac = prepared.copy()
         mac.update(connectivity.encode())
-        folds.append(int.from_bytes(mac.digest()[:8], "big") % n_folds)
-    return np.array(folds, dtype=np.uint8)
+        digests.append(mac.finalize())
+    first = np.frombuffer(b"".join(digests), dtype=">u8")[:: hashes.SHA256.digest_size // 8]
+    return (first % n_folds).astype(np.uint8)

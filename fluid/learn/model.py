@@ -142,12 +142,16 @@ class TrainedModel:
         Compounds that its members and domains refer to.
     task_models
         In the federation's order.
+    trained_on
+        Of a student whose library does not hold all compounds that it learned from: the first 8
+        bytes of the SHA-256 of each connectivity, ascending, uint64; None if the library does.
     """
 
     card: Card
     chemistry: Chemistry
     library: Compounds
     task_models: list[TaskModel]
+    trained_on: np.ndarray | None = None
 
     @property
     def tasks(self) -> list[Task]:

@@ -4,6 +4,8 @@
     library.parquet   compounds that members and domains refer to
     arrays.npz        numbers of members and domains
     trees/*.txt       LightGBM models
+    trained_on.npy    of a student that learned from more compounds than its library holds: digests
+                      of their connectivities
     conformal.npz     out-of-fold predictions beside measured labels; never in a student's folder
 
 A hybrid holds two such folders, ``own`` and ``student``, beside its ``model.json``. Loading
@@ -40,6 +42,7 @@ from fluid.learn.measured import MEASURED_FILE, Measured, read_measured, write_m
 from fluid.learn.model import Card, Model, TaskModel, TrainedModel
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task
+from fluid.learn.trained_on import TRAINED_ON_FILE, read_trained_on
 
 SCHEMA = "fluid.model/1"
 MODEL_FILE = "model.json"
@@ -108,6 +111,8 @@ def save_model(
     batch = compounds_to_batch(model.library)
     pq.write_table(pa.Table.from_batches([batch]), folder / "library.parquet", compression="zstd")
     np.savez_compressed(folder / "arrays.npz", **dict(sorted(arrays.items())))  # type: ignore[arg-type]
+    if model.trained_on is not None:
+        np.save(folder / TRAINED_ON_FILE, model.trained_on)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     digests = {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
     _write(folder, structure, model.card, digests)
@@ -300,7 +305,11 @@ def _load_trained(folder: Path, values: dict[str, Any], card: Card) -> TrainedMo
                     f"'{kind}'; the model was made by an older version, train it again"
                 )
     tasks = [_task_model(described, arrays, texts) for described in values["tasks"]]
-    return TrainedModel(card, Chemistry.from_dict(values["chemistry"]), library, tasks)
+    trained_on = None
+    if TRAINED_ON_FILE in digests:
+        trained_on = read_trained_on(_check_file(folder, TRAINED_ON_FILE, digests))
+    chemistry = Chemistry.from_dict(values["chemistry"])
+    return TrainedModel(card, chemistry, library, tasks, trained_on)
 
 
 def _load_trees(path: Path, n_features: int) -> str:

@@ -18,6 +18,7 @@ from fluid.learn.predictions import TaskPrediction
 from fluid.learn.shift import Features, describe
 from fluid.learn.storage import load_measured
 from fluid.learn.task import Task
+from fluid.learn.trained_on import digest_connectivities
 from fluid.partner.table import Columns, read_labelled
 
 
@@ -102,7 +103,7 @@ def sets_of_tables(
     for index, task in enumerate(model.tasks):
         rows, truth = table.labels.column(index)
         labelled += len(rows)
-        seen = np.isin(table.compounds.connectivities[rows], _trained_on(model, task))
+        seen = _were_trained_on(model, task, table.compounds)[rows]
         kept, one = rows[~seen], said[task.name]
         measured = Measured(one.values[kept], truth[~seen], similarity_of(one)[kept])
         if len(kept):
@@ -122,23 +123,23 @@ def _calibration_set(measured: Measured, compounds: Compounds, left_out: int = 0
     return CalibrationSet(kept, describe(compounds.take(known), kept.similarity), left_out)
 
 
-def _trained_on(model: Model, task: Task) -> np.ndarray:
-    """Connectivities of the compounds whose labels the model has learned for a task.
+def _were_trained_on(model: Model, task: Task, compounds: Compounds) -> np.ndarray:
+    """Which compounds' labels the model has learned for a task, bool of shape (n,).
 
     Of a student, and of a hybrid's student, these are all public compounds: their pooled labels
     are no measurements, but the predictions are not those of a compound that was never seen.
     """
     parts = [model.own, model.student] if isinstance(model, HybridModel) else [model]
-    found = [np.zeros(0, dtype=object)]
+    seen = np.zeros(len(compounds), dtype=bool)
     for part in parts:
         assert isinstance(part, TrainedModel)
-        if part.card.kind == "student":
-            found.append(part.library.connectivities)
-            continue
-        for one in part.task_models:
-            if one.task.name == task.name:
-                found.append(part.library.take(one.rows).connectivities)
-    return np.concatenate(found)
+        if part.trained_on is not None:
+            seen |= np.isin(digest_connectivities(compounds), part.trained_on)
+        known = [one.rows for one in part.task_models if one.task.name == task.name]
+        learned = [part.library] if part.card.kind == "student" else map(part.library.take, known)
+        for one in learned:
+            seen |= np.isin(compounds.connectivities, one.connectivities)
+    return seen
 
 
 def similarity_of(said: TaskPrediction) -> np.ndarray:

@@ -13,7 +13,8 @@ from fluid.central.pooling import pool_task
 from fluid.central.student import soft_targets
 from fluid.chem.compounds import Compounds
 from fluid.exchange.federated_set import widen
-from fluid.learn.estimators.kernel import KernelRidge, MixedKernel
+from fluid.learn.estimators.kernel import KernelRidge
+from fluid.learn.estimators.mixed_kernel import MixedKernel
 from fluid.learn.task import Task
 from fluid.partner.table import LabelledCompounds
 from fluid.simulate.shapley import Coalition, Contribution, Contributions, Utility, contributions

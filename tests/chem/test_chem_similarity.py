@@ -1,5 +1,8 @@
 """Similarity agrees with RDKit and with brute force."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from rdkit import DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 
-from fluid.chem import popcount
+from fluid.chem import compiled, popcount
 from fluid.chem.similarity import (
     nearest_references,
     neighbour_similarity,
@@ -146,12 +149,27 @@ def test_any_width_of_fingerprints(width):
 def test_without_a_folder_to_cache_in_it_is_compiled_anew(monkeypatch):
     made = []
 
-    def refuse(cache):
+    def refuse(nogil, cache=False):
         made.append(cache)
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return "compiled"
 
-    monkeypatch.setattr(popcount, "_compile", refuse)
-    assert popcount.kernels.__wrapped__() == "compiled"
+        def decorate(function):
+            if cache:
+                raise RuntimeError("cannot cache function: no locator available")
+            return "compiled"
+
+        return decorate
+
+    monkeypatch.setattr(compiled.numba, "njit", refuse)
+    assert compiled._compiled(len) == "compiled"
     assert made == [True, False]
+
+
+def test_what_an_earlier_process_compiled_is_found_again():
+    program = (
+        "from fluid.chem.popcount import kernels\n"
+        "print([sum(one.stats.cache_hits.values()) for one in kernels()])"
+    )
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str([1] * len(popcount.Kernels._fields))

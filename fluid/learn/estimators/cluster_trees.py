@@ -20,12 +20,15 @@ from fluid.base.cluster import Cluster, quiet
 from fluid.base.cluster_worker import Packed, pack, unpack
 from fluid.base.errors import ClusterError
 from fluid.chem.compounds import Compounds
+from fluid.chem.stream import CompoundStream
 from fluid.learn.estimators.trees import Trees
 
 logger = logging.getLogger(__name__)
 
 # Rows that travel at once.
 _PART = 16_384
+# Blocks for each worker, at least, of a small set.
+_TURNS = 4
 # Seconds between two looks at who is there.
 _LOOK = 2.0
 
@@ -33,7 +36,7 @@ _LOOK = 2.0
 def fit_on_cluster(
     trees: Trees,
     cluster: Cluster,
-    library: Compounds,
+    library: CompoundStream,
     rows: np.ndarray,
     target: np.ndarray,
     seed: int,
@@ -112,7 +115,7 @@ def _fit(
     trees: Trees,
     cluster: Cluster,
     workers: list[str],
-    library: Compounds,
+    library: CompoundStream,
     rows: np.ndarray,
     target: np.ndarray,
     seed: int,
@@ -131,23 +134,24 @@ def _fit(
     # It prints otherwise, of parameters that nobody gave.
     lightgbm.register_logger(logger)
     logger.setLevel(logging.ERROR)
-    # Rows are dealt in turn, so that each worker sees all parts of the set.
-    shares = [part for n in range(len(workers)) for part in _parts(n, len(workers), len(rows))]
-    width = library.bits + library.descriptors.shape[1]
-    empty = scipy.sparse.csr_matrix((0, width), dtype=np.float32)
+    # Small blocks are dealt in turn, so that each worker has some, and sees all parts of the set.
+    size = _block_size(len(rows), len(workers))
     features: list[Any] = []
     targets: list[Any] = []
     each: list[Any] = []
-    for number, picked in shares:
-        place = workers[number]
-        count = len(picked)
+    for number, (start, block) in enumerate(library.blocks(rows, size)):
+        place = workers[number % len(workers)]
+        here = slice(start, start + len(block))
         put = partial(_put, cluster, place)
-        matrix = put(_features, pack(library.take(rows[picked])), trees.counts)
-        features.append(da.from_delayed(matrix, (count, width), dtype=np.float32, meta=empty))
+        matrix = put(_features, pack(block), trees.counts)
+        width = block.bits + block.descriptors.shape[1]
+        empty = scipy.sparse.csr_matrix((0, width), dtype=np.float32)
+        shape = (len(block), width)
+        features.append(da.from_delayed(matrix, shape, dtype=np.float32, meta=empty))
         for values, into in ((target, targets), (weights, each)):
             if values is not None:
-                numbers = put(unpack, pack(values[picked]))
-                into.append(da.from_delayed(numbers, (count,), dtype=np.float64))
+                numbers = put(unpack, pack(values[here]))
+                into.append(da.from_delayed(numbers, (len(block),), dtype=np.float64))
     params = trees.parameters(seed, False)
     # As many as a worker has.
     del params["num_threads"]
@@ -159,10 +163,8 @@ def _fit(
     return str(model.booster_.model_to_string())
 
 
-def _parts(number: int, n_workers: int, n_rows: int) -> list[tuple[int, np.ndarray]]:
-    """The rows of one worker, in parts."""
-    mine = np.arange(number, n_rows, n_workers)
-    return [(number, mine[at : at + _PART]) for at in range(0, len(mine), _PART)]
+def _block_size(n_rows: int, n_workers: int) -> int:
+    return int(np.clip(n_rows // (_TURNS * n_workers), 1, _PART))
 
 
 def _put(cluster: Cluster, place: str, function: Callable[..., Any], *arguments: Any) -> Any:

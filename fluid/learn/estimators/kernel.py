@@ -1,76 +1,18 @@
-"""Kernel learners on half min-max of counts, half Gaussian of the descriptors."""
+"""Kernel learners: support vector machine and ridge regression."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 
 from fluid.chem.compounds import Compounds
-from fluid.chem.counts import count_fingerprints
-from fluid.chem.similarity import tanimoto
+from fluid.chem.stream import CompoundStream
 from fluid.learn.estimators.base import State
+from fluid.learn.estimators.landmarks import NormalEquations, choose_landmarks
+from fluid.learn.estimators.mixed_kernel import MixedKernel, Prepared
 
-_CLIP = 5.0
 _BLOCK = 2048
-
-
-class Prepared(NamedTuple):
-    """n compounds as the kernel sees them.
-
-    Attributes
-    ----------
-    counts
-        Packed fingerprints of counts, uint8 of shape (n, bytes).
-    descriptors
-        Scaled descriptors, float32 of shape (n, n_descriptors).
-    """
-
-    counts: np.ndarray
-    descriptors: np.ndarray
-
-
-class MixedKernel:
-    """The kernel (min-max of Morgan counts + Gaussian of scaled descriptors) / 2.
-
-    The min-max kernel is the Tanimoto similarity of counts: the sum of the smaller over the sum of
-    the larger counts. Without descriptors it stands alone. Both parts are positive definite
-    (Ralaivola et al. 2005, doi 10.1016/j.neunet.2005.07.009), and so is their mean.
-    """
-
-    def fit(self, compounds: Compounds) -> Self:
-        """Find the scaling of the descriptors: mean and standard deviation of each."""
-        values = compounds.descriptors.astype(np.float64)
-        self.mean_ = values.mean(axis=0)
-        spread = values.std(axis=0)
-        self.scale_ = np.where(spread > 1e-9, spread, 1.0)
-        return self
-
-    def prepare(self, compounds: Compounds) -> Prepared:
-        """What the kernel needs of compounds."""
-        scaled = (compounds.descriptors.astype(np.float64) - self.mean_) / self.scale_
-        return Prepared(
-            count_fingerprints(compounds), np.clip(scaled, -_CLIP, _CLIP).astype(np.float32)
-        )
-
-    def __call__(self, left: Prepared, right: Prepared) -> np.ndarray:
-        """Kernel matrix, float32 of shape (len(left), len(right))."""
-        shared = tanimoto(left.counts, right.counts)
-        if not len(self.mean_):
-            return shared
-        a, b = left.descriptors, right.descriptors
-        # In place: a temporary of this size costs more than the arithmetic on it.
-        product = a @ b.T
-        product *= 2.0
-        gaussian = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :]
-        gaussian -= product
-        np.maximum(gaussian, 0.0, out=gaussian)
-        gaussian /= -len(self.mean_)
-        np.exp(gaussian, out=gaussian)
-        gaussian *= 0.5
-        shared *= 0.5
-        shared += gaussian
-        return shared
 
 
 class KernelMachine:
@@ -94,6 +36,10 @@ class KernelMachine:
             kernel = self.kernel_(self.kernel_.prepare(block), kept)
             result[part] += kernel.astype(np.float64) @ self.weights_
         return result
+
+    def renumber(self, positions: np.ndarray) -> None:
+        """Go over to another library, in which compound i of this one is at ``positions[i]``."""
+        self.rows_ = positions[self.rows_]
 
     def to_state(self) -> State:
         """See `Estimator.to_state`."""
@@ -217,10 +163,22 @@ class KernelRidge(KernelMachine):
             prepared = self.kernel_.prepare(training.take(heard))
             self.weights_ = self._solve(prepared, wanted[heard], each[heard])
         else:
-            chosen = _landmarks(len(rows), self.n_landmarks, weights, seed)
+            chosen = choose_landmarks(len(rows), self.n_landmarks, weights, seed)
             self.rows_ = rows[chosen]
-            self.weights_ = self._solve_on_landmarks(training, chosen, wanted, each)
+            equations = NormalEquations(self.kernel_, training.take(chosen), 1)
+            equations.add(CompoundStream.of(training), np.arange(len(rows)), target[:, None], each)
+            self.weights_ = equations.solve(self.ridge, np.array([self.intercept_]))[:, 0]
         return self
+
+    @classmethod
+    def of(
+        cls, kernel: MixedKernel, rows: np.ndarray, weights: np.ndarray, intercept: float
+    ) -> KernelRidge:
+        """What `NormalEquations.solve` found for landmarks at these positions of the library."""
+        made = cls()
+        made.kernel_, made.rows_, made.weights_ = kernel, rows, weights
+        made.intercept_ = intercept
+        return made
 
     def _solve(self, prepared: Prepared, wanted: np.ndarray, each: np.ndarray) -> np.ndarray:
         import scipy.linalg
@@ -238,38 +196,3 @@ class KernelRidge(KernelMachine):
                 gram, wanted, assume_a="pos", overwrite_a=True, check_finite=False
             )
         )  # fmt: skip
-
-    def _solve_on_landmarks(
-        self, training: Compounds, chosen: np.ndarray, wanted: np.ndarray, each: np.ndarray
-    ) -> np.ndarray:
-        import scipy.linalg
-
-        count = len(chosen)
-        landmarks = self.kernel_.prepare(training.take(chosen))
-        normal = np.zeros((count, count))
-        right = np.zeros(count)
-        for start in range(0, len(training), _BLOCK):
-            part = np.arange(start, min(start + _BLOCK, len(training)))
-            here = self.kernel_.prepare(training.take(part))
-            block = self.kernel_(here, landmarks).astype(np.float64)
-            weighted = block * each[part, None]
-            normal += block.T @ weighted
-            right += weighted.T @ wanted[part]
-        normal += self.ridge * self.kernel_(landmarks, landmarks)
-        normal[np.diag_indices(count)] += 1e-6 * len(training)
-        return np.asarray(scipy.linalg.solve(normal, right, assume_a="pos", overwrite_a=True))
-
-
-def _landmarks(n: int, most: int, weights: np.ndarray | None, seed: int) -> np.ndarray:
-    """Positions of the landmarks, ascending."""
-    count = min(most, n)
-    random = np.random.default_rng(seed)
-    if weights is None or count == n:
-        return np.sort(random.choice(n, size=count, replace=False))
-    # The chemistry that weighs most is to be represented compound by compound; many weigh the
-    # same, and among these the order of the file must not decide.
-    shuffled = random.permutation(n)
-    order = shuffled[np.argsort(-weights[shuffled], kind="stable")]
-    best, rest = np.split(order, [3 * count // 4])
-    drawn = random.choice(np.sort(rest), size=count - len(best), replace=False)
-    return np.sort(np.concatenate([best, drawn]))

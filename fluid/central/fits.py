@@ -1,0 +1,265 @@
+"""Fit the student's learners: in memory up to so many compounds, streamed above.
+
+Up to `MOST_HELD` labelled compounds everything is held and kernel ridge regression is exact. Above,
+the compounds are read again for each thing that is summed over them, and held are: landmarks, a
+sample of what was held out, the reference compounds, and for boosted trees a sample to learn from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fluid.base.cluster import Cluster
+from fluid.base.jobs import map_threads
+from fluid.chem.compounds import Compounds
+from fluid.chem.stream import CompoundStream
+from fluid.learn.estimators import STUDENT_LEARNERS, Estimator
+from fluid.learn.estimators.cluster_trees import fit_on_cluster
+from fluid.learn.estimators.kernel import KernelMachine, KernelRidge
+from fluid.learn.estimators.landmarks import NormalEquations, choose_landmarks
+from fluid.learn.estimators.mixed_kernel import MixedKernel
+from fluid.learn.estimators.trees import Trees
+
+MOST_HELD = KernelRidge().most_exact
+LANDMARKS = KernelRidge().n_landmarks
+# Held-out compounds that a student is judged by, and compounds that trees learn from.
+MOST_JUDGED = 20_000
+MOST_FOR_TREES = 200_000
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How learners are fitted.
+
+    Attributes
+    ----------
+    learners
+        Keys of `STUDENT_LEARNERS`.
+    seed, jobs
+        See `fluid.central.student.distill_task`.
+    ridge
+        Penalty of kernel ridge regression; None takes its own.
+    cluster
+        Whose workers train boosted trees; they then learn from all compounds, however many.
+    """
+
+    learners: tuple[str, ...]
+    seed: int
+    jobs: int
+    ridge: float | None = None
+    cluster: Cluster | None = None
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Learners of one task, and the compounds that they refer to.
+
+    Attributes
+    ----------
+    positions, compounds
+        Ascending positions in the public set, and the compounds at these.
+    held
+        Which of `compounds` the learners in `tried` have not seen: all that were held out, or a
+        sample of them.
+    final, tried
+        By learner, one estimator per output: trained on everything, and in the rehearsal.
+    """
+
+    positions: np.ndarray
+    compounds: Compounds
+    held: np.ndarray
+    final: dict[str, list[Estimator]]
+    tried: dict[str, list[Estimator]]
+
+
+def renumber(estimator: Estimator, positions: np.ndarray) -> None:
+    """Let an estimator refer to another library, where compound i is at ``positions[i]``."""
+    if isinstance(estimator, KernelMachine):
+        estimator.renumber(positions)
+
+
+def fit_learners(
+    library: CompoundStream,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray | None,
+    inside: np.ndarray,
+    references: np.ndarray,
+    fitting: Fitting,
+) -> Fits:
+    """Fit learners on all labelled compounds, and on those that are not held out.
+
+    Parameters
+    ----------
+    library
+        The public compounds.
+    rows, targets
+        The n that have a label, ascending, and what is learned: shape (n, n_outputs).
+    weights
+        Of squared errors, of mean 1; None if all weigh the same.
+    inside
+        Which of the n are not held out.
+    references
+        Positions in the library of compounds that are needed beside those learned from.
+    fitting
+        Which learners, and how.
+    """
+    fit = _fit_held if len(rows) <= MOST_HELD else _fit_streamed
+    return fit(library, rows, targets, weights, inside, references, fitting)
+
+
+def _fit_held(
+    library: CompoundStream,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray | None,
+    inside: np.ndarray,
+    references: np.ndarray,
+    fitting: Fitting,
+) -> Fits:
+    compounds = library.take(rows)
+    everything = np.arange(len(rows))
+    parts = (everything, np.flatnonzero(inside))
+    final, tried = _fit_parts(compounds, parts, targets, weights, fitting)
+    return Fits(rows, compounds, np.flatnonzero(~inside), final, tried)
+
+
+def _fit_parts(
+    compounds: Compounds,
+    parts: tuple[np.ndarray, ...],
+    targets: np.ndarray,
+    weights: np.ndarray | None,
+    fitting: Fitting,
+) -> list[dict[str, list[Estimator]]]:
+    """By part: every learner on every output of the compounds at the part's positions."""
+    outputs = range(targets.shape[1])
+    names = fitting.learners
+    todo = [(name, part, output) for part in parts for name in names for output in outputs]
+
+    def run(job: tuple[str, np.ndarray, int]) -> Estimator:
+        name, part, output = job
+        learner = STUDENT_LEARNERS[name]()
+        if fitting.ridge is not None and isinstance(learner, KernelRidge):
+            learner.ridge = fitting.ridge
+        seed = fitting.seed + output
+        each = None if weights is None else weights[part] / weights[part].mean()
+        if fitting.cluster is not None and isinstance(learner, Trees):
+            stream = CompoundStream.of(compounds)
+            wanted = targets[part, output]
+            return fit_on_cluster(learner, fitting.cluster, stream, part, wanted, seed, each)
+        return learner.fit(compounds, part, targets[part, output], False, seed, each)
+
+    # Two trainings at once would wait for one another's workers.
+    fits = iter(map_threads(run, todo, 1 if fitting.cluster is not None else fitting.jobs))
+    return [{name: [next(fits) for _ in outputs] for name in names} for _ in parts]
+
+
+def _fit_together(
+    library: CompoundStream,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray | None,
+    name: str,
+    cluster: Cluster,
+    seed: int,
+) -> list[Estimator]:
+    """Trees of every output by all workers of a cluster, from all compounds."""
+    each = None if weights is None else weights / weights.mean()
+    made: list[Estimator] = []
+    for output in range(targets.shape[1]):
+        learner = STUDENT_LEARNERS[name]()
+        assert isinstance(learner, Trees)
+        wanted = targets[:, output]
+        made.append(fit_on_cluster(learner, cluster, library, rows, wanted, seed + output, each))
+    return made
+
+
+def _fit_streamed(
+    library: CompoundStream,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray | None,
+    inside: np.ndarray,
+    references: np.ndarray,
+    fitting: Fitting,
+) -> Fits:
+    cluster, seed = fitting.cluster, fitting.seed
+    random = np.random.default_rng(seed)
+    held = np.flatnonzero(~inside)
+    if len(held) > MOST_JUDGED:
+        held = np.sort(random.choice(held, size=MOST_JUDGED, replace=False))
+    sampled = [name for name in fitting.learners if name != KernelRidge.kind and not cluster]
+    chosen = choose_landmarks(len(rows), LANDMARKS, weights, seed)
+    sample = choose_landmarks(len(rows), MOST_FOR_TREES if sampled else 0, weights, seed)
+    needed = [rows[chosen], rows[held], rows[sample], references]
+    positions = np.unique(np.concatenate(needed))
+    compounds = library.take(positions)
+
+    def here(among: np.ndarray) -> np.ndarray:
+        return np.searchsorted(positions, rows[among])
+
+    final: dict[str, list[Estimator]] = {}
+    tried: dict[str, list[Estimator]] = {}
+    for name in fitting.learners:
+        if name == KernelRidge.kind:
+            final[name], tried[name] = _ridge(
+                library, rows, targets, weights, inside, compounds.take(here(chosen)),
+                here(chosen), ~inside[chosen], fitting,
+            )  # fmt: skip
+        elif cluster:
+            final[name] = _fit_together(library, rows, targets, weights, name, cluster, seed)
+            some = None if weights is None else weights[inside]
+            tried[name] = _fit_together(
+                library, rows[inside], targets[inside], some, name, cluster, seed
+            )
+        else:
+            each = None if weights is None else weights[sample]
+            parts = (np.arange(len(sample)), np.flatnonzero(inside[sample]))
+            both = _fit_parts(
+                compounds.take(here(sample)), parts, targets[sample], each,
+                replace(fitting, learners=(name,)),
+            )  # fmt: skip
+            final[name], tried[name] = (one[name] for one in both)
+    return Fits(positions, compounds, here(held), final, tried)
+
+
+def _ridge(
+    library: CompoundStream,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray | None,
+    inside: np.ndarray,
+    landmarks: Compounds,
+    places: np.ndarray,
+    unseen: np.ndarray,
+    fitting: Fitting,
+) -> tuple[list[Estimator], list[Estimator]]:
+    """Kernel ridge on landmarks: sums over the two parts, of which the rehearsal takes one.
+
+    The rehearsal goes without landmarks that were held out (`unseen`). The scaling of descriptors
+    is that of all compounds.
+    """
+    each = np.ones(len(rows)) if weights is None else weights
+    kernel = MixedKernel().fit_stream(library, rows)
+    ridge = KernelRidge().ridge if fitting.ridge is None else fitting.ridge
+    jobs = fitting.jobs
+    most, few = (NormalEquations(kernel, landmarks, targets.shape[1]) for _ in range(2))
+    most.add(library, rows[inside], targets[inside], each[inside], jobs)
+    few.add(library, rows[~inside], targets[~inside], each[~inside], jobs)
+
+    def solved(
+        equations: NormalEquations, part: np.ndarray, left_out: np.ndarray | None
+    ) -> list[Estimator]:
+        centre = np.average(targets[part], axis=0, weights=each[part])
+        found = equations.solve(ridge, centre, left_out)
+        return [
+            KernelRidge.of(kernel, places, column, float(mean))
+            for column, mean in zip(found.T, centre, strict=True)
+        ]
+
+    tried = solved(most, inside, unseen)
+    few.absorb(most)
+    del most
+    return solved(few, np.ones(len(rows), dtype=bool), None), tried
