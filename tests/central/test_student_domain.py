@@ -29,7 +29,9 @@ def test_a_call_is_right_with_the_pooled_probability_of_the_class_called() -> No
     rows = np.arange(4)
     found = _expected_calls(BINARY, _pooled(label, 0.0), rows, rows, said, np.ones(4), 0.4)
     assert found is not None
-    assert found.correct.tolist() == pytest.approx([0.9, 0.2, 0.4, 0.7], abs=1e-6)
+    # Teachers are too modest: odds of the class called, 9, 1/4, 2/3 and 7/3, to the power of 1.2.
+    odds = np.array([9.0, 1 / 4, 2 / 3, 7 / 3]) ** 1.2
+    assert found.correct == pytest.approx(odds / (1 + odds), abs=1e-6)
     assert found.weights.tolist() == pytest.approx([0.5] * 4)
     assert not found.measured
 
@@ -38,11 +40,11 @@ def test_what_teachers_disagree_on_widens_the_log_odds_about_the_mean_label() ->
     label = np.array([[0.9], [0.1], [0.9], [0.1], [0.5]])
     rows, held = np.arange(5), np.array([0, 4])
     said = np.array([[0.9], [0.9]])
-    # Variance 0.128 and squared disagreement 0.064: slope 1.5 about log-odds 0.
+    # Variance 0.128 and squared disagreement 0.064: slope 1.5 x 1.2 about log-odds 0.
     pooled = _pooled(label, float(np.sqrt(0.064)))
     found = _expected_calls(BINARY, pooled, rows, held, said, np.ones(2), 0.5)
     assert found is not None
-    assert found.correct.tolist() == pytest.approx([27 / 28, 0.5], abs=1e-5)
+    assert found.correct.tolist() == pytest.approx([9**1.8 / (1 + 9**1.8), 0.5], abs=1e-5)
     flat = _pooled(np.full((5, 1), 0.9), 0.4)
     found = _expected_calls(BINARY, flat, rows, held, said, np.ones(2), 0.5)
     assert found is not None
@@ -74,6 +76,10 @@ def test_several_classes_and_numbers() -> None:
     said = np.array([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3]])
     found = _expected_calls(THREE, _pooled(label, 0.0), rows, rows, said, np.ones(2), 0.5)
     assert found is not None
-    assert found.correct.tolist() == pytest.approx([0.7, 0.1], abs=1e-5)
+    centre = np.array([0.4, 0.15, 0.45])
+    odds = centre / (1 - centre) * (label / (1 - label) / (centre / (1 - centre))) ** 1.2
+    shares = odds / (1 + odds)
+    shares /= shares.sum(axis=1, keepdims=True)
+    assert found.correct == pytest.approx([shares[0, 0], shares[1, 0]], abs=1e-5)
     number = Task("size", "regression", low=0, high=9)
     assert _expected_calls(number, _pooled(label, 0.0), rows, rows, said, np.ones(2), 0.5) is None
