@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,6 +124,19 @@ def test_a_charge_stands_after_a_kill(teacher: Path) -> None:
         ask(teacher, "d")
     # What was cut off may be asked again.
     assert ask(teacher, "b").number == 2
+
+
+def test_of_many_at_once_no_more_than_the_budget_get_an_answer(teacher: Path) -> None:
+    def one(request: int) -> int:
+        try:
+            return ask(teacher, str(request)).number
+        except LedgerError:
+            return 0
+
+    with ThreadPoolExecutor(8) as pool:
+        numbers = list(pool.map(one, range(16)))
+    assert sorted(number for number in numbers if number) == [1, 2, 3]
+    assert read_ledger(teacher).releases == 3
 
 
 @pytest.fixture(scope="module")
