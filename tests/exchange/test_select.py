@@ -401,7 +401,8 @@ def test_settings_out_of_range_are_refused() -> None:
 def test_coverage_changes_the_protocol_only_where_it_is_shared() -> None:
     usual = DisclosurePolicy()
     assert set(usual.to_dict()) == {
-        "probability_step", "value_step", "uncertainty_step", "reliability_step", "share"
+        "probability_step", "value_step", "uncertainty_step", "reliability_step", "share",
+        "audit_max_auc", "audit_max_neighbour_auc",
     }  # fmt: skip
     assert replace(usual, coverage_step=50).to_dict() == usual.to_dict()
     shared = replace(usual, share=("coverage",), coverage_step=50).to_dict()
