@@ -9,11 +9,18 @@ import pytest
 
 from fluid.base.errors import FluidError, MismatchError
 from fluid.chem.compounds import concatenate
+from fluid.exchange.policy import DisclosurePolicy
 from fluid.partner.audit import CHECKS, AuditOptions, AuditReport, Subject, attack, audit, influence
 from fluid.partner.audit.exports import ACTUAL, UNPROTECTED, export_unprotected, take_table, train
 from fluid.partner.audit.game import make_arena
 from fluid.partner.audit.influence import measure_influence
-from fluid.partner.audit.results import METADATA, NEIGHBOURS, OWN_ROW, RETRAINED
+from fluid.partner.audit.results import (
+    METADATA,
+    NEIGHBOUR_METADATA,
+    NEIGHBOURS,
+    OWN_ROW,
+    RETRAINED,
+)
 from fluid.partner.table import LabelledCompounds, read_labelled
 from fluid.partner.teacher import TrainingOptions
 from tests.conftest import OPTIONS, SECRET, Consortium
@@ -71,7 +78,15 @@ def test_own_row_and_metadata_of_the_actual_export_are_at_chance(report: AuditRe
 def test_neighbours_are_not_closed_and_retraining_is_seen(report: AuditReport) -> None:
     # Cross-fitting does not promise this, and the audit must be able to see it.
     assert _best(report, NEIGHBOURS, ACTUAL) > 0.55
+    assert _best(report, NEIGHBOUR_METADATA, ACTUAL) > 0.6
     assert _best(report, RETRAINED, ACTUAL) > 0.7
+
+
+@pytest.mark.parametrize("name", ["audit_max_auc", "audit_max_neighbour_auc"])
+def test_thresholds_out_of_range_are_refused(name: str) -> None:
+    for wrong in (0.49, 1.01):
+        with pytest.raises(ValueError, match=rf"policy {name} = .*: allowed are 0.5 to 1"):
+            DisclosurePolicy(**{name: wrong})
 
 
 def test_balance_is_guessed_better_than_naively(report: AuditReport) -> None:
