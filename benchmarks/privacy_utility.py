@@ -182,7 +182,8 @@ class Study:
         for partner in self.partners:
             raw = self.votes(partner, VOTES)[TASK]
             # As many votes as there are, no matter how few: a share of the votes.
-            share = np.nan_to_num(np.nanmean(raw >= 0.5, axis=1, where=np.isfinite(raw)), nan=0.5)
+            heard = np.isfinite(raw).sum(axis=1)
+            share = np.where(heard > 0, (raw >= 0.5).sum(axis=1) / np.maximum(heard, 1), 0.5)
             constant = np.full(len(share), VOTES.reliability)
             found = OwnFoldLabels(share, np.full(share.shape, np.nan), constant, constant)
             task = federation.tasks[0]

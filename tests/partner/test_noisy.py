@@ -28,7 +28,14 @@ from fluid.partner.budget import plan_release
 from fluid.partner.ledger import read_ledger
 from fluid.partner.noisy import NoisyTeller, OwnFold, averaged, gaussian, label_only, voted
 from fluid.partner.teacher import TrainingOptions, train_teacher
-from tests.conftest import DATA, cut_table, make_federation, public_rows, write_public
+from tests.conftest import (
+    DATA,
+    Consortium,
+    cut_table,
+    make_federation,
+    public_rows,
+    write_public,
+)
 
 TABLE = """
 [mechanism]
@@ -188,7 +195,7 @@ class _Halves:
         }
 
 
-def test_a_resumed_run_asks_about_the_same_compounds(consortium) -> None:  # type: ignore[no-untyped-def]
+def test_a_resumed_run_asks_about_the_same_compounds(consortium: Consortium) -> None:
     mechanism = Mechanism("gaussian", epsilon=2.0, sigma=10.0, unit="measurement")
     tasks = consortium.federation.tasks[:1]
     federation = replace(consortium.federation, tasks=tasks, mechanism=mechanism)
@@ -208,3 +215,43 @@ def test_a_resumed_run_asks_about_the_same_compounds(consortium) -> None:  # typ
     for one, other in zip(said[1:], resumed, strict=True):
         assert (np.isfinite(one.reliability) == np.isfinite(other.reliability)).all()
     assert sum(int(np.isfinite(one.reliability).sum()) for one in said) == plan.asked["bbb"]
+
+
+class _Counting:
+    """Votes that count what is asked and what may be answered; every second is refused."""
+
+    def __init__(self) -> None:
+        self.asked = self.answered = 0
+
+    def prepare(self, queries: Any, jobs: int) -> dict[str, np.ndarray]:
+        return {"bbb": np.zeros((len(queries), 1))}
+
+    def answer(self, task: Task, raw: np.ndarray, most: int) -> np.ndarray:
+        found = np.full((len(raw), 1), np.nan)
+        chosen = np.arange(self.asked % 2, len(raw), 2)[: max(most, 0)]
+        found[chosen] = 0.9
+        self.asked += len(raw)
+        self.answered += len(chosen)
+        return found
+
+
+@pytest.mark.parametrize("size", [7, 50, 300])
+@pytest.mark.parametrize("checks", [1.0, 1.5, 4.0])
+def test_no_more_is_asked_or_answered_than_is_paid_for(
+    consortium: Consortium, size: int, checks: float
+) -> None:
+    mechanism = Mechanism("pate", epsilon=6.0, checks_per_answer=checks, unit="measurement")
+    tasks = consortium.federation.tasks[:1]
+    federation = replace(consortium.federation, tasks=tasks, mechanism=mechanism)
+    (public,) = consortium.public.chunks()
+    plan = plan_release(mechanism, tasks, 300)
+    source = _Counting()
+    teller = NoisyTeller(federation, source, list(public.inchikeys[:300]), "salt", plan)
+    labelled = 0
+    for start in range(0, 300, size):
+        chunk = public.take(np.arange(start, min(start + size, 300)))
+        labelled += int(np.isfinite(teller.annotate(federation, chunk)["bbb"].reliability).sum())
+    assert source.asked == plan.asked["bbb"]
+    assert labelled == source.answered <= plan.answered["bbb"]
+    # What is paid for is used up, as far as the checks let it.
+    assert labelled >= min(plan.answered["bbb"], plan.asked["bbb"] // 2 - 300 // size - 1)
