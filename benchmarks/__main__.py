@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import annotate, distill, prepare, similarity, start
+from benchmarks import annotate, cluster, distill, prepare, similarity, start
 from benchmarks.table import Row, machine, markdown
 
 SUBJECTS: dict[str, Callable[[], list[Row]]] = {
@@ -14,6 +14,7 @@ SUBJECTS: dict[str, Callable[[], list[Row]]] = {
     "prepare": prepare.rows,
     "annotate": annotate.rows,
     "distill": distill.rows,
+    "cluster": cluster.rows,
 }
 
 

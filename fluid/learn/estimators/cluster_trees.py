@@ -151,12 +151,35 @@ def _fit(
     params = trees.parameters(seed, False)
     # As many as a worker has.
     del params["num_threads"]
-    model = DaskLGBMRegressor(client=cluster.client, n_estimators=trees.n_trees, **params)
+    model = DaskLGBMRegressor(
+        client=_Ordered(cluster.client, [workers[n] for n, _ in shares]),
+        n_estimators=trees.n_trees,
+        **params,
+    )
     model.fit(
         da.concatenate(features), da.concatenate(targets),
         sample_weight=da.concatenate(each) if each else None,
     )  # fmt: skip
     return str(model.booster_.model_to_string())
+
+
+class _Ordered:
+    """A Dask client that says where parts are in their order, by which LightGBM ranks workers."""
+
+    def __init__(self, client: Any, places: list[str]) -> None:
+        self._client = client
+        self._places = places
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def who_has(self, futures: list[Any]) -> dict[str, Any]:
+        """See ``distributed.Client.who_has``, which has them in any order."""
+        found = self._client.who_has(futures)
+        meant = zip(futures, self._places, strict=True)
+        if any(found[future.key] != (place,) for future, place in meant):
+            logger.error("rows were moved between workers; the trees do not repeat exactly")
+        return {future.key: found[future.key] for future in futures}
 
 
 def _parts(number: int, n_workers: int, n_rows: int) -> list[tuple[int, np.ndarray]]:
