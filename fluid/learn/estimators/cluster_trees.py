@@ -151,11 +151,8 @@ def _fit(
     params = trees.parameters(seed, False)
     # As many as a worker has.
     del params["num_threads"]
-    model = DaskLGBMRegressor(
-        client=_Ordered(cluster.client, [workers[n] for n, _ in shares]),
-        n_estimators=trees.n_trees,
-        **params,
-    )
+    client: Any = _Ordered(cluster.client, [workers[n] for n, _ in shares])
+    model = DaskLGBMRegressor(client=client, n_estimators=trees.n_trees, **params)
     model.fit(
         da.concatenate(features), da.concatenate(targets),
         sample_weight=da.concatenate(each) if each else None,
