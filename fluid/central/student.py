@@ -198,7 +198,7 @@ def distill_task(
         wanted = targets[part, output]
         if cluster is not None and isinstance(learner, Trees):
             return fit_on_cluster(
-                learner, cluster, library, rows[part], wanted, seed + output, each
+                learner, cluster, [library], rows[part], wanted, seed + output, each
             )
         return learner.fit(library, rows[part], wanted, False, seed + output, each)
 

@@ -8,7 +8,8 @@ same workers, rows and seed they repeat.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any
@@ -19,13 +20,13 @@ import scipy.sparse
 from fluid.base.cluster import Cluster, quiet
 from fluid.base.cluster_worker import Packed, pack, unpack
 from fluid.base.errors import ClusterError
-from fluid.chem.compounds import Compounds
+from fluid.chem.compounds import Compounds, concatenate
 from fluid.learn.estimators.trees import Trees
 
 logger = logging.getLogger(__name__)
 
-# Rows that travel at once.
-_PART = 16_384
+# Rows that travel at once, at most and at least; blocks that each worker should get.
+_PART, _FEWEST, _BLOCKS = 16_384, 16, 4
 # Seconds between two looks at who is there.
 _LOOK = 2.0
 
@@ -33,7 +34,7 @@ _LOOK = 2.0
 def fit_on_cluster(
     trees: Trees,
     cluster: Cluster,
-    library: Compounds,
+    chunks: Iterable[Compounds],
     rows: np.ndarray,
     target: np.ndarray,
     seed: int,
@@ -41,8 +42,9 @@ def fit_on_cluster(
 ) -> Trees:
     """Fit trees to numbers on the workers of a cluster.
 
-    Rows go to the workers part by part, and features are made there: this process never holds
-    the training matrix. All workers train together, so one that is lost ends the run.
+    Compounds go to the workers block by block, and features are made there: this process holds
+    neither the training matrix nor more than a few chunks of a stream. All workers train together,
+    so one that is lost ends the run.
 
     Parameters
     ----------
@@ -50,7 +52,11 @@ def fit_on_cluster(
         What to fit; LightGBM's parameters but for the number of threads are its own.
     cluster
         Whose workers train. They open connections to one another, which LightGBM does not encrypt.
-    library, rows, target, seed, weights
+    chunks
+        All compounds in order, in pieces of any size; read once.
+    rows
+        Ascending positions of the n to learn from.
+    target, seed, weights
         See `fluid.learn.estimators.Learner.fit`.
 
     Raises
@@ -65,7 +71,7 @@ def fit_on_cluster(
 
     def fit() -> str:
         with cluster.guard(), quiet(), cluster.client.as_current():
-            return _fit(trees, cluster, workers, library, rows, target, seed, weights)
+            return _fit(trees, cluster, workers, chunks, rows, target, seed, weights)
 
     return trees.take(_watch(cluster, workers, fit))
 
@@ -112,7 +118,7 @@ def _fit(
     trees: Trees,
     cluster: Cluster,
     workers: list[str],
-    library: Compounds,
+    chunks: Iterable[Compounds],
     rows: np.ndarray,
     target: np.ndarray,
     seed: int,
@@ -131,27 +137,33 @@ def _fit(
     # It prints otherwise, of parameters that nobody gave.
     lightgbm.register_logger(logger)
     logger.setLevel(logging.ERROR)
-    # Rows are dealt in turn, so that each worker sees all parts of the set.
-    shares = [part for n in range(len(workers)) for part in _parts(n, len(workers), len(rows))]
-    width = library.bits + library.descriptors.shape[1]
-    empty = scipy.sparse.csr_matrix((0, width), dtype=np.float32)
     features: list[Any] = []
     targets: list[Any] = []
     each: list[Any] = []
-    for number, picked in shares:
-        place = workers[number]
-        count = len(picked)
-        put = partial(_put, cluster, place)
-        matrix = put(_features, pack(library.take(rows[picked])), trees.counts)
-        features.append(da.from_delayed(matrix, (count, width), dtype=np.float32, meta=empty))
+    places: list[str] = []
+    under_way: deque[Any] = deque()
+    size = _block_size(len(rows), len(workers))
+    for number, (first, compounds) in enumerate(_blocks(chunks, rows, size)):
+        places.append(workers[number % len(workers)])
+        put = partial(
+            cluster.client.submit, workers=places[-1:], allow_other_workers=False, pure=False
+        )
+        shape = (len(compounds), compounds.bits + compounds.descriptors.shape[1])
+        empty = scipy.sparse.csr_matrix((0, shape[1]), dtype=np.float32)
+        made = put(_features, pack(compounds), trees.counts)
+        features.append(da.from_delayed(made, shape, dtype=np.float32, meta=empty))
         for values, into in ((target, targets), (weights, each)):
             if values is not None:
-                numbers = put(unpack, pack(values[picked]))
-                into.append(da.from_delayed(numbers, (count,), dtype=np.float64))
+                numbers = put(unpack, pack(values[first : first + len(compounds)]))
+                into.append(da.from_delayed(numbers, shape[:1], dtype=np.float64))
+        # No more is sent than two blocks a worker.
+        under_way.append(made)
+        if len(under_way) > 2 * len(workers):
+            under_way.popleft().result()
     params = trees.parameters(seed, False)
     # As many as a worker has.
     del params["num_threads"]
-    client: Any = _Ordered(cluster.client, [workers[n] for n, _ in shares])
+    client: Any = _Ordered(cluster.client, places)
     model = DaskLGBMRegressor(client=client, n_estimators=trees.n_trees, **params)
     model.fit(
         da.concatenate(features), da.concatenate(targets),
@@ -179,19 +191,31 @@ class _Ordered:
         return {future.key: found[future.key] for future in futures}
 
 
-def _parts(number: int, n_workers: int, n_rows: int) -> list[tuple[int, np.ndarray]]:
-    """The rows of one worker, in parts."""
-    mine = np.arange(number, n_rows, n_workers)
-    return [(number, mine[at : at + _PART]) for at in range(0, len(mine), _PART)]
+def _block_size(n_rows: int, n_workers: int) -> int:
+    """Rows of a block: each worker gets some from all parts of the set, if there are enough."""
+    return max(_FEWEST, min(_PART, n_rows // (_BLOCKS * n_workers)))
 
 
-def _put(cluster: Cluster, place: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Have something made at a worker, and wait until it is there: no more than that is sent."""
-    future = cluster.client.submit(
-        function, *arguments, workers=[place], allow_other_workers=False, pure=False
-    )
-    future.result()
-    return future
+def _blocks(
+    chunks: Iterable[Compounds], rows: np.ndarray, size: int
+) -> Iterator[tuple[int, Compounds]]:
+    """The compounds at `rows`, so many at a time; with each block where in `rows` it starts."""
+    held: list[Compounds] = []
+    start = first = last = 0
+    for chunk in chunks:
+        begin, last = np.searchsorted(rows, [start, start + len(chunk)]).tolist()
+        held.append(chunk.take(rows[begin:last] - start))
+        start += len(chunk)
+        if last - first < size:
+            continue
+        whole = concatenate(held)
+        begin = first
+        while last - first >= size:
+            yield first, whole.take(np.arange(first, first + size) - begin)
+            first += size
+        held = [whole.take(np.arange(first, last) - begin)]
+    if last > first:
+        yield first, concatenate(held)
 
 
 def _features(packed: Packed, counts: bool) -> scipy.sparse.csr_matrix:
