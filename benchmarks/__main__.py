@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import annotate, distill, prepare, published, similarity, start
+from benchmarks import annotate, cluster, distill, prepare, published, similarity, start
 from benchmarks.table import Row, machine, markdown
 
 SUBJECTS: dict[str, Callable[[], list[Row]]] = {
@@ -15,6 +15,7 @@ SUBJECTS: dict[str, Callable[[], list[Row]]] = {
     "annotate": annotate.rows,
     "distill": distill.rows,
     "published": published.rows,
+    "cluster": cluster.rows,
 }
 
 

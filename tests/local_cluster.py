@@ -42,12 +42,15 @@ class LocalCluster:
         For files of the scheduler and the workers.
     address
         Of the scheduler.
+    environment
+        What processes are started with besides the environment of the tests.
     processes
         By name.
     """
 
     folder: Path
     address: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
@@ -56,7 +59,7 @@ class LocalCluster:
         with log:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, *command], cwd=ROOT, stdout=log, stderr=log,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, "PYTHONPATH": str(ROOT), **self.environment},
             )  # fmt: skip
         return self.processes[name]
 
@@ -140,10 +143,10 @@ class LocalCluster:
 
 
 @contextmanager
-def local_cluster(folder: Path, *workers: str) -> Iterator[LocalCluster]:
+def local_cluster(folder: Path, *workers: str, **environment: str) -> Iterator[LocalCluster]:
     """A scheduler and some workers, for the time of a ``with`` block."""
     folder.mkdir(exist_ok=True)
-    cluster = LocalCluster(folder)
+    cluster = LocalCluster(folder, environment=environment)
     try:
         cluster.scheduler()
         for name in workers:

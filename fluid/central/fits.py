@@ -146,9 +146,8 @@ def _fit_parts(
         seed = fitting.seed + output
         each = None if weights is None else weights[part] / weights[part].mean()
         if fitting.cluster is not None and isinstance(learner, Trees):
-            stream = CompoundStream.of(compounds)
             wanted = targets[part, output]
-            return fit_on_cluster(learner, fitting.cluster, stream, part, wanted, seed, each)
+            return fit_on_cluster(learner, fitting.cluster, [compounds], part, wanted, seed, each)
         return learner.fit(compounds, part, targets[part, output], False, seed, each)
 
     # Two trainings at once would wait for one another's workers.
@@ -172,7 +171,8 @@ def _fit_together(
         learner = STUDENT_LEARNERS[name]()
         assert isinstance(learner, Trees)
         wanted = targets[:, output]
-        made.append(fit_on_cluster(learner, cluster, library, rows, wanted, seed + output, each))
+        chunks = library.chunks()
+        made.append(fit_on_cluster(learner, cluster, chunks, rows, wanted, seed + output, each))
     return made
 
 

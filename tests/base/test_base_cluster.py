@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import operator
 import os
 import time
@@ -9,18 +10,30 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 import fluid.base.cluster as module
 from fluid.base.cluster import Cluster, open_cluster
 from fluid.base.errors import ClusterError, FluidError, MismatchError
+from fluid.learn.estimators.cluster_trees import check_cluster
 from tests.local_cluster import LocalCluster, local_cluster
 
 OTHER = """
 import fluid.base.software
 fluid.base.software._PACKAGES = ("numpy",)
 fluid.__version__ = "9.9"
+"""
+STALE = """
+import distributed.versions as versions
+from fluid.base.cluster import _installed
+
+versions._version_cached = lambda name: "1.0" if name == "rdkit" else _installed(name)
 """
 
 
@@ -100,14 +113,32 @@ def test_a_killed_worker_costs_its_chunk_only(dask_site: LocalCluster, cluster: 
     assert len(found) == 60
 
 
+@pytest.mark.long
+def test_a_chunk_that_ends_workers_is_one_line(tmp_path: Path) -> None:
+    patience = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
+    with local_cluster(tmp_path / "dask", "one", "two", "three", **patience) as site:
+        with open_cluster(site.address) as cluster:
+            assert cluster is not None
+            with pytest.raises(ClusterError, match="a chunk was on several workers that were lost"):
+                list(cluster.map(os._exit, [1]))
+        assert sorted(process.poll() is None for process in site.processes.values()) == [
+            False, False, True, True,
+        ]  # fmt: skip
+
+
 def test_a_worker_of_another_version_is_refused(tmp_path: Path) -> None:
-    """By what it runs, when it gets its first chunk; by what is installed, see below."""
+    """By what is installed when the run starts, by what it runs when it gets its first chunk."""
     with local_cluster(tmp_path / "dask") as other:
         other.worker("odd", preload=OTHER)
         with open_cluster(other.address) as cluster:
             assert cluster is not None
             with pytest.raises(MismatchError, match=r"fluid 9\.9 \(here 0\.1\.0\)") as told:
                 list(cluster.map(operator.neg, range(5)))
+        other.worker("stale", preload=STALE)
+        other.wait_for_workers(2)
+        message = r"^worker tcp://[0-9.:]+: has other versions: rdkit 1\.0 \(here "
+        with pytest.raises(MismatchError, match=message), open_cluster(other.address):
+            pass
     assert "rdkit None (here" in str(told.value)
 
 
@@ -140,3 +171,67 @@ def test_a_malformed_address_is_refused(address: str) -> None:
 def test_no_address_is_no_cluster() -> None:
     with open_cluster(None) as cluster:
         assert cluster is None
+
+
+def make_certificate(folder: Path) -> None:
+    """A key and a certificate that is its own authority, for scheduler, worker and client."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+
+
+@pytest.mark.long
+def test_an_encrypted_cluster_by_dasks_own_configuration(tmp_path: Path) -> None:
+    make_certificate(tmp_path)
+    files = {"cert": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
+    options = (
+        "--tls-ca-file",
+        files["cert"],
+        "--tls-cert",
+        files["cert"],
+        "--tls-key",
+        files["key"],
+    )
+    site = LocalCluster(tmp_path / "dask")
+    site.folder.mkdir()
+    try:
+        site.scheduler("--protocol", "tls", *options)
+        assert site.address.startswith("tls://127.0.0.1:")
+        site.worker("one", "--protocol", "tls", *options)
+        secure = {
+            "distributed.comm.tls.ca-file": files["cert"],
+            "distributed.comm.tls.client.cert": files["cert"],
+            "distributed.comm.tls.client.key": files["key"],
+        }
+        with dask.config.set(secure), open_cluster(site.address) as cluster:
+            assert cluster is not None
+            assert list(cluster.map(operator.neg, range(5))) == [0, -1, -2, -3, -4]
+            with pytest.raises(ClusterError, match="without encryption"):
+                check_cluster(cluster)
+        with (
+            dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+            pytest.raises(ClusterError, match="cannot be reached"),
+            open_cluster(site.address),
+        ):
+            pass
+    finally:
+        site.close()

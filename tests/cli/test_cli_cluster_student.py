@@ -12,7 +12,7 @@ import pytest
 
 from fluid.chem.compounds import Compounds
 from fluid.exchange.public_set import open_public_set
-from fluid.learn.estimators.cluster_trees import _block_size
+from fluid.learn.estimators.cluster_trees import _block_size, _blocks
 from fluid.learn.storage import load_trained
 from tests.cli.cli_site import Site, done, refused
 from tests.local_cluster import LocalCluster, local_cluster
@@ -29,14 +29,26 @@ def everything(site: Site) -> Compounds:
     return chunk
 
 
-@pytest.mark.parametrize(("n_workers", "n_rows"), [(1, 5), (3, 7), (2, 40_000), (8, 9_000_000)])
-def test_every_worker_has_rows_and_about_as_many(n_workers: int, n_rows: int) -> None:
-    size = _block_size(n_rows, n_workers)
-    assert 1 <= size <= 16_384
-    blocks = -(-n_rows // size)
-    turns = np.bincount(np.arange(blocks) % n_workers, minlength=n_workers)
-    assert turns.min() >= 2
-    assert turns.max() - turns.min() <= 1
+@pytest.mark.parametrize("size", [1, 7, 16, 180, 1000])
+@pytest.mark.parametrize("pieces", [(180,), (1, 0, 60, 119), (90, 90)])
+def test_blocks_hold_every_row_once_in_order(
+    site: Site, size: int, pieces: tuple[int, ...]
+) -> None:
+    compounds = everything(site)
+    compounds = compounds.take(np.arange(len(compounds)))
+    ends = np.minimum(np.cumsum(pieces), len(compounds))
+    starts = np.concatenate([[0], ends[:-1]])
+    chunks = [compounds.take(np.arange(a, b)) for a, b in zip(starts, ends, strict=True)]
+    rows = np.flatnonzero(np.random.default_rng(0).random(ends[-1]) < 0.7)
+    found = list(_blocks(iter(chunks), rows, size))
+    assert [first for first, _ in found] == list(range(0, len(rows), size))
+    assert all(len(block) == size for _, block in found[:-1])
+    keys = np.concatenate([block.inchikeys for _, block in found])
+    assert keys.tolist() == compounds.inchikeys[rows].tolist()
+
+
+def test_every_worker_gets_several_blocks_if_there_are_enough_rows() -> None:
+    assert [_block_size(n, 2) for n in (10, 180, 8000, 10**7)] == [16, 22, 1000, 16_384]
 
 
 @pytest.mark.long

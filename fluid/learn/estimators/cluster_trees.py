@@ -8,7 +8,8 @@ same workers, rows and seed they repeat.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any
@@ -19,16 +20,13 @@ import scipy.sparse
 from fluid.base.cluster import Cluster, quiet
 from fluid.base.cluster_worker import Packed, pack, unpack
 from fluid.base.errors import ClusterError
-from fluid.chem.compounds import Compounds
-from fluid.chem.stream import CompoundStream
+from fluid.chem.compounds import Compounds, concatenate
 from fluid.learn.estimators.trees import Trees
 
 logger = logging.getLogger(__name__)
 
-# Rows that travel at once.
-_PART = 16_384
-# Blocks for each worker, at least, of a small set.
-_TURNS = 4
+# Rows that travel at once, at most and at least; blocks that each worker should get.
+_PART, _FEWEST, _BLOCKS = 16_384, 16, 4
 # Seconds between two looks at who is there.
 _LOOK = 2.0
 
@@ -36,7 +34,7 @@ _LOOK = 2.0
 def fit_on_cluster(
     trees: Trees,
     cluster: Cluster,
-    library: CompoundStream,
+    chunks: Iterable[Compounds],
     rows: np.ndarray,
     target: np.ndarray,
     seed: int,
@@ -44,8 +42,9 @@ def fit_on_cluster(
 ) -> Trees:
     """Fit trees to numbers on the workers of a cluster.
 
-    Rows go to the workers part by part, and features are made there: this process never holds
-    the training matrix. All workers train together, so one that is lost ends the run.
+    Compounds go to the workers block by block, and features are made there: this process holds
+    neither the training matrix nor more than a few chunks of a stream. All workers train together,
+    so one that is lost ends the run.
 
     Parameters
     ----------
@@ -53,7 +52,11 @@ def fit_on_cluster(
         What to fit; LightGBM's parameters but for the number of threads are its own.
     cluster
         Whose workers train. They open connections to one another, which LightGBM does not encrypt.
-    library, rows, target, seed, weights
+    chunks
+        All compounds in order, in pieces of any size; read once.
+    rows
+        Ascending positions of the n to learn from.
+    target, seed, weights
         See `fluid.learn.estimators.Learner.fit`.
 
     Raises
@@ -68,7 +71,7 @@ def fit_on_cluster(
 
     def fit() -> str:
         with cluster.guard(), quiet(), cluster.client.as_current():
-            return _fit(trees, cluster, workers, library, rows, target, seed, weights)
+            return _fit(trees, cluster, workers, chunks, rows, target, seed, weights)
 
     return trees.take(_watch(cluster, workers, fit))
 
@@ -115,7 +118,7 @@ def _fit(
     trees: Trees,
     cluster: Cluster,
     workers: list[str],
-    library: CompoundStream,
+    chunks: Iterable[Compounds],
     rows: np.ndarray,
     target: np.ndarray,
     seed: int,
@@ -134,28 +137,34 @@ def _fit(
     # It prints otherwise, of parameters that nobody gave.
     lightgbm.register_logger(logger)
     logger.setLevel(logging.ERROR)
-    # Small blocks are dealt in turn, so that each worker has some, and sees all parts of the set.
-    size = _block_size(len(rows), len(workers))
     features: list[Any] = []
     targets: list[Any] = []
     each: list[Any] = []
-    for number, (start, block) in enumerate(library.blocks(rows, size)):
-        place = workers[number % len(workers)]
-        here = slice(start, start + len(block))
-        put = partial(_put, cluster, place)
-        matrix = put(_features, pack(block), trees.counts)
-        width = block.bits + block.descriptors.shape[1]
-        empty = scipy.sparse.csr_matrix((0, width), dtype=np.float32)
-        shape = (len(block), width)
-        features.append(da.from_delayed(matrix, shape, dtype=np.float32, meta=empty))
+    places: list[str] = []
+    under_way: deque[Any] = deque()
+    size = _block_size(len(rows), len(workers))
+    for number, (first, compounds) in enumerate(_blocks(chunks, rows, size)):
+        places.append(workers[number % len(workers)])
+        put = partial(
+            cluster.client.submit, workers=places[-1:], allow_other_workers=False, pure=False
+        )
+        shape = (len(compounds), compounds.bits + compounds.descriptors.shape[1])
+        empty = scipy.sparse.csr_matrix((0, shape[1]), dtype=np.float32)
+        made = put(_features, pack(compounds), trees.counts)
+        features.append(da.from_delayed(made, shape, dtype=np.float32, meta=empty))
         for values, into in ((target, targets), (weights, each)):
             if values is not None:
-                numbers = put(unpack, pack(values[here]))
-                into.append(da.from_delayed(numbers, (len(block),), dtype=np.float64))
+                numbers = put(unpack, pack(values[first : first + len(compounds)]))
+                into.append(da.from_delayed(numbers, shape[:1], dtype=np.float64))
+        # No more is sent than two blocks a worker.
+        under_way.append(made)
+        if len(under_way) > 2 * len(workers):
+            under_way.popleft().result()
     params = trees.parameters(seed, False)
     # As many as a worker has.
     del params["num_threads"]
-    model = DaskLGBMRegressor(client=cluster.client, n_estimators=trees.n_trees, **params)
+    client: Any = _Ordered(cluster.client, places)
+    model = DaskLGBMRegressor(client=client, n_estimators=trees.n_trees, **params)
     model.fit(
         da.concatenate(features), da.concatenate(targets),
         sample_weight=da.concatenate(each) if each else None,
@@ -163,17 +172,50 @@ def _fit(
     return str(model.booster_.model_to_string())
 
 
+class _Ordered:
+    """A Dask client that says where parts are in their order, by which LightGBM ranks workers."""
+
+    def __init__(self, client: Any, places: list[str]) -> None:
+        self._client = client
+        self._places = places
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def who_has(self, futures: list[Any]) -> dict[str, Any]:
+        """See ``distributed.Client.who_has``, which has them in any order."""
+        found = self._client.who_has(futures)
+        meant = zip(futures, self._places, strict=True)
+        if any(found[future.key] != (place,) for future, place in meant):
+            logger.error("rows were moved between workers; the trees do not repeat exactly")
+        return {future.key: found[future.key] for future in futures}
+
+
 def _block_size(n_rows: int, n_workers: int) -> int:
-    return int(np.clip(n_rows // (_TURNS * n_workers), 1, _PART))
+    """Rows of a block: each worker gets some from all parts of the set, if there are enough."""
+    return max(_FEWEST, min(_PART, n_rows // (_BLOCKS * n_workers)))
 
 
-def _put(cluster: Cluster, place: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Have something made at a worker, and wait until it is there: no more than that is sent."""
-    future = cluster.client.submit(
-        function, *arguments, workers=[place], allow_other_workers=False, pure=False
-    )
-    future.result()
-    return future
+def _blocks(
+    chunks: Iterable[Compounds], rows: np.ndarray, size: int
+) -> Iterator[tuple[int, Compounds]]:
+    """The compounds at `rows`, so many at a time; with each block where in `rows` it starts."""
+    held: list[Compounds] = []
+    start = first = last = 0
+    for chunk in chunks:
+        begin, last = np.searchsorted(rows, [start, start + len(chunk)]).tolist()
+        held.append(chunk.take(rows[begin:last] - start))
+        start += len(chunk)
+        if last - first < size:
+            continue
+        whole = concatenate(held)
+        begin = first
+        while last - first >= size:
+            yield first, whole.take(np.arange(first, first + size) - begin)
+            first += size
+        held = [whole.take(np.arange(first, last) - begin)]
+    if last > first:
+        yield first, concatenate(held)
 
 
 def _features(packed: Packed, counts: bool) -> scipy.sparse.csr_matrix:

@@ -1,0 +1,134 @@
+"""What a cluster costs beside as many local workers: wall time, and CPU of those that pass on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks import annotate, prepare
+from benchmarks.material import FOLDER, PARTNERS, federation, public_set, structure_table, teacher
+from benchmarks.measure import apart
+from benchmarks.table import Row
+
+WORKERS = 2
+STRUCTURES = 10_000
+COMPOUNDS = 100_000
+
+
+@contextmanager
+def cluster() -> Iterator[tuple[str, list[int]]]:
+    """A scheduler and workers of one thread on this machine: address, and process ids in order."""
+    file = FOLDER / "scheduler.json"
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(program: str, *options: str) -> None:
+        command = [sys.executable, "-m", f"distributed.cli.{program}", *options]
+        local = ["--host", "127.0.0.1", "--no-dashboard"]
+        running.append(subprocess.Popen([*command, *local], stderr=subprocess.DEVNULL))
+
+    try:
+        start("dask_scheduler", "--port", "0", "--scheduler-file", str(file))
+        while not (file.is_file() and file.read_text()):
+            time.sleep(0.05)
+        address = json.loads(file.read_text())["address"]
+        for _ in range(WORKERS):
+            start(
+                "dask_worker", address, "--nthreads", "1", "--no-nanny", "--memory-limit", "0",
+                "--local-directory", str(FOLDER),
+            )  # fmt: skip
+        yield address, [process.pid for process in running]
+    finally:
+        for process in running[::-1]:
+            process.kill()
+            process.wait()
+
+
+def cpu(pid: int) -> float:
+    """CPU seconds that a process has spent."""
+    import psutil
+
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def preparing(table: str, address: str) -> dict[str, float]:
+    """CPU of this process and wall seconds of `prepare-public` on a cluster."""
+    from fluid.base.cluster import open_cluster
+    from fluid.exchange.prepare import prepare_public
+
+    _, contract = federation()
+    with open_cluster(address) as workers:
+        started, clock = time.process_time(), time.monotonic()
+        target = FOLDER / "prepared-cluster.parquet"
+        prepare_public([Path(table)], contract, target, workers=workers)
+        return {"cpu": time.process_time() - started, "wall": time.monotonic() - clock}
+
+
+def annotating(folder: str, number: int, address: str | None) -> dict[str, float]:
+    """The same of `annotate`; without an address by as many threads here."""
+    from fluid.base.cluster import open_cluster
+    from fluid.partner.annotate import annotate as label
+
+    key = FOLDER / "keys" / f"{PARTNERS[0]}.key"
+    public = public_set(number)
+    with open_cluster(address) as workers:
+        started, clock = time.process_time(), time.monotonic()
+        target = FOLDER / "annotation.parquet"
+        label(Path(folder), public, target, key, jobs=WORKERS, workers=workers)
+        return {"cpu": time.process_time() - started, "wall": time.monotonic() - clock}
+
+
+def rows() -> list[Row]:
+    """Both commands beside the same number of local workers."""
+    table, few = str(structure_table(STRUCTURES)), str(structure_table(1000))
+    learner, size = annotate.TEACHERS[0]
+    folder = str(teacher(size, learner))
+    for number in (1000, COMPOUNDS):
+        public_set(number)
+    local = apart(prepare.ours, table, WORKERS).value
+    here = apart(annotating, folder, COMPOUNDS, None).value
+    with cluster() as (address, pids):
+        # Workers import before the clock runs.
+        apart(preparing, few, address)
+        apart(annotating, folder, 1000, address)
+        before = cpu(pids[0])
+        there = apart(preparing, table, address).value
+        between = cpu(pids[0])
+        labelled = apart(annotating, folder, COMPOUNDS, address).value
+        after = cpu(pids[0])
+    return [
+        *_beside("prepare-public", STRUCTURES, "processes", local, there, between - before),
+        *_beside(f"annotate`, {learner} teacher of {size:,}", COMPOUNDS, "threads", here, labelled,
+            after - between,
+        ),
+    ]  # fmt: skip
+
+
+def _beside(
+    name: str,
+    number: int,
+    kind: str,
+    local: dict[str, float],
+    there: dict[str, float],
+    scheduler: float,
+) -> list[Row]:
+    each = 1e6 / number
+    title = name if "`" in name else f"{name}`"
+    return [
+        Row(
+            f"`{title}, {number:,} compounds, {WORKERS} cluster workers, wall",
+            f"{there['wall']:.1f} s",
+            f"{there['wall'] / local['wall']:.2f} x {WORKERS} local {kind} ({local['wall']:.1f} s)",
+        ),
+        Row(
+            "CPU of client and scheduler",
+            f"{there['cpu'] * each:.0f} us and {scheduler * each:.0f} us a compound",
+        ),
+    ]
