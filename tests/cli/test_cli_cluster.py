@@ -17,7 +17,7 @@ from fluid.exchange.sealed import open_sealed
 from tests.cli.cli_site import Site, done, refused, run
 from tests.local_cluster import LocalCluster, local_cluster
 
-GROUP = 24
+GROUP = 36
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def annotate(site: Site, folder: Path) -> list[object]:
     public = folder.parent / "in_groups.parquet"
     if not public.exists():
         done(*site.prepare(public))
-        assert len(open_sealed(public, "fluid.public/1").group_sizes()) > 5
+        assert len(open_sealed(public, "fluid.public/1").group_sizes()) > 3
     arguments = site.annotate(folder / "annotation.parquet")
     arguments[arguments.index(site.public)] = public
     return arguments

@@ -51,7 +51,7 @@ def prepare(site: Site, folder: Path) -> list[object]:
 
 
 def predict(site: Site, folder: Path) -> list[object]:
-    return site.predict(folder / "said.csv", site.table("draco"))
+    return site.predict(folder / "said.csv", site.table("eridanus"))
 
 
 def predict_parquet(site: Site, folder: Path) -> list[object]:
@@ -112,7 +112,13 @@ class Trial:
             path.unlink()
 
 
-@pytest.fixture(params=COMMANDS)
+@pytest.fixture(
+    params=[
+        "prepare-public",
+        "predict",
+        pytest.param("predict to Parquet", marks=pytest.mark.long),
+    ]
+)
 def trial(
     site: Site, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Trial:
@@ -153,7 +159,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(trial: Trial) -> None:
     assert {name: found[name] for name in found if not name.endswith(".part")} == expected
 
 
-@pytest.mark.parametrize("change", ["table", "domain"])
+@pytest.mark.parametrize("change", [pytest.param("table", marks=pytest.mark.long), "domain"])
 def test_of_other_inputs_nothing_is_taken(
     site: Site, tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
