@@ -10,6 +10,8 @@ import pytest
 from fluid.base.errors import FluidError, MismatchError
 from fluid.chem.compounds import concatenate
 from fluid.exchange.policy import DisclosurePolicy
+from fluid.learn.labels import LabelMatrix
+from fluid.learn.task import Task
 from fluid.partner.audit import CHECKS, AuditOptions, AuditReport, Subject, attack, audit, influence
 from fluid.partner.audit.exports import ACTUAL, UNPROTECTED, export_unprotected, take_table, train
 from fluid.partner.audit.game import make_arena
@@ -137,6 +139,27 @@ def test_other_checks_are_reported_and_can_fail(
     found = attack(replace(small, options=options), AuditOptions(shadows=4, overlap=0), {}, 1)
     assert found.extra == {"canaries": {"passed": False}}
     assert found.verdict == "fail"
+
+
+def test_three_classes_are_attacked_too(subject: Subject) -> None:
+    table = subject.table
+    rows = np.arange(len(table.compounds))
+    classes = rows % 3
+    labels = LabelMatrix(
+        rows, np.zeros_like(rows), classes.astype(float), np.zeros(len(rows), dtype=np.int8),
+        np.ones(len(rows)), (len(rows), 1),
+    )  # fmt: skip
+    task = Task("three", "multiclass", classes=("a", "b", "c"))
+    odd = replace(
+        subject,
+        table=replace(table, labels=labels),
+        federation=replace(subject.federation, tasks=(task,)),
+        options=TrainingOptions("logistic", 3, 1),
+    )
+    found = attack(odd, AuditOptions(shadows=4, overlap=0), {}, 1)
+    assert {attack_.of_class for attack_ in found.attacks} == {"all", "minority", "majority"}
+    assert all(np.isfinite(attack_.auc.value) for attack_ in found.attacks if attack_.n_out > 9)
+    assert found.distribution == []
 
 
 def test_part_of_a_table_keeps_each_label_with_its_compound(subject: Subject) -> None:
