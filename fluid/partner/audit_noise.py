@@ -10,8 +10,9 @@ counted. A mechanism that passes is not proved private; one that fails is proved
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,11 @@ from fluid.learn.task import Task
 from fluid.partner.accounting import epsilon_of
 from fluid.partner.budget import events_of
 from fluid.partner.noisy import averaged, gaussian, label_only, voted
+
+_MOST_QUERIES = 16
+_TELLING = 1.5
+# An audit that raises a false alarm once in a hundred is no use at a partner.
+_SURE = 0.999
 
 # Runs in one world, as scores: the higher, the likelier the first world.
 Scores = Callable[[bool], np.ndarray]
@@ -235,6 +241,49 @@ def audit_mechanism(
     )
     _, events = events_of(mechanism, task, queries, queries)
     return NoiseAudit(lower, epsilon_of(events, delta), delta, confidence, runs)
+
+
+def audit_federation(
+    mechanism: Mechanism, tasks: Sequence[Task], runs: int = 2000, delta: float = 0.05
+) -> dict[str, Any] | None:
+    """Audit a federation's mechanism in every task, for the report of an audit.
+
+    So many queries are made in each run that a record's labels cost about one epsilon together:
+    a few thousand runs cannot tell more.
+
+    Parameters
+    ----------
+    mechanism, tasks
+        Of the federation.
+    runs, delta
+        See `audit_mechanism`.
+
+    Returns
+    -------
+    dict or None
+        Plain values: ``passed``, and for each task what was accounted and what was found; None if
+        there is no mechanism.
+    """
+    if not mechanism.is_used:
+        return None
+    found = {}
+    for task in tasks:
+        queries = 1
+        while queries < _MOST_QUERIES:
+            _, events = events_of(mechanism, task, 2 * queries, 2 * queries)
+            if epsilon_of(events, delta) > _TELLING:
+                break
+            queries *= 2
+        one = audit_mechanism(mechanism, task, queries, runs, delta, _SURE)
+        found[task.name] = {
+            "queries": queries, "accounted": one.accounted, "lower_bound": one.lower,
+            "passed": one.holds,
+        }  # fmt: skip
+    return {
+        "passed": all(one["passed"] for one in found.values()),
+        "mechanism": mechanism.kind, "delta": delta, "runs": runs, "confidence": _SURE,
+        "tasks": found,
+    }  # fmt: skip
 
 
 def _release(mechanism: Mechanism, task: Task, n: int, high: bool, checked: bool) -> np.ndarray:

@@ -14,6 +14,7 @@ bounds what it does to the labels of others.
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -32,6 +33,8 @@ from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task
 from fluid.partner.noise import discrete_gaussian, exact, gaussian_noise
 from fluid.partner.table import LabelledCompounds
+
+logger = logging.getLogger(__name__)
 
 SUB_TEACHERS = "sub-teachers"
 ABSTAINS = -1
@@ -92,6 +95,11 @@ def fit_sub_teachers(
         members = _fit_task(
             table.compounds, model.task, rows, values, owner, number, learner, seed, jobs
         )
+        if len(members) < number:
+            logger.warning(
+                "task %s: %d of %d sub-teachers have labels enough to vote",
+                model.task.name, len(members), number,
+            )  # fmt: skip
         models.append(replace(model, members=members))
     training = {"sub_teachers": number, "learner": learner, "seed": seed}
     return replace(home, card=replace(home.card, training=training, metrics={}), task_models=models)

@@ -12,7 +12,9 @@ from scipy.stats import binom
 from fluid.base.errors import FluidError
 from fluid.exchange.mechanism import Mechanism
 from fluid.learn.task import Task
+from fluid.partner import noisy
 from fluid.partner.audit_noise import (
+    audit_federation,
     audit_mechanism,
     clopper_pearson,
     epsilon_from_rates,
@@ -59,6 +61,21 @@ def test_half_the_noise_is_caught(
     broken = audit_mechanism(mechanism, task, queries, runs, delta, run=_halved(mechanism))
     assert not broken.holds
     assert broken.accounted == found.accounted
+
+
+def test_a_federation_is_audited_task_by_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert audit_federation(Mechanism(), [BBB]) is None
+    found = audit_federation(replace(LABEL, label_epsilon=0.5), [BBB, LOGBB], runs=500)
+    assert found is not None
+    assert found["passed"]
+    assert set(found["tasks"]) == {"bbb", "logbb"}
+    assert found["tasks"]["bbb"]["queries"] == 2
+    assert 0.5 < found["tasks"]["bbb"]["accounted"] < 1.5
+    # A sampler that gives the truth away is seen.
+    monkeypatch.setattr(noisy, "randomised_response", lambda truth, n_classes, epsilon: truth)
+    broken = audit_federation(replace(LABEL, label_epsilon=0.5), [BBB], runs=500)
+    assert broken is not None
+    assert not broken["passed"]
 
 
 @pytest.mark.long
