@@ -22,7 +22,7 @@ from fluid.exchange.public_set import PublicSet
 from fluid.exchange.release import Release
 from fluid.exchange.strictness import load_own_policy
 from fluid.learn.model import TrainedModel
-from fluid.learn.own_fold import folds_of_repeats, label_own_fold, silence
+from fluid.learn.own_fold import OwnFoldLabels, folds_of_repeats, label_own_fold, silence
 from fluid.learn.storage import MODEL_FILE, load_trained
 from fluid.partner.anchor import open_anchor
 from fluid.partner.approve import approve, load_signing_key
@@ -266,12 +266,23 @@ class Teller:
         self, federation: Federation, compounds: Compounds, jobs: int = 1
     ) -> dict[str, TaskAnnotation]:
         """What may be said of some compounds, by task of the federation."""
+        found = self.label(federation, compounds, jobs)
+        policy = self.policy or federation.policy
+        return {
+            task.name: disclose(task, policy, found[task.name], federation.policy)
+            for task in federation.tasks
+        }
+
+    def label(
+        self, federation: Federation, compounds: Compounds, jobs: int = 1
+    ) -> dict[str, OwnFoldLabels]:
+        """What the models of the compounds' own folds say: not yet fit to leave."""
         known = {task_model.task.name: task_model for task_model in self.model.task_models}
         folds = folds_of_repeats(compounds, self.secret, self.n_repeats, self.n_folds)
+        neighbours = (self.policy or federation.policy).neighbourhood
         # Every fold model of every task asks for the same features.
         compounds = compounds.remembering()
-        policy = self.policy or federation.policy
-        said: dict[str, TaskAnnotation] = {}
+        found_by_task: dict[str, OwnFoldLabels] = {}
         for task in federation.tasks:
             # A task without a model has its columns all the same, empty: which columns there are
             # must not depend on a compound either.
@@ -279,7 +290,7 @@ class Teller:
             if task.name in known:
                 found = label_own_fold(
                     known[task.name], self.library, self.library_folds, compounds, folds,
-                    jobs, policy.neighbourhood,
+                    jobs, neighbours,
                 )  # fmt: skip
-            said[task.name] = disclose(task, policy, found, federation.policy)
-        return said
+            found_by_task[task.name] = found
+        return found_by_task
