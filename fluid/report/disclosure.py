@@ -31,6 +31,8 @@ _SETTINGS = {
     "coverage_minimum": "counts of coverage reports below this are stated as 0",
     "max_releases": "how often the teacher may label a public set",
     "max_queries": "how many compounds it may label in all of these together",
+    "audit_max_auc": "highest ROC-AUC of an attack on a compound's own row that an audit may find",
+    "audit_max_neighbour_auc": "the same of attacks on the rows of its neighbours; 1: any",
 }
 _SHARED = {
     "training-size": "number of training compounds",

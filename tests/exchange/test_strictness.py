@@ -33,6 +33,8 @@ CHANGES = {
     "coverage_minimum": (11, 9),
     "max_releases": (4, 6),
     "max_queries": (999, 1001),
+    "audit_max_auc": (0.55, 0.7),
+    "audit_max_neighbour_auc": (0.6, 0.9),
 }
 
 
