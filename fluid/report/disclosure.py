@@ -77,6 +77,7 @@ def describe_disclosure(
         "withheld": _withheld(annotation, columns),
         "policy": _describe_policy(annotation.policy, federation),
         "budget": _describe_budget(annotation, ledger),
+        "noise": annotation.sealed.manifest.get("noise"),
         "shared": annotation.sealed.manifest.get("shared"),
         "footer": _footer(annotation.sealed.path),
     }

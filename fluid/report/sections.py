@@ -48,6 +48,8 @@ def annotation_sections(found: dict[str, Any]) -> list[Section]:
         _policy(found["policy"]),
         _budget(found["budget"]),
     ]  # fmt: skip
+    if found.get("noise"):
+        sections.append(_noise(found["noise"]))
     if found["shared"]:
         sections.append(
             Section(
@@ -138,6 +140,34 @@ def _policy(settings: Sequence[dict[str, Any]]) -> Section:
             agreed = (_text(entry.get("federation")) + note,)
         rows.append((entry["setting"], _text(entry["value"]), *agreed, entry["meaning"]))
     return Section("Disclosure policy", "", header, rows)
+
+
+def _noise(noise: Any) -> Section:
+    """What a mechanism promises of these labels, as the file states it."""
+
+    def part(name: str) -> dict[str, Any]:
+        found = noise.get(name) if isinstance(noise, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    def promise(cost: dict[str, Any]) -> str:
+        return f"epsilon {_figure(cost.get('epsilon'))} at delta {_text(cost.get('delta'))}"
+
+    release, settings = part("release"), part("settings")
+    rows = [
+        ("mechanism", _text(release.get("mechanism"))),
+        ("protected", f"one {_text(release.get('unit'))}"),
+        ("this release", promise(release)),
+        ("with all before it", promise(part("total"))),
+        ("accounted by", _text(release.get("accountant"))),
+        *((f"asked, {task}", _text(count)) for task, count in part("asked").items()),
+        *(
+            (f"answered at most, {task}", _text(count))
+            for task, count in part("answered_at_most").items()
+        ),
+        *((str(name), _text(value)) for name, value in settings.items()),
+    ]
+    note = "Labels have passed noise; uncertainties are withheld, reliabilities a constant."
+    return Section("Noise mechanism", note, (), rows)
 
 
 def _budget(budget: dict[str, Any]) -> Section:

@@ -28,6 +28,8 @@ from fluid.partner.budget import plan_release
 from fluid.partner.ledger import read_ledger
 from fluid.partner.noisy import NoisyTeller, OwnFold, averaged, gaussian, label_only, voted
 from fluid.partner.teacher import TrainingOptions, train_teacher
+from fluid.report.inspect import inspect_path
+from fluid.report.sections import annotation_sections
 from tests.conftest import (
     DATA,
     Consortium,
@@ -109,6 +111,11 @@ def test_pate_from_the_table_to_the_student(tmp_path: Path) -> None:
     assert stated["release"] == cost
     assert stated["total"]["epsilon"] <= 12.0
     assert (cost["unit"], cost["delta"]) == ("measurement", 1e-6)
+    # It is told to the person who signs.
+    told = annotation_sections(inspect_path(tmp_path / "a.parquet"))
+    (section,) = [one for one in told if one.title == "Noise mechanism"]
+    assert ("mechanism", "pate") in section.rows
+    assert any(name == "this release" and "at delta 1e-06" in text for name, text in section.rows)
     # The coordinator takes it, and makes a student of it.
     distill([tmp_path / "a.parquet"], public, federation, tmp_path / "round", jobs=1)
     # Further releases get what is left, and never the same draw; then there are no more.
