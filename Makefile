@@ -154,7 +154,7 @@ study-coverage: $(DEMO)/evaluation.txt ## coverage of prediction sets on the dem
 SUBJECTS ?=
 
 .PHONY: bench
-bench: | $(READY) ## what steps cost beside bare library calls, a quarter of an hour; SUBJECTS=prepare for one
+bench: | $(READY) ## what steps cost beside bare library calls, two hours; SUBJECTS=prepare for one
 	$(BIN)/python -m benchmarks $(SUBJECTS)
 
 .PHONY: bench-plot
