@@ -171,7 +171,7 @@ study-privacy: $(PUBLIC) $(FEDERATION) $(PARTNERS:%=$(DEMO)/%/demonstration.secr
 SUBJECTS ?=
 
 .PHONY: bench
-bench: | $(READY) ## what steps cost beside bare library calls, a quarter of an hour; SUBJECTS=prepare for one
+bench: | $(READY) ## what steps cost beside bare library calls, two hours; SUBJECTS=prepare for one
 	$(BIN)/python -m benchmarks $(SUBJECTS)
 
 .PHONY: bench-plot

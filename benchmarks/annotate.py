@@ -13,7 +13,9 @@ from benchmarks.table import Row
 
 COMPOUNDS = 100_000
 MANY = 10
-TEACHERS = (("lightgbm", 1000), ("lightgbm", 10_000), ("svm", 1000), ("svm", 5000))
+TEACHERS = (
+    ("lightgbm", 1000), ("lightgbm", 10_000), ("lightgbm", 100_000), ("svm", 1000), ("svm", 5000),
+)  # fmt: skip
 
 
 def bare(folder: str, number: int) -> dict[str, float]:
