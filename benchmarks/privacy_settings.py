@@ -212,7 +212,7 @@ def exports(
         teacher = train(table, federation, options, secrets[name], jobs)
         if teacher is None:
             continue
-        said[name] = export_actual(teacher, secrets[name], federation, public, jobs)
+        said[name] = export_actual(teacher, table, secrets[name], federation, options, public, jobs)
         if unprotected:
             bare[name] = export_unprotected(teacher, table, federation, options, public)
     return said, bare

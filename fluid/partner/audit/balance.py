@@ -64,7 +64,7 @@ def infer_balance(
             if teacher is None or task.name not in teacher.measured:
                 continue
             truth.append(float(labels[chosen].mean()))
-            said = export_actual(teacher, secret, federation, arena.public, jobs)
+            said = export_actual(teacher, table, secret, federation, options, arena.public, jobs)
             bare = export_unprotected(teacher, table, federation, options, arena.public)
             found[ACTUAL].append(_summary(task, said[task.name]))
             found[UNPROTECTED].append(_summary(task, bare[task.name]))

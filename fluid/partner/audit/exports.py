@@ -14,12 +14,16 @@ from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
 from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.federation import Federation
+from fluid.exchange.mechanism import PATE
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import calibrated, output_targets
 from fluid.learn.estimators import LEARNERS, choose_learner
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.model import TaskModel
 from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap
+from fluid.partner.budget import plan_release
+from fluid.partner.noisy import NoisyTeller, OwnFold, Source, Votes
+from fluid.partner.pate import fit_sub_teachers
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher import FittedTeacher, TrainingOptions, fit_model
 from fluid.partner.teller import Teller
@@ -112,10 +116,29 @@ def train(
 
 
 def export_actual(
-    teacher: FittedTeacher, secret: bytes, federation: Federation, public: Compounds, jobs: int
+    teacher: FittedTeacher,
+    table: LabelledCompounds,
+    secret: bytes,
+    federation: Federation,
+    options: TrainingOptions,
+    public: Compounds,
+    jobs: int,
 ) -> dict[str, Export]:
-    """What the policy lets a teacher say, by task."""
-    said = Teller(teacher.model, secret).annotate(federation, public, jobs)
+    """What the policy lets a teacher say, by task; through the noise mechanism if there is one."""
+    plain = Teller(teacher.model, secret)
+    teller: Teller | NoisyTeller = plain
+    mechanism = federation.mechanism
+    if mechanism.is_used:
+        source: Source = OwnFold(federation, plain)
+        if mechanism.kind == PATE:
+            voters = fit_sub_teachers(
+                table, federation.tasks, teacher.model, secret, mechanism.sub_teachers,
+                options.learner, options.seed, jobs,
+            )  # fmt: skip
+            source = Votes(voters, secret, mechanism)
+        plan = plan_release(mechanism, teacher.model.tasks, len(public))
+        teller = NoisyTeller(federation, source, list(public.inchikeys), "audit ", plan)
+    said = teller.annotate(federation, public, jobs)
     return {name: _export(one) for name, one in said.items()}
 
 

@@ -168,7 +168,9 @@ def play(
         teacher = train(table, federation, options, secrets[number], jobs)
         if teacher is not None:
             found = {
-                ACTUAL: export_actual(teacher, secrets[number], federation, arena.public, jobs)
+                ACTUAL: export_actual(
+                    teacher, table, secrets[number], federation, options, arena.public, jobs
+                )
             }
             if unprotected:
                 found[UNPROTECTED] = export_unprotected(

@@ -51,7 +51,7 @@ def measure_influence(
     whole = train(table, federation, options, secret, jobs)
     if whole is None or not shared or not most:
         return found
-    before = export_actual(whole, secret, federation, public, jobs)
+    before = export_actual(whole, table, secret, federation, options, public, jobs)
     random = np.random.default_rng([seed, 3])
     drawn = np.sort(random.choice(shared, min(most, len(shared)), replace=False))
     moved: dict[str, list[int]] = {name: [] for name in whole.measured}
@@ -59,12 +59,13 @@ def measure_influence(
     for position in drawn:
         key = public.connectivities[position]
         rest = np.arange(len(table.compounds)) != held[key]
-        without = train(take_table(table, rest), federation, options, secret, jobs)
+        less = take_table(table, rest)
+        without = train(less, federation, options, secret, jobs)
         found["tried"] += 1
         progress(found["tried"])
         if without is None:
             continue
-        after = export_actual(without, secret, federation, public, jobs)
+        after = export_actual(without, less, secret, federation, options, public, jobs)
         for name in moved:
             changed, most_of_all = _difference(before[name], after[name])
             found["rows_changed"] += int(changed[position])

@@ -118,9 +118,12 @@ def _train_again(
             mine = game.inside[number].copy()
             mine[added := int(random.choice(absent))] = True
             secret = game.secrets[number]
-            teacher = train(take_table(table, mine), federation, options, secret, jobs)
+            held = take_table(table, mine)
+            teacher = train(held, federation, options, secret, jobs)
             if teacher is not None:
-                said = export_actual(teacher, secret, federation, game.arena.public, jobs)
+                said = export_actual(
+                    teacher, held, secret, federation, options, game.arena.public, jobs
+                )
                 known = {name: said[name] for name in teacher.measured}
                 tried.append(_Again(number, added, known))
         progress(number + 1)

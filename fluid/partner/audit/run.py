@@ -28,6 +28,7 @@ from fluid.partner.audit.game import ANALOGUES, make_arena, play
 from fluid.partner.audit.influence import measure_influence
 from fluid.partner.audit.repeated import attack_retraining
 from fluid.partner.audit.results import AuditReport, Thresholds
+from fluid.partner.audit_noise import audit_federation
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher import FEDERATION_FILE, SECRET_FILE, TrainingOptions, read_secret
 from fluid.partner.teller import Teller
@@ -91,7 +92,11 @@ class Subject:
 # subject, the options and a number of jobs, and returns plain values for the report, with
 # ``passed`` among them, or None if it has nothing to say of this policy.
 Check = Callable[[Subject, AuditOptions, int], dict[str, Any] | None]
-CHECKS: dict[str, Check] = {}
+CHECKS: dict[str, Check] = {
+    "noise": lambda subject, options, jobs: audit_federation(
+        subject.federation.mechanism, subject.federation.tasks
+    ),
+}
 
 Progress = Callable[[str, int, int], None]
 
@@ -246,7 +251,7 @@ def _check_identity(
 
 def draws_noise(federation: Federation) -> bool:
     """Whether two annotations by one teacher differ, because the federation asks for noise."""
-    return bool(getattr(getattr(federation, "mechanism", None), "is_used", False))
+    return federation.mechanism.is_used
 
 
 def training_options(model: TrainedModel) -> TrainingOptions:

@@ -9,6 +9,7 @@ import pytest
 
 from fluid.base.errors import FluidError, MismatchError
 from fluid.chem.compounds import concatenate
+from fluid.exchange.mechanism import Mechanism
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.task import Task
@@ -23,7 +24,7 @@ from fluid.partner.audit.results import (
     OWN_ROW,
     RETRAINED,
 )
-from fluid.partner.table import LabelledCompounds, read_labelled
+from fluid.partner.table import read_labelled
 from fluid.partner.teacher import TrainingOptions
 from tests.conftest import OPTIONS, SECRET, Consortium
 
@@ -106,24 +107,12 @@ def test_own_rows_stay_and_neighbours_move(report: AuditReport) -> None:
 def test_a_row_that_depends_on_membership_is_found(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def leaky(teacher, secret, federation, public, jobs):  # type: ignore[no-untyped-def]
-        held = LabelledCompounds(teacher.model.library, _labels[len(teacher.model.library)], [], 0)
-        return export_unprotected(teacher, held, federation, OPTIONS, public)
+    def leaky(teacher, table, secret, federation, options, public, jobs):  # type: ignore[no-untyped-def]
+        return export_unprotected(teacher, table, federation, options, public)
 
-    table = subject.table
-    every = np.arange(len(table.compounds))
-    _labels = {len(every): table.labels}
     monkeypatch.setattr(influence, "export_actual", leaky)
-    original = take_table
-
-    def remember(held: LabelledCompounds, rows: np.ndarray) -> LabelledCompounds:
-        made = original(held, rows)
-        _labels[len(made.compounds)] = made.labels
-        return made
-
-    monkeypatch.setattr(influence, "take_table", remember)
     found = measure_influence(
-        table, subject.public, subject.federation, OPTIONS, SECRET_BYTES, 2, jobs=2
+        subject.table, subject.public, subject.federation, OPTIONS, SECRET_BYTES, 2, jobs=2
     )
     assert found["rows_changed"] == 2
 
@@ -139,6 +128,22 @@ def test_other_checks_are_reported_and_can_fail(
     found = attack(replace(small, options=options), AuditOptions(shadows=4, overlap=0), {}, 1)
     assert found.extra == {"canaries": {"passed": False}}
     assert found.verdict == "fail"
+
+
+@pytest.mark.parametrize("mechanism", [Mechanism("gaussian"), Mechanism("pate", epsilon=30.0)])
+def test_what_is_attacked_has_passed_the_noise(subject: Subject, mechanism: Mechanism) -> None:
+    federation = replace(subject.federation, mechanism=mechanism)
+    teacher = train(subject.table, federation, OPTIONS, SECRET_BYTES, 1)
+    assert teacher is not None
+    first, second = (
+        influence.export_actual(
+            teacher, subject.table, SECRET_BYTES, federation, OPTIONS, subject.public, 1
+        )["bbb"]
+        for _ in range(2)
+    )
+    assert np.isnan(first.uncertainty).all()
+    assert set(first.reliability[np.isfinite(first.reliability)]) == {0.5}
+    assert not np.array_equal(first.prediction, second.prediction, equal_nan=True)
 
 
 def test_three_classes_are_attacked_too(subject: Subject) -> None:
@@ -192,13 +197,13 @@ def test_rows_do_not_depend_on_the_public_set(consortium: Consortium, subject: S
     # A changed public set adds rows, and changes none: what both hold is the same.
     teacher = train(subject.table, subject.federation, OPTIONS, SECRET_BYTES, 1)
     assert teacher is not None
-    whole = influence.export_actual(teacher, SECRET_BYTES, subject.federation, subject.public, 1)[
-        "bbb"
-    ]
     rows = np.arange(1, len(subject.public), 3)
-    part = influence.export_actual(
-        teacher, SECRET_BYTES, subject.federation, subject.public.take(rows), 1
-    )["bbb"]
+    whole, part = (
+        influence.export_actual(
+            teacher, subject.table, SECRET_BYTES, subject.federation, OPTIONS, public, 1
+        )["bbb"]
+        for public in (subject.public, subject.public.take(rows))
+    )
     assert np.array_equal(part.prediction, whole.prediction[rows], equal_nan=True)
     assert np.array_equal(part.reliability, whole.reliability[rows], equal_nan=True)
 
