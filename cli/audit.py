@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from fluid.cli.console import command, emit, stage, table
-from fluid.cli.options import Jobs, Json, Seed
+from fluid.cli.options import Jobs, Json, Scheduler, Seed
 from fluid.cli.outputs import is_audit, output_file
 
 if TYPE_CHECKING:
@@ -42,18 +42,21 @@ def audit(
     delta: Annotated[float, typer.Option(help="Of the lower bound on epsilon.")] = 0.0,
     seed: Seed = 0,
     jobs: Jobs = None,
+    scheduler: Scheduler = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Attack your own teacher's annotation, and report what it gives away.
 
     Runs at the partner and writes nothing that leaves. The same attacks are made on an unprotected
     export of the same settings, for comparison. Exit code 1 if an attack succeeds better than the
-    federation's policy allows (audit_max_auc, audit_max_neighbour_auc).
+    federation's policy allows (audit_max_auc, audit_max_neighbour_auc). With --scheduler the
+    private table is sent to the cluster: it must be the partner's own.
 
     \b
     Example:
         fluid audit aurora/teacher public.parquet aurora/annotation.parquet -o aurora/audit.json
     """
+    from fluid.base.cluster import open_cluster
     from fluid.base.files import write_json
     from fluid.exchange.public_set import open_public_set
     from fluid.partner.audit import AuditOptions
@@ -65,7 +68,11 @@ def audit(
     clock = _Clock()
 
     def work() -> AuditReport:
-        return run(teacher, open_public_set(public), annotation, federation, options, jobs, clock)
+        with open_cluster(scheduler) as workers:
+            return run(
+                teacher, open_public_set(public), annotation, federation, options, jobs, clock,
+                workers,
+            )  # fmt: skip
 
     if output is None:
         report = work()

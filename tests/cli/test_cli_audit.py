@@ -9,6 +9,7 @@ import pytest
 
 from fluid.partner.audit import AuditReport, Thresholds
 from tests.cli.cli_site import Site, done, refused, run
+from tests.local_cluster import LocalCluster
 
 QUICK = ("--shadows", 4, "--overlap", 1)
 
@@ -79,3 +80,13 @@ def test_refusals(site: Site, tmp_path: Path) -> None:
     assert "exists and is no audit" in refused(*_command(site, "-o", other))
     assert other.read_text() == "{}"
     assert "is an input" in refused(*_command(site, "-o", site.annotation("aurora")))
+
+
+@pytest.mark.long
+def test_shadow_teachers_may_be_trained_on_a_cluster(
+    site: Site, dask_site: LocalCluster, tmp_path: Path
+) -> None:
+    here, there = tmp_path / "here.json", tmp_path / "there.json"
+    done(*_command(site, "-o", here))
+    done(*_command(site, "-o", there, "--scheduler", dask_site.address))
+    assert there.read_bytes() == here.read_bytes()

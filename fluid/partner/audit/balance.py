@@ -7,18 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from fluid.base.jobs import Workers
 from fluid.exchange.federation import Federation
 from fluid.learn.task import Task
 from fluid.partner.audit.exports import (
     ACTUAL,
     UNPROTECTED,
     Export,
-    export_actual,
-    export_unprotected,
-    take_table,
-    train,
 )
 from fluid.partner.audit.game import Arena, shadow_secret
+from fluid.partner.audit.shadows import export_shadows
 from fluid.partner.audit.signals import log_odds
 from fluid.partner.teacher import TrainingOptions
 
@@ -33,6 +31,7 @@ def infer_balance(
     seed: int = 0,
     jobs: int = 1,
     progress: Callable[[int], None] = lambda done: None,
+    workers: Workers | None = None,
 ) -> Iterator[dict[str, Any]]:
     """How well the share of the positive class, or the mean of numbers, can be told.
 
@@ -55,19 +54,21 @@ def infer_balance(
         rows, labels = arena.table.labels.column(index)
         found: dict[str, list[np.ndarray]] = {ACTUAL: [], UNPROTECTED: []}
         truth: list[float] = []
-        for number in range(shadows):
-            chosen = _tilt(task, labels, random)
-            table = take_table(arena.table, np.sort(rows[chosen]))
-            secret = shadow_secret("balance", seed, number)
-            teacher = train(table, federation, options, secret, jobs)
+        chosen = [_tilt(task, labels, random) for _ in range(shadows)]
+        plans = [
+            (np.sort(rows[part]), shadow_secret("balance", seed, number))
+            for number, part in enumerate(chosen)
+        ]
+        exports = export_shadows(
+            arena.table, federation, options, arena.public, plans, True, jobs, workers
+        )
+        for number, said in enumerate(exports):
             progress(number + 1)
-            if teacher is None or task.name not in teacher.measured:
+            if said is None or task.name not in said[ACTUAL]:
                 continue
-            truth.append(float(labels[chosen].mean()))
-            said = export_actual(teacher, table, secret, federation, options, arena.public, jobs)
-            bare = export_unprotected(teacher, table, federation, options, arena.public)
-            found[ACTUAL].append(_summary(task, said[task.name]))
-            found[UNPROTECTED].append(_summary(task, bare[task.name]))
+            truth.append(float(labels[chosen[number]].mean()))
+            for export, by in said.items():
+                found[export].append(_summary(task, by[task.name]))
         if len(truth) < 6:
             continue
         for export, features in found.items():

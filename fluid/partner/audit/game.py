@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fluid.base.jobs import Workers
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.similarity import nearest_references
 from fluid.exchange.federation import Federation
@@ -16,12 +17,9 @@ from fluid.partner.audit.exports import (
     UNPROTECTED,
     Export,
     Exports,
-    export_actual,
-    export_unprotected,
     stack,
-    take_table,
-    train,
 )
+from fluid.partner.audit.shadows import export_shadows
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher import TrainingOptions
 
@@ -132,6 +130,7 @@ def play(
     jobs: int = 1,
     progress: Callable[[int], None] = lambda done: None,
     unprotected: bool = True,
+    workers: Workers | None = None,
 ) -> Game:
     """Train shadow teachers and collect what they export.
 
@@ -153,6 +152,8 @@ def play(
         Called with the number of teachers done.
     unprotected
         Whether the unprotected exports are wanted too.
+    workers
+        See `export_shadows`.
     """
     random = np.random.default_rng([seed, round(share * 1000)])
     n = len(arena.table.compounds)
@@ -163,23 +164,15 @@ def play(
         task.name: {kind: [] for kind in kinds} for task in federation.tasks
     }
     trained = {task.name: np.zeros(shadows, dtype=bool) for task in federation.tasks}
-    for number in range(shadows):
-        table = take_table(arena.table, inside[number])
-        teacher = train(table, federation, options, secrets[number], jobs)
-        if teacher is not None:
-            found = {
-                ACTUAL: export_actual(
-                    teacher, table, secrets[number], federation, options, arena.public, jobs
-                )
-            }
-            if unprotected:
-                found[UNPROTECTED] = export_unprotected(
-                    teacher, table, federation, options, arena.public
-                )
-            for name in teacher.measured:
+    plans = zip(inside, secrets, strict=True)
+    exports = export_shadows(
+        arena.table, federation, options, arena.public, plans, unprotected, jobs, workers
+    )
+    for number, found in enumerate(exports):
+        for kind, by in (found or {}).items():
+            for name, export in by.items():
                 trained[name][number] = True
-                for kind in kinds:
-                    said[name][kind].append(found[kind][name])
+                said[name][kind].append(export)
         progress(number + 1)
     return Game(
         arena, inside, secrets,

@@ -7,18 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fluid.base.jobs import Workers
 from fluid.exchange.federation import Federation
 from fluid.partner.audit.exports import (
     ACTUAL,
     Export,
     Exports,
-    export_actual,
     stack,
-    take_table,
-    train,
 )
 from fluid.partner.audit.game import Game
 from fluid.partner.audit.results import RETRAINED, AttackResult, Target, classes_of, judge
+from fluid.partner.audit.shadows import export_shadows
 from fluid.partner.audit.signals import neighbour_signals, pull
 from fluid.partner.teacher import TrainingOptions
 
@@ -33,6 +32,7 @@ def attack_retraining(
     seed: int = 0,
     jobs: int = 1,
     progress: Callable[[int], None] = lambda done: None,
+    workers: Workers | None = None,
 ) -> Iterator[AttackResult]:
     """Add one compound to a shadow teacher's data, train it again, and look for the compound.
 
@@ -53,10 +53,10 @@ def attack_retraining(
         How many teachers are trained again.
     delta
         Of the bound on epsilon.
-    seed, jobs, progress
+    seed, jobs, progress, workers
         As in `play`.
     """
-    tried = _train_again(game, federation, options, pairs, seed, jobs, progress)
+    tried = _train_again(game, federation, options, pairs, seed, jobs, progress, workers)
     for index, task in enumerate(federation.tasks):
         if task.name not in game.said:
             continue
@@ -105,28 +105,30 @@ def _train_again(
     seed: int,
     jobs: int,
     progress: Callable[[int], None],
+    workers: Workers | None,
 ) -> list[_Again]:
     """One compound is added to each teacher; tasks take turns in saying which ones may be."""
     random = np.random.default_rng([seed, 1])
     table = game.arena.table
     columns = [table.labels.column(federation.task_index(name))[0] for name in sorted(game.said)]
-    tried = []
+    plans: list[tuple[np.ndarray, bytes]] = []
+    which: list[tuple[int, int]] = []
     for number in range(min(pairs, len(game.inside)) if columns else 0):
         rows = columns[number % len(columns)]
         absent = rows[~game.inside[number][rows]]
         if len(absent):
             mine = game.inside[number].copy()
             mine[added := int(random.choice(absent))] = True
-            secret = game.secrets[number]
-            held = take_table(table, mine)
-            teacher = train(held, federation, options, secret, jobs)
-            if teacher is not None:
-                said = export_actual(
-                    teacher, held, secret, federation, options, game.arena.public, jobs
-                )
-                known = {name: said[name] for name in teacher.measured}
-                tried.append(_Again(number, added, known))
-        progress(number + 1)
+            plans.append((mine, game.secrets[number]))
+            which.append((number, added))
+    exports = export_shadows(
+        table, federation, options, game.arena.public, plans, False, jobs, workers
+    )
+    tried = []
+    for done, ((number, added), said) in enumerate(zip(which, exports, strict=True), start=1):
+        if said is not None:
+            tried.append(_Again(number, added, said[ACTUAL]))
+        progress(done)
     return tried
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fluid.base.errors import FluidError, MismatchError
 from fluid.base.files import sha256_file
-from fluid.base.jobs import count_jobs
+from fluid.base.jobs import Workers, count_jobs
 from fluid.base.software import software_versions
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.similarity import nearest_references
@@ -113,6 +113,7 @@ def audit(
     options: AuditOptions | None = None,
     jobs: int | None = None,
     progress: Progress = _silent,
+    workers: Workers | None = None,
 ) -> AuditReport:
     """Attack a teacher's draft, and an unprotected export made with the same settings.
 
@@ -132,6 +133,9 @@ def audit(
         Cores to use; by default all. The result does not depend on it.
     progress
         Called with a stage, how many teachers of it are trained, and how many there are.
+    workers
+        Who trains shadow teachers in place of this process, such as a cluster: they are sent the
+        private table, which they must be allowed to see. The result does not depend on it.
 
     Raises
     ------
@@ -146,8 +150,8 @@ def audit(
     annotation = open_annotation(draft)
     _check_identity(annotation, model, federation, public)
     subject, positions = _subject(teacher, model, federation, public)
-    workers = count_jobs(jobs)
-    _check_labels(annotation, model, subject, positions, workers)
+    threads = count_jobs(jobs)
+    _check_labels(annotation, model, subject, positions, threads)
     return attack(
         subject,
         options,
@@ -159,8 +163,9 @@ def audit(
             "annotation": annotation.sealed.digest,
             "public_set": public.digest,
         },
-        workers,
+        threads,
         progress,
+        workers,
     )
 
 
@@ -170,6 +175,7 @@ def attack(
     identity: dict[str, Any],
     jobs: int,
     progress: Progress = _silent,
+    workers: Workers | None = None,
 ) -> AuditReport:
     """The audit itself, once everything is at hand; see `audit`."""
     federation, settings, shadows = subject.federation, subject.options, options.shadows
@@ -187,22 +193,22 @@ def attack(
     arena = make_arena(subject.table, subject.public)
     game = play(
         arena, federation, settings, HALF, shadows, options.seed, jobs,
-        tell("shadow teachers of half the compounds", shadows),
+        tell("shadow teachers of half the compounds", shadows), workers=workers,
     )  # fmt: skip
     attacks = list(attack_game(game, federation, HALF, options.delta))
     game = play(
         arena, federation, settings, MOST, shadows, options.seed, jobs,
-        tell("shadow teachers of nine tenths", shadows), unprotected=False,
+        tell("shadow teachers of nine tenths", shadows), unprotected=False, workers=workers,
     )  # fmt: skip
     attacks += attack_game(game, federation, MOST, options.delta, closed=False)
     attacks += attack_retraining(
         game, federation, settings, MOST, shadows, options.delta, options.seed, jobs,
-        tell("trained again with one compound more", shadows),
+        tell("trained again with one compound more", shadows), workers,
     )  # fmt: skip
     distribution = list(
         infer_balance(
             arena, federation, settings, shadows, options.seed, jobs,
-            tell("shadow teachers of other balances", shadows),
+            tell("shadow teachers of other balances", shadows), workers,
         )
     )  # fmt: skip
     found = {name: check(subject, options, jobs) for name, check in sorted(CHECKS.items())}
