@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def annotated(number: int, partners: int, tasks: int) -> list[str]:
     What distilling costs does not depend on what is said.
     """
     from fluid.exchange.annotation import TaskAnnotation, write_annotation
+    from fluid.exchange.release import Release
+    from fluid.exchange.sealed import sign_sealed
     from fluid.exchange.signing import load_private_key, sign_digest
 
     _, contract = federation(tasks)
@@ -74,10 +77,13 @@ def annotated(number: int, partners: int, tasks: int) -> list[str]:
                 yield chunk.inchikeys, said
 
         key = load_private_key(FOLDER / "keys" / f"{partner}.key")
-        write_annotation(
-            path, contract, public, partner, contract.tasks, chunks(), {},
-            lambda digest, key=key: sign_digest(key, digest),  # type: ignore[misc]
-        )  # fmt: skip
+        release = Release(f"{place:032x}", 1, len(public))
+        draft = path.with_suffix(".draft")
+        digest = write_annotation(
+            draft, contract, public, partner, contract.tasks, chunks(), {}, contract.policy, release
+        )
+        sign_sealed(draft, path, digest, partial(sign_digest, key))
+        draft.unlink()
     return found
 
 

@@ -59,7 +59,7 @@ def pool(paths: list[str]) -> None:
     consensus = Consensus(contract.tasks, {})
 
     def chunks() -> Iterator[tuple[Compounds, dict[str, PooledTask]]]:
-        for compounds, said in admitted_chunks(public, admitted, contract):
+        for compounds, said in admitted_chunks(public, admitted):
             consensus.add(said, compounds.fingerprints)
             yield compounds, pool_said(contract.tasks, said, {}, len(compounds))
 
