@@ -9,6 +9,7 @@ import numpy as np
 
 from fluid.base.jobs import Workers
 from fluid.exchange.federation import Federation
+from fluid.learn.crossfit import enough_labels
 from fluid.learn.task import Task
 from fluid.partner.audit.exports import (
     ACTUAL,
@@ -49,9 +50,9 @@ def infer_balance(
     """
     random = np.random.default_rng([seed, 2])
     for index, task in enumerate(federation.tasks):
-        if task.kind == "multiclass":
-            continue
         rows, labels = arena.table.labels.column(index)
+        if task.kind == "multiclass" or not enough_labels(task, labels):
+            continue
         found: dict[str, list[np.ndarray]] = {ACTUAL: [], UNPROTECTED: []}
         truth: list[float] = []
         chosen = [_tilt(task, labels, random) for _ in range(shadows)]

@@ -130,6 +130,20 @@ def test_other_checks_are_reported_and_can_fail(
     assert found.verdict == "fail"
 
 
+def test_a_task_that_the_partner_has_no_labels_of_is_left_out(subject: Subject) -> None:
+    other = Task("logd", "regression", low=-5.0, high=5.0)
+    federation = replace(subject.federation, tasks=(*subject.federation.tasks, other))
+    labels = subject.table.labels
+    table = replace(subject.table, labels=replace(labels, shape=(labels.shape[0], 2)))
+    wider = replace(
+        subject, federation=federation, table=take_table(table, np.arange(90)),
+        options=replace(subject.options, learner="logistic", repeats=1),
+    )  # fmt: skip
+    found = attack(wider, AuditOptions(shadows=4, overlap=0), {}, 1)
+    assert {one.target.task for one in found.attacks} == {"bbb"}
+    assert {one["task"] for one in found.distribution} <= {"bbb"}
+
+
 @pytest.mark.parametrize("mechanism", [Mechanism("gaussian"), Mechanism("pate", epsilon=30.0)])
 def test_what_is_attacked_has_passed_the_noise(subject: Subject, mechanism: Mechanism) -> None:
     federation = replace(subject.federation, mechanism=mechanism)
