@@ -160,7 +160,7 @@ study-privacy-utility: $(DEMO)/evaluation.txt ## student quality against epsilon
 SHADOWS ?= 16
 
 .PHONY: study-privacy
-study-privacy: $(PUBLIC) $(FEDERATION) $(PARTNERS:%=$(DEMO)/%/demonstration.secret) | $(READY) ## attacks on partners' annotations, under an hour on two cores
+study-privacy: $(PUBLIC) $(FEDERATION) $(PARTNERS:%=$(DEMO)/%/demonstration.secret) | $(READY) ## attacks on partners' annotations, a quarter of an hour on two cores
 	for part in leakage settings cost; do \
 	    $(BIN)/python -m benchmarks.privacy $(DEMO) $(DATA)/external.csv $(DATA)/partners \
 	        --part $$part --shadows $(SHADOWS) --output $(STUDY)/privacy; \

@@ -34,6 +34,7 @@ def refuse(site: Site, folder: Path, *annotations: Path, **given: Path) -> str:
     return error
 
 
+@pytest.mark.long
 def test_every_byte_of_a_signed_annotation_counts(site: Site, tmp_path: Path) -> None:
     content = site.annotation("aurora").read_bytes()
     size = len(content)

@@ -114,6 +114,7 @@ def test_no_table_at_all(site: Site, tmp_path: Path, command: str) -> None:
         assert f"error: {path}: no such file" in error
 
 
+@pytest.mark.long
 def test_a_parquet_table_with_one_changed_bit(site: Site, tmp_path: Path) -> None:
     """Page checksums, where a file has them, are looked at; a damaged footer never crashes."""
     content = parquet(site)

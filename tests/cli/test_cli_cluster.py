@@ -73,8 +73,9 @@ def local(site: Site, folder: Path, command: Command) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     "name",
     [
-        *(name for name in COMMANDS if "Parquet" not in name),
-        pytest.param("predict to Parquet", marks=pytest.mark.long),
+        "prepare-public",
+        "annotate",
+        *(pytest.param(name, marks=pytest.mark.long) for name in COMMANDS if "predict" in name),
     ],
 )
 def test_the_bytes_are_those_of_a_local_run(

@@ -187,7 +187,7 @@ def killing(step: int, events: str, of: str = "") -> Callable[[list[object], Pat
 @pytest.mark.parametrize(
     "name",
     [
-        "train-teacher",
+        pytest.param("train-teacher", marks=pytest.mark.long),
         "annotate",
         "prepare-public",
         pytest.param("distill", marks=pytest.mark.long),
@@ -252,7 +252,10 @@ def when_it_writes(arguments: list[object], folder: Path) -> bool:
     return process.returncode != 0
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.long if n == "train-teacher" else ()) for n in COMMANDS],
+)
 def test_killed_while_it_writes(trials: dict[str, Trial], name: str) -> None:
     assert trials[name].check("writes", False, when_it_writes)
 
@@ -313,8 +316,8 @@ def both(folder: Path, output: Path, first: list[object], second: list[object]) 
     ("name", "earlier"),
     [
         pytest.param("train-teacher", False, marks=pytest.mark.long),
-        ("train-teacher", True),
-        ("annotate", True),
+        pytest.param("train-teacher", True, marks=pytest.mark.long),
+        pytest.param("annotate", True, marks=pytest.mark.long),
         ("prepare-public", False),
     ],
 )

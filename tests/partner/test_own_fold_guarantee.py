@@ -24,7 +24,7 @@ def _connectivity(line: str, spec: StandardizerSpec) -> str:
         return ""
 
 
-@pytest.mark.parametrize("learner", ["auto", "lightgbm"])
+@pytest.mark.parametrize("learner", ["auto", pytest.param("lightgbm", marks=pytest.mark.long)])
 def test_export_is_the_same_with_and_without_a_compound(tmp_path: Path, learner: str) -> None:
     path = make_federation(tmp_path, ("aurora",))
     federation = load_federation(path)

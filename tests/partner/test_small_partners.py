@@ -49,6 +49,7 @@ def test_a_hybrid_keeps_tasks_that_the_student_lacks(consortium: Consortium) -> 
     assert np.isfinite(said.by_task["logbb"].values).all()
 
 
+@pytest.mark.long
 def test_auto_calibrates_with_the_learner_it_chose(
     consortium: Consortium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
