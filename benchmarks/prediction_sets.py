@@ -29,7 +29,6 @@ from fluid.learn.task import Task
 from fluid.partner.table import LabelledCompounds, read_labelled
 from fluid.partner.teacher import TrainingOptions, fit_model
 from fluid.report.calibration_sets import sets_of_folder, similarity_of
-from fluid.simulate.parts import take_table
 
 RATES = (0.2, 0.1)
 SEEDS = (0, 1, 2)
@@ -95,8 +94,8 @@ def exchangeable(
     for seed in SEEDS:
         order = np.random.default_rng(seed).permutation(len(table.compounds))
         cut = int(0.7 * len(order))
-        training = take_table(table, np.sort(order[:cut]))
-        held = take_table(table, np.sort(order[cut:]))
+        training = table.take(np.sort(order[:cut]))
+        held = table.take(np.sort(order[cut:]))
         try:
             fitted = fit_model(
                 training, federation, "teacher", partner, partner, TrainingOptions(),

@@ -37,7 +37,6 @@ from fluid.partner.table import LabelledCompounds, read_labelled
 from fluid.partner.teacher import TrainingOptions, fit_model
 from fluid.partner.teller import Teller
 from fluid.simulate.holdout import hold_out
-from fluid.simulate.parts import take_table
 
 TASK = "bbb"
 SHARE = 0.12
@@ -87,7 +86,7 @@ class Remembered:
 def without(table: LabelledCompounds, keys: set[str]) -> LabelledCompounds:
     """A table without these connectivities."""
     kept = [row for row, key in enumerate(table.compounds.connectivities) if key not in keys]
-    return take_table(table, np.array(kept, dtype=np.int64))
+    return table.take(np.array(kept, dtype=np.int64))
 
 
 def measured(table: LabelledCompounds, federation: Federation, rows: np.ndarray) -> Test:

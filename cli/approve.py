@@ -9,19 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from fluid.cli.console import command, emit, pairs, table
 from fluid.cli.models import show_disclosure
-from fluid.cli.options import Json
+from fluid.cli.options import FederationOfRound, Json
 from fluid.cli.outputs import is_sealed, output_file
 
 if TYPE_CHECKING:
     from fluid.partner.ledger_file import Entry
-
-FederationOfRound = Annotated[
-    Path | None,
-    typer.Option(
-        "--federation", "-f",
-        help="The federation file of this round, if it is another than at training.",
-    ),
-]  # fmt: skip
 
 
 @command

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from fluid.cli.console import command, emit, stage, table
-from fluid.cli.options import Jobs, Json, Scheduler, Seed
+from fluid.cli.options import FederationOfRound, Jobs, Json, Scheduler, Seed
 from fluid.cli.outputs import is_audit, output_file
 
 if TYPE_CHECKING:
@@ -26,13 +26,7 @@ def audit(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="JSON file to write, for approval.")
     ] = None,
-    federation: Annotated[
-        Path | None,
-        typer.Option(
-            "--federation", "-f",
-            help="The federation file of this round, if it is another than at training.",
-        ),
-    ] = None,
+    federation: FederationOfRound = None,
     shadows: Annotated[
         int, typer.Option(help="Shadow teachers of each game, 4 to 1024: more tell finer.")
     ] = 32,

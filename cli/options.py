@@ -10,6 +10,14 @@ import typer
 FederationFile = Annotated[
     Path, typer.Option("--federation", "-f", help="The federation file.", show_default=False)
 ]
+FederationOfRound = Annotated[
+    Path | None,
+    typer.Option(
+        "--federation",
+        "-f",
+        help="The federation file of this round, if it is another than at training.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Jobs = Annotated[
     int | None,

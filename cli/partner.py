@@ -9,6 +9,7 @@ import typer
 from fluid.cli.console import Progress, command, emit, pairs, parse_labels, table
 from fluid.cli.options import (
     FederationFile,
+    FederationOfRound,
     IdColumn,
     Jobs,
     Json,
@@ -227,13 +228,7 @@ def annotate(
         Path | None,
         typer.Option(help="The partner's private key; without it the file is an unsigned draft."),
     ] = None,
-    federation: Annotated[
-        Path | None,
-        typer.Option(
-            "--federation", "-f",
-            help="The federation file of this round, if it is another than at training.",
-        ),
-    ] = None,
+    federation: FederationOfRound = None,
     policy: Annotated[
         Path | None,
         typer.Option(

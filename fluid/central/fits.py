@@ -30,6 +30,40 @@ MOST_FOR_TREES = 200_000
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """What a student learns in one task.
+
+    Attributes
+    ----------
+    library
+        The public compounds.
+    rows, targets
+        The n that have a label, ascending, and what is learned: shape (n, n_outputs).
+    weights
+        Of squared errors, of mean 1, shape (n,); None if all weigh the same.
+    inside
+        Which of the n are not held out, bool of shape (n,).
+    references
+        Ascending positions in the library of compounds that are needed beside those learned from.
+    """
+
+    library: CompoundStream
+    rows: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray | None
+    inside: np.ndarray
+    references: np.ndarray
+
+    def part(self, chosen: np.ndarray) -> Lesson:
+        """Some of the n compounds, by mask or position."""
+        weights = None if self.weights is None else self.weights[chosen]
+        return replace(
+            self, rows=self.rows[chosen], targets=self.targets[chosen], weights=weights,
+            inside=self.inside[chosen],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Fitting:
     """How learners are fitted.
 
@@ -80,62 +114,25 @@ def renumber(estimator: Estimator, positions: np.ndarray) -> None:
         estimator.renumber(positions)
 
 
-def fit_learners(
-    library: CompoundStream,
-    rows: np.ndarray,
-    targets: np.ndarray,
-    weights: np.ndarray | None,
-    inside: np.ndarray,
-    references: np.ndarray,
-    fitting: Fitting,
-) -> Fits:
-    """Fit learners on all labelled compounds, and on those that are not held out.
-
-    Parameters
-    ----------
-    library
-        The public compounds.
-    rows, targets
-        The n that have a label, ascending, and what is learned: shape (n, n_outputs).
-    weights
-        Of squared errors, of mean 1; None if all weigh the same.
-    inside
-        Which of the n are not held out.
-    references
-        Positions in the library of compounds that are needed beside those learned from.
-    fitting
-        Which learners, and how.
-    """
-    fit = _fit_held if len(rows) <= MOST_HELD else _fit_streamed
-    return fit(library, rows, targets, weights, inside, references, fitting)
+def fit_learners(lesson: Lesson, fitting: Fitting) -> Fits:
+    """Fit learners on all labelled compounds, and on those that are not held out."""
+    return (_fit_held if len(lesson.rows) <= MOST_HELD else _fit_streamed)(lesson, fitting)
 
 
-def _fit_held(
-    library: CompoundStream,
-    rows: np.ndarray,
-    targets: np.ndarray,
-    weights: np.ndarray | None,
-    inside: np.ndarray,
-    references: np.ndarray,
-    fitting: Fitting,
-) -> Fits:
-    compounds = library.take(rows)
-    everything = np.arange(len(rows))
-    parts = (everything, np.flatnonzero(inside))
-    final, tried = _fit_parts(compounds, parts, targets, weights, fitting)
-    return Fits(rows, compounds, np.flatnonzero(~inside), final, tried)
+def _fit_held(lesson: Lesson, fitting: Fitting) -> Fits:
+    compounds = lesson.library.take(lesson.rows)
+    final, tried = _fit_both(compounds, lesson, fitting)
+    return Fits(lesson.rows, compounds, np.flatnonzero(~lesson.inside), final, tried)
 
 
-def _fit_parts(
-    compounds: Compounds,
-    parts: tuple[np.ndarray, ...],
-    targets: np.ndarray,
-    weights: np.ndarray | None,
-    fitting: Fitting,
-) -> list[dict[str, list[Estimator]]]:
-    """By part: every learner on every output of the compounds at the part's positions."""
+Learned = dict[str, list[Estimator]]
+
+
+def _fit_both(compounds: Compounds, lesson: Lesson, fitting: Fitting) -> tuple[Learned, Learned]:
+    """Every learner on every output of the lesson's compounds: on all, and on those inside."""
+    targets, weights, names = lesson.targets, lesson.weights, fitting.learners
     outputs = range(targets.shape[1])
-    names = fitting.learners
+    parts = (np.arange(len(targets)), np.flatnonzero(lesson.inside))
     todo = [(name, part, output) for part in parts for name in names for output in outputs]
 
     def run(job: tuple[str, np.ndarray, int]) -> Estimator:
@@ -152,85 +149,61 @@ def _fit_parts(
 
     # Two trainings at once would wait for one another's workers.
     fits = iter(map_threads(run, todo, 1 if fitting.cluster is not None else fitting.jobs))
-    return [{name: [next(fits) for _ in outputs] for name in names} for _ in parts]
+    final, tried = ({name: [next(fits) for _ in outputs] for name in names} for _ in parts)
+    return final, tried
 
 
-def _fit_together(
-    library: CompoundStream,
-    rows: np.ndarray,
-    targets: np.ndarray,
-    weights: np.ndarray | None,
-    name: str,
-    cluster: Cluster,
-    seed: int,
-) -> list[Estimator]:
-    """Trees of every output by all workers of a cluster, from all compounds."""
-    each = None if weights is None else weights / weights.mean()
+def _fit_together(lesson: Lesson, name: str, cluster: Cluster, seed: int) -> list[Estimator]:
+    """Trees of every output by all workers of a cluster, from all compounds of a lesson."""
+    each = None if lesson.weights is None else lesson.weights / lesson.weights.mean()
     made: list[Estimator] = []
-    for output in range(targets.shape[1]):
+    for output, wanted in enumerate(lesson.targets.T):
         learner = STUDENT_LEARNERS[name]()
         assert isinstance(learner, Trees)
-        wanted = targets[:, output]
-        chunks = library.chunks()
-        made.append(fit_on_cluster(learner, cluster, chunks, rows, wanted, seed + output, each))
+        chunks = lesson.library.chunks()
+        made.append(
+            fit_on_cluster(learner, cluster, chunks, lesson.rows, wanted, seed + output, each)
+        )
     return made
 
 
-def _fit_streamed(
-    library: CompoundStream,
-    rows: np.ndarray,
-    targets: np.ndarray,
-    weights: np.ndarray | None,
-    inside: np.ndarray,
-    references: np.ndarray,
-    fitting: Fitting,
-) -> Fits:
+def _fit_streamed(lesson: Lesson, fitting: Fitting) -> Fits:
     cluster, seed = fitting.cluster, fitting.seed
+    rows, weights = lesson.rows, lesson.weights
     random = np.random.default_rng(seed)
-    held = np.flatnonzero(~inside)
+    held = np.flatnonzero(~lesson.inside)
     if len(held) > MOST_JUDGED:
         held = np.sort(random.choice(held, size=MOST_JUDGED, replace=False))
     sampled = [name for name in fitting.learners if name != KernelRidge.kind and not cluster]
     chosen = choose_landmarks(len(rows), LANDMARKS, weights, seed)
     sample = choose_landmarks(len(rows), MOST_FOR_TREES if sampled else 0, weights, seed)
-    needed = [rows[chosen], rows[held], rows[sample], references]
+    needed = [rows[chosen], rows[held], rows[sample], lesson.references]
     positions = np.unique(np.concatenate(needed))
-    compounds = library.take(positions)
+    compounds = lesson.library.take(positions)
 
     def here(among: np.ndarray) -> np.ndarray:
         return np.searchsorted(positions, rows[among])
 
-    final: dict[str, list[Estimator]] = {}
-    tried: dict[str, list[Estimator]] = {}
+    final: Learned = {}
+    tried: Learned = {}
     for name in fitting.learners:
         if name == KernelRidge.kind:
             final[name], tried[name] = _ridge(
-                library, rows, targets, weights, inside, compounds.take(here(chosen)),
-                here(chosen), ~inside[chosen], fitting,
-            )  # fmt: skip
-        elif cluster:
-            final[name] = _fit_together(library, rows, targets, weights, name, cluster, seed)
-            some = None if weights is None else weights[inside]
-            tried[name] = _fit_together(
-                library, rows[inside], targets[inside], some, name, cluster, seed
+                lesson, compounds.take(here(chosen)), here(chosen), ~lesson.inside[chosen], fitting
             )
+        elif cluster:
+            final[name] = _fit_together(lesson, name, cluster, seed)
+            tried[name] = _fit_together(lesson.part(lesson.inside), name, cluster, seed)
         else:
-            each = None if weights is None else weights[sample]
-            parts = (np.arange(len(sample)), np.flatnonzero(inside[sample]))
-            both = _fit_parts(
-                compounds.take(here(sample)), parts, targets[sample], each,
-                replace(fitting, learners=(name,)),
-            )  # fmt: skip
-            final[name], tried[name] = (one[name] for one in both)
+            one = replace(fitting, learners=(name,))
+            both = _fit_both(compounds.take(here(sample)), lesson.part(sample), one)
+            final |= both[0]
+            tried |= both[1]
     return Fits(positions, compounds, here(held), final, tried)
 
 
 def _ridge(
-    library: CompoundStream,
-    rows: np.ndarray,
-    targets: np.ndarray,
-    weights: np.ndarray | None,
-    inside: np.ndarray,
+    lesson: Lesson,
     landmarks: Compounds,
     places: np.ndarray,
     unseen: np.ndarray,
@@ -241,7 +214,8 @@ def _ridge(
     The rehearsal goes without landmarks that were held out (`unseen`). The scaling of descriptors
     is that of all compounds.
     """
-    each = np.ones(len(rows)) if weights is None else weights
+    library, rows, targets, inside = lesson.library, lesson.rows, lesson.targets, lesson.inside
+    each = np.ones(len(rows)) if lesson.weights is None else lesson.weights
     kernel = MixedKernel().fit_stream(library, rows)
     ridge = KernelRidge().ridge if fitting.ridge is None else fitting.ridge
     jobs = fitting.jobs

@@ -9,7 +9,7 @@ import numpy as np
 from fluid.base.cluster import Cluster
 from fluid.base.errors import FluidError, TrainingError
 from fluid.base.jobs import single_threaded_blas
-from fluid.central.fits import Fitting, fit_learners, renumber
+from fluid.central.fits import Fitting, Lesson, fit_learners, renumber
 from fluid.central.ridge import choose_ridge
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
@@ -205,7 +205,7 @@ def distill_task(
     weights = sample_weights(task, pooled, rows, options.weighting)
     references = _references(pooled, rows)
     fitting = Fitting(options.learners, seed, jobs, ridge, cluster)
-    fits = fit_learners(library, rows, targets, weights, inside, references, fitting)
+    fits = fit_learners(Lesson(library, rows, targets, weights, inside, references), fitting)
     compounds, held = fits.compounds, fits.positions[fits.held]
     told = _score(fits.tried, compounds.take(fits.held), compounds)
     wanted = targets[np.searchsorted(rows, held)]

@@ -35,6 +35,20 @@ class LabelMatrix:
     weights: np.ndarray
     shape: tuple[int, int]
 
+    def take(self, rows: np.ndarray) -> LabelMatrix:
+        """The labels of the compounds at these ascending positions, renumbered from 0."""
+        position = np.full(self.shape[0], -1, dtype=np.int64)
+        position[rows] = np.arange(len(rows))
+        kept = position[self.rows] >= 0
+        return LabelMatrix(
+            rows=position[self.rows[kept]],
+            tasks=self.tasks[kept],
+            values=self.values[kept],
+            qualifiers=self.qualifiers[kept],
+            weights=self.weights[kept],
+            shape=(len(rows), self.shape[1]),
+        )
+
     def column(self, task: int, censored: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Compounds and values of one task.
 

@@ -73,6 +73,12 @@ class LabelledCompounds:
     n_rows: int
     groups: list[frozenset[str]] = field(default_factory=list)
 
+    def take(self, rows: np.ndarray) -> LabelledCompounds:
+        """The part with the compounds at these ascending positions; nothing is set aside in it."""
+        groups = [self.groups[row] for row in rows] if self.groups else []
+        labels = self.labels.take(rows)
+        return LabelledCompounds(self.compounds.take(rows), labels, [], len(rows), groups)
+
 
 @dataclass(frozen=True)
 class _Measurement:

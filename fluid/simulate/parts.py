@@ -5,29 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from fluid.exchange.federated_set import PooledTask
-from fluid.learn.labels import LabelMatrix
 from fluid.partner.table import LabelledCompounds
 from fluid.simulate.cache import (
     digest_arrays,
     digest_compounds,
 )
-
-
-def take_table(table: LabelledCompounds, rows: np.ndarray) -> LabelledCompounds:
-    """The part of a table with these compounds (positions, ascending)."""
-    matrix = table.labels
-    position = np.full(len(table.compounds), -1, dtype=np.int64)
-    position[rows] = np.arange(len(rows))
-    kept = position[matrix.rows] >= 0
-    labels = LabelMatrix(
-        rows=position[matrix.rows[kept]],
-        tasks=matrix.tasks[kept],
-        values=matrix.values[kept],
-        qualifiers=matrix.qualifiers[kept],
-        weights=matrix.weights[kept],
-        shape=(len(rows), matrix.shape[1]),
-    )
-    return LabelledCompounds(table.compounds.take(rows), labels, [], len(rows))
 
 
 def digest_table(table: LabelledCompounds) -> str:

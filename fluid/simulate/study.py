@@ -31,7 +31,6 @@ from fluid.simulate.holdout import hold_out
 from fluid.simulate.paper import paper_features, run_paper_recipe
 from fluid.simulate.partition import divide
 from fluid.simulate.partition_spec import PartitionSpec
-from fluid.simulate.parts import take_table
 from fluid.simulate.study_spec import (
     EXTERNAL,
     HYBRID,
@@ -103,7 +102,7 @@ class Study:
         if external is not None:
             known = set(external.compounds.connectivities)
             kept = [key not in known for key in table.compounds.connectivities]
-            table = _take(table, np.flatnonzero(kept))
+            table = table.take(np.flatnonzero(kept))
             if not any(kept):
                 raise MismatchError(
                     "nothing is left to train: every compound of the tables is an external one"
@@ -119,9 +118,9 @@ class Study:
             if number == rounds - 1:
                 for name, rows in ((SCAFFOLD, found.scaffold), (RANDOM, found.random)):
                     if len(rows):
-                        parts.append(_take(table, rows))
+                        parts.append(table.take(rows))
                         names.append(name)
-            table = _take(table, found.rest)
+            table = table.take(found.rest)
         if not parts:
             raise FluidError(
                 "a study needs a test: of shares held out there is not one compound"
@@ -174,7 +173,7 @@ class Study:
         parts = divide(
             private.compounds, spec, seed, private.labels, private.groups, self.federation.tasks
         )
-        return {part.name: take_table(private, part.rows) for part in parts}
+        return {part.name: private.take(part.rows) for part in parts}
 
     def _untested(self) -> Compounds:
         """The public compounds that are in no test."""
@@ -314,13 +313,6 @@ class _CellRunner:
 
     def __call__(self, cell: tuple[PartitionSpec, int]) -> CellResult:
         return self.study.run_cell(cell[0], cell[1], self.jobs)
-
-
-def _take(table: LabelledCompounds, rows: np.ndarray) -> LabelledCompounds:
-    """As `take_table`, with the groups."""
-    found = take_table(table, rows)
-    groups = [table.groups[row] for row in rows] if table.groups else []
-    return LabelledCompounds(found.compounds, found.labels, [], found.n_rows, groups)
 
 
 def _join(tables: Sequence[LabelledCompounds]) -> LabelledCompounds:

@@ -9,7 +9,7 @@ import pytest
 
 from fluid.central import distill, fits
 from fluid.central.distill import train_student
-from fluid.central.fits import Fits, Fitting, fit_learners
+from fluid.central.fits import Fits, Fitting, Lesson, fit_learners
 from fluid.central.student import StudentOptions
 from fluid.chem.compounds import Compounds
 from fluid.chem.stream import CompoundStream
@@ -46,7 +46,8 @@ def fit(library: CompoundStream, names: tuple[str, ...], jobs: int = 1) -> Fits:
     targets = random.normal(size=(350, 2))
     weights = random.exponential(size=350) + 0.1
     inside = random.random(350) > 0.1
-    return fit_learners(library, rows, targets, weights, inside, rows[:7], Fitting(names, 3, jobs))
+    lesson = Lesson(library, rows, targets, weights, inside, rows[:7])
+    return fit_learners(lesson, Fitting(names, 3, jobs))
 
 
 @pytest.mark.usefixtures("few")

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluid.learn.labels import Conflict, merge_measurements
+from fluid.learn.labels import Conflict, LabelMatrix, merge_measurements
 from fluid.learn.task import Task
 
 TASKS = (
@@ -110,3 +110,20 @@ def test_labels_do_not_depend_on_the_order_of_measurements(measurements, random)
     undecided = {(conflict.row, conflict.task) for conflict in conflicts}
     assert decided | undecided == {(row, task) for row, task, *_ in measurements}
     assert not decided & undecided
+
+
+def test_a_part_has_its_own_rows_and_every_task() -> None:
+    whole = LabelMatrix(
+        rows=np.array([0, 2, 1, 2]),
+        tasks=np.array([0, 0, 1, 1]),
+        values=np.array([1.0, 0.0, 5.0, 7.0]),
+        qualifiers=np.array([0, 0, 0, 1]),
+        weights=np.ones(4),
+        shape=(3, 2),
+    )
+    part = whole.take(np.array([1, 2]))
+    assert part.shape == (2, 2)
+    assert [values.tolist() for values in part.column(0)] == [[1], [0.0]]
+    assert [values.tolist() for values in part.column(1)] == [[0], [5.0]]
+    assert [values.tolist() for values in part.column(1, censored=True)] == [[0, 1], [5.0, 7.0]]
+    assert whole.take(np.zeros(0, dtype=np.int64)).shape == (0, 2)

@@ -18,7 +18,6 @@ from fluid.exchange.mechanism import PATE
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import calibrated, output_targets
 from fluid.learn.estimators import LEARNERS, choose_learner
-from fluid.learn.labels import LabelMatrix
 from fluid.learn.model import TaskModel
 from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap
 from fluid.partner.budget import plan_release
@@ -77,20 +76,6 @@ def stack(exports: Sequence[Export]) -> Exports:
         np.stack([one.reliability for one in exports]),
         np.stack(near) if near else None,
     )
-
-
-def take_table(table: LabelledCompounds, rows: np.ndarray) -> LabelledCompounds:
-    """Some compounds of a table with their labels; `rows` is a mask or ascending positions."""
-    rows = np.flatnonzero(rows) if rows.dtype == bool else rows
-    place = np.full(len(table.compounds), -1)
-    place[rows] = np.arange(len(rows))
-    labels = table.labels
-    kept = place[labels.rows] >= 0
-    taken = LabelMatrix(
-        place[labels.rows[kept]], labels.tasks[kept], labels.values[kept],
-        labels.qualifiers[kept], labels.weights[kept], (len(rows), labels.shape[1]),
-    )  # fmt: skip
-    return LabelledCompounds(table.compounds.take(rows), taken, [], len(rows))
 
 
 def train(

@@ -164,7 +164,7 @@ def play(
         task.name: {kind: [] for kind in kinds} for task in federation.tasks
     }
     trained = {task.name: np.zeros(shadows, dtype=bool) for task in federation.tasks}
-    plans = zip(inside, secrets, strict=True)
+    plans = zip(map(np.flatnonzero, inside), secrets, strict=True)
     exports = export_shadows(
         arena.table, federation, options, arena.public, plans, unprotected, jobs, workers
     )

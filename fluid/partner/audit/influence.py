@@ -9,7 +9,7 @@ import numpy as np
 
 from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation
-from fluid.partner.audit.exports import Export, export_actual, take_table, train
+from fluid.partner.audit.exports import Export, export_actual, train
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher import TrainingOptions
 
@@ -58,8 +58,8 @@ def measure_influence(
     largest = dict.fromkeys(whole.measured, 0.0)
     for position in drawn:
         key = public.connectivities[position]
-        rest = np.arange(len(table.compounds)) != held[key]
-        less = take_table(table, rest)
+        rest = np.delete(np.arange(len(table.compounds)), held[key])
+        less = table.take(rest)
         without = train(less, federation, options, secret, jobs)
         found["tried"] += 1
         progress(found["tried"])

@@ -119,7 +119,7 @@ def _train_again(
         if len(absent):
             mine = game.inside[number].copy()
             mine[added := int(random.choice(absent))] = True
-            plans.append((mine, game.secrets[number]))
+            plans.append((np.flatnonzero(mine), game.secrets[number]))
             which.append((number, added))
     exports = export_shadows(
         table, federation, options, game.arena.public, plans, False, jobs, workers

@@ -16,13 +16,12 @@ from fluid.partner.audit.exports import (
     Export,
     export_actual,
     export_unprotected,
-    take_table,
     train,
 )
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher import TrainingOptions
 
-# Which rows of the table a shadow teacher is trained on (positions or a mask), and its secret.
+# Which rows of the table a shadow teacher is trained on, ascending, and its secret.
 Plan = tuple[np.ndarray, bytes]
 # By kind of export and task.
 Said = dict[str, dict[str, Export]]
@@ -75,7 +74,7 @@ def _export(
     plan: Plan,
 ) -> Said | None:
     rows, secret = plan
-    held = take_table(table, rows)
+    held = table.take(rows)
     teacher = train(held, federation, options, secret, jobs)
     if teacher is None:
         return None

@@ -14,7 +14,7 @@ from fluid.exchange.policy import DisclosurePolicy
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.task import Task
 from fluid.partner.audit import CHECKS, AuditOptions, AuditReport, Subject, attack, audit, influence
-from fluid.partner.audit.exports import ACTUAL, UNPROTECTED, export_unprotected, take_table, train
+from fluid.partner.audit.exports import ACTUAL, UNPROTECTED, export_unprotected, train
 from fluid.partner.audit.game import make_arena
 from fluid.partner.audit.influence import measure_influence
 from fluid.partner.audit.results import (
@@ -121,7 +121,7 @@ def test_other_checks_are_reported_and_can_fail(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = np.arange(60)
-    small = replace(subject, table=take_table(subject.table, few))
+    small = replace(subject, table=subject.table.take(few))
     monkeypatch.setitem(CHECKS, "canaries", lambda held, options, jobs: {"passed": False})
     monkeypatch.setitem(CHECKS, "nothing", lambda held, options, jobs: None)
     options = replace(small.options, learner="logistic", repeats=1)
@@ -136,7 +136,7 @@ def test_a_task_that_the_partner_has_no_labels_of_is_left_out(subject: Subject) 
     labels = subject.table.labels
     table = replace(subject.table, labels=replace(labels, shape=(labels.shape[0], 2)))
     wider = replace(
-        subject, federation=federation, table=take_table(table, np.arange(90)),
+        subject, federation=federation, table=table.take(np.arange(90)),
         options=replace(subject.options, learner="logistic", repeats=1),
     )  # fmt: skip
     found = attack(wider, AuditOptions(shadows=4, overlap=0), {}, 1)
@@ -184,7 +184,7 @@ def test_three_classes_are_attacked_too(subject: Subject) -> None:
 def test_part_of_a_table_keeps_each_label_with_its_compound(subject: Subject) -> None:
     table = subject.table
     rows = np.arange(3, len(table.compounds), 4)
-    part = take_table(table, rows)
+    part = table.take(rows)
     whole = dict(zip(*table.labels.column(0), strict=True))
     kept = dict(zip(*part.labels.column(0), strict=True))
     assert kept == {i: whole[row] for i, row in enumerate(rows) if row in whole}
@@ -203,7 +203,7 @@ def test_analogues_are_never_the_compound_itself(subject: Subject) -> None:
 
 
 def test_a_teacher_that_cannot_be_trained_is_none(subject: Subject) -> None:
-    few = take_table(subject.table, np.arange(5))
+    few = subject.table.take(np.arange(5))
     assert train(few, subject.federation, TrainingOptions(), SECRET_BYTES, 1) is None
 
 
