@@ -48,9 +48,6 @@ from fluid.simulate.told import (
     unpack_told,
 )
 
-# A reference is not cross-fitted to hide anything, only to be calibrated.
-_REFERENCE = TrainingOptions(repeats=1)
-
 
 class Consortium:
     """Partners, a public set, and compounds that nobody has, to be predicted.
@@ -150,7 +147,8 @@ class Consortium:
         return self.federation.tasks
 
     @cached_property
-    def _base(self) -> dict[str, str]:
+    def base(self) -> dict[str, str]:
+        """What every result here depends on: contract, public set, test compounds."""
         return {
             "protocol": self.federation.protocol,
             "public": digest_compounds(self.public),
@@ -167,7 +165,7 @@ class Consortium:
         if partner in self._teachers:
             return self._teachers[partner]
         table = self.tables[partner]
-        inputs = self._base | {
+        inputs = self.base | {
             "table": digest_table(table),
             "secret": self._secret(partner).hex(),
             "options": repr(self.options),
@@ -250,7 +248,7 @@ class Consortium:
         """
         options = options or self.student_options
         pooled = self.pool(partners)
-        inputs = self._base | {
+        inputs = self.base | {
             "pooled": self.digest_pooled(pooled),
             "rows": "" if rows is None else digest_arrays(rows),
             "options": repr(options),
@@ -291,7 +289,7 @@ class Consortium:
     def inputs(self) -> dict[str, str]:
         """What determines everything here: public set, test compounds, private tables."""
         tables = {name: digest_table(table) for name, table in sorted(self.tables.items())}
-        return self._base | {"tables": repr(tables)}
+        return self.base | {"tables": repr(tables)}
 
     def digest_pooled(self, pooled: Mapping[str, PooledTask]) -> str:
         """SHA-256 of pooled labels."""
@@ -307,7 +305,7 @@ class Consortium:
     def hybrid(self, partner: str) -> HybridResult | None:
         """Train a partner's hybrid; None if its labels do not suffice."""
         pooled = self.pool()
-        inputs = self._base | {
+        inputs = self.base | {
             "table": digest_table(self.tables[partner]),
             "pooled": self.digest_pooled(pooled),
             "said": self._digest_said(partner),
@@ -361,43 +359,3 @@ class Consortium:
             threshold = fitted.model.decisions[name].threshold
             found[name] = OutOfFold(rows, truth, values, threshold)
         return pack_told(predict_all(fitted.model, self.queries)) | pack_out_of_fold(found)
-
-    # --- what no consortium could have ------------------------------------------------------
-
-    def reference(self, pooled: LabelledCompounds, learner: str) -> dict[str, Told]:
-        """Predictions of one model trained on everybody's data.
-
-        Parameters
-        ----------
-        pooled
-            All private tables merged by connectivity.
-        learner
-            Key of `fluid.learn.estimators.LEARNERS`, or ``"auto"``.
-        """
-        options = TrainingOptions(
-            learner, self.options.folds, _REFERENCE.repeats, self.options.seed
-        )
-        inputs = self._base | {"table": digest_table(pooled), "options": repr(options)}
-
-        def make() -> Arrays:
-            secret = hashlib.sha256(b"simulated reference").digest()
-            fitted = fit_model(
-                pooled, self.federation, "reference", "pooled", "all private tables", options,
-                secret, self.jobs,
-            )  # fmt: skip
-            return pack_told(predict_all(fitted.model, self.queries))
-
-        return unpack_told(self.cache.fetch("reference", inputs, make, PARTNER_ROOMS), self.tasks)
-
-    def plain_mean(self) -> dict[str, Told]:
-        """The mean of what the teachers say of the test compounds: no student, no weights."""
-        made = self.teachers()
-        found = {}
-        for task in self.tasks:
-            each = [one.told[task.name] for one in made.values() if task.name in one.told]
-            if not each:
-                continue
-            values = np.mean([one.values for one in each], axis=0)
-            threshold = float(np.mean([one.threshold for one in each]))
-            found[task.name] = Told(values, threshold, np.full(len(values), np.nan))
-        return found

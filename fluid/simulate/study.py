@@ -25,6 +25,7 @@ from fluid.learn.labels import LabelMatrix
 from fluid.learn.reliability import NEIGHBOURS
 from fluid.learn.task import Task
 from fluid.partner.table import LabelledCompounds
+from fluid.simulate.baselines import plain_mean, reference
 from fluid.simulate.cache import Arrays, Cache, digest_compounds
 from fluid.simulate.consortium import Consortium
 from fluid.simulate.holdout import hold_out
@@ -244,11 +245,11 @@ class Study:
         teachers = _check_teachers(one)
         for name, made in teachers.items():
             yield Model(f"teacher of {name}", TEACHER, name, made.told, made.out_of_fold)
-        yield Model(MEAN, "mean", "", one.plain_mean())
+        yield Model(MEAN, "mean", "", plain_mean(one))
         for name, options in self.spec.recipes:
             yield Model(name, STUDENT, "", one.student(options))
         for learner in self.spec.references:
-            told = one.reference(self.division.private, learner)
+            told = reference(one, self.division.private, learner)
             yield Model(f"pooled data, {learner}", REFERENCE, "", told)
         if self.spec.hybrids:
             for name in one.partners:
