@@ -1,5 +1,8 @@
 """A chemically real problem: 160 compounds and whether their ring holds a nitrogen."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,11 +11,14 @@ from fluid.chem.features import FeatureSpec, featurize
 from fluid.chem.standardize import StandardizerSpec, standardize
 from fluid.learn.crossfit import cross_fit
 from fluid.learn.domain import fit_domains
+from fluid.learn.hybrid import HybridModel
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats
 from fluid.learn.predictions import measured_calls
 from fluid.learn.reliability import ReliabilityMap
+from fluid.learn.storage import save_model
 from fluid.learn.task import Task
+from tests.learn.folders import decided
 
 RINGS = (
     "n1ccccc1", "c1cncnc1", "c1ccc2ncccc2c1", "n1c[nH]cc1", "C1CCNCC1", "C1CCCN1", "C1COCCN1",
@@ -85,3 +91,43 @@ def train(chemistry):
         return TrainedModel(card, chemistry, library, [model])
 
     return run
+
+
+# --- folders of models ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def svm(library, problems, train):
+    task, values = problems["binary"]
+    return train(library, task, values, "svm")
+
+
+@pytest.fixture(scope="module")
+def model(svm, library, problems, train):
+    """SVM and trees, so that its folder holds every kind of file."""
+    task, values = problems["regression"]
+    trees = train(library, task, values, "lightgbm")
+    both = [*svm.task_models, *trees.task_models]
+    return TrainedModel(svm.card, svm.chemistry, library, both)
+
+
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    folder.mkdir()
+    save_model(model, folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """A copy that may be spoiled."""
+    return Path(shutil.copytree(saved, tmp_path / "model"))
+
+
+@pytest.fixture
+def hybrid_folder(svm, tmp_path):
+    card = Card("hybrid", "aurora", "demo", 1, "0" * 64)
+    (tmp_path / "hybrid").mkdir()
+    save_model(HybridModel(card, svm, svm, decided(svm)), tmp_path / "hybrid")
+    return tmp_path / "hybrid"
