@@ -137,7 +137,7 @@ def _withheld(annotation: AnnotationFile, columns: list[dict[str, Any]]) -> list
         (
             "whether a public compound is in the private data",
             "every compound is labelled as if it were not, by models trained without its fold; "
-            "what it does to the labels of other compounds near it is limited, not withheld",
+            "what it does to the rows of other compounds near it is not withheld, see an audit",
         ),
         (
             "similarity to private compounds",

@@ -209,7 +209,18 @@ def _audit(audit: dict[str, Any]) -> list[Section]:
         for name, value in audit.items()
         if name != "schema" and not isinstance(value, dict | list)
     ]
-    sections = [Section(title, "", (), head)]
+    succeeded = [
+        f"{one['channel']} (ROC-AUC up to {_figure(one.get('highest_auc'))})"
+        for one in audit.get("channels") or []
+        if isinstance(one, dict) and one.get("above_chance") and "channel" in one
+    ]
+    note = ""
+    if succeeded:
+        note = (
+            "Whether a compound was in the private data can be told better than by chance from: "
+            f"{', '.join(succeeded)}. The verdict says whether the federation's policy allows that."
+        )
+    sections = [Section(title, note, (), head)]
     attacks = audit.get("attacks") or []
     strongest = _strongest(attacks)
     if strongest:

@@ -262,6 +262,28 @@ class AuditReport:
                 verdict = UNDECIDED
         return verdict
 
+    def channels(self) -> list[dict[str, Any]]:
+        """By channel of the actual export: how many attacks succeed, whatever is allowed.
+
+        Returns
+        -------
+        list of dict
+            ``channel``, ``attacks`` that were possible, ``above_chance``: of how many the interval
+            for all at once lies above 0.5, ``highest_auc``, and ``allowed``.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for attack in self.attacks:
+            if attack.target.export != ACTUAL or not math.isfinite(attack.auc.value):
+                continue
+            channel = attack.target.channel
+            allowed = self.thresholds.of(channel)
+            start = {"channel": channel, "attacks": 0, "above_chance": 0, "highest_auc": 0.0}
+            one = found.setdefault(channel, start | {"allowed": allowed})
+            one["attacks"] += 1
+            one["above_chance"] += int(self.simultaneous(attack).low > 0.5)
+            one["highest_auc"] = max(one["highest_auc"], round(attack.auc.value, 5))
+        return list(found.values())
+
     @property
     def extra_failed(self) -> bool:
         """Whether one of the other checks says so."""
@@ -287,6 +309,7 @@ class AuditReport:
             "threshold_neighbours": self.thresholds.max_neighbour_auc,
             **self.identity,
             "settings": self.settings,
+            "channels": self.channels(),
             "attacks": attacks,
             "influence": self.influence,
             "distribution": list(self.distribution),

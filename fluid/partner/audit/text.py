@@ -87,6 +87,13 @@ def conclusions(report: AuditReport) -> list[str]:
         "it at once (Bonferroni, 95%); TPR has Clopper-Pearson intervals, * where it is above "
         "chance. 'of' counts the attacks of which the strongest is shown."
     )
+    for one in report.channels():
+        if one["above_chance"]:
+            told = "; the federation only asks to be told" if one["allowed"] >= 1.0 else ""
+            said.append(
+                f"NOT CLOSED, {one['channel']}: {one['above_chance']} of {one['attacks']} attacks "
+                f"are surely above chance, the strongest at ROC-AUC {one['highest_auc']:.3f}{told}."
+            )
     allowed = report.thresholds
     bound = f"own rows and metadata {allowed.max_auc:g}, neighbours and '{RETRAINED}' " + (
         "reported only" if allowed.max_neighbour_auc >= 1.0 else f"{allowed.max_neighbour_auc:g}"

@@ -6,6 +6,7 @@ import numpy as np
 
 from fluid.partner.audit.exports import ACTUAL, UNPROTECTED
 from fluid.partner.audit.results import (
+    NEIGHBOURS,
     OWN_ROW,
     AttackResult,
     AuditReport,
@@ -14,6 +15,7 @@ from fluid.partner.audit.results import (
     judge,
 )
 from fluid.partner.audit.text import HEADER, conclusions, strongest, table_rows
+from fluid.report.sections import _audit
 
 
 def _attacks() -> list[AttackResult]:
@@ -72,3 +74,22 @@ def test_conclusions_say_what_was_tried_and_the_bound() -> None:
     assert "guessed with error 0.02, without it 0.2 (ratio 0.1 [0.05, 0.2])" in text
     assert "verdict: pass" in text
     assert "neighbours and 'retrained' 0.8" in text
+
+
+def test_what_is_allowed_and_succeeds_is_said_all_the_same() -> None:
+    inside = np.random.default_rng(1).random((6, 50)) < 0.5
+    everybody = {"all": np.ones(50, dtype=bool)}
+    target = Target("bbb", NEIGHBOURS, ACTUAL, 0.5)
+    leak = list(judge(target, "rmia", inside.astype(float), inside, everybody, 0.0))
+    report = AuditReport({}, {}, Thresholds(0.6, 1.0), [*_attacks(), *leak])
+    assert report.verdict != "fail"
+    own, near = report.channels()
+    assert (own["channel"], own["attacks"], own["above_chance"]) == (OWN_ROW, 2, 0)
+    assert (near["channel"], near["attacks"], near["above_chance"]) == (NEIGHBOURS, 1, 1)
+    text = "\n".join(conclusions(report))
+    assert "NOT CLOSED, neighbours: 1 of 1 attacks are surely above chance" in text
+    assert "ROC-AUC 1.000; the federation only asks to be told" in text
+    assert "NOT CLOSED, own row" not in text
+    shown = _audit(report.to_dict())[0]
+    assert "neighbours (ROC-AUC up to 1.000)" in shown.note
+    assert _audit(AuditReport({}, {}, Thresholds(0.6, 1.0), _attacks()).to_dict())[0].note == ""
