@@ -110,8 +110,8 @@ def load_audit(path: Path, draft: AnnotationFile) -> Audit:
         or not all(isinstance(attack, dict) for attack in attacks)
     ):
         raise FileFormatError(f"{path}: 'verdict' must be text, 'attacks' a list of tables")
-    audited = values.get("annotation")
-    if audited is not None and audited != draft.sealed.digest:
+    audited = values.get("annotation", "no digest")
+    if audited != draft.sealed.digest:
         raise MismatchError(
             f"{path}: is an audit of annotation {str(audited)[:12]}..., but "
             f"{draft.sealed.path} is {draft.sealed.digest[:12]}..."

@@ -76,7 +76,8 @@ def test_a_failed_audit_is_shown_and_refused_in_pipelines(draft: Path) -> None:
     audit = draft.parent / "audit.json"
     attack = {"name": "lira", "channel": "prediction", "class": "BBB-", "auc": 0.81}
     audit.write_text(json.dumps(
-        {"schema": "fluid.audit/1", "verdict": "fail", "threshold": 0.6, "attacks": [attack]}
+        {"schema": "fluid.audit/1", "verdict": "fail", "threshold": 0.6, "attacks": [attack],
+         "annotation": open_annotation(draft).sealed.digest}
     ))  # fmt: skip
     error = CliRunner().invoke(
         app, [str(argument) for argument in approval(draft, "--yes", "--audit", audit)]
@@ -186,7 +187,8 @@ def test_the_page_is_one_file_and_hostile_names_are_shown_not_obeyed(
     write_sealed(path, sealed.schema, sealed.batches(), lambda count: manifest)
     audit = tmp_path / "audit.json"
     audit.write_text(json.dumps(
-        {"schema": "fluid.audit/1", "verdict": hostile, "attacks": [{hostile: hostile}]}
+        {"schema": "fluid.audit/1", "verdict": hostile, "attacks": [{hostile: hostile}],
+         "annotation": open_annotation(path).sealed.digest}
     ))  # fmt: skip
     page = tmp_path / "page.html"
     shown = done("inspect", path, "--html", page, "--audit", audit).stdout

@@ -33,7 +33,7 @@ def test_audit_writes_what_it_prints(site: Site, tmp_path: Path) -> None:
     assert written["verdict"] in ("pass", "undecided")
     assert (written["threshold"], written["threshold_neighbours"]) == (0.6, 1.0)
     inspected = json.loads(done("inspect", site.annotation("aurora"), "--json").stdout)
-    assert written["draft_digest"] in json.dumps(inspected)
+    assert written["annotation"] == inspected["digest"]
     wanted = {
         "task", "channel", "name", "export", "class", "n_in", "n_out", "auc", "auc_low",
         "auc_high", "tpr_at_1", "tpr_at_1_low", "tpr_at_1_high", "tpr_at_01", "epsilon_low",

@@ -269,6 +269,7 @@ def test_an_audit_is_of_this_draft_and_entered_by_its_digest(home: Home) -> None
     (entry,) = read_ledger(home.teacher).of(APPROVED)
     assert entry.values["audit"] == audit.digest
     for wrong, message in (
+        (value, "is an audit of annotation no digest"),
         (value | {"annotation": "0" * 64}, "is an audit of annotation 000000000000"),
         (value | {"schema": "fluid.audit/2"}, "is no 'fluid.audit/1' file"),
         (value | {"verdict": None}, "'verdict' must be text"),

@@ -159,7 +159,6 @@ def audit(
             "partner": model.card.name,
             "protocol": federation.protocol,
             "teacher": sha256_file(teacher / MODEL_FILE),
-            "draft_digest": annotation.sealed.digest,
             "annotation": annotation.sealed.digest,
             "public_set": public.digest,
         },
