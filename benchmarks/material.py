@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 
 from fluid.chem.arrow import compounds_schema, compounds_to_batch
@@ -29,10 +30,12 @@ DIFFERENT = 100_000
 _CHAINS = ("", "CC", "CCO", "CNC(=O)", "c1ccccc1", "FC(F)", "COC(=O)", "C1CC1", "NCC", "CSC")
 
 
-def structures(number: int) -> list[str]:
-    """Different SMILES of the shipped public set, and extensions of these."""
+def structures(number: int, source: str = "") -> list[str]:
+    """Different SMILES of the shipped public set, and extensions of these; or those of a table."""
     from rdkit import Chem, rdBase
 
+    if source:
+        return pd.read_csv(source, usecols=[0], nrows=number).iloc[:, 0].tolist()
     with (ROOT / "data" / "public.csv").open(encoding="utf-8") as lines:
         shipped = [row["smiles"] for row in csv.DictReader(lines)]
 
@@ -61,12 +64,13 @@ def federation(tasks: int = 1) -> tuple[Path, Federation]:
     return path, load_federation(path)
 
 
-def structure_table(number: int) -> Path:
+def structure_table(number: int, source: str = "") -> Path:
     """A table of structures."""
-    path = FOLDER / f"structures-{number}.csv"
-    if not path.is_file():
+    path = FOLDER / f"structures-{number}{'-of-table' if source else ''}.csv"
+    if source or not path.is_file():
         FOLDER.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(["smiles", *structures(number)]) + "\n", encoding="utf-8")
+        lines = ["smiles", *structures(number, source)]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 

@@ -14,8 +14,11 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-# References compared before the bound is looked at again.
-_STRIDE = 32
+# Similarities are rounded to float32: a pair that is just as similar must not be left out.
+_SURELY = 1.0 - 1e-6
+# References compared before the bound is looked at again, and similarities worked out at once.
+_STRIDE = 64
+_BLOCK = 256
 
 
 def _compiled(function: Any) -> Any:
@@ -50,108 +53,152 @@ def count(packed):  # type: ignore[no-untyped-def]
 
 
 @_compiled
+def shared_bits(one, other):  # type: ignore[no-untyped-def]
+    total = np.uint64(0)
+    for word in range(one.shape[0]):
+        total += popcount(one[word] & other[word])
+    return np.int64(total)
+
+
+@_compiled
 def tanimoto(queries, references, n_queries, n_references, out):  # type: ignore[no-untyped-def]
+    # Counted first and divided then: the division is done for several pairs at once.
+    shared = np.empty(_BLOCK, np.int32)
     for i in range(queries.shape[0]):
-        for j in range(references.shape[0]):
-            total = np.uint64(0)
-            for word in range(queries.shape[1]):
-                total += popcount(queries[i, word] & references[j, word])
-            shared = np.int64(total)
-            union = max(n_queries[i] + n_references[j] - shared, 1)
-            out[i, j] = np.float32(shared) / np.float32(union)
-
-
-@_compiled
-def nearest(  # type: ignore[no-untyped-def]
-    queries, references, n_queries, n_references, positions, left_out, best, where
-):
-    # References ascend in their number of bits: two of a and b bits have a similarity of at
-    # most min(a, b) / max(a, b), so that the search goes outwards from a query's own number
-    # and ends where nothing farther can be nearer than the k found (Swamidass and Baldi 2007,
-    # doi 10.1021/ci600358f).
-    k = best.shape[1]
-    m = references.shape[0]
-    for i in range(queries.shape[0]):
-        bits = n_queries[i]
-        above = np.searchsorted(n_references, bits)
-        below = above - 1
-        while below >= 0 or above < m:
-            upper = np.float32(-1.0)
-            lower = np.float32(-1.0)
-            if above < m:
-                upper = np.float32(bits) / np.float32(max(n_references[above], 1))
-            if below >= 0:
-                lower = np.float32(n_references[below]) / np.float32(max(bits, 1))
-            if max(upper, lower) < best[i, 0]:
-                break
-            if upper >= lower:
-                j = above
-                above += 1
-            else:
-                j = below
-                below -= 1
-            total = np.uint64(0)
-            for word in range(queries.shape[1]):
-                total += popcount(queries[i, word] & references[j, word])
-            shared = np.int64(total)
-            union = max(bits + n_references[j] - shared, 1)
-            similarity = np.float32(shared) / np.float32(union)
-            position = positions[j]
-            if similarity < best[i, 0] or shared == 0 or position == left_out[i]:
-                continue
-            if similarity == best[i, 0] and position > where[i, 0]:
-                continue
-            # Ascending, the least of the k first; of equals the later position.
-            place = 0
-            while place + 1 < k and (
-                best[i, place + 1] < similarity
-                or (best[i, place + 1] == similarity and where[i, place + 1] > position)
-            ):
-                best[i, place] = best[i, place + 1]
-                where[i, place] = where[i, place + 1]
-                place += 1
-            best[i, place] = similarity
-            where[i, place] = position
-
-
-@_compiled
-def apart(  # type: ignore[no-untyped-def]
-    queries, references, n_queries, n_references, query_groups, reference_groups, best
-):
-    # Outwards from a query's own number of bits, as in `nearest`, a block at a time; and until
-    # no division can gain: a pair is compared once for all of them.
-    n_divisions, _, k = best.shape
-    m = references.shape[0]
-    for i in range(queries.shape[0]):
-        query, bits = queries[i], n_queries[i]
-        above = np.searchsorted(n_references, bits)
-        below = above
-        least = np.float32(0.0)
-        while below > 0 or above < m:
-            upper = np.float32(-1.0)
-            lower = np.float32(-1.0)
-            if above < m:
-                upper = np.float32(bits) / np.float32(max(n_references[above], 1))
-            if below > 0:
-                lower = np.float32(n_references[below - 1]) / np.float32(max(bits, 1))
-            if max(upper, lower) <= least:
-                break
-            if upper >= lower:
-                start = above
-                stop = min(above + _STRIDE, m)
-                above = stop
-            else:
-                start = max(below - _STRIDE, 0)
-                stop = below
-                below = start
-            # Views, of which the compiler knows that no index is negative.
-            block, sizes = references[start:stop], n_references[start:stop]
-            groups = reference_groups[start:stop]
+        query, bits = queries[i], np.int32(n_queries[i])
+        for start in range(0, references.shape[0], _BLOCK):
+            block = references[start : start + _BLOCK]
+            sizes, found = n_references[start : start + _BLOCK], out[i, start : start + _BLOCK]
             for j in range(block.shape[0]):
                 total = np.uint64(0)
                 for word in range(block.shape[1]):
                     total += popcount(query[word] & block[j, word])
-                shared = np.int64(total)
+                shared[j] = total
+            for j in range(found.shape[0]):
+                union = max(bits + np.int32(sizes[j]) - shared[j], np.int32(1))
+                found[j] = np.float32(shared[j]) / np.float32(union)
+
+
+@_compiled
+def candidates(  # type: ignore[no-untyped-def]
+    folded, lost, bits, references, slack, sizes, least, beyond, maybe
+):
+    # Positions of the references whose similarity may be `least` or more. Of the bits that two
+    # have in common, those that fold to one are counted once: no more can be hidden than either
+    # has lost by folding.
+    first, second, third, fourth = references
+    share = np.float64(least) / (1.0 + np.float64(least)) * _SURELY
+    for j in range(slack.shape[0]):
+        shared = (
+            popcount(folded[0] & first[j]) + popcount(folded[1] & second[j])
+            + popcount(folded[2] & third[j]) + popcount(folded[3] & fourth[j])
+        )  # fmt: skip
+        most = np.int64(shared) + min(lost, slack[j])
+        beyond[j] = np.float64(most) >= share * np.float64(bits + sizes[j])
+    found = 0
+    for j in range(slack.shape[0]):
+        maybe[found] = j
+        found += beyond[j]
+    return found
+
+
+@_compiled
+def next_block(bits, sizes, below, above, least):  # type: ignore[no-untyped-def]
+    # References ascend in their number of bits: two of a and b bits have a similarity of at
+    # most min(a, b) / max(a, b), so that the search goes outwards from a query's own number
+    # and ends where nothing farther can reach `least` (Swamidass and Baldi 2007, doi
+    # 10.1021/ci600358f). Start, end, and what lies below and above then; an end of 0 is the end.
+    upper = np.float32(-1.0)
+    lower = np.float32(-1.0)
+    if above < sizes.shape[0]:
+        upper = np.float32(bits) / np.float32(max(sizes[above], 1))
+    if below > 0:
+        lower = np.float32(sizes[below - 1]) / np.float32(max(bits, 1))
+    if max(upper, lower) < max(least, np.float32(0.0)):
+        return 0, 0, below, above
+    if upper >= lower:
+        stop = min(above + _STRIDE, sizes.shape[0])
+        return above, stop, below, stop
+    start = max(below - _STRIDE, 0)
+    return start, below, start, above
+
+
+@_compiled
+def nearest(  # type: ignore[no-untyped-def]
+    queries, references, folded_queries, folded_references, n_queries, n_references,
+    query_slack, reference_slack, positions, left_out, best, where
+):  # fmt: skip
+    k = best.shape[1]
+    maybe, beyond = np.empty(_STRIDE, np.int64), np.empty(_STRIDE, np.int64)
+    for i in range(queries.shape[0]):
+        query, folded = queries[i], folded_queries[i]
+        bits, lost = n_queries[i], query_slack[i]
+        above = np.searchsorted(n_references, bits)
+        below = above
+        while True:
+            start, stop, below, above = next_block(bits, n_references, below, above, best[i, 0])
+            if not stop:
+                break
+            # Views, of which the compiler knows that no index is negative.
+            block, sizes = references[start:stop], n_references[start:stop]
+            found = candidates(
+                folded, lost, bits,
+                (folded_references[0, start:stop], folded_references[1, start:stop],
+                 folded_references[2, start:stop], folded_references[3, start:stop]),
+                reference_slack[start:stop], sizes, best[i, 0], beyond, maybe,
+            )  # fmt: skip
+            for entry in range(found):
+                j = maybe[entry]
+                shared = shared_bits(query, block[j])
+                union = max(bits + sizes[j] - shared, 1)
+                similarity = np.float32(shared) / np.float32(union)
+                position = positions[start + j]
+                if similarity < best[i, 0] or shared == 0 or position == left_out[i]:
+                    continue
+                if similarity == best[i, 0] and position > where[i, 0]:
+                    continue
+                # Ascending, the least of the k first; of equals the later position.
+                place = 0
+                while place + 1 < k and (
+                    best[i, place + 1] < similarity
+                    or (best[i, place + 1] == similarity and where[i, place + 1] > position)
+                ):
+                    best[i, place] = best[i, place + 1]
+                    where[i, place] = where[i, place + 1]
+                    place += 1
+                best[i, place] = similarity
+                where[i, place] = position
+
+
+@_compiled
+def apart(  # type: ignore[no-untyped-def]
+    queries, references, folded_queries, folded_references, n_queries, n_references,
+    query_slack, reference_slack, query_groups, reference_groups, best
+):  # fmt: skip
+    # As `nearest`, until no division can gain: a pair is compared once for all of them.
+    n_divisions, _, k = best.shape
+    maybe, beyond = np.empty(_STRIDE, np.int64), np.empty(_STRIDE, np.int64)
+    for i in range(queries.shape[0]):
+        query, folded = queries[i], folded_queries[i]
+        bits, lost = n_queries[i], query_slack[i]
+        above = np.searchsorted(n_references, bits)
+        below = above
+        least = np.float32(0.0)
+        while True:
+            start, stop, below, above = next_block(bits, n_references, below, above, least)
+            if not stop:
+                break
+            block, sizes = references[start:stop], n_references[start:stop]
+            groups = reference_groups[start:stop]
+            found = candidates(
+                folded, lost, bits,
+                (folded_references[0, start:stop], folded_references[1, start:stop],
+                 folded_references[2, start:stop], folded_references[3, start:stop]),
+                reference_slack[start:stop], sizes, least, beyond, maybe,
+            )  # fmt: skip
+            for entry in range(found):
+                j = maybe[entry]
+                shared = shared_bits(query, block[j])
                 union = max(bits + sizes[j] - shared, 1)
                 similarity = np.float32(shared) / np.float32(union)
                 if similarity <= least:

@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from fluid.chem.popcount import kernels, words
+from fluid.chem.popcount import fold, kernels, words
+
+
+class _Prepared(NamedTuple):
+    """Packed fingerprints as words, the same folded, their bits, and how many folding hides."""
+
+    whole: np.ndarray
+    folded: np.ndarray
+    sizes: np.ndarray
+    slack: np.ndarray
+    order: np.ndarray
+
+    def in_order(self) -> _Prepared:
+        """By ascending number of bits, a column of folded words each."""
+        order = np.argsort(self.sizes, kind="stable")
+        return _Prepared(
+            self.whole[order], np.ascontiguousarray(self.folded[order].T), self.sizes[order],
+            self.slack[order], order,
+        )  # fmt: skip
+
+
+def _prepared(packed: np.ndarray) -> _Prepared:
+    whole = words(packed)
+    folded = fold(whole)
+    run = kernels()
+    sizes = run.count(whole)
+    return _Prepared(whole, folded, sizes, sizes - run.count(folded), np.arange(len(whole)))
 
 
 def tanimoto(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
@@ -71,14 +99,13 @@ def nearest_references(
         similarity 0 at position -1.
     """
     run = kernels()
-    left, right = words(queries), words(references)
-    sizes = run.count(right)
-    order = np.argsort(sizes, kind="stable")
-    best = np.zeros((len(left), k), dtype=np.float32)
-    where = np.full((len(left), k), -1, dtype=np.int64)
-    nobody = np.full(len(left), -1, dtype=np.int64) if left_out is None else left_out
+    left, right = _prepared(queries), _prepared(references).in_order()
+    best = np.zeros((len(queries), k), dtype=np.float32)
+    where = np.full((len(queries), k), -1, dtype=np.int64)
+    nobody = np.full(len(queries), -1, dtype=np.int64) if left_out is None else left_out
     run.nearest(
-        left, right[order], run.count(left), sizes[order], order, nobody, best, where
+        left.whole, right.whole, left.folded, right.folded, left.sizes, right.sizes,
+        left.slack, right.slack, right.order, nobody, best, where,
     )  # fmt: skip
     return best, where
 
@@ -110,12 +137,11 @@ def similarity_apart(
         for the references of the other groups.
     """
     run = kernels()
-    left, right = words(queries), words(references)
-    sizes = run.count(right)
-    order = np.argsort(sizes, kind="stable")
-    best = np.zeros((len(query_groups), len(left), k), dtype=np.float32)
+    left, right = _prepared(queries), _prepared(references).in_order()
+    best = np.zeros((len(query_groups), len(queries), k), dtype=np.float32)
     run.apart(
-        left, right[order], run.count(left), sizes[order], np.ascontiguousarray(query_groups.T),
-        np.ascontiguousarray(reference_groups.T[order]), best,
+        left.whole, right.whole, left.folded, right.folded, left.sizes, right.sizes,
+        left.slack, right.slack, np.ascontiguousarray(query_groups.T),
+        np.ascontiguousarray(reference_groups.T[right.order]), best,
     )  # fmt: skip
     return best.sum(axis=2) / np.float32(k)

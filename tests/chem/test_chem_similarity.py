@@ -138,6 +138,28 @@ def test_many_references_are_searched_to_the_same_end(compounds):
         assert found[0, rows].tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("width", [8, 40, 256])
+@pytest.mark.parametrize("density", [0.01, 0.03, 0.3])
+def test_no_pair_is_ruled_out_that_is_among_the_nearest(width, density):
+    rng = np.random.default_rng(width)
+    packed = np.packbits(rng.random((400, 8 * width)) < density, axis=1)
+    # Analogues, equal ones among them, so that there is somebody near, and ties.
+    flips = np.packbits(rng.random((200, 8 * width)) < density / 20, axis=1)
+    queries, references = packed[:50], np.concatenate([packed, packed[:200] ^ flips])
+    every = tanimoto(queries, references)
+    best, where = nearest_references(queries, references, 5)
+    for row, similarities in enumerate(every):
+        order = [j for j in np.argsort(-similarities, kind="stable")[:5] if similarities[j] > 0]
+        assert where[row].tolist() == [-1] * (5 - len(order)) + order[::-1]
+        assert best[row, 5 - len(order) :].tolist() == similarities[order[::-1]].tolist()
+    groups = rng.integers(0, 4, (3, len(references)), dtype=np.uint8)
+    found = similarity_apart(queries, references, groups[:, :50], groups, 5)
+    for division, own in enumerate(groups):
+        others = np.where(own[None] != own[:50, None], every, np.float32(0.0))
+        expected = np.sort(others, axis=1)[:, -5:].sum(axis=1) / np.float32(5)
+        np.testing.assert_allclose(found[division], expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("width", [1, 3, 8, 13, 256])
 def test_any_width_of_fingerprints(width):
     rng = np.random.default_rng(width)
