@@ -8,6 +8,7 @@ from rdkit import DataStructs
 from benchmarks.material import public_set
 from benchmarks.measure import apart, cpu_seconds
 from benchmarks.table import Row
+from fluid.learn.reliability import NEIGHBOURS
 
 QUERIES, REFERENCES = 1000, 5000
 _BULK = 200
@@ -34,8 +35,10 @@ def pairs_a_second() -> dict[str, float]:
     return {
         "bulk": _BULK * REFERENCES / 1e6 / cpu_seconds(bulk, 3),
         "kernel": pairs / cpu_seconds(lambda: tanimoto(queries, references), 5),
-        "nearest": pairs / cpu_seconds(lambda: nearest_references(queries, references, 3), 5),
-        "apart": pairs / cpu_seconds(lambda: similarity_apart(queries, references, *groups, 3), 5),
+        "nearest": pairs
+        / cpu_seconds(lambda: nearest_references(queries, references, NEIGHBOURS), 5),
+        "apart": pairs
+        / cpu_seconds(lambda: similarity_apart(queries, references, *groups, NEIGHBOURS), 5),
     }
 
 
@@ -45,8 +48,8 @@ def rows() -> list[Row]:
     bulk = found["bulk"]
     meanings = {
         "kernel": "Tanimoto kernel, every pair",
-        "nearest": "three nearest, with bounds",
-        "apart": "three nearest in other folds, for three repeats at once",
+        "nearest": f"{NEIGHBOURS} nearest, with bounds",
+        "apart": f"{NEIGHBOURS} nearest in other folds, for three repeats at once",
     }
     return [
         Row(

@@ -48,6 +48,12 @@ def simulate(
     validation: Annotated[
         bool, typer.Option("--validation", help="Test on a part of the training data instead.")
     ] = False,
+    donate: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of each partner's structures that join the public set."
+        ),
+    ] = 0.0,
     expand: Annotated[
         int, typer.Option(min=0, max=1_000_000, help="Analogues added in a second round.")
     ] = 0,
@@ -121,8 +127,8 @@ def simulate(
         TrainingOptions(name)
     spec = StudySpec(
         partitions, tuple(range(seeds)), share_scaffold, share_random, validation,
-        TrainingOptions(learner), recipes=recipes, expand=expand, references=learners,
-        paper=paper, hybrids=hybrids,
+        TrainingOptions(learner), recipes=recipes, donate=donate, expand=expand,
+        references=learners, paper=paper, hybrids=hybrids,
     )  # fmt: skip
     columns = Columns(
         smiles_column, id_column, parse_labels(label or []), task_column, value_column,

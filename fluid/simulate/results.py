@@ -24,6 +24,7 @@ from fluid.simulate.statistics import (
     signed_rank_p,
 )
 from fluid.simulate.study_spec import (
+    CEILING,
     HYBRID,
     MEAN,
     PAPER,
@@ -180,16 +181,17 @@ def compare_students(
         return []
     rows = []
     metrics = ("roc_auc", "mcc") if task.is_classification else ("rmse",)
-    kinds = (STUDENT, REFERENCE, TEACHER, "mean", "paper")
+    kinds = (STUDENT, REFERENCE, TEACHER, "mean", "paper", "ceiling")
     for test in _tests(cells[0]):
         scored = _scored(cells, task, test, kinds)
         students = [model.name for model in cells[0].of_kind(STUDENT)]
         references = [model.name for model in cells[0].of_kind(REFERENCE)]
         for metric in metrics:
-            for student in students:
+            for student in [*students, *(model.name for model in cells[0].of_kind("ceiling"))]:
                 others: list[tuple[str, Any]] = [(name, name) for name in references]
-                others += [("mean teacher", _teachers), (MEAN, MEAN), (PAPER, PAPER)]
-                others += [(STUDENT, STUDENT)] if student != STUDENT else []
+                if student != CEILING:
+                    others += [(CEILING, CEILING), ("mean teacher", _teachers)]
+                    others += [(name, name) for name in (MEAN, PAPER, STUDENT) if name != student]
                 for name, side in others:
                     try:
                         found = paired_difference(scored, student, side, metric, draws)

@@ -156,6 +156,7 @@ def simulate(
         ],
         "seeds": list(spec.seeds),
         "analogues": spec.expand,
+        "donated": spec.donate,
         "private_compounds": len(study.division.private.compounds),
         "software": software_versions(),
     } | summarise(cells, federation.tasks, draws)  # fmt: skip

@@ -33,6 +33,7 @@ from fluid.simulate.paper import paper_features, run_paper_recipe
 from fluid.simulate.partition import divide
 from fluid.simulate.partition_spec import PartitionSpec
 from fluid.simulate.study_spec import (
+    CEILING,
     EXTERNAL,
     HYBRID,
     MEAN,
@@ -159,9 +160,10 @@ class Study:
 
     def consortium(self, spec: PartitionSpec, seed: int, jobs: int = 1) -> Consortium:
         """The consortium of a cell, before anything is trained."""
+        tables = self._tables(spec, seed)
         made = Consortium(
-            self._tables(spec, seed), self._untested(), self.division.queries.compounds,
-            self.federation, Cache(self.cache), self.spec.options, self.spec.hybrid_options,
+            tables, self._public(tables, seed), self.division.queries.compounds, self.federation,
+            Cache(self.cache), self.spec.options, self.spec.hybrid_options,
             self.spec.recipes[0][1], seed, jobs,
         )  # fmt: skip
         if self.spec.expand:
@@ -186,6 +188,22 @@ class Study:
                 f"{FEWEST_COMPOUNDS} or more are needed"
             )
         return self.public.take(np.flatnonzero(kept))
+
+    def _public(self, tables: dict[str, LabelledCompounds], seed: int) -> Compounds:
+        """The public compounds that are in no test, and what partners donate."""
+        public = self._untested()
+        known = set(public.connectivities)
+        parts = [public]
+        random = np.random.default_rng([seed, 0xD0])
+        for _, table in sorted(tables.items()):
+            n = len(table.compounds)
+            drawn = np.sort(random.choice(n, round(self.spec.donate * n), replace=False))
+            keys = table.compounds.connectivities
+            # A compound of two partners is donated once.
+            new = [row for row in drawn if keys[row] not in known]
+            known.update(keys[row] for row in new)
+            parts.append(table.compounds.take(np.array(new, dtype=np.int64)))
+        return concatenate(parts)
 
     def _expanded(self, first: Consortium, seed: int, jobs: int) -> Consortium:
         """The consortium of a second round, with analogues in the public set."""
@@ -251,6 +269,9 @@ class Study:
         for learner in self.spec.references:
             told = reference(one, self.division.private, learner)
             yield Model(f"pooled data, {learner}", REFERENCE, "", told)
+        if self.spec.references:
+            alone = one.with_tables({"everybody": self.division.private})
+            yield Model(CEILING, "ceiling", "", alone.student(self.spec.recipes[0][1]))
         if self.spec.hybrids:
             for name in one.partners:
                 hybrid = one.hybrid(name)
@@ -262,7 +283,7 @@ class Study:
     def _paper(self, one: Consortium) -> Iterator[Model]:
         """The paper's recipe, on the public set of the first round."""
         tasks = [task for task in self.federation.tasks if task.kind != "multiclass"]
-        public = self._untested()
+        public = self._public(one.tables, one.seed)
         students: dict[str, Told] = {}
         for task in tasks:
             arrays = one.cache.fetch(

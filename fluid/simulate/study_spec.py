@@ -15,6 +15,8 @@ from fluid.simulate.told import OutOfFold, Told
 
 STUDENT, MEAN, PAPER = "student", "mean of teachers", "paper's student"
 REFERENCE, TEACHER, HYBRID = "reference", "teacher", "hybrid"
+# What the public set can carry: everybody's data as one partner, distilled like a consortium's.
+CEILING = "student of pooled data"
 EXTERNAL, SCAFFOLD, RANDOM = "external", "scaffold", "random"
 
 
@@ -58,10 +60,14 @@ class StudySpec:
         How teachers and hybrids are trained.
     recipes
         Students to distill, by name; the first is the one that hybrids use.
+    donate
+        Share of each partner's compounds whose structures, without labels, join the public set, as
+        those would that are published already.
     expand
         Analogues to add to the public set in a second round; 0 for one round.
     references
-        Learners of the models trained on everybody's data.
+        Learners of the models trained on everybody's data. With any of them everybody's data are
+        also distilled on the same public set, as if one partner held them.
     paper, hybrids
         Whether to run the paper's own recipe, and hybrids.
     """
@@ -74,6 +80,7 @@ class StudySpec:
     options: TrainingOptions = field(default_factory=TrainingOptions)
     hybrid_options: HybridOptions = field(default_factory=HybridOptions)
     recipes: tuple[tuple[str, StudentOptions], ...] = ((STUDENT, StudentOptions()),)
+    donate: float = 0.0
     expand: int = 0
     references: tuple[str, ...] = ("auto",)
     paper: bool = True
@@ -85,6 +92,8 @@ class StudySpec:
         for name in ("share_scaffold", "share_random"):
             if not 0.0 <= getattr(self, name) <= 0.5:
                 raise FluidError(f"{name} = {getattr(self, name)}: allowed are 0 to 0.5")
+        if not 0.0 <= self.donate <= 1.0:
+            raise FluidError(f"donate = {self.donate}: allowed are 0 to 1")
         if not 0 <= self.expand <= 1_000_000:
             raise FluidError(f"expand = {self.expand}: allowed are 0 to 1,000,000")
         if not self.recipes:

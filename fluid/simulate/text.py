@@ -45,6 +45,11 @@ def summary_text(summary: dict[str, Any]) -> str:
             if summary["analogues"]
             else ""
         )
+        + (
+            f"; {summary['donated']:.0%} of each partner's structures donated to the public set"
+            if summary["donated"]
+            else ""
+        )
         + (". Validation split." if summary["validation"] else "."),
         "",
     ]

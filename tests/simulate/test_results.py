@@ -203,7 +203,7 @@ def test_a_summary_is_plain_values_and_a_text(small: Small) -> None:
         summary = summarise(cells, tasks, 100)
         dump_json(summary)
         about = {"partitions": [{"shown": "a|b"}], "seeds": [0], "private_compounds": 9,
-                 "analogues": 0, "validation": False}  # fmt: skip
+                 "analogues": 0, "donated": 0.0, "validation": False}  # fmt: skip
         text = summary_text(about | summary)
         header = 0
         for line in text.splitlines():

@@ -29,7 +29,7 @@ from fluid.simulate.partition_spec import PartitionError, PartitionSpec
 from fluid.simulate.results import tidy
 from fluid.simulate.run import simulate
 from fluid.simulate.studies import COLUMNS, STUDIES, run_named, write_named
-from fluid.simulate.study_spec import STUDENT, StudySpec, partition_name
+from fluid.simulate.study_spec import CEILING, STUDENT, StudySpec, partition_name
 from tests.conftest import make_federation
 from tests.simulate.small_study import BARE, FILES, OTHER, PARTITION, SPEC, Small
 
@@ -102,6 +102,33 @@ def test_an_external_table_is_a_test_and_nothing_else(small: Small) -> None:
     assert set(trial.tests) == {"scaffold", "random"}
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_partners_donate_structures_of_theirs(small: Small, share: float) -> None:
+    overlapping = replace(PARTITION, overlap=0.2)
+    study = small.study(replace(BARE, donate=share))
+    one = study.consortium(overlapping, 0)
+    before = study._untested()
+    public = one.public.connectivities
+    assert len(set(public)) == len(public)
+    assert list(public[: len(before)]) == list(before.connectivities)
+    added = set(public[len(before) :])
+    new = set(keys(*one.tables.values())) - set(before.connectivities)
+    assert added <= new
+    # One of two owners is enough to donate a compound.
+    assert share * len(new) * 0.8 <= len(added) <= len(new) * min(1.0, 1.4 * share)
+    assert not set(public) & set(one.queries.connectivities)
+
+
+def test_everybodys_data_distilled_on_the_same_public_set(small: Small) -> None:
+    study = small.study()
+    one = study.consortium(PARTITION, 0)
+    alone = one.with_tables({"everybody": study.division.private})
+    found = next(model for model in small.cell.models if model.name == CEILING)
+    for name, told in alone.student().items():
+        np.testing.assert_array_equal(told.values, found.told[name].values)
+    assert len(alone.public) == len(one.public)
+
+
 def test_studies_that_are_not_possible(small: Small) -> None:
     nothing = replace(BARE, share_scaffold=0.0, share_random=0.0)
     with pytest.raises(FluidError, match="a study needs a test"):
@@ -144,6 +171,7 @@ def test_a_partition_that_is_not_possible_is_said_before_anything_is_trained(
         ({"recipes": (("a", StudentOptions()), ("b", StudentOptions()))}, "weighting .* twice"),
         ({"share_random": 0.6}, "share_random = 0.6: allowed are 0 to 0.5"),
         ({"share_scaffold": float("nan")}, "share_scaffold = nan"),
+        ({"donate": 1.1}, "donate = 1.1: allowed are 0 to 1"),
         ({"expand": -1}, "expand = -1: allowed are 0 to 1,000,000"),
     ],
 )
@@ -231,7 +259,7 @@ def test_a_setting_makes_again_what_it_changes_and_no_more(small: Small, copy: P
     made = models(small, weighed, copy)[0]
     new = set(files(copy)) - whole
     # Hybrids blend with the student.
-    assert sorted(path.parent.name for path in new) == ["hybrid"] * 3 + ["student"]
+    assert sorted(path.parent.name for path in new) == ["hybrid"] * 3 + ["student"] * 2
     assert made.made == len(new)
     folds = replace(SPEC, hybrid_options=replace(SPEC.hybrid_options, folds=4))
     assert models(small, folds, copy)[0].made == 3
@@ -243,7 +271,8 @@ def test_another_round_of_teachers(small: Small, copy: Path) -> None:
     other = replace(SPEC, options=replace(SPEC.options, seed=1))
     models(small, other, copy)
     stages = [path.parent.name for path in set(files(copy)) - whole]
-    assert stages.count("teacher") == 3
+    # With everybody's data as those of one.
+    assert stages.count("teacher") == 4
     assert stages.count("paper") == 0
 
 
