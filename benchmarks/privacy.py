@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.privacy_settings import show_cost, show_settings
+from benchmarks.privacy_settings import Site, show_cost, show_settings
 from benchmarks.privacy_tables import TableRow, markdown, tell
 from fluid.base.files import read_json, write_json
 from fluid.exchange.federation import Federation, load_federation
-from fluid.exchange.public_set import PublicSet, open_public_set
+from fluid.exchange.public_set import open_public_set
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.task import Task
 from fluid.partner.audit.exports import ACTUAL, UNPROTECTED
@@ -58,18 +58,11 @@ def second_task(
 Report = dict[str, Any]
 
 
-def audits(
-    federation: Federation,
-    tables: Mapping[str, LabelledCompounds],
-    secrets: Mapping[str, bytes],
-    public: PublicSet,
-    folder: Path,
-    shadows: int,
-    jobs: int,
-) -> Iterator[Report]:
+def audits(site: Site, folder: Path, shadows: int, jobs: int) -> Iterator[Report]:
     """The audit of every partner, in both sets of tasks; one that lies in `folder` is taken."""
     options = AuditOptions(shadows=shadows)
-    for name, table in tables.items():
+    federation = site.federation
+    for name, table in site.tables.items():
         cases = {name: (table, federation)}
         if len(table.labels.column(federation.task_index("logbb"))[0]) >= FEWEST:
             cases[f"{name}-brain"] = second_task(table, federation)
@@ -77,8 +70,8 @@ def audits(
             path = folder / f"{case}-{shadows}.json"
             if not path.is_file():
                 start = time.monotonic()
-                near, _ = near_public(public, one.compounds)
-                subject = Subject(one, near, contract, TrainingOptions(), secrets[name])
+                near, _ = near_public(site.public, one.compounds)
+                subject = Subject(one, near, contract, TrainingOptions(), site.secrets[name])
                 write_json(path, attack(subject, options, {"partner": name}, jobs).to_dict())
                 tell(f"{case}, {len(one.compounds)} compounds: {time.monotonic() - start:.0f} s")
             yield read_json(path)
@@ -223,18 +216,16 @@ def main() -> None:
         for name in names
     }
     secrets = {name: read_secret(given.demo / name / "demonstration.secret") for name in names}
-    if given.part == "leakage":
-        found = audits(federation, tables, secrets, public, given.output, given.shadows, given.jobs)
-        print(show_leakage(list(found)))
-        return
     external = read_labelled(
         [given.external], federation.tasks, federation.chemistry, jobs=given.jobs
     )
-    given_all = (federation, tables, secrets, public, external)
-    if given.part == "cost":
-        print(show_cost(*given_all, given.jobs))
+    site = Site(federation, tables, secrets, public, external)
+    if given.part == "leakage":
+        print(show_leakage(list(audits(site, given.output, given.shadows, given.jobs))))
+    elif given.part == "cost":
+        print(show_cost(site, given.jobs))
     else:
-        print(show_settings(*given_all, given.shadows, given.jobs))
+        print(show_settings(site, given.shadows, given.jobs))
 
 
 if __name__ == "__main__":

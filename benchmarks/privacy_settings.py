@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -102,6 +102,7 @@ class Noise:
         return replace(said, prediction=_bounded(noisy, 0.01, classes))
 
 
+BY_FRAMEWORK = TrainingOptions(folds_by="framework")
 SETTINGS: dict[str, tuple[TrainingOptions, Callable[[Any, bool], Any]]] = {
     "default (C = 3, 3 repeats)": (TrainingOptions(), _as_is),
     "reliability in steps of 0.1": (TrainingOptions(), Coarse(reliability=0.1)),
@@ -116,35 +117,44 @@ SETTINGS: dict[str, tuple[TrainingOptions, Callable[[Any, bool], Any]]] = {
     "C = 0.1": (TrainingOptions("svm-0.1"), _as_is),
     "10 repeats": (TrainingOptions(repeats=10), _as_is),
     "C = 1, 10 repeats": (TrainingOptions("svm-1", repeats=10), _as_is),
+    "folds by framework": (BY_FRAMEWORK, _as_is),
+    "the same, reliability in steps of 0.1": (BY_FRAMEWORK, Coarse(reliability=0.1)),
+    "the same, labels in steps of 0.25": (BY_FRAMEWORK, Coarse(labels=0.25)),
+    "the same, labels and reliability, no uncertainty": (
+        BY_FRAMEWORK,
+        Coarse(0.25, 0.25, silent=True),
+    ),
 }
 
 
 Exported = Mapping[str, Mapping[str, Export]]
 
 
-def show_settings(
-    federation: Federation,
-    tables: Mapping[str, LabelledCompounds],
-    secrets: Mapping[str, bytes],
-    public: PublicSet,
-    external: LabelledCompounds,
-    shadows: int,
-    jobs: int,
-) -> str:
+@dataclass(frozen=True)
+class Site:
+    """The demonstration: contract, private tables and secrets by partner, public set, test."""
+
+    federation: Federation
+    tables: Mapping[str, LabelledCompounds]
+    secrets: Mapping[str, bytes]
+    public: PublicSet
+    external: LabelledCompounds
+
+
+def show_settings(site: Site, shadows: int, jobs: int) -> str:
     """Neighbour channel and student for each setting, beside the unprotected export."""
-    whole = concatenate(list(public.chunks()))
+    federation, tables = site.federation, site.tables
+    whole = concatenate(list(site.public.chunks()))
     chosen = whole.take(_part(whole, tables))
-    students = Students(federation, chosen, external, jobs)
-    near = {name: near_public(public, tables[name].compounds)[0] for name in VARIED}
+    students = Students(federation, chosen, site.external, jobs)
+    near = {name: near_public(site.public, tables[name].compounds)[0] for name in VARIED}
     said: dict[TrainingOptions, dict[str, dict[str, Export]]] = {}
     games: dict[TrainingOptions, list[Game]] = {}
     rows: list[TableRow] = []
     for label, (options, change) in SETTINGS.items():
         start = time.monotonic()
         if options not in said:
-            said[options], bare = exports(
-                federation, tables, secrets, chosen, options, jobs, unprotected=not said
-            )
+            said[options], bare = exports(site, chosen, options, jobs, unprotected=not said)
             if not rows:
                 students.add(UNPROTECTED_ROW, bare)
             games[options] = [
@@ -178,18 +188,11 @@ def show_settings(
     return markdown(header, rows)
 
 
-def show_cost(
-    federation: Federation,
-    tables: Mapping[str, LabelledCompounds],
-    secrets: Mapping[str, bytes],
-    public: PublicSet,
-    external: LabelledCompounds,
-    jobs: int,
-) -> str:
+def show_cost(site: Site, jobs: int) -> str:
     """Students of the default and of the unprotected exports of all partners, whole public set."""
-    whole = concatenate(list(public.chunks()))
-    said, bare = exports(federation, tables, secrets, whole, TrainingOptions(), jobs, True)
-    students = Students(federation, whole, external, jobs)
+    whole = concatenate(list(site.public.chunks()))
+    said, bare = exports(site, whole, TrainingOptions(), jobs, unprotected=True)
+    students = Students(site.federation, whole, site.external, jobs)
     students.add(UNPROTECTED_ROW, bare)
     students.add("default", said)
     rows = [[label, *students.against(label, UNPROTECTED_ROW)] for label in students.drawn]
@@ -198,21 +201,17 @@ def show_cost(
 
 
 def exports(
-    federation: Federation,
-    tables: Mapping[str, LabelledCompounds],
-    secrets: Mapping[str, bytes],
-    public: Compounds,
-    options: TrainingOptions,
-    jobs: int,
-    unprotected: bool,
+    site: Site, public: Compounds, options: TrainingOptions, jobs: int, unprotected: bool
 ) -> tuple[dict[str, dict[str, Export]], dict[str, dict[str, Export]]]:
     """What every partner exports by the policy, and, if wanted, without protection."""
     said, bare = {}, {}
-    for name, table in tables.items():
-        teacher = train(table, federation, options, secrets[name], jobs)
+    federation = site.federation
+    for name, table in site.tables.items():
+        secret = site.secrets[name]
+        teacher = train(table, federation, options, secret, jobs)
         if teacher is None:
             continue
-        said[name] = export_actual(teacher, table, secrets[name], federation, options, public, jobs)
+        said[name] = export_actual(teacher, table, secret, federation, options, public, jobs)
         if unprotected:
             bare[name] = export_unprotected(teacher, table, federation, options, public)
     return said, bare

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,6 +58,13 @@ def train_teacher(
     folds: Folds = 5,
     repeats: Repeats = 3,
     seed: Seed = 0,
+    folds_by: Annotated[
+        str,
+        typer.Option(
+            help="What no label may be learned from: 'compound', itself, or 'framework', anything "
+            "with its ring skeleton. By default what the federation's policy says."
+        ),
+    ] = "",
     secret: Annotated[
         Path | None,
         typer.Option(
@@ -97,7 +105,7 @@ def train_teacher(
     columns = Columns(
         smiles_column, id_column, parse_labels(label or []), task_column, value_column
     )
-    options = TrainingOptions(learner, folds, repeats, seed)
+    options = TrainingOptions(learner, folds, repeats, seed, folds_by)
     contract = load_federation(federation)
     if not reference:
         _check_partner(federation, contract, partner)
@@ -154,6 +162,7 @@ def train_hybrid(
     """
     from fluid.exchange.federated_set import open_federated
     from fluid.exchange.federation import load_federation
+    from fluid.learn.storage import load_trained
     from fluid.partner.hybrid import train_hybrid as train
     from fluid.partner.hybrid_own import HybridOptions
     from fluid.partner.table import Columns
@@ -162,8 +171,12 @@ def train_hybrid(
     columns = Columns(
         smiles_column, id_column, parse_labels(label or []), task_column, value_column
     )
-    secret = read_secret(teacher / SECRET_FILE) if teacher else None
-    options = HybridOptions(folds=folds, seed=seed, secret=secret)
+    options = HybridOptions(folds=folds, seed=seed)
+    if teacher:
+        trained = load_trained(teacher, "teacher").card.training
+        options = replace(
+            options, secret=read_secret(teacher / SECRET_FILE), folds_by=str(trained["folds_by"])
+        )
     contract = load_federation(federation)
     open_federated(federated).check(contract)
     name = partner if partner is not None else _name_of(tables[0])

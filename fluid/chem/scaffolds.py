@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from fluid.chem.compounds import Compounds
@@ -46,3 +48,42 @@ def _scaffold(smiles: str) -> str:
         atom.SetIsotope(0)
     scaffold = MurckoScaffold.GetScaffoldForMol(mol)  # type: ignore[no-untyped-call]
     return str(Chem.MolToSmiles(scaffold))
+
+
+def framework_keys(compounds: Compounds) -> np.ndarray:
+    """The framework of each compound.
+
+    That is the graph framework of Bemis and Murcko (1996, doi 10.1021/jm9602928): rings and what
+    links them, all atoms and all bonds alike. It depends on nothing but the connectivity: drawings
+    of one compound that differ in bond orders and charges have one framework.
+
+    Parameters
+    ----------
+    compounds
+        n compounds; only their standard SMILES and InChIKeys are read.
+
+    Returns
+    -------
+    numpy.ndarray
+        Object array of str, shape (n,); of a compound without ring ``acyclic:`` and its
+        connectivity.
+    """
+    keys = [
+        _framework(smiles) or ACYCLIC + connectivity
+        for smiles, connectivity in zip(compounds.smiles, compounds.connectivities, strict=True)
+    ]
+    return np.array(keys, dtype=object)
+
+
+@lru_cache(maxsize=1 << 16)
+def _framework(smiles: str) -> str:
+    """Anonymous SMILES of the framework; empty if the compound has no ring."""
+    from rdkit import Chem
+    from rdkit.Chem import rdMolHash
+
+    mol = Chem.MolFromSmiles(smiles)
+    scaffold = rdMolHash.MolHash(mol, rdMolHash.HashFunction.MurckoScaffold)
+    # What was cut from a sulfone leaves valences that nothing has to make sense of.
+    bare = Chem.MolFromSmiles(scaffold, sanitize=False)
+    bare.UpdatePropertyCache(strict=False)
+    return str(rdMolHash.MolHash(bare, rdMolHash.HashFunction.AnonymousGraph))

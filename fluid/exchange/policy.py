@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fluid.learn.folds import COMPOUND, FOLDS_BY
 from fluid.learn.reliability import NEIGHBOURS
 
 SHAREABLE = ("training-size", "coverage", "metrics", "prevalence")
@@ -37,6 +38,10 @@ class DisclosurePolicy:
 
     Attributes
     ----------
+    folds_by
+        What a label may not have been learned from: the ``"compound"`` itself, or anything with its
+        ``"framework"``, the skeleton of rings and linkers. The row of a compound is then the same
+        whether or not such compounds are in the private data.
     probability_step
         Probabilities are rounded to multiples of this.
     probability_clip
@@ -75,6 +80,7 @@ class DisclosurePolicy:
     that does may be added: leaving such compounds out, or abstaining on them, flags them.
     """
 
+    folds_by: str = COMPOUND
     probability_step: float = 0.01
     probability_clip: float = 0.01
     value_step: float = 0.01
@@ -91,6 +97,10 @@ class DisclosurePolicy:
     audit_max_neighbour_auc: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.folds_by not in FOLDS_BY:
+            raise ValueError(
+                f"policy folds_by = {self.folds_by!r}: allowed are {', '.join(FOLDS_BY)}"
+            )
         for name, finest in _FINEST.items():
             value = getattr(self, name)
             if not finest <= value <= 0.25:

@@ -60,6 +60,7 @@ _POLICY = """
 # What an annotation may say. Every number that leaves is rounded to these steps. A partner may be
 # stricter (`fluid annotate --policy`), never looser.
 [policy]
+folds_by = "{folds_by}"     # what no label is learned from: the "compound", or its "framework"
 probability_step = {probability_step}
 probability_clip = {probability_clip}       # probabilities are clipped to [clip, 1 - clip]
 value_step = {value_step}             # of regression predictions, in the task's unit

@@ -1,4 +1,8 @@
-"""Keyed folds: every compound in the world has one, and only the key's owner knows which."""
+"""Keyed folds: every compound in the world has one, and only the key's owner knows which.
+
+Compounds that share a fold do not speak of each other: by default a compound is alone with itself,
+and by framework all compounds of one ring skeleton stand together.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,44 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from fluid.chem.compounds import Compounds
+from fluid.chem.scaffolds import framework_keys
+
 SECRET_BYTES = 32
+COMPOUND, FRAMEWORK = "compound", "framework"
+# What has one fold.
+FOLDS_BY = (COMPOUND, FRAMEWORK)
 
 
-def keyed_folds(
-    connectivities: Iterable[str], secret: bytes, repeat: int, n_folds: int
-) -> np.ndarray:
-    """The fold of each compound: HMAC-SHA256 of its connectivity, modulo the number of folds.
+def fold_keys(compounds: Compounds, by: str = COMPOUND) -> np.ndarray:
+    """What decides the fold of each compound.
+
+    Parameters
+    ----------
+    compounds
+        n compounds.
+    by
+        ``"compound"``: its connectivity. ``"framework"``: its ring skeleton, see
+        `fluid.chem.scaffolds.framework_keys`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Object array of str, shape (n,).
+    """
+    return framework_keys(compounds) if by == FRAMEWORK else compounds.connectivities
+
+
+def keyed_folds(keys: Iterable[str], secret: bytes, repeat: int, n_folds: int) -> np.ndarray:
+    """The fold of each compound: HMAC-SHA256 of what decides it, modulo the number of folds.
 
     The fold depends on nothing but the compound and the key, so whether the compound is in the
     training data makes no difference, and nobody without the key can tell folds apart.
 
     Parameters
     ----------
-    connectivities
-        First blocks of InChIKeys.
+    keys
+        First blocks of InChIKeys, or see `fold_keys`.
     secret
         The partner's key, 32 random bytes.
     repeat
@@ -45,10 +72,10 @@ def keyed_folds(
     key = hmac.digest(secret, f"fluid fold key {repeat}".encode(), "sha256")
     prepared = HMAC(key, hashes.SHA256())
     digests = []
-    for connectivity in connectivities:
+    for name in keys:
         # Half as long as by Python's own module.
         mac = prepared.copy()
-        mac.update(connectivity.encode())
+        mac.update(name.encode())
         digests.append(mac.finalize())
     first = np.frombuffer(b"".join(digests), dtype=">u8")[:: hashes.SHA256.digest_size // 8]
     return (first % n_folds).astype(np.uint8)

@@ -10,7 +10,7 @@ from fluid.base.jobs import map_threads
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import similarity_apart
 from fluid.learn.crossfit import FoldModel
-from fluid.learn.folds import keyed_folds
+from fluid.learn.folds import COMPOUND, fold_keys, keyed_folds
 from fluid.learn.model import TaskModel
 from fluid.learn.reliability import NEIGHBOURS
 
@@ -46,10 +46,10 @@ def silence(n_compounds: int, n_outputs: int) -> OwnFoldLabels:
 
 
 def folds_of_repeats(
-    compounds: Compounds, secret: bytes, n_repeats: int, n_folds: int
+    compounds: Compounds, secret: bytes, n_repeats: int, n_folds: int, by: str = COMPOUND
 ) -> np.ndarray:
-    """Folds in every repeat, uint8 of shape (n_repeats, n)."""
-    keys = compounds.connectivities
+    """Folds in every repeat, uint8 of shape (n_repeats, n); for `by` see `fold_keys`."""
+    keys = fold_keys(compounds, by)
     return np.stack([keyed_folds(keys, secret, repeat, n_folds) for repeat in range(n_repeats)])
 
 

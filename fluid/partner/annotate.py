@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.release import Release
 from fluid.exchange.strictness import load_own_policy
+from fluid.learn.folds import FOLDS_BY
 from fluid.learn.model import TrainedModel
 from fluid.learn.storage import MODEL_FILE, load_trained
 from fluid.learn.task import Task
@@ -146,6 +147,7 @@ def annotate(
         # What would fail is told before it is charged.
         load_sub_teachers(teacher, federation.mechanism)
     policy = load_own_policy(policy_path, federation) if policy_path else federation.policy
+    policy = _as_trained(model, policy, teacher)
     if key_path is not None:
         load_signing_key(key_path, federation, model.card.name)
     federation.chemistry.check(f"federation '{federation.name}'")
@@ -195,6 +197,17 @@ def annotate(
         digest, model.card.name, federation.round, len(public), key_path is not None, labelled,
         begun.release, policy, begun.plan.cost.to_dict() if begun.plan else None,
     )  # fmt: skip
+
+
+def _as_trained(model: TrainedModel, policy: DisclosurePolicy, teacher: Path) -> DisclosurePolicy:
+    """The policy with the folds of the teacher, which may be stricter than what is asked for."""
+    trained = str(model.card.training["folds_by"])
+    if FOLDS_BY.index(trained) < FOLDS_BY.index(policy.folds_by):
+        raise MismatchError(
+            f"{teacher}: was trained with folds by {trained}, but the policy's folds_by is "
+            f"{policy.folds_by}; train the teacher with --folds-by {policy.folds_by}"
+        )
+    return replace(policy, folds_by=trained)
 
 
 def _origin(teacher: Path, public: PublicSet, policy: DisclosurePolicy) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from fluid.learn.estimators import (
     choose_learner,
     logit,
 )
+from fluid.learn.folds import COMPOUND
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats
 from fluid.learn.reliability import NEIGHBOURS, fit_reliability
@@ -68,12 +69,15 @@ class HybridOptions:
     secret
         The teacher's: hybrid and teacher then divide the compounds alike, so that their
         out-of-fold predictions of a compound come from the same training compounds.
+    folds_by
+        What shares a fold, as in the teacher.
     """
 
     folds: int = 5
     repeats: int = 3
     seed: int = 0
     secret: bytes | None = field(default=None, repr=False)
+    folds_by: str = COMPOUND
 
     def __post_init__(self) -> None:
         if not 3 <= self.folds <= 20:
@@ -84,15 +88,12 @@ class HybridOptions:
             raise TrainingError(f"seed = {self.seed}: allowed are 0 to 2147483647")
 
 
-def fold_secret(options: HybridOptions) -> bytes:
-    """What divides the compounds; a model that never leaves needs no secrecy."""
-    return options.secret or hashlib.sha256(f"fluid hybrid folds {options.seed}".encode()).digest()
-
-
-def _folds(table: LabelledCompounds, options: HybridOptions) -> np.ndarray:
-    """Folds of the private compounds, uint8 of shape (n_repeats, n)."""
-    secret = fold_secret(options)
-    return folds_of_repeats(table.compounds, secret, options.repeats, options.folds)
+def hybrid_folds(compounds: Compounds, options: HybridOptions) -> np.ndarray:
+    """Folds of compounds, private or not, uint8 of shape (n_repeats, n)."""
+    # A model that never leaves needs no secrecy.
+    usual = hashlib.sha256(f"fluid hybrid folds {options.seed}".encode()).digest()
+    secret = options.secret or usual
+    return folds_of_repeats(compounds, secret, options.repeats, options.folds, options.folds_by)
 
 
 def fit_own(
@@ -107,7 +108,7 @@ def fit_own(
     jobs: int,
 ) -> tuple[TrainedModel, dict[str, OwnTask], dict[str, str]]:
     """The private part: every task that has labels enough."""
-    folds = _folds(table, options)
+    folds = hybrid_folds(table.compounds, options)
     private = len(table.compounds)
     plans: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
     skipped: dict[str, str] = {}

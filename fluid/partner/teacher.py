@@ -24,7 +24,7 @@ from fluid.exchange.mechanism import PATE
 from fluid.learn.crossfit import CrossFitted, cross_fit
 from fluid.learn.domain import fit_domains
 from fluid.learn.estimators import AUTO, LEARNERS
-from fluid.learn.folds import SECRET_BYTES
+from fluid.learn.folds import COMPOUND, FOLDS_BY, SECRET_BYTES
 from fluid.learn.measured import Measured
 from fluid.learn.metrics import compute_metrics
 from fluid.learn.model import Card, TaskModel, TrainedModel
@@ -47,7 +47,7 @@ REJECTS_FILE = "rejects.csv"
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How a partner trains; its own choice, nothing of it is agreed.
+    """How a partner trains; its own choice within what is agreed.
 
     Attributes
     ----------
@@ -57,14 +57,20 @@ class TrainingOptions:
         Of cross-fitting: 3 to 20 and 1 to 20.
     seed
         Of the learners. The folds depend on the partner's secret alone.
+    folds_by
+        What shares a fold, ``"compound"`` or ``"framework"``, at least as strict as the
+        federation's policy; empty for what that says.
     """
 
     learner: str = AUTO
     folds: int = 5
     repeats: int = 3
     seed: int = 0
+    folds_by: str = ""
 
     def __post_init__(self) -> None:
+        if self.folds_by and self.folds_by not in FOLDS_BY:
+            raise FluidError(f"folds_by '{self.folds_by}': allowed are {', '.join(FOLDS_BY)}")
         if self.learner != AUTO and self.learner not in LEARNERS:
             allowed = ", ".join([AUTO, *LEARNERS])
             raise FluidError(f"learner '{self.learner}': allowed are {allowed}")
@@ -74,6 +80,23 @@ class TrainingOptions:
             raise FluidError(f"repeats = {self.repeats}: allowed are 1 to 20")
         if not 0 <= self.seed < 2**31:
             raise FluidError(f"seed = {self.seed}: allowed are 0 to 2147483647")
+
+    def folds_agreed(self, federation: Federation) -> str:
+        """What shares a fold under a contract.
+
+        Raises
+        ------
+        FluidError
+            If these options are looser than the federation's policy.
+        """
+        agreed = federation.policy.folds_by
+        own = self.folds_by or agreed
+        if FOLDS_BY.index(own) < FOLDS_BY.index(agreed):
+            raise FluidError(
+                f"folds_by '{own}' is looser than '{agreed}' in the policy of federation "
+                f"'{federation.name}'"
+            )
+        return own
 
 
 @dataclass(frozen=True)
@@ -257,7 +280,11 @@ def fit_model(
         If no task has labels enough.
     """
     library = table.compounds
-    folds = folds_of_repeats(library, secret, options.repeats, options.folds)
+    # A reference annotates nothing: nobody's policy is for it.
+    folds_by = options.folds_by or COMPOUND
+    if kind == "teacher":
+        folds_by = options.folds_agreed(federation)
+    folds = folds_of_repeats(library, secret, options.repeats, options.folds, folds_by)
     models: list[TaskModel] = []
     skipped: dict[str, str] = {}
     metrics: dict[str, dict[str, float | None]] = {}
@@ -287,6 +314,7 @@ def fit_model(
     training = {
         "learner": options.learner,
         "folds": options.folds,
+        "folds_by": folds_by,
         "repeats": options.repeats,
         "seed": options.seed,
         "compounds": len(library),

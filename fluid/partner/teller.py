@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fluid.chem.compounds import Compounds
 from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.federation import Federation
@@ -32,8 +34,12 @@ class Teller:
         self.policy = policy
         self.n_folds = int(model.card.training["folds"])
         self.n_repeats = int(model.card.training["repeats"])
+        self.folds_by = str(model.card.training["folds_by"])
         self.library = model.library.remembering()
-        self.library_folds = folds_of_repeats(model.library, secret, self.n_repeats, self.n_folds)
+        self.library_folds = self._folds(model.library)
+
+    def _folds(self, compounds: Compounds) -> np.ndarray:
+        return folds_of_repeats(compounds, self.secret, self.n_repeats, self.n_folds, self.folds_by)
 
     def __reduce__(
         self,
@@ -58,7 +64,7 @@ class Teller:
         """What the models of the compounds' own folds say: not yet fit to leave."""
         policy = self.policy or federation.policy
         known = {task_model.task.name: task_model for task_model in self.model.task_models}
-        folds = folds_of_repeats(compounds, self.secret, self.n_repeats, self.n_folds)
+        folds = self._folds(compounds)
         # Every fold model of every task asks for the same features.
         compounds = compounds.remembering()
         said: dict[str, OwnFoldLabels] = {}

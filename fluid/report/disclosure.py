@@ -19,6 +19,7 @@ from fluid.partner.ledger_file import APPROVED, FINISHED
 
 _FOOTER = frozenset({MANIFEST_KEY, SEAL_KEY, "ARROW:schema"})
 _SETTINGS = {
+    "folds_by": "what no label was learned from: the compound itself, or all of its framework",
     "probability_step": "probabilities are rounded to multiples of this",
     "probability_clip": "probabilities are clipped to [clip, 1 - clip]",
     "value_step": "predicted numbers are rounded to multiples of this, in the task's unit",

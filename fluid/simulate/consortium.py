@@ -334,7 +334,8 @@ class Consortium:
 
     def hybrid_options_of(self, partner: str) -> HybridOptions:
         """How a partner's hybrid is trained: in the folds of its teacher."""
-        return replace(self.hybrid_options, secret=self._secret(partner))
+        folds_by = self.options.folds_agreed(self.federation)
+        return replace(self.hybrid_options, secret=self._secret(partner), folds_by=folds_by)
 
     def fit_hybrid(self, partner: str) -> FittedHybrid:
         """The hybrid itself."""

@@ -18,10 +18,10 @@ from fluid.chem.compounds import concatenate
 from fluid.exchange.annotation import TaskAnnotation
 from fluid.learn.domain import DEFAULT_DOMAIN
 from fluid.learn.metrics import compute_metrics, metric_names
-from fluid.learn.own_fold import folds_of_repeats, label_own_fold, silence
+from fluid.learn.own_fold import label_own_fold, silence
 from fluid.learn.task import Task
 from fluid.partner.guard import disclose
-from fluid.partner.hybrid_own import fold_secret
+from fluid.partner.hybrid_own import hybrid_folds
 from fluid.simulate.consortium import Consortium
 from fluid.simulate.contribution import coalition_values
 from fluid.simulate.cross_domain import cross_domain
@@ -202,15 +202,12 @@ def _hybrid_says(one: Consortium, partner: str) -> dict[str, TaskAnnotation]:
     fitted = one.fit_hybrid(partner)
     private = len(one.tables[partner].compounds)
     options = one.hybrid_options_of(partner)
-    secret = fold_secret(options)
     own = fitted.model.own
-    home = folds_of_repeats(
-        own.library.take(np.arange(private)), secret, options.repeats, options.folds
-    )
+    home = hybrid_folds(own.library.take(np.arange(private)), options)
     # Public compounds that were learned from belong to no fold.
     elsewhere = np.full((len(home), len(own.library) - private), options.folds, np.uint8)
     library_folds = np.concatenate([home, elsewhere], axis=1)
-    queries = folds_of_repeats(one.public, secret, options.repeats, options.folds)
+    queries = hybrid_folds(one.public, options)
     models = {model.task.name: model for model in own.task_models}
     said = {}
     for task in one.tasks:

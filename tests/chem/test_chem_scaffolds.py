@@ -1,5 +1,6 @@
 """Scaffolds group relatives, are blind to stereo and isotopes, and leave chains to themselves."""
 
+import csv
 import dataclasses
 
 import numpy as np
@@ -7,16 +8,19 @@ import pytest
 from rdkit import Chem
 
 from fluid.chem.features import FeatureSpec, featurize
-from fluid.chem.scaffolds import scaffold_keys
-from fluid.chem.standardize import StandardizerSpec, standardize
+from fluid.chem.scaffolds import framework_keys, scaffold_keys
+from fluid.chem.standardize import StandardizerSpec, StructureError, standardize
+from tests.conftest import DATA
+
+
+def featurized(*smiles, spec=None):
+    structures = [standardize(one, spec or StandardizerSpec()) for one in smiles]
+    names = [str(row) for row in range(len(smiles))]
+    return featurize(structures, names, FeatureSpec(bits=64, descriptors="none"))
 
 
 def keys(*smiles, spec=None):
-    structures = [standardize(one, spec or StandardizerSpec()) for one in smiles]
-    names = [str(row) for row in range(len(smiles))]
-    return scaffold_keys(
-        featurize(structures, names, FeatureSpec(bits=64, descriptors="none"))
-    ).tolist()
+    return scaffold_keys(featurized(*smiles, spec=spec)).tolist()
 
 
 @pytest.mark.parametrize(
@@ -71,3 +75,65 @@ def test_a_key_depends_on_the_compound_alone(compounds):
     assert scaffold_keys(compounds.take(order)).tolist() == found[order].tolist()
     renamed = dataclasses.replace(compounds, ids=compounds.ids[::-1])
     assert scaffold_keys(renamed).tolist() == found.tolist()
+
+
+# --- frameworks -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("smiles", "expected"),
+    [
+        ("CC(=O)Oc1ccccc1C(=O)O", "*1*****1"),
+        # An exocyclic oxygen is no part of it.
+        ("O=C1CCCCN1", "*1*****1"),
+        ("CCOc1ccc(cc1)S(=O)(=O)c1ccccc1", "*1***(**2*****2)**1"),
+        ("FS(F)(F)(F)(F)c1ccccc1", "*1*****1"),
+        ("C1CCC2(CC1)CCCC2", "*1***2(**1)****2"),
+        ("CCO", "acyclic:LFQSCWFLJHTTHZ"),
+    ],
+)
+def test_frameworks_of_known_compounds(smiles, expected):
+    assert framework_keys(featurized(smiles)).tolist() == [expected]
+
+
+def test_a_series_has_one_framework():
+    series = ["c1ccccc1CCN", "Cc1ccncc1C(=O)O", "C1CCCCC1O", "O=c1cccc[nH]1", "Oc1ccccn1"]
+    assert len(set(framework_keys(featurized(*series)))) == 1
+
+
+def test_a_framework_is_what_is_left_when_ends_are_cut_off(compounds):
+    for key, smiles in zip(framework_keys(compounds), compounds.smiles, strict=True):
+        mol = Chem.RWMol(Chem.MolFromSmiles(smiles))
+        while ends := [atom.GetIdx() for atom in mol.GetAtoms() if atom.GetDegree() < 2]:
+            mol.RemoveAtom(ends[0])
+        assert key.count("*") == mol.GetNumAtoms()
+        assert key.startswith("acyclic:") == (mol.GetNumAtoms() == 0)
+
+
+def test_two_tautomers_have_one_framework():
+    drawn = featurized("O=c1cc(C)cc[nH]1", "Oc1cc(C)ccn1")
+    assert len(set(drawn.connectivities)) == 1
+    assert len(set(framework_keys(drawn))) == 1
+
+
+@pytest.mark.long
+def test_all_drawings_of_a_compound_have_one_framework():
+    """Tautomers, charges and stereoisomers of the partners' tables, by connectivity."""
+    known = {}
+    drawings = {}
+    for path in sorted((DATA / "partners").glob("*.csv")):
+        with path.open(encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines, delimiter=";" if path.stem == "corvus" else ","))
+        ends = ("smiles", "structure")
+        column = next(name for name in rows[0] if name.lower().endswith(ends))
+        for text in dict.fromkeys(row[column] for row in rows):
+            try:
+                made = standardize(text, StandardizerSpec())
+            except StructureError:
+                continue
+            key = made.inchikey[:14]
+            framework = framework_keys(featurized(text))[0]
+            assert known.setdefault(key, framework) == framework
+            drawings.setdefault(key, set()).add(made.smiles)
+    # Some are drawn in more than one way, or this would be about nothing.
+    assert sum(len(each) > 1 for each in drawings.values()) > 5

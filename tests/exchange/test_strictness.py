@@ -21,6 +21,7 @@ AGREED = DisclosurePolicy(
     max_releases=5, max_queries=1000, audit_max_neighbour_auc=0.8,
 )  # fmt: skip
 CHANGES = {
+    "folds_by": ("framework", "compound"),
     "probability_step": (0.1, 0.01),
     "probability_clip": (0.1, 0.02),
     "value_step": (0.3, 0.05),
@@ -47,9 +48,11 @@ def test_every_setting_has_a_rule_and_is_tried_here() -> None:
 @pytest.mark.parametrize("name", CHANGES)
 def test_stricter_is_allowed_and_looser_is_not(name: str) -> None:
     stricter, looser = CHANGES[name]
-    assert looser_than(AGREED, AGREED) is None
+    # Of folds there are two kinds, so that the agreed one has to be either.
+    agreed = replace(AGREED, folds_by="framework") if name == "folds_by" else AGREED
+    assert looser_than(agreed, agreed) is None
     assert looser_than(AGREED, replace(AGREED, **{name: stricter})) is None
-    problem = looser_than(AGREED, replace(AGREED, **{name: looser}))
+    problem = looser_than(agreed, replace(agreed, **{name: looser}))
     assert problem is not None
     assert problem.startswith(f"{name} = ")
     assert "is looser than the federation's" in problem
@@ -63,6 +66,7 @@ def test_no_setting_is_about_compounds_that_are_also_private() -> None:
 
 POLICIES = st.builds(
     DisclosurePolicy,
+    folds_by=st.sampled_from(["compound", "framework"]),
     probability_step=st.sampled_from([0.01, 0.02, 0.05, 0.1]),
     probability_clip=st.sampled_from([0.0, 0.01, 0.05, 0.2]),
     value_step=st.sampled_from([0.01, 0.02, 0.5]),

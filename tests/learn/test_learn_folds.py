@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluid.learn.folds import keyed_folds
+from fluid.chem.scaffolds import framework_keys
+from fluid.learn.folds import FRAMEWORK, fold_keys, keyed_folds
 from fluid.learn.own_fold import folds_of_repeats
 
 KEYS = st.text(string.ascii_uppercase, min_size=14, max_size=14)
@@ -59,3 +60,17 @@ def test_stereoisomers_salts_and_isotopes_share_a_fold(library):
     for repeat in range(4):
         expected = keyed_folds([key[:14] for key in library.inchikeys], bytes(32), repeat, 5)
         assert folds[repeat].tolist() == expected.tolist()
+
+
+def test_compounds_of_one_framework_share_a_fold(library):
+    folds = folds_of_repeats(library, bytes(32), 4, 5, FRAMEWORK)
+    keys = framework_keys(library)
+    assert fold_keys(library, FRAMEWORK).tolist() == keys.tolist()
+    assert fold_keys(library).tolist() == [key[:14] for key in library.inchikeys]
+    together = 0
+    for key in set(keys):
+        rows = np.flatnonzero(keys == key)
+        together += len(rows) > 1
+        assert len({tuple(column) for column in folds[:, rows].T}) == 1
+    assert together > 0
+    assert not np.array_equal(folds, folds_of_repeats(library, bytes(32), 4, 5))

@@ -25,6 +25,7 @@ from fluid.exchange.sealed import SealedFile
 from fluid.exchange.shared import SHARED_METRICS, check_shared
 from fluid.exchange.strictness import looser_than
 from fluid.learn.crossfit import cross_fit
+from fluid.learn.folds import FOLDS_BY
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels, folds_of_repeats
 from fluid.learn.task import Task
@@ -113,13 +114,13 @@ def everything() -> Compounds:
 
 @pytest.fixture(scope="module")
 def teachers(everything: Compounds) -> list[TrainedModel]:
-    """One for each kind of labels; 32 private compounds."""
+    """One for each kind of labels, with folds by compound and by framework; 32 compounds."""
     library = everything.take(np.arange(32))
-    return [_teacher(library, _labels(kind, 32)) for kind in range(3)]
+    return [_teacher(library, _labels(kind, 32), by) for by in FOLDS_BY for kind in range(3)]
 
 
-def _teacher(library: Compounds, values: list[np.ndarray]) -> TrainedModel:
-    folds = folds_of_repeats(library, SECRET, REPEATS, FOLDS)
+def _teacher(library: Compounds, values: list[np.ndarray], folds_by: str) -> TrainedModel:
+    folds = folds_of_repeats(library, SECRET, REPEATS, FOLDS, folds_by)
     rows = np.arange(len(library))
     models, counts, metrics = [], {}, {}
     for task, measured in zip(TASKS, values, strict=True):
@@ -137,7 +138,9 @@ def _teacher(library: Compounds, values: list[np.ndarray]) -> TrainedModel:
             "r2": -7.654321,
             "mcc": None,
         }
-    training = {"folds": FOLDS, "repeats": REPEATS, "labels": counts}
+    training = {
+        "folds": FOLDS, "folds_by": folds_by, "repeats": REPEATS, "labels": counts
+    }  # fmt: skip
     card = Card("teacher", "aurora", "trial", 1, "0" * 64, training, metrics)
     return TrainedModel(card, CHEMISTRY, library, models)
 
@@ -154,9 +157,10 @@ def test_nothing_private_is_in_an_export_under_any_policy(
     names = [f"{HOSTILE[(row + shift) % len(HOSTILE)]} {row}" for row in range(32)]
     library = replace(teachers[kind].library, ids=np.array(names, object))
     values = _labels(kind, 32)
-    model = replace(teachers[kind], library=library)
+    by = data.draw(st.sampled_from(FOLDS_BY))
+    model = replace(teachers[kind + 3 * FOLDS_BY.index(by)], library=library)
     compounds = everything.take(public)
-    own = data.draw(stricter(policy))
+    own = replace(data.draw(stricter(policy)), folds_by=by)
     path = tmp_path_factory.mktemp("export") / "a.parquet"
     export(path, model, policy, own, compounds)
     nothing_private(path, library, values[1], compounds, own)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from fluid.base.errors import FluidError, MismatchError
+from fluid.chem.compounds import concatenate
+from fluid.chem.scaffolds import framework_keys
 from fluid.chem.standardize import StandardizerSpec, StructureError, connectivity, standardize
+from fluid.exchange.annotation import open_annotation
 from fluid.exchange.federation import load_federation
 from fluid.exchange.prepare import prepare_public
 from fluid.exchange.public_set import open_public_set
@@ -62,6 +69,91 @@ def test_export_is_the_same_with_and_without_a_compound(tmp_path: Path, learner:
         changed += sum(exported[key] != with_all[key] for key in with_all)
     # The test can see a difference: leaving a compound out does move the labels of others.
     assert changed > 0
+
+
+def test_by_framework_a_whole_series_leaves_no_trace_in_its_rows(tmp_path: Path) -> None:
+    path = make_federation(tmp_path, ("aurora",))
+    federation = load_federation(path)
+    table = cut_table(DATA / "partners" / "aurora.csv", tmp_path / "all.csv", 160)
+    held = read_labelled([table], federation.tasks, federation.chemistry, jobs=1).compounds
+    frameworks = dict(zip(held.connectivities, framework_keys(held), strict=True))
+    ringed = [key for key in frameworks.values() if not key.startswith("acyclic:")]
+    series = Counter(ringed).most_common(1)[0][0]
+    members = [key for key, framework in frameworks.items() if framework == series]
+    assert len(members) > 2
+    shared = [
+        {"id": key, "smiles": smiles}
+        for key, smiles in zip(held.connectivities, held.smiles, strict=True)
+        if key in members[:2]
+    ]
+    source = write_public(tmp_path / "public.csv", shared + public_rows(120))
+    prepare_public([source], federation, tmp_path / "public.parquet", jobs=1)
+    public = open_public_set(tmp_path / "public.parquet")
+    compounds = concatenate(list(public.chunks()))
+    of_series = framework_keys(compounds) == series
+    assert of_series.sum() > 2
+    (tmp_path / "secret").write_text(SECRET)
+    spec = federation.chemistry.standardizer
+    lines = table.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines[1:] if _connectivity(line, spec) not in members]
+    without = tmp_path / "without.csv"
+    without.write_text("\n".join([lines[0], *kept]) + "\n", encoding="utf-8")
+
+    def export(private: Path, folds_by: str) -> list[dict[str, object]]:
+        name = f"{private.stem}-{folds_by}"
+        train_teacher(
+            [private], federation, path, "aurora", tmp_path / name,
+            TrainingOptions(folds=3, repeats=2, folds_by=folds_by),
+            secret_path=tmp_path / "secret", jobs=1,
+        )  # fmt: skip
+        target = tmp_path / f"{name}.parquet"
+        annotate(tmp_path / name, public, target, None, jobs=1)
+        assert open_annotation(target).policy.folds_by == folds_by
+        return list(pq.read_table(target).to_pylist())
+
+    for folds_by in ("framework", "compound"):
+        pairs = zip(export(table, folds_by), export(without, folds_by), strict=True)
+        changed = np.array([one != other for one, other in pairs])
+        assert changed[~of_series].any()
+        # By compound the series shows; so the test can see a difference.
+        assert changed[of_series].any() == (folds_by == "compound")
+
+
+def test_folds_are_as_strict_as_the_policy(tmp_path: Path) -> None:
+    path = make_federation(tmp_path, ("aurora",))
+    table = cut_table(DATA / "partners" / "aurora.csv", tmp_path / "all.csv", 120)
+    loose = load_federation(path)
+    source = write_public(tmp_path / "public.csv", public_rows(60))
+    prepare_public([source], loose, tmp_path / "public.parquet", jobs=1)
+    public = open_public_set(tmp_path / "public.parquet")
+    options = TrainingOptions(learner="logistic", folds=3, repeats=1)
+    train_teacher([table], loose, path, "aurora", tmp_path / "teacher", options, jobs=1)
+    own = tmp_path / "own.toml"
+    own.write_text('[policy]\nfolds_by = "framework"\n')
+    with pytest.raises(
+        MismatchError, match=r"folds by compound.*train the teacher with --folds-by"
+    ):
+        annotate(tmp_path / "teacher", public, tmp_path / "a.parquet", None, policy_path=own)
+    assert not (tmp_path / "a.parquet").exists()
+    assert not (tmp_path / "teacher" / "ledger.jsonl").exists()
+    text = path.read_text(encoding="utf-8")
+    strict = tmp_path / "strict.toml"
+    strict.write_text(text.replace('folds_by = "compound"', 'folds_by = "framework"'))
+    agreed = load_federation(strict)
+    assert agreed.protocol != loose.protocol
+    with pytest.raises(FluidError, match="folds_by 'compound' is looser than 'framework'"):
+        train_teacher(
+            [table], agreed, strict, "aurora", tmp_path / "other",
+            replace(options, folds_by="compound"), jobs=1,
+        )  # fmt: skip
+    made = train_teacher([table], agreed, strict, "aurora", tmp_path / "other", options, jobs=1)
+    assert made.card.training["folds_by"] == "framework"
+    pooled = train_teacher(
+        [table], agreed, strict, "all", tmp_path / "reference", options, reference=True, jobs=1
+    )
+    assert pooled.card.training["folds_by"] == "compound"
+    with pytest.raises(FluidError, match="folds_by 'series': allowed are compound, framework"):
+        TrainingOptions(folds_by="series")
 
 
 def test_secret_is_owner_only_and_in_no_output(consortium) -> None:  # type: ignore[no-untyped-def]

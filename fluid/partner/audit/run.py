@@ -264,7 +264,7 @@ def training_options(model: TrainedModel) -> TrainingOptions:
     training = model.card.training
     return TrainingOptions(
         str(training["learner"]), int(training["folds"]), int(training["repeats"]),
-        int(training["seed"]),
+        int(training["seed"]), str(training["folds_by"]),
     )  # fmt: skip
 
 
