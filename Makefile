@@ -120,6 +120,27 @@ study-weights: $(PUBLIC) $(FEDERATION) | $(READY) ## ways to weigh public compou
 	$(SIMULATE) --external $(DATA)/external.csv --validation --no-hybrids --no-paper \
 	    --expand 5000 -o $(STUDY)/weights-analogues
 
+# Four consortia of validation splits each.
+TRIAL = $(FLUID) simulate $(TABLES) --external $(DATA)/external.csv --validation --no-paper \
+    --partition kmeans --partition scaffold:alpha=0.5 --seeds 2
+
+.PHONY: study-donated
+study-donated: $(PUBLIC) $(FEDERATION) | $(READY) ## structures that partners donate to the public set: on validation splits
+	for share in 0 0.1 0.3 1; do \
+	    $(TRIAL) --no-hybrids --donate $$share --public $(PUBLIC) --federation $(FEDERATION) \
+	        -o $(STUDY)/donated-$$share; \
+	done
+
+.PHONY: study-frameworks
+study-frameworks: $(PUBLIC) $(FEDERATION) | $(READY) ## folds by compound and by framework: on validation splits
+	mkdir -p $(STUDY)
+	sed 's/^folds_by = .*/folds_by = "framework"/' $(FEDERATION) > $(STUDY)/frameworks.toml
+	test -f $(STUDY)/frameworks.parquet || $(FLUID) prepare-public $(DATA)/public.csv \
+	    --federation $(STUDY)/frameworks.toml -o $(STUDY)/frameworks.parquet
+	$(TRIAL) --public $(PUBLIC) --federation $(FEDERATION) -o $(STUDY)/folds-by-compound
+	$(TRIAL) --public $(STUDY)/frameworks.parquet --federation $(STUDY)/frameworks.toml \
+	    -o $(STUDY)/folds-by-framework
+
 .PHONY: study-paper
 study-paper: $(PUBLIC) $(FEDERATION) | $(READY) ## the paper's experiments, contribution and a shuffled partner
 	for partition in kmeans scaffold:alpha=0.5; do \

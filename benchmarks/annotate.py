@@ -38,6 +38,7 @@ def bare(folder: str, number: int) -> dict[str, float]:
     # Loaded or compiled before the clock runs.
     tanimoto(model.library.fingerprints[:1], model.library.fingerprints[:1])
     for chunk in public_set(number).chunks():
+        # By compound, as benchmarks train.
         folds = folds_of_repeats(chunk, teller.secret, teller.n_repeats, teller.n_folds)
         for member in model.task_models[0].members:
             rows = np.flatnonzero(folds[member.repeat] == member.fold)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -52,9 +54,20 @@ def apart(function: Callable[..., Any], *arguments: object) -> Measured:
     wall = time.monotonic() - started
     if process.returncode:
         raise RuntimeError(f"{name}.{function.__name__}{arguments} ended with {status}")
+    found = json.loads(printed.splitlines()[-1])
+    return Measured(found["value"], wall, used.ru_utime + used.ru_stime, found["peak"])
+
+
+def _peak() -> float:
+    """Largest resident memory so far of this process or one that it has waited for, in MB."""
     scale = 1e6 if sys.platform == "darwin" else 1e3
-    value = json.loads(printed.splitlines()[-1])
-    return Measured(value, wall, used.ru_utime + used.ru_stime, used.ru_maxrss / scale)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / scale
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return max(children, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale)
+    # What the system counts for a process begins with the size of the one that started it.
+    line = next(row for row in status.read_text().splitlines() if row.startswith("VmHWM"))
+    return max(children, int(line.split()[1]) / 1e3)
 
 
 def cpu_seconds(function: Callable[[], object], times: int = 1) -> float:
@@ -69,4 +82,5 @@ def cpu_seconds(function: Callable[[], object], times: int = 1) -> float:
 
 if __name__ == "__main__":
     called = getattr(importlib.import_module(sys.argv[1]), sys.argv[2])
-    print(json.dumps(called(*json.loads(sys.argv[3]))))
+    returned = called(*json.loads(sys.argv[3]))
+    print(json.dumps({"value": returned, "peak": _peak()}))

@@ -173,10 +173,8 @@ def train_hybrid(
     )
     options = HybridOptions(folds=folds, seed=seed)
     if teacher:
-        trained = load_trained(teacher, "teacher").card.training
-        options = replace(
-            options, secret=read_secret(teacher / SECRET_FILE), folds_by=str(trained["folds_by"])
-        )
+        folds_by = load_trained(teacher, "teacher").card.folds_by
+        options = replace(options, secret=read_secret(teacher / SECRET_FILE), folds_by=folds_by)
     contract = load_federation(federation)
     open_federated(federated).check(contract)
     name = partner if partner is not None else _name_of(tables[0])

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fluid.chem.compounds import Compounds
+
+if TYPE_CHECKING:
+    from rdkit import Chem
 
 ACYCLIC = "acyclic:"
 
@@ -43,9 +47,7 @@ def _scaffold(smiles: str) -> str:
 
     mol = Chem.MolFromSmiles(smiles)
     # Before the scaffold is cut out: a centre that stereo alone tells apart must leave no trace.
-    Chem.RemoveStereochemistry(mol)
-    for atom in mol.GetAtoms():
-        atom.SetIsotope(0)
+    _flatten(mol)
     scaffold = MurckoScaffold.GetScaffoldForMol(mol)  # type: ignore[no-untyped-call]
     return str(Chem.MolToSmiles(scaffold))
 
@@ -55,7 +57,7 @@ def framework_keys(compounds: Compounds) -> np.ndarray:
 
     That is the graph framework of Bemis and Murcko (1996, doi 10.1021/jm9602928): rings and what
     links them, all atoms and all bonds alike. It depends on nothing but the connectivity: drawings
-    of one compound that differ in bond orders and charges have one framework.
+    of one compound that differ in bond orders, charges and stereo have one framework.
 
     Parameters
     ----------
@@ -82,8 +84,18 @@ def _framework(smiles: str) -> str:
     from rdkit.Chem import rdMolHash
 
     mol = Chem.MolFromSmiles(smiles)
+    _flatten(mol)
     scaffold = rdMolHash.MolHash(mol, rdMolHash.HashFunction.MurckoScaffold)
     # What was cut from a sulfone leaves valences that nothing has to make sense of.
     bare = Chem.MolFromSmiles(scaffold, sanitize=False)
     bare.UpdatePropertyCache(strict=False)
     return str(rdMolHash.MolHash(bare, rdMolHash.HashFunction.AnonymousGraph))
+
+
+def _flatten(mol: Chem.Mol) -> None:
+    """Take stereochemistry and isotopes away, in place."""
+    from rdkit import Chem
+
+    Chem.RemoveStereochemistry(mol)
+    for atom in mol.GetAtoms():
+        atom.SetIsotope(0)

@@ -51,6 +51,8 @@ class Federation:
         Public keys by partner. Not part of the protocol digest, so a partner can join later.
     mechanism
         The noise on labels; part of the protocol if there is any.
+    own_policy
+        Where a partner is stricter, what it keeps to; no part of the contract or its digest.
     """
 
     name: str
@@ -60,6 +62,12 @@ class Federation:
     policy: DisclosurePolicy = field(default_factory=DisclosurePolicy)
     partners: Mapping[str, str] = field(default_factory=dict)
     mechanism: Mechanism = field(default_factory=Mechanism)
+    own_policy: DisclosurePolicy | None = None
+
+    @property
+    def in_force(self) -> DisclosurePolicy:
+        """The policy that a partner keeps to."""
+        return self.own_policy or self.policy
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):

@@ -7,13 +7,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fluid.base.errors import FluidError
+from fluid.base.errors import FileFormatError, FluidError
 from fluid.base.jobs import single_threaded_blas
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import DEFAULT_DOMAIN, DOMAINS
 from fluid.learn.estimators import logit, sigmoid
+from fluid.learn.folds import COMPOUND, FOLDS_BY
 from fluid.learn.judgement import Domain, Said, find_neighbours
 from fluid.learn.predictions import Predictions, TaskPrediction
 from fluid.learn.task import Task
@@ -49,6 +50,23 @@ class Card:
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, dict[str, float | None]] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def folds_by(self) -> str:
+        """What shared a fold in training, see `fluid.learn.folds.fold_keys`.
+
+        Raises
+        ------
+        FileFormatError
+            If it is nothing known.
+        """
+        # Models from before there was a choice do not say.
+        found = self.training.get("folds_by", COMPOUND)
+        if found not in FOLDS_BY:
+            raise FileFormatError(
+                f"model of '{self.name}': folds_by = {found!r}; allowed are {', '.join(FOLDS_BY)}"
+            )
+        return str(found)
 
 
 class Model(Protocol):

@@ -201,7 +201,7 @@ def annotate(
 
 def _as_trained(model: TrainedModel, policy: DisclosurePolicy, teacher: Path) -> DisclosurePolicy:
     """The policy with the folds of the teacher, which may be stricter than what is asked for."""
-    trained = str(model.card.training["folds_by"])
+    trained = model.card.folds_by
     if FOLDS_BY.index(trained) < FOLDS_BY.index(policy.folds_by):
         raise MismatchError(
             f"{teacher}: was trained with folds by {trained}, but the policy's folds_by is "

@@ -117,7 +117,7 @@ class Votes:
     def prepare(self, queries: Compounds, jobs: int) -> Mapping[str, np.ndarray]:
         """See `Source.prepare`."""
         number = self.mechanism.sub_teachers
-        owner = sub_teacher_of(queries, self.secret, number)
+        owner = sub_teacher_of(queries, self.secret, number, self.model.card.folds_by)
         return {
             one.task.name: predict_each(one, self.model.library, queries, owner, number, jobs)
             for one in self.model.task_models
@@ -159,7 +159,7 @@ class NoisyTeller:
         self.source = source
         self.ranks = rank_queries(inchikeys, salt)
         self.plan = plan
-        self.policy = policy or federation.policy
+        self.policy = policy or federation.in_force
         self._done = 0
         self._asked = dict.fromkeys(plan.asked, 0)
         self._answered = dict.fromkeys(plan.asked, 0)

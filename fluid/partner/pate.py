@@ -1,10 +1,10 @@
 """Record-level PATE inside one partner: sub-teachers of disjoint data, and noisy votes.
 
 Papernot et al. 2018 (arXiv 1802.08908). Every compound belongs to one sub-teacher, by a keyed hash
-of its connectivity alone, so that the division of the others does not depend on it. All that a
-sub-teacher is depends on its own compounds and the options: the learner that `auto` chooses,
-whether its labels suffice, its seed. One compound, and so one measurement, then changes one vote of
-each query at most.
+of its connectivity alone, or of its framework where folds go by framework, so that the division of
+the others does not depend on it. All that a sub-teacher is depends on its own compounds and the
+options: the learner that `auto` chooses, whether its labels suffice, its seed. One compound, and so
+one measurement, then changes one vote of each query at most.
 
 A public compound is not voted on by the sub-teacher that it belongs to itself, member or not. So
 its own label stays the same whether it was trained on or not, as in cross-fitting, and epsilon
@@ -27,7 +27,7 @@ from fluid.exchange.mechanism import Mechanism
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel, enough_labels, output_targets
 from fluid.learn.estimators import LEARNERS, choose_learner
-from fluid.learn.folds import keyed_folds
+from fluid.learn.folds import COMPOUND, fold_keys, keyed_folds
 from fluid.learn.model import TaskModel, TrainedModel
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task
@@ -44,10 +44,15 @@ GRID = 200
 _SHARE = 0.5
 
 
-def sub_teacher_of(compounds: Compounds, secret: bytes, number: int) -> np.ndarray:
-    """The sub-teacher that each compound of the world belongs to, uint8 of shape (n,)."""
+def sub_teacher_of(
+    compounds: Compounds, secret: bytes, number: int, by: str = COMPOUND
+) -> np.ndarray:
+    """The sub-teacher that each compound of the world belongs to, uint8 of shape (n,).
+
+    For `by` see `fluid.learn.folds.fold_keys`.
+    """
     key = hmac.digest(secret, b"fluid sub-teachers", "sha256")
-    return keyed_folds(compounds.connectivities, key, 0, number)
+    return keyed_folds(fold_keys(compounds, by), key, 0, number)
 
 
 def fit_sub_teachers(
@@ -69,7 +74,7 @@ def fit_sub_teachers(
     tasks
         Those of the federation.
     home
-        The teacher.
+        The teacher; what shares a fold there shares a sub-teacher here.
     secret
         Of its folds; the division into sub-teachers is keyed by it as well.
     number
@@ -87,7 +92,8 @@ def fit_sub_teachers(
         The teacher with sub-teachers as members, one or none for each number. It judges no
         domain of its own.
     """
-    owner = sub_teacher_of(table.compounds, secret, number)
+    folds_by = home.card.folds_by
+    owner = sub_teacher_of(table.compounds, secret, number, folds_by)
     names = [task.name for task in tasks]
     models = []
     for model in home.task_models:
@@ -101,7 +107,9 @@ def fit_sub_teachers(
                 model.task.name, len(members), number,
             )  # fmt: skip
         models.append(replace(model, members=members))
-    training = {"sub_teachers": number, "learner": learner, "seed": seed}
+    training = {
+        "sub_teachers": number, "folds_by": folds_by, "learner": learner, "seed": seed,
+    }  # fmt: skip
     return replace(home, card=replace(home.card, training=training, metrics={}), task_models=models)
 
 

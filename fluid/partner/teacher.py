@@ -24,14 +24,14 @@ from fluid.exchange.mechanism import PATE
 from fluid.learn.crossfit import CrossFitted, cross_fit
 from fluid.learn.domain import fit_domains
 from fluid.learn.estimators import AUTO, LEARNERS
-from fluid.learn.folds import COMPOUND, FOLDS_BY, SECRET_BYTES
+from fluid.learn.folds import COMPOUND, FOLDS_BY, FRAMEWORK, SECRET_BYTES, fold_keys
 from fluid.learn.measured import Measured
 from fluid.learn.metrics import compute_metrics
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats
 from fluid.learn.predictions import measured_calls
 from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap
-from fluid.learn.storage import MODEL_FILE, save_model
+from fluid.learn.storage import MODEL_FILE, load_model, save_model
 from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
 from fluid.partner.ledger import carry_over, kept_ledger
@@ -93,8 +93,8 @@ class TrainingOptions:
         own = self.folds_by or agreed
         if FOLDS_BY.index(own) < FOLDS_BY.index(agreed):
             raise FluidError(
-                f"folds_by '{own}' is looser than '{agreed}' in the policy of federation "
-                f"'{federation.name}'"
+                f"folds_by '{own}' is looser than the policy of federation '{federation.name}'; "
+                f"allowed is {agreed}"
             )
         return own
 
@@ -184,6 +184,7 @@ def train_teacher(
     check_partner_name(partner)
     if not reference:
         federation.public_key(partner)
+        _warn_if_looser(output, options.folds_agreed(federation))
     federation.chemistry.check(f"federation '{federation.name}'")
     secret = _secret(output, secret_path)
     table = read_labelled(sources, federation.tasks, federation.chemistry, columns, jobs, progress)
@@ -210,6 +211,23 @@ def train_teacher(
     return TrainingSummary(
         fitted.model.card, table.n_rows, len(table.compounds), len(table.rejects), fitted.skipped
     )
+
+
+def _warn_if_looser(output: Path, folds_by: str) -> None:
+    """Say so if the teacher in the folder was trained with stricter folds."""
+    recover_folder(output)
+    if not (output / MODEL_FILE).is_file():
+        return
+    try:
+        before = load_model(output).card.folds_by
+    except FileFormatError:
+        # A damaged teacher may be replaced.
+        return
+    if FOLDS_BY.index(before) > FOLDS_BY.index(folds_by):
+        logger.warning(
+            "%s: the teacher here was trained with folds by %s; the new one has folds by %s",
+            output, before, folds_by,
+        )  # fmt: skip
 
 
 def _secret(output: Path, given: Path | None) -> bytes:
@@ -297,10 +315,18 @@ def fit_model(
             library, task, rows, values, folds, options.folds, options.learner, options.seed,
             count_jobs(jobs),
         )  # fmt: skip
-        if not fitted.models:
+        if not np.isfinite(fitted.predictions).any():
             skipped[task.name] = too_few_labels(task, values)
+            if fitted.models and folds_by == FRAMEWORK:
+                n_frameworks = len(set(fold_keys(library.take(rows), FRAMEWORK)))
+                skipped[task.name] = (
+                    f"{len(rows)} labelled compounds of {n_frameworks} frameworks, folds by "
+                    "framework need more of these"
+                )
             logger.warning("%s: task %s: %s; no model", source, task.name, skipped[task.name])
             continue
+        if folds_by == FRAMEWORK:
+            _warn_of_one_series(library.take(rows), task, source)
         similarity = _own_fold_similarity(library.fingerprints[rows], folds[:, rows])
         model = _task_model(library, task, fitted, values, similarity)
         models.append(model)
@@ -326,6 +352,16 @@ def fit_model(
     )  # fmt: skip
     trained = TrainedModel(card, federation.chemistry, library, models)
     return FittedTeacher(trained, skipped, told, measured)
+
+
+def _warn_of_one_series(labelled: Compounds, task: Task, source: str) -> None:
+    _, counts = np.unique(fold_keys(labelled, FRAMEWORK), return_counts=True)
+    if 2 * counts.max() > len(labelled):
+        logger.warning(
+            "%s: task %s: %d of %d labelled compounds have one framework; with folds by framework "
+            "its labels are learned from the others alone",
+            source, task.name, counts.max(), len(labelled),
+        )  # fmt: skip
 
 
 def too_few_labels(task: Task, values: np.ndarray) -> str:

@@ -34,12 +34,12 @@ class Teller:
         self.policy = policy
         self.n_folds = int(model.card.training["folds"])
         self.n_repeats = int(model.card.training["repeats"])
-        self.folds_by = str(model.card.training["folds_by"])
         self.library = model.library.remembering()
         self.library_folds = self._folds(model.library)
 
     def _folds(self, compounds: Compounds) -> np.ndarray:
-        return folds_of_repeats(compounds, self.secret, self.n_repeats, self.n_folds, self.folds_by)
+        by = self.model.card.folds_by
+        return folds_of_repeats(compounds, self.secret, self.n_repeats, self.n_folds, by)
 
     def __reduce__(
         self,
@@ -51,7 +51,7 @@ class Teller:
         self, federation: Federation, compounds: Compounds, jobs: int = 1
     ) -> dict[str, TaskAnnotation]:
         """What may be said of some compounds, by task of the federation."""
-        policy = self.policy or federation.policy
+        policy = self.policy or federation.in_force
         found = self.label(federation, compounds, jobs)
         return {
             task.name: disclose(task, policy, found[task.name], federation.policy)
@@ -62,7 +62,7 @@ class Teller:
         self, federation: Federation, compounds: Compounds, jobs: int = 1
     ) -> dict[str, OwnFoldLabels]:
         """What the models of the compounds' own folds say: not yet fit to leave."""
-        policy = self.policy or federation.policy
+        policy = self.policy or federation.in_force
         known = {task_model.task.name: task_model for task_model in self.model.task_models}
         folds = self._folds(compounds)
         # Every fold model of every task asks for the same features.

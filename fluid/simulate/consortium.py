@@ -309,7 +309,7 @@ class Consortium:
             "table": digest_table(self.tables[partner]),
             "pooled": self.digest_pooled(pooled),
             "said": self._digest_said(partner),
-            "options": repr(self.hybrid_options),
+            "options": repr((self.hybrid_options, self.options.folds_agreed(self.federation))),
             "student": repr(self.student_options),
             "seed": self.seed,
             "secret": self._secret(partner).hex(),

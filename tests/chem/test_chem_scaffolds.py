@@ -116,6 +116,30 @@ def test_two_tautomers_have_one_framework():
     assert len(set(framework_keys(drawn))) == 1
 
 
+CODEINE = (
+    "COc1ccc2CC3C4C=CC(O)C5Oc1c2C45CCN3C",
+    "COc1ccc2C[C@H]3[C@H]4C=C[C@H](O)[C@@H]5Oc1c2[C@]45CCN3C",
+)
+
+
+def test_stereo_and_the_order_of_atoms_make_no_other_framework():
+    keep = StandardizerSpec(stereo="keep", isotopes="keep")
+    drawn = featurized(*CODEINE, "C1CC[C@H]2CCC[C@@H]2C1", "C1CCC2CCCC2C1", spec=keep)
+    first, second, hydrindane, flat = framework_keys(drawn)
+    assert drawn.smiles[0] != drawn.smiles[1]
+    assert first == second
+    assert hydrindane == flat
+    assert "@" not in first
+    mol = Chem.MolFromSmiles(CODEINE[1])
+    random = np.random.default_rng(0)
+    for _ in range(10):
+        order = random.permutation(mol.GetNumAtoms()).tolist()
+        text = Chem.MolToSmiles(Chem.RenumberAtoms(mol, order), canonical=False)
+        smiles = np.array([text], dtype=object)
+        one = dataclasses.replace(drawn.take(np.arange(1)), smiles=smiles)
+        assert framework_keys(one)[0] == first
+
+
 @pytest.mark.long
 def test_all_drawings_of_a_compound_have_one_framework():
     """Tautomers, charges and stereoisomers of the partners' tables, by connectivity."""

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from fluid.base.errors import FluidError, MismatchError
+from fluid.base.errors import FluidError, MismatchError, TrainingError
 from fluid.chem.compounds import concatenate
 from fluid.chem.scaffolds import framework_keys
 from fluid.chem.standardize import StandardizerSpec, StructureError, connectivity, standardize
@@ -18,6 +18,7 @@ from fluid.exchange.annotation import open_annotation
 from fluid.exchange.federation import load_federation
 from fluid.exchange.prepare import prepare_public
 from fluid.exchange.public_set import open_public_set
+from fluid.learn.model import Card
 from fluid.partner.annotate import annotate
 from fluid.partner.table import read_labelled
 from fluid.partner.teacher import TrainingOptions, train_teacher
@@ -141,7 +142,10 @@ def test_folds_are_as_strict_as_the_policy(tmp_path: Path) -> None:
     strict.write_text(text.replace('folds_by = "compound"', 'folds_by = "framework"'))
     agreed = load_federation(strict)
     assert agreed.protocol != loose.protocol
-    with pytest.raises(FluidError, match="folds_by 'compound' is looser than 'framework'"):
+    with pytest.raises(
+        FluidError,
+        match=r"'compound' is looser than .*; allowed is framework",
+    ):
         train_teacher(
             [table], agreed, strict, "aurora", tmp_path / "other",
             replace(options, folds_by="compound"), jobs=1,
@@ -179,3 +183,34 @@ def test_training_again_keeps_the_secret(tmp_path: Path) -> None:
     train_teacher([table], federation, path, "aurora", tmp_path / "other", options, jobs=1)
     assert secrets[0] == secrets[1]
     assert (tmp_path / "other" / "fold.key").read_text() != secrets[0]
+
+
+def test_one_series_alone_is_refused_and_a_large_one_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = make_federation(tmp_path, ("aurora",))
+    federation = load_federation(path)
+    rows = [f"C{'C' * n}c1ccccc1,{n % 2}" for n in range(40)]
+    table = tmp_path / "series.csv"
+    table.write_text("\n".join(["smiles,bbb", *rows]) + "\n")
+    options = TrainingOptions("logistic", folds=3, repeats=1, folds_by="framework")
+    with pytest.raises(TrainingError, match="40 labelled compounds of 1 frameworks, folds by"):
+        train_teacher([table], federation, path, "aurora", tmp_path / "a", options, jobs=1)
+    assert not (tmp_path / "a").exists()
+    others = [f"c1ccccc1{'C' * n}c1ccccc1,{n // 2 % 2}" for n in range(1, 31)]
+    table.write_text("\n".join(["smiles,bbb", *rows, *others]) + "\n")
+    train_teacher([table], federation, path, "aurora", tmp_path / "a", options, jobs=1)
+    assert "40 of 70 labelled compounds have one framework" in caplog.text
+    caplog.clear()
+    train_teacher(
+        [table], federation, path, "aurora", tmp_path / "a", replace(options, folds_by=""), jobs=1
+    )
+    assert "was trained with folds by framework; the new one has folds by compound" in caplog.text
+
+
+def test_a_card_says_what_shared_a_fold() -> None:
+    card = Card("teacher", "aurora", "trial", 1, "0" * 64)
+    assert card.folds_by == "compound"
+    assert replace(card, training={"folds_by": "framework"}).folds_by == "framework"
+    with pytest.raises(FluidError, match="model of 'aurora': folds_by = 7; allowed are compound"):
+        _ = replace(card, training={"folds_by": 7}).folds_by

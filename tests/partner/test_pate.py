@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 
@@ -10,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fluid.chem.scaffolds import framework_keys
 from fluid.exchange.federation import Federation
 from fluid.exchange.mechanism import Mechanism
 from fluid.learn.model import TrainedModel
 from fluid.learn.task import Task
+from fluid.partner.noisy import Votes
 from fluid.partner.pate import (
     ABSTAINS,
     GRID,
@@ -88,6 +91,28 @@ def test_the_division_does_not_depend_on_the_other_compounds(table: LabelledComp
     assert (whole[:100:3] == part).all()
     assert set(whole.tolist()) == set(range(NUMBER))
     assert (sub_teacher_of(table.compounds, bytes(32), NUMBER) != whole).any()
+
+
+def test_by_framework_a_series_votes_together_and_not_on_itself(
+    consortium: Consortium, table: LabelledCompounds
+) -> None:
+    federation = consortium.federation
+    options = TrainingOptions("logistic", folds=3, repeats=1, folds_by="framework")
+    keys = framework_keys(table.compounds)
+    series = Counter(keys.tolist()).most_common(1)[0][0]
+    less = table.take(np.flatnonzero(keys != series))
+    assert len(less.compounds) < len(table.compounds) - 5
+    queries = table.compounds.take(np.flatnonzero(keys == series))
+    mechanism = replace(SILENT, sub_teachers=NUMBER)
+    said = []
+    for one in (table, less):
+        home = fit_model(one, federation, "teacher", "aurora", "a", options, KEY, 1).model
+        votes = Votes(_train(one, federation, home), KEY, mechanism)
+        assert votes.model.card.folds_by == "framework"
+        said.append(votes.prepare(queries, 1)["bbb"])
+    assert len(set(sub_teacher_of(queries, KEY, NUMBER, "framework").tolist())) == 1
+    assert np.isfinite(said[0]).any()
+    np.testing.assert_array_equal(said[0], said[1])
 
 
 @given(st.lists(st.integers(0, 3), min_size=4, max_size=12), st.integers(0, 11), st.integers(0, 3))

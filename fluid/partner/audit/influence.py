@@ -1,4 +1,7 @@
-"""Real overlap, one compound at a time: what would the draft be if it had not been private?"""
+"""Real overlap, one compound at a time: what would the draft be if it had not been private?
+
+With folds by framework, one framework at a time.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import numpy as np
 
 from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation
+from fluid.learn.folds import fold_keys
 from fluid.partner.audit.exports import Export, export_actual, train
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher import TrainingOptions
@@ -27,7 +31,8 @@ def measure_influence(
 ) -> dict[str, Any]:
     """Train the partner's own teacher again without a compound that is public too.
 
-    Its own row must stay the same to the last digit; how many others move is counted.
+    With folds by framework all compounds of its framework are left out. Its own row must stay the
+    same to the last digit; how many others move is counted.
 
     Parameters
     ----------
@@ -54,12 +59,12 @@ def measure_influence(
     before = export_actual(whole, table, secret, federation, options, public, jobs)
     random = np.random.default_rng([seed, 3])
     drawn = np.sort(random.choice(shared, min(most, len(shared)), replace=False))
+    decisive = fold_keys(table.compounds, options.folds_agreed(federation))
     moved: dict[str, list[int]] = {name: [] for name in whole.measured}
     largest = dict.fromkeys(whole.measured, 0.0)
     for position in drawn:
         key = public.connectivities[position]
-        rest = np.delete(np.arange(len(table.compounds)), held[key])
-        less = table.take(rest)
+        less = table.take(np.flatnonzero(decisive != decisive[held[key]]))
         without = train(less, federation, options, secret, jobs)
         found["tried"] += 1
         progress(found["tried"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ class Subject:
     public
         Public compounds near the private ones, and those that are private too.
     federation, options, secret
-        As the teacher was trained.
+        As the teacher was trained; what counts is the policy that the partner keeps to.
     """
 
     table: LabelledCompounds
@@ -149,6 +149,7 @@ def audit(
     public.check(federation)
     annotation = open_annotation(draft)
     _check_identity(annotation, model, federation, public)
+    federation = replace(federation, own_policy=annotation.policy)
     subject, positions = _subject(teacher, model, federation, public)
     threads = count_jobs(jobs)
     _check_labels(annotation, model, subject, positions, threads)
@@ -211,7 +212,7 @@ def attack(
         )
     )  # fmt: skip
     found = {name: check(subject, options, jobs) for name, check in sorted(CHECKS.items())}
-    policy = federation.policy
+    policy = federation.in_force
     return AuditReport(
         identity,
         {
@@ -223,6 +224,7 @@ def attack(
             "public_near": len(arena.public) - len(subject.table.compounds),
             "learner": settings.learner,
             "folds": settings.folds,
+            "folds_by": settings.folds_agreed(federation),
             "repeats": settings.repeats,
             "policy": policy.to_dict(),
             "software": software_versions(),
@@ -264,7 +266,7 @@ def training_options(model: TrainedModel) -> TrainingOptions:
     training = model.card.training
     return TrainingOptions(
         str(training["learner"]), int(training["folds"]), int(training["repeats"]),
-        int(training["seed"]), str(training["folds_by"]),
+        int(training["seed"]), model.card.folds_by,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from fluid.exchange.mechanism import Mechanism
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.task import Task
+from fluid.partner.annotate import annotate
 from fluid.partner.audit import CHECKS, AuditOptions, AuditReport, Subject, attack, audit, influence
 from fluid.partner.audit.exports import ACTUAL, UNPROTECTED, export_unprotected, train
 from fluid.partner.audit.game import make_arena
@@ -25,7 +27,7 @@ from fluid.partner.audit.results import (
     RETRAINED,
 )
 from fluid.partner.table import read_labelled
-from fluid.partner.teacher import TrainingOptions
+from fluid.partner.teacher import TrainingOptions, train_teacher
 from tests.conftest import OPTIONS, SECRET, Consortium
 
 SECRET_BYTES = bytes.fromhex(SECRET)
@@ -231,3 +233,36 @@ def test_audit_refuses_what_does_not_belong_together(
     for wrong in ({"shadows": 3}, {"overlap": -1}, {"delta": 1.0}):
         with pytest.raises(FluidError, match="allowed are"):
             AuditOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_draft_of_a_stricter_partner_is_audited_by_its_own_policy(
+    consortium: Consortium, tmp_path: Path
+) -> None:
+    teacher = tmp_path / "teacher"
+    path = consortium.folder / "federation.toml"
+    train_teacher(
+        [consortium.table("aurora")], consortium.federation, path, "aurora", teacher,
+        replace(OPTIONS, repeats=1, folds_by="framework"), jobs=1,
+    )  # fmt: skip
+    own = tmp_path / "own.toml"
+    own.write_text("[policy]\nneighbourhood = 8\nprobability_step = 0.05\naudit_max_auc = 0.59\n")
+    draft = tmp_path / "draft.parquet"
+    annotate(teacher, consortium.public, draft, None, policy_path=own, jobs=1)
+    found = audit(
+        teacher, consortium.public, draft, options=AuditOptions(shadows=4, overlap=2), jobs=2
+    )
+    assert found.settings["folds_by"] == "framework"
+    policy = found.settings["policy"]
+    assert (policy["folds_by"], policy["neighbourhood"]) == ("framework", 8)
+    assert found.thresholds.max_auc == 0.59
+    assert found.influence["rows_changed"] == 0
+
+
+def test_by_framework_a_whole_series_is_left_out(subject: Subject) -> None:
+    options = replace(OPTIONS, repeats=1, folds_by="framework")
+    found = measure_influence(
+        subject.table, subject.public, subject.federation, options, SECRET_BYTES, 3, jobs=2
+    )
+    assert found["tried"] == 3
+    assert found["rows_changed"] == 0
+    assert found["tasks"]["bbb"]["moved"] > 0
