@@ -11,9 +11,10 @@ from benchmarks.material import FOLDER, public_set, teacher
 from benchmarks.measure import Measured, apart, cpu_seconds
 from benchmarks.table import Row
 
-COMPOUNDS = 100_000
-# Memory must not grow from one to the other.
-MANY = (1_000_000, 10_000_000)
+# Labelled by each teacher, and by the first: memory must not grow from one to the other.
+COMPOUNDS, MANY = 1_000_000, 10_000_000
+# What the bare calls are measured on.
+FEWER = 100_000
 TEACHERS = (
     ("lightgbm", 1000), ("lightgbm", 10_000), ("lightgbm", 100_000), ("svm", 1000), ("svm", 5000),
 )  # fmt: skip
@@ -73,21 +74,21 @@ def ours(folder: str, number: int) -> float:
 def rows() -> list[Row]:
     """CPU of each kind of teacher, and of many compounds CPU and memory."""
     found = []
-    for number in (64, COMPOUNDS, *MANY):
+    for number in (64, FEWER, COMPOUNDS, MANY):
         public_set(number)
     for learner, size in TEACHERS:
         folder = str(teacher(size, learner))
-        calls, few = apart(bare, folder, COMPOUNDS).value, apart(ours, folder, COMPOUNDS)
+        calls = apart(bare, folder, FEWER).value
         title = f"`annotate`, {learner} teacher of {size:,}"
-        found.append(_row(title, few, COMPOUNDS, calls))
+        found.append(_row(title, apart(ours, folder, COMPOUNDS), COMPOUNDS, calls))
         if (learner, size) == TEACHERS[0]:
-            found += [_row(title, apart(ours, folder, many), many, calls) for many in MANY]
+            found.append(_row(title, apart(ours, folder, MANY), MANY, calls))
     return found
 
 
 def _row(title: str, spent: Measured, number: int, calls: dict[str, float]) -> Row:
-    """One run beside the bare calls, which were measured on `COMPOUNDS` compounds."""
-    trees, kernel = (calls[name] * 1e6 / COMPOUNDS for name in ("trees", "kernel"))
+    """One run beside the bare calls, which were measured on `FEWER` compounds."""
+    trees, kernel = (calls[name] * 1e6 / FEWER for name in ("trees", "kernel"))
     each = spent.value * 1e6 / number
     beside = f"bare kernel {kernel:.0f} us"
     if trees:
