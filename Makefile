@@ -187,6 +187,27 @@ study-privacy: $(PUBLIC) $(FEDERATION) $(PARTNERS:%=$(DEMO)/%/demonstration.secr
 	        --part $$part --shadows $(SHADOWS) --output $(STUDY)/privacy; \
 	done
 
+# A partner of some 500 compounds of another endpoint, every fifth of them public too.
+SECOND := $(STUDY)/privacy-ames
+
+.PHONY: study-privacy-ames
+study-privacy-ames: | $(READY) ## the same for a partner with Ames data: AMES=table
+	@test -n '$(AMES)' || { echo 'give AMES=table'; exit 1; }
+	rm -rf $(SECOND) && mkdir -p $(SECOND)
+	awk 'NR == 1 || NR % 14 == 2' $(AMES) > $(SECOND)/private.csv
+	awk 'NR == 1 || NR % 70 == 2 || NR % 7 == 3 || NR % 7 == 5' $(AMES) > $(SECOND)/public.csv
+	$(FLUID) init-federation --name ames --task ames:binary -o $(SECOND)/federation.toml
+	$(FLUID) keygen one -o $(SECOND)/keys
+	$(FLUID) register $(SECOND)/keys/one.pub --federation $(SECOND)/federation.toml
+	$(FLUID) prepare-public $(SECOND)/public.csv --federation $(SECOND)/federation.toml \
+	    -o $(SECOND)/public.parquet
+	printf 'demonstration of ames' | sha256sum | cut -c 1-64 > $(SECOND)/secret
+	$(FLUID) train-teacher $(SECOND)/private.csv --label ames=label --partner one \
+	    --federation $(SECOND)/federation.toml --secret $(SECOND)/secret -o $(SECOND)/teacher
+	$(FLUID) annotate $(SECOND)/teacher $(SECOND)/public.parquet -o $(SECOND)/draft.parquet
+	$(FLUID) audit $(SECOND)/teacher $(SECOND)/public.parquet $(SECOND)/draft.parquet \
+	    --shadows $(SHADOWS) -o $(SECOND)/audit.json
+
 # --- benchmarks: the table of docs/performance.md -------------------------------------------------
 
 SUBJECTS ?=
