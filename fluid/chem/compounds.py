@@ -136,6 +136,11 @@ class Compounds:
         object.__setattr__(self, "_memory", memory)
         return self
 
+    def __reduce__(self) -> tuple[Callable[..., Compounds], tuple[Any, ...]]:
+        """A copy in another process remembers likewise, and starts without what is derived."""
+        values = tuple(getattr(self, field.name) for field in fields(Compounds))
+        return _revive, (values, self._memory is not None)
+
     def remembering(self) -> Compounds:
         """The same compounds, which keep what is derived from them.
 
@@ -188,6 +193,11 @@ class Compounds:
             (data[:end].copy(), indices[:end].copy(), indptr.astype(np.int32)),
             shape=(n, self.bits + n_descriptors),
         )
+
+
+def _revive(values: tuple[np.ndarray, ...], remembers: bool) -> Compounds:
+    made = Compounds(*values)
+    return made.remembering() if remembers else made
 
 
 class _Part(Compounds):

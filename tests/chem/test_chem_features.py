@@ -1,7 +1,9 @@
 """Features agree with raw RDKit, bit for bit; batches can be cut and joined."""
 
+import copy
 import dataclasses
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -202,3 +204,19 @@ def test_remembering_compounds_find_the_same_features_once(compounds, counts):
         assert (found != expected).nnz == 0
     assert kept.feature_matrix(counts) is kept.feature_matrix(counts)
     assert compounds.feature_matrix(counts) is not compounds.feature_matrix(counts)
+
+
+def test_compounds_that_remember_go_to_another_process(compounds):
+    whole = compounds.remembering()
+    expected = whole.feature_matrix(True)
+    part = whole.take(np.arange(1, len(whole), 2))
+    for mine, matrix in ((whole, expected), (part, expected[1::2])):
+        # As pickling does.
+        there = copy.deepcopy(mine)
+        assert there.smiles.tolist() == mine.smiles.tolist()
+        assert (there.feature_matrix(True) != matrix).nnz == 0
+        # Derived once there as well.
+        assert there.feature_matrix(True) is there.feature_matrix(True)
+    assert len(pickle.dumps(whole)) < 1.1 * len(pickle.dumps(compounds))
+    plain = copy.deepcopy(compounds)
+    assert plain.feature_matrix(True) is not plain.feature_matrix(True)
