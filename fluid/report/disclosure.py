@@ -12,6 +12,7 @@ from fluid.exchange.federation import Federation
 from fluid.exchange.policy import SHAREABLE, DisclosurePolicy
 from fluid.exchange.sealed import MANIFEST_KEY, SEAL_KEY
 from fluid.exchange.strictness import looser_than
+from fluid.learn.folds import FRAMEWORK
 from fluid.learn.task import Task
 from fluid.partner.approve import Audit
 from fluid.partner.ledger import Ledger
@@ -151,6 +152,14 @@ def _withheld(annotation: AnnotationFile, columns: list[dict[str, Any]]) -> list
             f"{policy.value_step:g}, uncertainties to {policy.uncertainty_step:g}",
         ),
     ]
+    if policy.folds_by == FRAMEWORK:
+        told.append(
+            (
+                "whether anything with a public compound's ring skeleton is in the private data",
+                "every compound is labelled by models that have seen nothing with its skeleton; "
+                "rows of other skeletons that are like it are not withheld",
+            )
+        )
     for item in SHAREABLE:
         if item not in policy.share:
             told.append((_SHARED[item], "the policy does not share it"))

@@ -22,6 +22,7 @@ from fluid.learn.model import Card
 from fluid.partner.annotate import annotate
 from fluid.partner.table import read_labelled
 from fluid.partner.teacher import TrainingOptions, train_teacher
+from fluid.report.inspect import inspect_path
 from tests.conftest import DATA, SECRET, cut_table, make_federation, public_rows, write_public
 
 
@@ -110,6 +111,8 @@ def test_by_framework_a_whole_series_leaves_no_trace_in_its_rows(tmp_path: Path)
         target = tmp_path / f"{name}.parquet"
         annotate(tmp_path / name, public, target, None, jobs=1)
         assert open_annotation(target).policy.folds_by == folds_by
+        withheld = [item["what"] for item in inspect_path(target)["withheld"]]
+        assert any("ring skeleton" in what for what in withheld) == (folds_by == "framework")
         return list(pq.read_table(target).to_pylist())
 
     for folds_by in ("framework", "compound"):
