@@ -114,7 +114,8 @@ def teacher(number: int, learner: str, partner: str = PARTNERS[0]) -> Path:
     from rdkit import Chem
     from rdkit.Chem import rdMolDescriptors
 
-    from fluid.partner.teacher import TrainingOptions, train_teacher
+    from fluid.partner.fit import TrainingOptions
+    from fluid.partner.teacher import train_teacher
 
     folder = FOLDER / f"{partner}-{learner}-{number}"
     if (folder / "model.json").is_file():

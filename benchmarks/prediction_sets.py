@@ -26,8 +26,8 @@ from fluid.learn.predictions import TaskPrediction
 from fluid.learn.shift import Features, describe, estimate_shift
 from fluid.learn.storage import load_model, load_trained
 from fluid.learn.task import Task
+from fluid.partner.fit import TrainingOptions, fit_model
 from fluid.partner.table import LabelledCompounds, read_labelled
-from fluid.partner.teacher import TrainingOptions, fit_model
 from fluid.report.calibration_sets import sets_of_folder, similarity_of
 
 RATES = (0.2, 0.1)

@@ -28,8 +28,9 @@ from fluid.learn.task import Task
 from fluid.partner.audit.exports import ACTUAL, UNPROTECTED
 from fluid.partner.audit.run import AuditOptions, Subject, attack, near_public
 from fluid.partner.audit.statistics import Ranking
+from fluid.partner.fit import TrainingOptions
 from fluid.partner.table import LabelledCompounds, read_labelled
-from fluid.partner.teacher import TrainingOptions, read_secret
+from fluid.partner.teacher import read_secret
 
 PARTNERS = ("aurora", "borealis", "corvus", "draco", "eridanus", "fornax")
 # Where logBB is cut for the second binary task: as much in the brain as in the blood.

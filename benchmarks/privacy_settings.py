@@ -35,8 +35,8 @@ from fluid.partner.audit.exports import (
 from fluid.partner.audit.game import Game, make_arena, play
 from fluid.partner.audit.results import NEIGHBOUR_METADATA, NEIGHBOURS, AttackResult
 from fluid.partner.audit.run import near_public
+from fluid.partner.fit import TrainingOptions
 from fluid.partner.table import LabelledCompounds
-from fluid.partner.teacher import TrainingOptions
 from fluid.simulate.statistics import draw_weights, weighted_rmse, weighted_roc_auc
 
 # Whose neighbours are attacked: a small partner with a small minority class, and a middling one.

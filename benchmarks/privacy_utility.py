@@ -30,11 +30,11 @@ from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels
 from fluid.learn.task import Task
 from fluid.partner.budget import Plan, plan_release
+from fluid.partner.fit import TrainingOptions, fit_model
 from fluid.partner.guard import disclose
 from fluid.partner.noisy import NoisyTeller, OwnFold, Source, Votes, voted
 from fluid.partner.pate import fit_sub_teachers
 from fluid.partner.table import LabelledCompounds, read_labelled
-from fluid.partner.teacher import TrainingOptions, fit_model
 from fluid.partner.teller import Teller
 from fluid.simulate.holdout import hold_out
 

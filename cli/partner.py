@@ -98,8 +98,8 @@ def train_teacher(
             -o aurora/teacher
     """
     from fluid.exchange.federation import load_federation
+    from fluid.partner.fit import TrainingOptions
     from fluid.partner.table import Columns
-    from fluid.partner.teacher import TrainingOptions
     from fluid.partner.teacher import train_teacher as train
 
     columns = Columns(
@@ -162,7 +162,7 @@ def train_hybrid(
     """
     from fluid.exchange.federated_set import open_federated
     from fluid.exchange.federation import load_federation
-    from fluid.learn.storage import load_trained
+    from fluid.learn.model_file import load_card
     from fluid.partner.hybrid import train_hybrid as train
     from fluid.partner.hybrid_own import HybridOptions
     from fluid.partner.table import Columns
@@ -173,7 +173,7 @@ def train_hybrid(
     )
     options = HybridOptions(folds=folds, seed=seed)
     if teacher:
-        folds_by = load_trained(teacher, "teacher").card.folds_by
+        folds_by = load_card(teacher).folds_by
         options = replace(options, secret=read_secret(teacher / SECRET_FILE), folds_by=folds_by)
     contract = load_federation(federation)
     open_federated(federated).check(contract)

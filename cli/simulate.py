@@ -106,8 +106,8 @@ def simulate(
     from fluid.central.student import StudentOptions
     from fluid.exchange.federation import load_federation
     from fluid.exchange.public_set import open_public_set
+    from fluid.partner.fit import TrainingOptions
     from fluid.partner.table import Columns
-    from fluid.partner.teacher import TrainingOptions
     from fluid.simulate.partition_spec import parse_partition
     from fluid.simulate.run import TEXT_FILE, Sources, check_output
     from fluid.simulate.run import simulate as run

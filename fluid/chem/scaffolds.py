@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -33,11 +34,7 @@ def scaffold_keys(compounds: Compounds) -> np.ndarray:
         ring has no scaffold: its key is its own, ``acyclic:`` and its connectivity, so that
         unlike chains are not taken for relatives.
     """
-    keys = [
-        _scaffold(smiles) or ACYCLIC + connectivity
-        for smiles, connectivity in zip(compounds.smiles, compounds.connectivities, strict=True)
-    ]
-    return np.array(keys, dtype=object)
+    return _keys(compounds, _scaffold)
 
 
 def _scaffold(smiles: str) -> str:
@@ -70,8 +67,12 @@ def framework_keys(compounds: Compounds) -> np.ndarray:
         Object array of str, shape (n,); of a compound without ring ``acyclic:`` and its
         connectivity.
     """
+    return _keys(compounds, _framework)
+
+
+def _keys(compounds: Compounds, of: Callable[[str], str]) -> np.ndarray:
     keys = [
-        _framework(smiles) or ACYCLIC + connectivity
+        of(smiles) or ACYCLIC + connectivity
         for smiles, connectivity in zip(compounds.smiles, compounds.connectivities, strict=True)
     ]
     return np.array(keys, dtype=object)

@@ -11,7 +11,7 @@ from typing import Any
 from fluid.base.errors import FederationError, FileFormatError, FluidError
 from fluid.exchange.federation import Federation, federation_range_problem, typed_values
 from fluid.exchange.policy import DisclosurePolicy
-from fluid.learn.folds import FOLDS_BY
+from fluid.learn.folds import looser
 
 # Given what was agreed and what is asked for: whether that is as strict, and what would be.
 Rule = tuple[Callable[[Any, Any], bool], str]
@@ -25,12 +25,12 @@ def _is_multiple(agreed: float, own: float) -> bool:
 _COARSER: Rule = (_is_multiple, "a whole multiple of {}")
 _HIGHER: Rule = (lambda agreed, own: own >= agreed, "{} or more")
 _LOWER: Rule = (lambda agreed, own: own <= agreed, "{} or less")
-_LARGER: Rule = (lambda agreed, own: FOLDS_BY.index(own) >= FOLDS_BY.index(agreed), "{}")
+_NOT_LOOSER: Rule = (lambda agreed, own: not looser(own, agreed), "{}")
 _PART: Rule = (lambda agreed, own: set(own) <= set(agreed), "nothing that is not in {}")
 
 # One for every field of the policy.
 RULES: dict[str, Rule] = {
-    "folds_by": _LARGER,
+    "folds_by": _NOT_LOOSER,
     "probability_step": _COARSER,
     "probability_clip": _HIGHER,
     "value_step": _COARSER,

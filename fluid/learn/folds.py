@@ -16,8 +16,13 @@ from fluid.chem.scaffolds import framework_keys
 
 SECRET_BYTES = 32
 COMPOUND, FRAMEWORK = "compound", "framework"
-# What has one fold.
+# What has one fold; each hides what those before it hide.
 FOLDS_BY = (COMPOUND, FRAMEWORK)
+
+
+def looser(one: str, other: str) -> bool:
+    """Whether one way to form folds hides less than another."""
+    return FOLDS_BY.index(one) < FOLDS_BY.index(other)
 
 
 def fold_keys(compounds: Compounds, by: str = COMPOUND) -> np.ndarray:

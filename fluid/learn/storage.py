@@ -40,12 +40,11 @@ from fluid.learn.hybrid import Decision, HybridModel, OwnWeight
 from fluid.learn.judgement import Domain
 from fluid.learn.measured import MEASURED_FILE, Measured, read_measured, write_measured
 from fluid.learn.model import Card, Model, TaskModel, TrainedModel
+from fluid.learn.model_file import MODEL_FILE, SCHEMA, read_head
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task
 from fluid.learn.trained_on import TRAINED_ON_FILE, read_trained_on
 
-SCHEMA = "fluid.model/1"
-MODEL_FILE = "model.json"
 _TREE_FILE = re.compile(r"trees/[A-Za-z0-9_][A-Za-z0-9_.-]*\.txt")
 
 
@@ -190,13 +189,8 @@ def load_model(folder: Path) -> Model:
     FileFormatError
         If it is not a model folder, or a file in it is missing, damaged or changed.
     """
-    if not folder.is_dir():
-        raise FileFormatError(f"{folder}: no such model folder")
-    values = read_json(folder / MODEL_FILE)
-    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-        raise FileFormatError(f"{folder}: is not a model folder of schema '{SCHEMA}'")
+    values, card = read_head(folder)
     try:
-        card = Card(**values["card"])
         if card.kind == "hybrid":
             return _load_hybrid(folder, values, card)
         return _load_trained(folder, values, card)

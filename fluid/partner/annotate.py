@@ -24,9 +24,10 @@ from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.release import Release
 from fluid.exchange.strictness import load_own_policy
-from fluid.learn.folds import FOLDS_BY
+from fluid.learn.folds import looser
 from fluid.learn.model import TrainedModel
-from fluid.learn.storage import MODEL_FILE, load_trained
+from fluid.learn.model_file import MODEL_FILE
+from fluid.learn.storage import load_trained
 from fluid.learn.task import Task
 from fluid.partner.approve import approve, load_signing_key
 from fluid.partner.charging import begin
@@ -148,6 +149,7 @@ def annotate(
         load_sub_teachers(teacher, federation.mechanism)
     policy = load_own_policy(policy_path, federation) if policy_path else federation.policy
     policy = _as_trained(model, policy, teacher)
+    federation = replace(federation, own_policy=policy)
     if key_path is not None:
         load_signing_key(key_path, federation, model.card.name)
     federation.chemistry.check(f"federation '{federation.name}'")
@@ -164,11 +166,11 @@ def annotate(
     with begin(
         teacher, output, basis, query, federation.mechanism, model.tasks, policy, secret, key_path
     ) as begun:
-        plain = Teller(model, secret, policy)
+        plain = Teller(model, secret)
         noisy, noise = None, {}
         if begun.plan is not None:
             noisy = noisy_teller(
-                federation, teacher, plain, secret, public, model.card.name, begun.plan, policy
+                federation, teacher, plain, secret, public, model.card.name, begun.plan
             )
             noise = statement(begun.plan, federation.mechanism)
         label = partial(_label, noisy or plain, federation, jobs=1 if workers else count_jobs(jobs))
@@ -202,7 +204,7 @@ def annotate(
 def _as_trained(model: TrainedModel, policy: DisclosurePolicy, teacher: Path) -> DisclosurePolicy:
     """The policy with the folds of the teacher, which may be stricter than what is asked for."""
     trained = model.card.folds_by
-    if FOLDS_BY.index(trained) < FOLDS_BY.index(policy.folds_by):
+    if looser(trained, policy.folds_by):
         raise MismatchError(
             f"{teacher}: was trained with folds by {trained}, but the policy's folds_by is "
             f"{policy.folds_by}; train the teacher with --folds-by {policy.folds_by}"

@@ -26,17 +26,15 @@ from fluid.learn.estimators import (
 from fluid.learn.hybrid import Decision, HybridModel, OwnWeight, reference_similarity
 from fluid.learn.measured import Measured
 from fluid.learn.model import Card, TrainedModel
+from fluid.learn.model_file import MODEL_FILE
 from fluid.learn.predictions import measured_calls
-from fluid.learn.storage import MODEL_FILE, load_trained, save_model
+from fluid.learn.storage import load_trained, save_model
 from fluid.learn.thresholds import prevalence_threshold
+from fluid.partner.fit import out_of_fold_metrics
 from fluid.partner.hybrid_own import HybridOptions, OwnTask, fit_own
 from fluid.partner.own_weight import choose_weight
 from fluid.partner.table import Columns, LabelledCompounds, read_labelled
-from fluid.partner.teacher import (
-    REJECTS_FILE,
-    TrainingSummary,
-    out_of_fold_metrics,
-)
+from fluid.partner.teacher import REJECTS_FILE, TrainingSummary
 
 
 @single_threaded_blas()

@@ -31,11 +31,8 @@ from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats
 from fluid.learn.reliability import NEIGHBOURS, fit_reliability
 from fluid.learn.task import Task
+from fluid.partner.fit import count_labels, too_few_labels
 from fluid.partner.table import LabelledCompounds
-from fluid.partner.teacher import (
-    count_labels,
-    too_few_labels,
-)
 
 # Pooled labels of this many public compounds, the nearest ones, join the private labels.
 NEAREST_PUBLIC = 1500

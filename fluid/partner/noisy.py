@@ -19,7 +19,6 @@ from fluid.chem.compounds import Compounds
 from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.federation import Federation
 from fluid.exchange.mechanism import LABEL_ONLY, PATE, Mechanism
-from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.public_set import PublicSet
 from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels
@@ -147,19 +146,16 @@ class NoisyTeller:
         Decides with the plan which of them are asked about; see `rank_queries`.
     plan
         What may be asked, of which tasks.
-    policy
-        The partner's, if it is stricter than the federation's.
     """
 
     def __init__(
         self, federation: Federation, source: Source, inchikeys: Sequence[str], salt: str,
-        plan: Plan, policy: DisclosurePolicy | None = None,
+        plan: Plan,
     ) -> None:  # fmt: skip
         self.mechanism = federation.mechanism
         self.source = source
         self.ranks = rank_queries(inchikeys, salt)
         self.plan = plan
-        self.policy = policy or federation.in_force
         self._done = 0
         self._asked = dict.fromkeys(plan.asked, 0)
         self._answered = dict.fromkeys(plan.asked, 0)
@@ -182,7 +178,7 @@ class NoisyTeller:
                 answered = self.source.answer(task, raw[task.name][: len(here)], most)
                 prediction[here[: len(answered)]] = answered
             stated = self._stated(prediction)
-            said[task.name] = disclose(task, self.policy, stated, federation.policy)
+            said[task.name] = disclose(task, federation.in_force, stated, federation.policy)
         self.recall(said)
         return said
 
@@ -310,14 +306,13 @@ def noisy_teller(
     public: PublicSet,
     partner: str,
     plan: Plan,
-    policy: DisclosurePolicy | None = None,
 ) -> NoisyTeller:
     """Make a teacher ready to label a public set through the federation's mechanism.
 
     Parameters
     ----------
-    federation, plan, policy
-        The mechanism, what it may be asked, and the partner's policy, if it is stricter.
+    federation, plan
+        The mechanism, and what it may be asked.
     folder, labeller, secret, partner
         The teacher, and whose it is.
     public
@@ -335,7 +330,7 @@ def noisy_teller(
         else OwnFold(federation, labeller)
     )
     keys = [key for chunk in public.chunks() for key in chunk.inchikeys]
-    return NoisyTeller(federation, source, keys, f"{public.digest} {partner} ", plan, policy)
+    return NoisyTeller(federation, source, keys, f"{public.digest} {partner} ", plan)
 
 
 def load_sub_teachers(folder: Path, mechanism: Mechanism) -> TrainedModel:

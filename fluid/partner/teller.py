@@ -7,7 +7,6 @@ import numpy as np
 from fluid.chem.compounds import Compounds
 from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.federation import Federation
-from fluid.exchange.policy import DisclosurePolicy
 from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels, folds_of_repeats, label_own_fold, silence
 from fluid.partner.guard import disclose
@@ -22,16 +21,11 @@ class Teller:
         A teacher.
     secret
         Of its folds.
-    policy
-        The partner's, if it is stricter than the federation's.
     """
 
-    def __init__(
-        self, model: TrainedModel, secret: bytes, policy: DisclosurePolicy | None = None
-    ) -> None:
+    def __init__(self, model: TrainedModel, secret: bytes) -> None:
         self.model = model
         self.secret = secret
-        self.policy = policy
         self.n_folds = int(model.card.training["folds"])
         self.n_repeats = int(model.card.training["repeats"])
         self.library = model.library.remembering()
@@ -41,20 +35,17 @@ class Teller:
         by = self.model.card.folds_by
         return folds_of_repeats(compounds, self.secret, self.n_repeats, self.n_folds, by)
 
-    def __reduce__(
-        self,
-    ) -> tuple[type[Teller], tuple[TrainedModel, bytes, DisclosurePolicy | None]]:
+    def __reduce__(self) -> tuple[type[Teller], tuple[TrainedModel, bytes]]:
         """A copy at a worker starts without what this one has derived."""
-        return Teller, (self.model, self.secret, self.policy)
+        return Teller, (self.model, self.secret)
 
     def annotate(
         self, federation: Federation, compounds: Compounds, jobs: int = 1
     ) -> dict[str, TaskAnnotation]:
         """What may be said of some compounds, by task of the federation."""
-        policy = self.policy or federation.in_force
         found = self.label(federation, compounds, jobs)
         return {
-            task.name: disclose(task, policy, found[task.name], federation.policy)
+            task.name: disclose(task, federation.in_force, found[task.name], federation.policy)
             for task in federation.tasks
         }
 
@@ -62,7 +53,6 @@ class Teller:
         self, federation: Federation, compounds: Compounds, jobs: int = 1
     ) -> dict[str, OwnFoldLabels]:
         """What the models of the compounds' own folds say: not yet fit to leave."""
-        policy = self.policy or federation.in_force
         known = {task_model.task.name: task_model for task_model in self.model.task_models}
         folds = self._folds(compounds)
         # Every fold model of every task asks for the same features.
@@ -75,7 +65,7 @@ class Teller:
             if task.name in known:
                 found = label_own_fold(
                     known[task.name], self.library, self.library_folds, compounds, folds,
-                    jobs, policy.neighbourhood,
+                    jobs, federation.in_force.neighbourhood,
                 )  # fmt: skip
             said[task.name] = found
         return said

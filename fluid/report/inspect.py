@@ -18,7 +18,8 @@ from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.public_set import SCHEMA as PUBLIC
 from fluid.exchange.sealed import SealedFile, open_sealed
 from fluid.exchange.signing import read_public_key, verify_digest
-from fluid.learn.storage import MODEL_FILE, load_model
+from fluid.learn.model_file import MODEL_FILE
+from fluid.learn.storage import load_model
 from fluid.partner.approve import load_audit
 from fluid.partner.ledger import read_ledger
 from fluid.report.disclosure import describe_disclosure

@@ -22,8 +22,9 @@ from fluid.chem.readers import printable
 from fluid.chem.tables import Entry, Reject, batched, open_entries
 from fluid.learn.domain import DEFAULT_DOMAIN
 from fluid.learn.model import Model, check_domain
+from fluid.learn.model_file import MODEL_FILE
 from fluid.learn.predictions import Predictions, TaskPrediction, class_label
-from fluid.learn.storage import MODEL_FILE, load_model
+from fluid.learn.storage import load_model
 from fluid.learn.task import Task
 from fluid.report.conformal import ConformalOptions, Conformer, conformal_columns, with_sets
 

@@ -6,8 +6,8 @@ import hashlib
 
 import numpy as np
 
+from fluid.partner.fit import TrainingOptions, fit_model
 from fluid.partner.table import LabelledCompounds
-from fluid.partner.teacher import TrainingOptions, fit_model
 from fluid.simulate.cache import PARTNER_ROOMS, Arrays
 from fluid.simulate.consortium import Consortium
 from fluid.simulate.parts import digest_table

@@ -23,10 +23,10 @@ from fluid.exchange.federated_set import PooledTask
 from fluid.exchange.federation import Federation
 from fluid.learn.model import TrainedModel
 from fluid.learn.task import Task
+from fluid.partner.fit import TrainingOptions, fit_model
 from fluid.partner.hybrid import FittedHybrid, fit_hybrid, others_only
 from fluid.partner.hybrid_own import HybridOptions
 from fluid.partner.table import LabelledCompounds
-from fluid.partner.teacher import TrainingOptions, fit_model
 from fluid.partner.teller import Teller
 from fluid.simulate.cache import (
     PARTNER_ROOMS,

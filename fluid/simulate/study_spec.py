@@ -8,8 +8,8 @@ import numpy as np
 
 from fluid.base.errors import FluidError
 from fluid.central.student import StudentOptions
+from fluid.partner.fit import TrainingOptions
 from fluid.partner.hybrid_own import HybridOptions
-from fluid.partner.teacher import TrainingOptions
 from fluid.simulate.partition_spec import PartitionSpec
 from fluid.simulate.told import OutOfFold, Told
 

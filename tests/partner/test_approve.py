@@ -21,9 +21,10 @@ from fluid.exchange.template import init_federation, parse_task_option, register
 from fluid.partner.anchor import anchor_path, open_anchor
 from fluid.partner.annotate import AnnotationSummary, annotate
 from fluid.partner.approve import approve, check_approvals, load_audit
+from fluid.partner.fit import TrainingOptions
 from fluid.partner.ledger import read_ledger
 from fluid.partner.ledger_file import APPROVED, LEDGER_FILE, QUERY
-from fluid.partner.teacher import TrainingOptions, train_teacher
+from fluid.partner.teacher import train_teacher
 from fluid.partner.teller import Teller
 from tests.conftest import DATA, cut_table, public_rows, write_public
 

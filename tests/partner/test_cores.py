@@ -16,7 +16,8 @@ from fluid.central.distill import distill
 from fluid.exchange.federation import load_federation
 from fluid.exchange.public_set import open_public_set
 from fluid.partner.hybrid import HybridOptions, train_hybrid
-from fluid.partner.teacher import TrainingOptions, train_teacher
+from fluid.partner.fit import TrainingOptions
+from fluid.partner.teacher import train_teacher
 
 home, target, partners = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3].split(",")
 path = home / "federation.toml"

@@ -171,8 +171,8 @@ def export(
     compounds: Compounds,
 ) -> None:  # fmt: skip
     """What the command does, without a folder."""
-    federation = Federation("trial", 1, TASKS, CHEMISTRY, agreed)
-    said = Teller(model, SECRET, own).annotate(federation, compounds)
+    federation = Federation("trial", 1, TASKS, CHEMISTRY, agreed, own_policy=own)
+    said = Teller(model, SECRET).annotate(federation, compounds)
     write_annotation(
         path, federation, _public(compounds), "aurora", TASKS,
         iter([(compounds.inchikeys, said)]), _besides(model, own), own, Release("0" * 32, 1, 1),
@@ -290,7 +290,7 @@ def test_a_larger_neighbourhood_labels_no_compound_more(
     federation = Federation("trial", 1, TASKS, CHEMISTRY, agreed)
     one = Teller(model, SECRET).annotate(federation, compounds)
     own = replace(agreed, neighbourhood=k + more)
-    two = Teller(model, SECRET, own).annotate(federation, compounds)
+    two = Teller(model, SECRET).annotate(replace(federation, own_policy=own), compounds)
     for task in TASKS:
         a, b = one[task.name].reliability, two[task.name].reliability
         assert not np.any(np.isfinite(b) & ~np.isfinite(a))

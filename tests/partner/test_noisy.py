@@ -25,9 +25,10 @@ from fluid.learn.task import Task
 from fluid.partner.accounting import BudgetError
 from fluid.partner.annotate import annotate
 from fluid.partner.budget import plan_release
+from fluid.partner.fit import TrainingOptions
 from fluid.partner.ledger import read_ledger
 from fluid.partner.noisy import NoisyTeller, OwnFold, averaged, gaussian, label_only, voted
-from fluid.partner.teacher import TrainingOptions, train_teacher
+from fluid.partner.teacher import train_teacher
 from fluid.report.inspect import inspect_path
 from fluid.report.sections import annotation_sections
 from tests.conftest import (

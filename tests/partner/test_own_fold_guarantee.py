@@ -20,8 +20,9 @@ from fluid.exchange.prepare import prepare_public
 from fluid.exchange.public_set import open_public_set
 from fluid.learn.model import Card
 from fluid.partner.annotate import annotate
+from fluid.partner.fit import TrainingOptions
 from fluid.partner.table import read_labelled
-from fluid.partner.teacher import TrainingOptions, train_teacher
+from fluid.partner.teacher import train_teacher
 from fluid.report.inspect import inspect_path
 from tests.conftest import DATA, SECRET, cut_table, make_federation, public_rows, write_public
 

@@ -16,6 +16,7 @@ from fluid.exchange.federation import Federation
 from fluid.exchange.mechanism import Mechanism
 from fluid.learn.model import TrainedModel
 from fluid.learn.task import Task
+from fluid.partner.fit import TrainingOptions, fit_model
 from fluid.partner.noisy import Votes
 from fluid.partner.pate import (
     ABSTAINS,
@@ -28,7 +29,6 @@ from fluid.partner.pate import (
     sub_teacher_of,
 )
 from fluid.partner.table import LabelledCompounds, read_labelled
-from fluid.partner.teacher import TrainingOptions, fit_model
 from tests.conftest import SECRET, Consortium
 
 KEY = bytes.fromhex(SECRET)

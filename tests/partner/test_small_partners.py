@@ -16,7 +16,8 @@ from fluid.learn.hybrid import HybridModel
 from fluid.learn.model import TrainedModel
 from fluid.learn.storage import load_model
 from fluid.partner.annotate import annotate
-from fluid.partner.teacher import TrainingOptions, train_teacher
+from fluid.partner.fit import TrainingOptions
+from fluid.partner.teacher import train_teacher
 from tests.conftest import DATA, SECRET, Consortium, cut_table
 
 

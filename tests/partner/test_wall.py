@@ -14,7 +14,8 @@ from fluid.exchange.federation import load_federation
 from fluid.exchange.prepare import prepare_public
 from fluid.exchange.public_set import open_public_set
 from fluid.partner.annotate import annotate
-from fluid.partner.teacher import TrainingOptions, train_teacher
+from fluid.partner.fit import TrainingOptions
+from fluid.partner.teacher import train_teacher
 from tests.conftest import DATA, make_federation, public_rows, write_public
 
 ROOT = Path(__file__).parent.parent.parent

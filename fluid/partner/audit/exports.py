@@ -21,10 +21,10 @@ from fluid.learn.estimators import LEARNERS, choose_learner
 from fluid.learn.model import TaskModel
 from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap
 from fluid.partner.budget import plan_release
+from fluid.partner.fit import FittedTeacher, TrainingOptions, fit_model
 from fluid.partner.noisy import NoisyTeller, OwnFold, Source, Votes
 from fluid.partner.pate import fit_sub_teachers
 from fluid.partner.table import LabelledCompounds
-from fluid.partner.teacher import FittedTeacher, TrainingOptions, fit_model
 from fluid.partner.teller import Teller
 
 ACTUAL, UNPROTECTED = "actual", "unprotected"

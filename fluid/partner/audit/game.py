@@ -20,8 +20,8 @@ from fluid.partner.audit.exports import (
     stack,
 )
 from fluid.partner.audit.shadows import export_shadows
+from fluid.partner.fit import TrainingOptions
 from fluid.partner.table import LabelledCompounds
-from fluid.partner.teacher import TrainingOptions
 
 # Public compounds that are looked at around a private one.
 ANALOGUES = 10

@@ -14,8 +14,8 @@ from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation
 from fluid.learn.folds import fold_keys
 from fluid.partner.audit.exports import Export, export_actual, train
+from fluid.partner.fit import TrainingOptions
 from fluid.partner.table import LabelledCompounds
-from fluid.partner.teacher import TrainingOptions
 
 
 def measure_influence(

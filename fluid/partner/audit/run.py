@@ -21,7 +21,8 @@ from fluid.exchange.public_set import PublicSet
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.measured import MEASURED_FILE
 from fluid.learn.model import TrainedModel
-from fluid.learn.storage import MODEL_FILE, load_measured, load_trained
+from fluid.learn.model_file import MODEL_FILE
+from fluid.learn.storage import load_measured, load_trained
 from fluid.partner.audit.balance import infer_balance
 from fluid.partner.audit.channels import attack_game
 from fluid.partner.audit.game import ANALOGUES, make_arena, play
@@ -29,8 +30,9 @@ from fluid.partner.audit.influence import measure_influence
 from fluid.partner.audit.repeated import attack_retraining
 from fluid.partner.audit.results import AuditReport, Thresholds
 from fluid.partner.audit_noise import audit_federation
+from fluid.partner.fit import TrainingOptions
 from fluid.partner.table import LabelledCompounds
-from fluid.partner.teacher import FEDERATION_FILE, SECRET_FILE, TrainingOptions, read_secret
+from fluid.partner.teacher import FEDERATION_FILE, SECRET_FILE, read_secret
 from fluid.partner.teller import Teller
 
 # What the attacker knows of the rest: nothing but that half of it is in, or nine tenths of it.

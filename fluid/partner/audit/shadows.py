@@ -18,8 +18,8 @@ from fluid.partner.audit.exports import (
     export_unprotected,
     train,
 )
+from fluid.partner.fit import TrainingOptions
 from fluid.partner.table import LabelledCompounds
-from fluid.partner.teacher import TrainingOptions
 
 # Which rows of the table a shadow teacher is trained on, ascending, and its secret.
 Plan = tuple[np.ndarray, bytes]

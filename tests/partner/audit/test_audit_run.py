@@ -26,8 +26,9 @@ from fluid.partner.audit.results import (
     OWN_ROW,
     RETRAINED,
 )
+from fluid.partner.fit import TrainingOptions
 from fluid.partner.table import read_labelled
-from fluid.partner.teacher import TrainingOptions, train_teacher
+from fluid.partner.teacher import train_teacher
 from tests.conftest import OPTIONS, SECRET, Consortium
 
 SECRET_BYTES = bytes.fromhex(SECRET)

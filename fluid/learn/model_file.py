@@ -1,0 +1,43 @@
+"""The head of a model folder: what kind of model it is, without loading it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fluid.base.errors import FileFormatError
+from fluid.base.files import read_json
+from fluid.learn.model import Card
+
+SCHEMA = "fluid.model/1"
+MODEL_FILE = "model.json"
+
+
+def load_card(folder: Path) -> Card:
+    """What the model of a folder says of itself; nothing else of the folder is read or checked.
+
+    Raises
+    ------
+    FileFormatError
+        If it is not a model folder.
+    """
+    return read_head(folder)[1]
+
+
+def read_head(folder: Path) -> tuple[dict[str, Any], Card]:
+    """All of ``model.json`` as plain values, and the card in it.
+
+    Raises
+    ------
+    FileFormatError
+        If it is not a model folder.
+    """
+    if not folder.is_dir():
+        raise FileFormatError(f"{folder}: no such model folder")
+    values = read_json(folder / MODEL_FILE)
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+        raise FileFormatError(f"{folder}: is not a model folder of schema '{SCHEMA}'")
+    try:
+        return values, Card(**values["card"])
+    except (KeyError, TypeError) as error:
+        raise FileFormatError(f"{folder / MODEL_FILE}: is incomplete ({error!r})") from error
