@@ -233,9 +233,12 @@ check: $(READY) ## style, types and who may import whom
 	cd $(TREE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p fluid -p benchmarks
 	cd $(TREE) && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml
 
+# Files of tests run side by side.
+WORKERS ?= 2
+
 .PHONY: test
-test: $(READY) ## the tests, under 5 minutes
-	$(BIN)/python -m pytest
+test: $(READY) ## the tests, under 5 minutes on two cores
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: test-all
 test-all: $(READY) ## the tests, long ones included
