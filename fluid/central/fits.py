@@ -17,7 +17,7 @@ from fluid.chem.compounds import Compounds
 from fluid.chem.stream import CompoundStream
 from fluid.learn.estimators import STUDENT_LEARNERS, Estimator
 from fluid.learn.estimators.cluster_trees import fit_on_cluster
-from fluid.learn.estimators.kernel import KernelMachine, KernelRidge
+from fluid.learn.estimators.kernel import MOST_FACTORED, KernelMachine, KernelRidge
 from fluid.learn.estimators.landmarks import NormalEquations, choose_landmarks
 from fluid.learn.estimators.mixed_kernel import MixedKernel
 from fluid.learn.estimators.trees import Trees
@@ -138,8 +138,9 @@ def _fit_both(compounds: Compounds, lesson: Lesson, fitting: Fitting) -> tuple[L
     def run(job: tuple[str, np.ndarray, int]) -> Estimator:
         name, part, output = job
         learner = STUDENT_LEARNERS[name]()
-        if fitting.ridge is not None and isinstance(learner, KernelRidge):
-            learner.ridge = fitting.ridge
+        if isinstance(learner, KernelRidge):
+            learner.ridge = learner.ridge if fitting.ridge is None else fitting.ridge
+            learner.jobs = inner
         seed = fitting.seed + output
         each = None if weights is None else weights[part] / weights[part].mean()
         if fitting.cluster is not None and isinstance(learner, Trees):
@@ -147,8 +148,11 @@ def _fit_both(compounds: Compounds, lesson: Lesson, fitting: Fitting) -> tuple[L
             return fit_on_cluster(learner, fitting.cluster, [compounds], part, wanted, seed, each)
         return learner.fit(compounds, part, targets[part, output], False, seed, each)
 
-    # Two trainings at once would wait for one another's workers.
-    fits = iter(map_threads(run, todo, 1 if fitting.cluster is not None else fitting.jobs))
+    # Two trainings at once would wait for one another's workers; and of large kernel matrices one
+    # is in memory at a time.
+    one_by_one = fitting.cluster is not None or len(targets) > MOST_FACTORED
+    inner = fitting.jobs if one_by_one else 1
+    fits = iter(map_threads(run, todo, 1 if one_by_one else fitting.jobs))
     final, tried = ({name: [next(fits) for _ in outputs] for name in names} for _ in parts)
     return final, tried
 

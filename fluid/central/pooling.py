@@ -8,6 +8,7 @@ import numpy as np
 
 from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.federated_set import PooledTask, pooling_weight
+from fluid.exchange.widening import Moments
 from fluid.learn.task import Task
 
 
@@ -67,12 +68,15 @@ def pool_task(
     spread = np.sqrt(variance)
     spread[teachers == 0] = np.nan
     best = np.where(known, reliability, 0.0).max(axis=0)
+    moments = None if task.is_classification else Moments.of(share, filled, known, best)
     return PooledTask(
         label.astype(np.float32),
         spread.astype(np.float32),
         best.astype(np.float32),
         teachers.astype(np.uint16),
         total.astype(np.float32),
+        1.0 if moments is None else moments.slope(),
+        moments,
     )
 
 

@@ -14,7 +14,8 @@ from fluid.central.ridge import choose_ridge
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
 from fluid.chem.stream import CompoundStream
-from fluid.exchange.federated_set import PooledTask, widen, widening
+from fluid.exchange.federated_set import PooledTask
+from fluid.exchange.widening import widen, widening
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import fit_domains

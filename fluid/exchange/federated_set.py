@@ -17,6 +17,7 @@ from fluid.chem.features import FeatureSpec
 from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.federation import Federation
 from fluid.exchange.sealed import SealedFile, open_sealed, write_sealed
+from fluid.exchange.widening import WIDEST, Moments
 from fluid.learn.task import Task
 
 SCHEMA = "fluid.federated/1"
@@ -27,7 +28,6 @@ _SUREST = 0.98
 # What rounding leaves of the others' weight cannot be told from nothing below this share.
 _LEAST_REST = 1e-3
 _HEAVIEST = 1e15
-_WIDEST = 2.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ class PooledTask:
     weight
         float32 of shape (n,): sum of the teachers' weights, with which a partner takes its own
         part out again (`without`); None if it is not known.
+    slope
+        With which the truth regresses on the label, in [1, 2] (`Moments.slope`); 1 for classes.
+    moments
+        What the slope follows from while labels are being pooled; None afterwards, for they tell
+        of single teachers.
     """
 
     label: np.ndarray
@@ -55,6 +60,8 @@ class PooledTask:
     reliability: np.ndarray
     teachers: np.ndarray
     weight: np.ndarray | None = None
+    slope: float = 1.0
+    moments: Moments | None = None
 
 
 def pooling_weight(reliability: np.ndarray) -> np.ndarray:
@@ -119,66 +126,22 @@ def without(pooled: PooledTask, own: TaskAnnotation) -> PooledTask:
         np.where(known, pooled.reliability, 0.0).astype(np.float32),
         teachers,
         np.where(known, rest, 0.0).astype(np.float32),
+        pooled.slope,
     )
 
 
-def widening(label: np.ndarray, disagreement: np.ndarray) -> float:
-    """The slope with which the truth regresses on a mean of calibrated teachers, in [1, 2].
-
-    A mean of several calibrated teachers varies less than what it predicts. If each teacher is
-    calibrated, so that its covariance with the truth is its own variance, the truth regresses on
-    the weighted mean with the slope ``1 + E[disagreement^2] / Var[mean]``; no measured label is
-    needed to know it.
-
-    Parameters
-    ----------
-    label, disagreement
-        Pooled labels and the standard deviation between teachers, shape (n, n_outputs); without
-        missing values. Squares are summed over the outputs.
-    """
-    if not len(label):
-        return 1.0
-    between = float((disagreement.astype(np.float64) ** 2).mean(axis=0).sum())
-    variance = float(label.astype(np.float64).var(axis=0).sum())
-    return min(1.0 + between / max(variance, 1e-12), _WIDEST)
-
-
-def widen(task: Task, pooled: PooledTask, rows: np.ndarray) -> np.ndarray:
-    """Pooled labels to learn from, of these compounds; numbers are spread out as truth would be.
-
-    Numbers move away from their mean by the factor `widening`. Probabilities are left as they
-    are: a ranking does not change.
-
-    Parameters
-    ----------
-    task
-        What is predicted.
-    pooled
-        Pooled labels.
-    rows
-        Compounds with a label.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 of shape (len(rows), n_outputs).
-    """
-    label = pooled.label[rows].astype(np.float64)
-    if task.is_classification or not len(rows):
-        return label
-    centre = label.mean(axis=0)
-    slope = widening(label, pooled.disagreement[rows])
-    return np.clip(centre + slope * (label - centre), task.low, task.high)
-
-
 def concatenate_pooled(parts: Sequence[PooledTask]) -> PooledTask:
-    """One from several, in order."""
+    """One from several, in order; its slope is that of all together, where moments tell it."""
+    moments = [part.moments for part in parts if part.moments is not None]
+    total = sum(moments[1:], moments[0]) if len(moments) == len(parts) else None
     return PooledTask(
         np.concatenate([part.label for part in parts]),
         np.concatenate([part.disagreement for part in parts]),
         np.concatenate([part.reliability for part in parts]),
         np.concatenate([part.teachers for part in parts]),
         _concatenate_weights(parts),
+        parts[0].slope if total is None else total.slope(),
+        total,
     )
 
 
@@ -208,6 +171,7 @@ def write_federated(
     manifest: dict[str, Any],
 ) -> str:
     """Write a federated set; returns its digest."""
+    moments: dict[str, list[Moments]] = {task.name: [] for task in tasks}
     schema = federated_schema(features, tasks)
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -215,6 +179,8 @@ def write_federated(
             arrays = compounds_to_arrays(compounds)
             for task in tasks:
                 said = pooled[task.name]
+                if said.moments is not None:
+                    moments[task.name].append(said.moments)
                 for number in range(len(task.outputs)):
                     for values in (said.label[:, number], said.disagreement[:, number]):
                         arrays.append(pa.array(values.astype(np.float32), mask=np.isnan(values)))
@@ -225,7 +191,11 @@ def write_federated(
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def describe(count: int) -> dict[str, Any]:
-        return {"schema": SCHEMA, "n_compounds": count} | manifest
+        slopes = {
+            name: round(sum(each[1:], each[0]).slope(), 6)
+            for name, each in moments.items() if each
+        }  # fmt: skip
+        return {"schema": SCHEMA, "n_compounds": count, "slopes": slopes} | manifest
 
     return write_sealed(path, schema, batches(), describe)
 
@@ -240,10 +210,13 @@ class FederatedSet:
         The file.
     tasks
         The tasks it holds labels of.
+    slopes
+        By task of numbers: see `PooledTask.slope`.
     """
 
     sealed: SealedFile
     tasks: list[Task]
+    slopes: dict[str, float]
 
     def check(self, federation: Federation) -> None:
         """Make sure that the set is of this federation and round, and has the columns of its tasks.
@@ -328,6 +301,7 @@ class FederatedSet:
             column(f"{task.name}.reliability", 0.0, 1.0, False),
             column(f"{task.name}.teachers", 0.0, 65535.0, False).astype(np.uint16),
             column(f"{task.name}.weight", 0.0, _HEAVIEST, False),
+            self.slopes.get(task.name, 1.0),
         )
 
 
@@ -346,6 +320,10 @@ def open_federated(path: Path) -> FederatedSet:
         missing = [name for name in wanted if name not in sealed.schema.names]
         if missing:
             raise ValueError(f"column '{missing[0]}' is missing")
+        slopes = {str(name): float(slope) for name, slope in sealed.manifest["slopes"].items()}
+        for name, slope in slopes.items():
+            if not 1.0 <= slope <= WIDEST:
+                raise ValueError(f"slope of '{name}' is {slope:g}; allowed are 1 to {WIDEST:g}")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FileFormatError(f"{path}: is incomplete ({error})") from error
-    return FederatedSet(sealed, tasks)
+    return FederatedSet(sealed, tasks, slopes)

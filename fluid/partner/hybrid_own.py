@@ -12,8 +12,9 @@ from fluid.base.jobs import map_threads
 from fluid.base.software import software_versions
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.similarity import neighbour_similarity
-from fluid.exchange.federated_set import PooledTask, widen
+from fluid.exchange.federated_set import PooledTask
 from fluid.exchange.federation import Federation
+from fluid.exchange.widening import widen
 from fluid.learn.calibration import Platt, fit_line, fit_platt
 from fluid.learn.crossfit import FoldModel, calibrated, enough_labels, output_targets
 from fluid.learn.domain import fit_domains

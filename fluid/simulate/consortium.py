@@ -298,7 +298,8 @@ class Consortium:
             for name in sorted(pooled)
             for array in (pooled[name].label, pooled[name].disagreement, pooled[name].reliability)
         ] + [one.weight for _, one in sorted(pooled.items()) if one.weight is not None]
-        return digest_arrays(*parts)
+        slopes = np.array([one.slope for _, one in sorted(pooled.items())])
+        return digest_arrays(*parts, slopes)
 
     # --- back at the partners ---------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from fluid.base.jobs import single_threaded_blas
 from fluid.central.pooling import pool_task
 from fluid.central.student import soft_targets
 from fluid.chem.compounds import Compounds
-from fluid.exchange.federated_set import widen
+from fluid.exchange.widening import widen
 from fluid.learn.estimators.kernel import KernelRidge
 from fluid.learn.estimators.mixed_kernel import MixedKernel
 from fluid.learn.task import Task

@@ -25,4 +25,5 @@ def take_pooled(pooled: PooledTask, rows: np.ndarray) -> PooledTask:
     return PooledTask(
         pooled.label[rows], pooled.disagreement[rows], pooled.reliability[rows],
         pooled.teachers[rows], None if pooled.weight is None else pooled.weight[rows],
+        pooled.slope,
     )  # fmt: skip

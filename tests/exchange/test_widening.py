@@ -5,18 +5,34 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fluid.exchange.federated_set import PooledTask, widen, widening
+from fluid.central.pooling import pool_task
+from fluid.exchange.annotation import TaskAnnotation
+from fluid.exchange.federated_set import PooledTask, concatenate_pooled
+from fluid.exchange.widening import Moments, widen, widening
 from fluid.learn.task import Task
 
 NUMBER = Task("logd", "regression", low=-4.0, high=10.0)
 
 
-def _pooled(label: np.ndarray, disagreement: np.ndarray) -> PooledTask:
+FREE = Task("logd", "regression")
+
+
+def _pooled(label: np.ndarray, slope: float) -> PooledTask:
     n = len(label)
     return PooledTask(
-        label.astype(np.float32), disagreement.astype(np.float32),
-        np.full(n, 0.3, dtype=np.float32), np.full(n, 2, dtype=np.uint16),
+        label.astype(np.float32), np.full(label.shape, 0.5, dtype=np.float32),
+        np.full(n, 0.3, dtype=np.float32), np.full(n, 2, dtype=np.uint16), slope=slope,
     )  # fmt: skip
+
+
+def _said(predictions: np.ndarray, reliability: np.ndarray) -> dict[str, TaskAnnotation]:
+    nothing = np.zeros((predictions.shape[1], 1), dtype=np.float32)
+    return {
+        f"p{number}": TaskAnnotation(each[:, None].astype(np.float32), nothing, trust)
+        for number, (each, trust) in enumerate(
+            zip(predictions, reliability.astype(np.float32), strict=True)
+        )
+    }
 
 
 def test_the_slope_by_hand() -> None:
@@ -54,24 +70,88 @@ def test_the_truth_regresses_on_the_mean_with_this_slope(share: tuple[float, ...
     assert 1.05 < slope < 1.9
     assert widening(label[:, None], spread[:, None]) == pytest.approx(slope, abs=0.01)
     # So that what is learned from is calibrated again.
-    free = Task("logd", "regression")
-    wide = widen(free, _pooled(label[:, None], spread[:, None]), np.arange(n))[:, 0]
+    shares = np.repeat(np.array(share)[:, None], n, axis=1)
+    alike = Moments.of(shares, each[:, :, None], np.ones((3, n), dtype=bool), np.full(n, 0.3))
+    assert alike.slope() == pytest.approx(slope, abs=0.01)
+    wide = widen(FREE, _pooled(label[:, None], alike.slope()), np.arange(n))[:, 0]
     assert np.polyfit(wide, truth, 1)[0] == pytest.approx(1.0, abs=0.01)
     assert wide.mean() == pytest.approx(truth.mean(), abs=0.01)
+    # That a teacher says more of every compound, or hardly varies, is no reason to widen.
+    shifted = each + np.array([[2.0], [0.0], [-5.0]])
+    apart = Moments.of(shares, shifted[:, :, None], np.ones((3, n), dtype=bool), np.full(n, 0.3))
+    assert apart.slope() == pytest.approx(alike.slope(), abs=1e-3)
+    label = np.average(shifted, axis=0, weights=share)
+    spread = np.sqrt(np.average((shifted - label) ** 2, axis=0, weights=share))
+    assert widening(label[:, None], spread[:, None]) > 1.8
+
+
+def test_moments_by_hand() -> None:
+    # Two teachers with means 2 and 4; without these they say -1, 1 and -2, 2, the pooled label
+    # is half of each: 1.5, 4.5 with variance 2.25. About it they differ by 0.5: squares 0.25.
+    predictions = np.array([[1.0, 3.0], [2.0, 6.0]])[:, :, None]
+    shares, known = np.full((2, 2), 0.5), np.ones((2, 2), dtype=bool)
+    found = Moments.of(shares, predictions, known, np.array([0.4, 0.4]))
+    assert found.weight == pytest.approx(0.32)
+    assert found.slope() == pytest.approx(1.0 + 0.25 / 2.25)
+    # A compound that nobody knows does not count.
+    more = np.concatenate([predictions, np.array([[[90.0]], [[0.0]]])], axis=1)
+    shares, known = np.full((2, 3), 0.5), np.ones((2, 3), dtype=bool)
+    found = Moments.of(shares, more, known, np.array([0.4, 0.4, 0.0]))
+    assert found.slope() == pytest.approx(1.0 + 0.25 / 2.25)
+    nobody = Moments.of(shares, more, known, np.zeros(3))
+    assert nobody.slope() == 1.0
+    # Where one teacher is silent, only the other one's mean is of all compounds.
+    known[1, 2], shares[:, 2], more[1, 2] = False, (1.0, 0.0), 0.0
+    one = Moments.of(shares, more, known, np.full(3, 0.5))
+    means = np.array([94.0 / 3, 4.0])
+    free = np.where(known[:, :, None], more - means[:, None, None], 0.0)
+    label = (shares[:, :, None] * free).sum(axis=0)
+    between = (shares[:, :, None] * (free - label) ** 2).sum() / 3
+    variance = np.array([1.5, 4.5, 90.0]).var()
+    assert one.slope() == pytest.approx(1.0 + between / variance)
+
+
+@pytest.mark.parametrize("cut", [1, 40, 99])
+def test_the_slope_does_not_depend_on_how_the_public_set_is_cut(cut: int) -> None:
+    random = np.random.default_rng(3)
+    predictions, reliability = random.normal(2.0, 1.0, (3, 100)), random.random((3, 100))
+    reliability[0, 20:50] = np.nan
+    predictions[0, 20:50] = np.nan
+    whole = pool_task(FREE, _said(predictions, reliability), {}, 100)
+    parts = [
+        pool_task(FREE, _said(predictions[:, part], reliability[:, part]), {}, n)
+        for part, n in ((slice(0, cut), cut), (slice(cut, 100), 100 - cut))
+    ]
+    assert 1.0 < whole.slope < 2.0
+    joined = concatenate_pooled(parts)
+    assert joined.slope == pytest.approx(whole.slope, rel=1e-9)
+    assert np.array_equal(joined.label, whole.label, equal_nan=True)
+
+
+def test_a_teacher_that_is_silent_everywhere_changes_no_slope() -> None:
+    random = np.random.default_rng(4)
+    predictions, reliability = random.normal(2.0, 1.0, (3, 50)), random.random((3, 50))
+    two = pool_task(FREE, _said(predictions[:2], reliability[:2]), {}, 50)
+    reliability[2], predictions[2] = np.nan, np.nan
+    three = pool_task(FREE, _said(predictions, reliability), {}, 50)
+    assert three.slope == pytest.approx(two.slope)
 
 
 def test_numbers_are_spread_about_their_mean_within_the_range_of_the_task() -> None:
     label = np.array([[np.nan], [1.0], [5.0], [9.5]])
-    disagreement = np.array([[np.nan], [1.0], [1.0], [9.0]])
-    pooled = _pooled(label, disagreement)
-    # Mean 3, slope 1.25.
+    pooled = _pooled(label, 1.25)
+    # Mean 3.
     found = widen(NUMBER, pooled, np.array([1, 2]))
     assert found.dtype == np.float64
     assert found.tolist() == [pytest.approx([0.5]), pytest.approx([5.5])]
     # Mean 5.1667, slope 2: 13.83 is more than the task allows.
-    found = widen(NUMBER, pooled, np.arange(1, 4))
+    found = widen(NUMBER, _pooled(label, 2.0), np.arange(1, 4))
     assert found[:, 0].tolist() == pytest.approx([-3.1667, 4.8333, 10.0], abs=1e-4)
     assert widen(NUMBER, pooled, np.zeros(0, dtype=np.int64)).shape == (0, 1)
+    # A compound counts in the mean as it is known: here 1.4.
+    pooled.reliability[1:3] = 0.6, 0.2
+    found = widen(NUMBER, pooled, np.array([1, 2]))
+    assert found.tolist() == [pytest.approx([0.9]), pytest.approx([5.9])]
 
 
 @pytest.mark.parametrize("kind", ["binary", "multiclass"])
@@ -79,5 +159,5 @@ def test_probabilities_are_left_as_they_are(kind: str) -> None:
     classes = ("x", "y", "z") if kind == "multiclass" else ()
     task = Task("bbb", kind, classes=classes)
     label = np.array([[0.9] * len(task.outputs), [0.1] * len(task.outputs)], dtype=np.float32)
-    pooled = _pooled(label, np.full(label.shape, 0.4))
+    pooled = _pooled(label, 1.7)
     assert np.array_equal(widen(task, pooled, np.arange(2)), label.astype(np.float64))

@@ -19,6 +19,7 @@ from fluid.learn.estimators import (
     Mixture,
     State,
     choose_learner,
+    kernel,
     revive,
     sigmoid,
 )
@@ -202,6 +203,20 @@ def test_weighted_kernel_ridge_of_few_compounds_is_the_closed_form(library, prob
     dual = np.linalg.solve(gram + 0.5 * np.diag(1 / weights), target - centre)
     expected = mixed_kernel(held, training, training) @ dual + centre
     np.testing.assert_allclose(model.score(held, library), expected, atol=1e-2 * target.std())
+
+
+def test_many_compounds_are_solved_like_few(library, problems, monkeypatch):
+    target = problems["regression"][1][ROWS]
+    weights = np.random.default_rng(4).exponential(size=len(ROWS)) + 0.05
+    few = KernelRidge().fit(library, ROWS, target, False, 3, weights)
+    monkeypatch.setattr(kernel, "MOST_FACTORED", 10)
+    monkeypatch.setattr(kernel, "_ROWS", 7)
+    many = [KernelRidge(jobs=jobs).fit(library, ROWS, target, False, 3, weights) for jobs in (1, 3)]
+    np.testing.assert_allclose(many[0].weights_, few.weights_, rtol=1e-4, atol=1e-5)
+    assert np.array_equal(many[0].weights_, many[1].weights_)
+    # Only whose weight is above 0 is heard, whichever way is taken.
+    weights[::3] = 0.0
+    assert len(KernelRidge().fit(library, ROWS, target, False, 3, weights).rows_) < len(ROWS)
 
 
 def test_equal_weights_are_no_weights(library, problems):

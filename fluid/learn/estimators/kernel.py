@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
 import numpy as np
@@ -9,10 +10,15 @@ import numpy as np
 from fluid.chem.compounds import Compounds
 from fluid.chem.stream import CompoundStream
 from fluid.learn.estimators.base import State
+from fluid.learn.estimators.conjugate import solve_ridge
 from fluid.learn.estimators.landmarks import NormalEquations, choose_landmarks
 from fluid.learn.estimators.mixed_kernel import MixedKernel, Prepared
 
 _BLOCK = 2048
+# Rows of a kernel matrix that one thread finds at once: fixed, so that no value depends on threads.
+_ROWS = 512
+# Above this many compounds conjugate gradients are faster than a Cholesky factor, and smaller.
+MOST_FACTORED = 4000
 
 
 class KernelMachine:
@@ -107,11 +113,12 @@ class KernelSVM(KernelMachine):
 
 
 class KernelRidge(KernelMachine):
-    """Kernel ridge regression: exact for few compounds, on landmarks (Nystroem) for more.
+    """Kernel ridge regression: exact up to so many compounds, on landmarks (Nystroem) for more.
 
-    Exact, it costs n^3 / 3 operations and 8 n^2 bytes. On landmarks it is the
-    subset-of-regressors solution of Williams and Seeger 2000 (NIPS 13): time and memory grow with
-    n, so that many public compounds can be used.
+    Exact, it is solved with a Cholesky factor of few compounds and by conjugate gradients
+    (`solve_ridge`) of more, which costs some hundred n^2 operations and 4 n^2 bytes. On landmarks
+    it is the subset-of-regressors solution of Williams and Seeger 2000 (NIPS 13): time and memory
+    grow with n, so that many public compounds can be used.
 
     Parameters
     ----------
@@ -122,17 +129,24 @@ class KernelRidge(KernelMachine):
         the compounds of the highest weight.
     most_exact
         With at most so many compounds every compound is a landmark.
+    jobs
+        Threads; the result does not depend on it.
     """
 
     kind = "kernel-ridge"
 
     def __init__(
-        self, ridge: float = 0.03, n_landmarks: int = 6000, most_exact: int = 12_000
+        self,
+        ridge: float = 0.03,
+        n_landmarks: int = 6000,
+        most_exact: int = 30_000,
+        jobs: int = 1,
     ) -> None:
         super().__init__()
         self.ridge = ridge
         self.n_landmarks = n_landmarks
         self.most_exact = most_exact
+        self.jobs = jobs
 
     def fit(
         self,
@@ -161,7 +175,7 @@ class KernelRidge(KernelMachine):
             heard = each > 0
             self.rows_ = rows[heard]
             prepared = self.kernel_.prepare(training.take(heard))
-            self.weights_ = self._solve(prepared, wanted[heard], each[heard])
+            self.weights_ = self._solve(prepared, wanted[heard], each[heard], seed)
         else:
             chosen = choose_landmarks(len(rows), self.n_landmarks, weights, seed)
             self.rows_ = rows[chosen]
@@ -180,19 +194,36 @@ class KernelRidge(KernelMachine):
         made.intercept_ = intercept
         return made
 
-    def _solve(self, prepared: Prepared, wanted: np.ndarray, each: np.ndarray) -> np.ndarray:
+    def _solve(
+        self, prepared: Prepared, wanted: np.ndarray, each: np.ndarray, seed: int
+    ) -> np.ndarray:
         import scipy.linalg
 
-        count = len(wanted)
+        gram = self._gram(prepared)
+        if len(wanted) > MOST_FACTORED:
+            return solve_ridge(gram, wanted, each, self.ridge, seed, self.jobs)
         # In Fortran's order, so that LAPACK works in place instead of on a copy.
-        gram = np.empty((count, count), order="F")
-        for start in range(0, count, _BLOCK):
-            part = slice(start, start + _BLOCK)
-            block = Prepared(prepared.counts[part], prepared.descriptors[part])
-            gram[:, part] = self.kernel_(prepared, block)
-        gram[np.diag_indices(count)] += self.ridge / each + 1e-8
+        factored = gram.astype(np.float64, order="F")
+        factored[np.diag_indices(len(wanted))] += self.ridge / each + 1e-8
         return np.asarray(
             scipy.linalg.solve(
-                gram, wanted, assume_a="pos", overwrite_a=True, check_finite=False
+                factored, wanted, assume_a="pos", overwrite_a=True, check_finite=False
             )
         )  # fmt: skip
+
+    def _gram(self, prepared: Prepared) -> np.ndarray:
+        """Kernel matrix, float32; found above the diagonal and mirrored."""
+        count = len(prepared.counts)
+        gram = np.empty((count, count), dtype=np.float32)
+
+        def fill(start: int) -> None:
+            stop = min(start + _ROWS, count)
+            rows, rest = slice(start, stop), slice(start, count)
+            left, right = (Prepared(*(each[part] for each in prepared)) for part in (rows, rest))
+            gram[rows, rest] = self.kernel_(left, right)
+            gram[stop:, rows] = gram[rows, stop:].T
+
+        with ThreadPoolExecutor(max_workers=max(1, self.jobs)) as pool:
+            for _ in pool.map(fill, range(0, count, _ROWS)):
+                pass
+        return gram
