@@ -168,6 +168,25 @@ study-ames: | $(READY) ## Ames mutagenicity: AMES=table CHEMBL=structures
 	        -o $(STUDY)/ames-$$number; \
 	done
 
+# Any table of one endpoint, with structures that join the shipped public set:
+# make study-table TABLE=logd.csv COLUMN=logd KIND=regression STRUCTURES=chembl.smi.gz
+TABLE ?=
+COLUMN ?=
+KIND ?= binary
+STRUCTURES ?=
+OTHER = $(STUDY)/$(basename $(notdir $(TABLE)))
+
+.PHONY: study-table
+study-table: | $(READY) ## any table of one endpoint: TABLE=table COLUMN=name KIND=binary STRUCTURES=more public ones
+	@test -n '$(TABLE)' -a -n '$(COLUMN)' || { echo 'give TABLE=table and COLUMN=name'; exit 1; }
+	test -f $(OTHER).toml || $(FLUID) init-federation --name $(basename $(notdir $(TABLE))) \
+	    --task endpoint:$(KIND) -o $(OTHER).toml
+	test -f $(OTHER).parquet || $(FLUID) prepare-public $(DATA)/public.csv $(STRUCTURES) \
+	    --federation $(OTHER).toml -o $(OTHER).parquet
+	$(FLUID) simulate $(TABLE) --label endpoint=$(COLUMN) --public $(OTHER).parquet \
+	    --federation $(OTHER).toml --partition kmeans --partition scaffold:alpha=0.5 \
+	    --seeds $(SEEDS) --references auto,average -o $(OTHER)
+
 .PHONY: study-coverage
 study-coverage: $(DEMO)/evaluation.txt ## coverage of prediction sets on the demonstration's compounds
 	$(BIN)/python -m benchmarks.prediction_sets $(DEMO) $(DATA)/external.csv $(TABLES)

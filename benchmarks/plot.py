@@ -6,9 +6,9 @@ import csv
 from collections.abc import Callable
 
 from benchmarks.distill import RESULTS
+from fluid.central.fits import MOST_HELD
 
 TARGET = RESULTS.with_suffix(".svg")
-_LIMIT = 12_000
 
 
 def main() -> None:
@@ -41,9 +41,9 @@ def main() -> None:
             axis.grid(alpha=0.3)
             if name == "compounds":
                 axis.set_ylabel(label)
-                axis.axvline(_LIMIT, color="grey", linestyle=":")
-                base = next(one for one in chosen if one[name] > _LIMIT)
-                line = [one[name] for one in chosen if one[name] > _LIMIT]
+                axis.axvline(MOST_HELD, color="grey", linestyle=":")
+                base = next(one for one in chosen if one[name] > MOST_HELD)
+                line = [one[name] for one in chosen if one[name] > MOST_HELD]
                 linear = [base[key] * value / base[name] for value in line]
                 axis.loglog(line, linear, "--", color="grey", label="linear")
                 axis.legend()

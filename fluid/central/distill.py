@@ -262,6 +262,14 @@ def train_student(
         if n_labelled < FEWEST_COMPOUNDS:
             logger.warning("task %s: %s", task.name, _too_few(n_labelled))
             continue
+        n_known = int((pooled[task.name].reliability >= TRUSTED).sum())
+        if n_known < FEWEST_COMPOUNDS:
+            logger.warning(
+                "task %s: teachers know %s of %s public compounds (reliability %g or more); "
+                "compounds nearer to their chemistry make a better student (clusters, survey, "
+                "prepare-public --select; expand-public)",
+                task.name, f"{n_known:,}", f"{len(library):,}", TRUSTED,
+            )  # fmt: skip
         progress(f"distilling {task.name}")
         distilled[task.name] = distill_task(
             library, task, pooled[task.name], seed, count_jobs(jobs), options, groups, cluster

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fluid.central.distill import train_student
 from fluid.central.student import held_out_groups, soft_targets
+from fluid.chem.stream import CompoundStream
 from fluid.exchange.federated_set import open_federated
 from fluid.learn.storage import load_model
 from fluid.learn.task import Task
@@ -84,3 +87,21 @@ def test_a_failed_round_leaves_nothing(consortium: Consortium, tmp_path: Path) -
     with pytest.raises(FluidError, match="has sent"):
         distill(twice, consortium.public, consortium.federation, tmp_path / "round")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_public_set_that_no_teacher_knows_is_said(
+    consortium: Consortium, caplog: pytest.LogCaptureFixture
+) -> None:
+    compounds, pooled = open_federated(consortium.folder / "round1" / "federated.parquet").load()
+    few = {}
+    for name, one in pooled.items():
+        trust = np.full(len(compounds), 0.1, dtype=np.float32)
+        trust[: 7 if name == consortium.federation.tasks[0].name else 60] = 0.3
+        few[name] = replace(one, reliability=trust)
+    train_student(
+        CompoundStream.of(compounds), consortium.federation.tasks, few, consortium.federation,
+        "", 0, 1,
+    )  # fmt: skip
+    said = [record.getMessage() for record in caplog.records if "teachers know" in record.msg]
+    assert len(said) == 1
+    assert f"teachers know 7 of {len(compounds):,} public compounds (reliability 0.2" in said[0]
