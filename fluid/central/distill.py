@@ -24,6 +24,7 @@ from fluid.central.student import (
     FEWEST_COMPOUNDS,
     Distilled,
     StudentOptions,
+    count_known,
     digest_stream,
     distill_task,
     held_out_groups,
@@ -262,7 +263,7 @@ def train_student(
         if n_labelled < FEWEST_COMPOUNDS:
             logger.warning("task %s: %s", task.name, _too_few(n_labelled))
             continue
-        n_known = int((pooled[task.name].reliability >= TRUSTED).sum())
+        n_known = count_known(pooled[task.name])
         if n_known < FEWEST_COMPOUNDS:
             logger.warning(
                 "task %s: teachers know %s of %s public compounds (reliability %g or more); "

@@ -249,6 +249,11 @@ def _squared_correlation(told: np.ndarray, wanted: np.ndarray) -> float:
     return float((a * b).sum() / norm) ** 2 if norm > 0 else 0.0
 
 
+def count_known(pooled: PooledTask) -> int:
+    """Public compounds that some teacher knew (reliability 0.2 or more)."""
+    return int((pooled.reliability >= TRUSTED).sum())
+
+
 def _references(pooled: PooledTask, rows: np.ndarray) -> np.ndarray:
     """Compounds that some teacher knew, for only they widen the domain; the best-known at least."""
     trust = pooled.reliability[rows]
@@ -339,7 +344,8 @@ def _expected_calls(
     else:
         right = np.where(called == 1, wide[:, 0], 1.0 - wide[:, 0])
     weights = pooled.reliability[held].astype(np.float64)
-    return HeldOut(said, threshold, similarity, right, weights, measured=False)
+    trusted = count_known(pooled) >= FEWEST_COMPOUNDS
+    return HeldOut(said, threshold, similarity, right, weights, measured=False, trusted=trusted)
 
 
 def _threshold(pooled: PooledTask, held: np.ndarray, predictions: np.ndarray) -> float:

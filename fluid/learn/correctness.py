@@ -73,7 +73,8 @@ class ReliabilityDomain:
     - Of a teacher or a reference it is measured, on its own compounds out of fold, and holds for
       compounds like these. It is not claimed for compounds farther from the reference compounds
       than four fifths of the held-out ones: outside they are, however sure the call.
-    - Of a student nothing was measured. It is an expectation under the teachers' labels.
+    - Of a student nothing was measured. It is an expectation under the teachers' labels. Where these
+      know next to none of the public compounds none is stated, and nothing is inside.
     - A hybrid satisfies both: see `stricter`.
 
     Numbers have no right and wrong: their score is the expected share of variance explained, they
@@ -122,6 +123,8 @@ class ReliabilityDomain:
         isotonic = IsotonicRegression(y_min=0.0, y_max=1.0).fit(sure, correct, weights)
         fitted = np.round(isotonic.predict(sure), 12)
         self._set_knots(sure, fitted, weights, chance)
+        if not held_out.trusted:
+            return self
         order = np.argsort(-sure, kind="stable")
         wrong = np.cumsum((weights * (1.0 - fitted))[order]) / np.cumsum(weights[order])
         # A threshold falls between two different values, never among equal ones.
@@ -182,7 +185,7 @@ class ReliabilityDomain:
         sure_enough = known & (sure >= self.threshold_)
         inside = sure_enough & (said.near.similarity >= self.least_similarity_)
         if self.threshold_ > 1.0:
-            asked = f"nowhere were at most {self.stated_error:.0%} wrong"
+            asked = f"of no calls it is known that at most {self.stated_error:.0%} are wrong"
         elif self.threshold_ <= 0.0:
             asked = f"all are inside: at most {self.stated_error:.0%} wrong"
         else:

@@ -72,6 +72,9 @@ class HeldOut:
         At least 0, (n,).
     measured
         Whether `correct` comes from measured labels.
+    trusted
+        Whether an error rate may be concluded from it; otherwise nothing is inside, and the score
+        remains.
     """
 
     values: np.ndarray
@@ -80,6 +83,7 @@ class HeldOut:
     correct: np.ndarray
     weights: np.ndarray
     measured: bool
+    trusted: bool = True
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fluid.central.student import _expected_calls
+from fluid.central.student import FEWEST_COMPOUNDS, _expected_calls
 from fluid.exchange.federated_set import PooledTask
+from fluid.learn.correctness import ReliabilityDomain
+from fluid.learn.judgement import Neighbours, Said
 from fluid.learn.task import Task
 
 BINARY = Task("bbb", "binary")
@@ -68,6 +70,25 @@ def test_the_slope_recovers_the_truth_that_a_mean_of_calibrated_teachers_hides()
     observed = truth[sure].mean()
     assert observed == pytest.approx(81 / 82, abs=0.01)
     assert abs(found.correct[sure].mean() - observed) < 0.5 * (observed - 0.9)
+
+
+def test_no_rate_is_stated_where_teachers_know_next_to_nothing() -> None:
+    random = np.random.default_rng(2)
+    label = np.where(random.random((400, 1)) < 0.5, 0.02, 0.98)
+    rows, near = np.arange(400), np.full(400, 0.6)
+    inside = {}
+    for n_known in (FEWEST_COMPOUNDS - 1, FEWEST_COMPOUNDS):
+        pooled = _pooled(label, 0.0, 0.1)
+        pooled.reliability[:n_known] = 0.3
+        found = _expected_calls(BINARY, pooled, rows, rows, label, near, 0.5)
+        assert found is not None
+        domain = ReliabilityDomain().fit_calls(found)
+        around = Neighbours(near, near, np.full(400, "", dtype=object))
+        result = domain.assess(None, Said(label, around, np.zeros(400)))  # type: ignore[arg-type]
+        inside[n_known] = result.inside.mean()
+        # The score is there in any case.
+        assert result.score.min() > 0.9
+    assert inside == {FEWEST_COMPOUNDS - 1: 0.0, FEWEST_COMPOUNDS: 1.0}
 
 
 def test_several_classes_and_numbers() -> None:
