@@ -73,8 +73,8 @@ class ReliabilityDomain:
     - Of a teacher or a reference it is measured, on its own compounds out of fold, and holds for
       compounds like these. It is not claimed for compounds farther from the reference compounds
       than four fifths of the held-out ones: outside they are, however sure the call.
-    - Of a student nothing was measured. It is an expectation under the teachers' labels. Where these
-      know next to none of the public compounds none is stated, and nothing is inside.
+    - Of a student nothing was measured. It is an expectation under the teachers' labels. Where
+      teachers know next to none of the public compounds none is stated, and nothing is inside.
     - A hybrid satisfies both: see `stricter`.
 
     Numbers have no right and wrong: their score is the expected share of variance explained, they

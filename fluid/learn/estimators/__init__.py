@@ -18,8 +18,8 @@ from fluid.learn.estimators.trees import (
     student_trees,
 )
 
-# Above this many compounds a support vector machine costs more than it gains; its labels make better
-# students than those of trees.
+# Above this many compounds a support vector machine costs more than it gains. Its labels make
+# better students than those of trees.
 KERNEL_LIMIT = 8000
 
 
