@@ -133,14 +133,17 @@ def _fit_both(compounds: Compounds, lesson: Lesson, fitting: Fitting) -> tuple[L
     targets, weights, names = lesson.targets, lesson.weights, fitting.learners
     outputs = range(targets.shape[1])
     parts = (np.arange(len(targets)), np.flatnonzero(lesson.inside))
-    todo = [(name, part, output) for part in parts for name in names for output in outputs]
+    todo = [(name, stage, output) for name in names for stage in range(2) for output in outputs]
+    # Of large kernel matrices one is in memory at a time, and its threads are inside.
+    large = KernelRidge.kind if len(targets) > MOST_FACTORED else ""
 
-    def run(job: tuple[str, np.ndarray, int]) -> Estimator:
-        name, part, output = job
+    def run(job: tuple[str, int, int]) -> Estimator:
+        name, stage, output = job
+        part = parts[stage]
         learner = STUDENT_LEARNERS[name]()
         if isinstance(learner, KernelRidge):
             learner.ridge = learner.ridge if fitting.ridge is None else fitting.ridge
-            learner.jobs = inner
+            learner.jobs = fitting.jobs if large else 1
         seed = fitting.seed + output
         each = None if weights is None else weights[part] / weights[part].mean()
         if fitting.cluster is not None and isinstance(learner, Trees):
@@ -148,12 +151,16 @@ def _fit_both(compounds: Compounds, lesson: Lesson, fitting: Fitting) -> tuple[L
             return fit_on_cluster(learner, fitting.cluster, [compounds], part, wanted, seed, each)
         return learner.fit(compounds, part, targets[part, output], False, seed, each)
 
-    # Two trainings at once would wait for one another's workers; and of large kernel matrices one
-    # is in memory at a time.
-    one_by_one = fitting.cluster is not None or len(targets) > MOST_FACTORED
-    inner = fitting.jobs if one_by_one else 1
-    fits = iter(map_threads(run, todo, 1 if one_by_one else fitting.jobs))
-    final, tried = ({name: [next(fits) for _ in outputs] for name in names} for _ in parts)
+    alone = [job for job in todo if job[0] == large]
+    beside = [job for job in todo if job[0] != large]
+    # Two trainings on a cluster at once would wait for one another's workers.
+    jobs = 1 if fitting.cluster is not None else fitting.jobs
+    found = dict(zip(alone, map_threads(run, alone, 1), strict=True))
+    found |= zip(beside, map_threads(run, beside, jobs), strict=True)
+    final, tried = (
+        {name: [found[name, stage, output] for output in outputs] for name in names}
+        for stage in range(2)
+    )
     return final, tried
 
 

@@ -51,7 +51,7 @@ class PooledTask:
     slope
         With which the truth regresses on the label, in [1, 2] (`Moments.slope`); 1 for classes.
     moments
-        What the slope follows from while labels are being pooled; None afterwards, for they tell
+        What the slope follows from while labels are being pooled; never in a file, for they tell
         of single teachers.
     """
 
@@ -133,7 +133,7 @@ def without(pooled: PooledTask, own: TaskAnnotation) -> PooledTask:
 def concatenate_pooled(parts: Sequence[PooledTask]) -> PooledTask:
     """One from several, in order; its slope is that of all together, where moments tell it."""
     moments = [part.moments for part in parts if part.moments is not None]
-    total = sum(moments[1:], moments[0]) if len(moments) == len(parts) else None
+    total = Moments.total(moments) if len(moments) == len(parts) else None
     return PooledTask(
         np.concatenate([part.label for part in parts]),
         np.concatenate([part.disagreement for part in parts]),
@@ -191,10 +191,7 @@ def write_federated(
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def describe(count: int) -> dict[str, Any]:
-        slopes = {
-            name: round(sum(each[1:], each[0]).slope(), 6)
-            for name, each in moments.items() if each
-        }  # fmt: skip
+        slopes = {name: Moments.total(each).slope() for name, each in moments.items() if each}
         return {"schema": SCHEMA, "n_compounds": count, "slopes": slopes} | manifest
 
     return write_sealed(path, schema, batches(), describe)

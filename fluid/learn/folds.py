@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from fluid.base.errors import TrainingError
 from fluid.chem.compounds import Compounds
 from fluid.chem.scaffolds import framework_keys
 
@@ -18,6 +19,22 @@ SECRET_BYTES = 32
 COMPOUND, FRAMEWORK = "compound", "framework"
 # What has one fold; each hides what those before it hide.
 FOLDS_BY = (COMPOUND, FRAMEWORK)
+
+
+def check_cross_fitting(folds: int, repeats: int, seed: int) -> None:
+    """Make sure that a partner's choices are within what cross-fitting is made for.
+
+    Raises
+    ------
+    TrainingError
+        If one is not.
+    """
+    if not 3 <= folds <= 20:
+        raise TrainingError(f"folds = {folds}: allowed are 3 to 20")
+    if not 1 <= repeats <= 20:
+        raise TrainingError(f"repeats = {repeats}: allowed are 1 to 20")
+    if not 0 <= seed < 2**31:
+        raise TrainingError(f"seed = {seed}: allowed are 0 to 2147483647")
 
 
 def looser(one: str, other: str) -> bool:

@@ -1,4 +1,4 @@
-"""Models as folders of plain files: JSON, NumPy arrays, LightGBM text, Parquet. No pickle.
+"""Models as folders of plain files: JSON, NumPy arrays, LightGBM text, Parquet. No code.
 
     model.json        what the model is, its parts, and the SHA-256 of every other file
     library.parquet   compounds that members and domains refer to

@@ -16,7 +16,14 @@ from fluid.exchange.federation import Federation
 from fluid.learn.crossfit import CrossFitted, cross_fit
 from fluid.learn.domain import fit_domains
 from fluid.learn.estimators import AUTO, LEARNERS
-from fluid.learn.folds import COMPOUND, FOLDS_BY, FRAMEWORK, fold_keys, looser
+from fluid.learn.folds import (
+    COMPOUND,
+    FOLDS_BY,
+    FRAMEWORK,
+    check_cross_fitting,
+    fold_keys,
+    looser,
+)
 from fluid.learn.measured import Measured
 from fluid.learn.metrics import compute_metrics
 from fluid.learn.model import Card, TaskModel, TrainedModel
@@ -59,12 +66,7 @@ class TrainingOptions:
         if self.learner != AUTO and self.learner not in LEARNERS:
             allowed = ", ".join([AUTO, *LEARNERS])
             raise FluidError(f"learner '{self.learner}': allowed are {allowed}")
-        if not 3 <= self.folds <= 20:
-            raise FluidError(f"folds = {self.folds}: allowed are 3 to 20")
-        if not 1 <= self.repeats <= 20:
-            raise FluidError(f"repeats = {self.repeats}: allowed are 1 to 20")
-        if not 0 <= self.seed < 2**31:
-            raise FluidError(f"seed = {self.seed}: allowed are 0 to 2147483647")
+        check_cross_fitting(self.folds, self.repeats, self.seed)
 
     def folds_agreed(self, federation: Federation) -> str:
         """What shares a fold under a contract.

@@ -27,7 +27,7 @@ from fluid.learn.estimators import (
     choose_learner,
     logit,
 )
-from fluid.learn.folds import COMPOUND
+from fluid.learn.folds import COMPOUND, check_cross_fitting
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats
 from fluid.learn.reliability import NEIGHBOURS, fit_reliability
@@ -47,6 +47,10 @@ _CLIP = 0.01
 
 
 _RIDGE = {True: 0.5, False: 0.15}
+
+
+# Folds are fitted side by side, each with a kernel matrix of its own.
+_MOST_EXACT = 12_000
 
 
 # A measured label is worth several pooled ones.
@@ -78,12 +82,7 @@ class HybridOptions:
     folds_by: str = COMPOUND
 
     def __post_init__(self) -> None:
-        if not 3 <= self.folds <= 20:
-            raise TrainingError(f"folds = {self.folds}: allowed are 3 to 20")
-        if not 1 <= self.repeats <= 20:
-            raise TrainingError(f"repeats = {self.repeats}: allowed are 1 to 20")
-        if not 0 <= self.seed < 2**31:
-            raise TrainingError(f"seed = {self.seed}: allowed are 0 to 2147483647")
+        check_cross_fitting(self.folds, self.repeats, self.seed)
 
 
 def hybrid_folds(compounds: Compounds, options: HybridOptions) -> np.ndarray:
@@ -224,7 +223,7 @@ def _fit_task(
         # A fold whose rest lacks a class, or all but a few labels, has the joint learner only.
         enough = enough_labels(task, values[inside], 0.5)
         for output in range(n_outputs):
-            ridge = KernelRidge(ridge=_RIDGE[task.is_classification])
+            ridge = KernelRidge(_RIDGE[task.is_classification], most_exact=_MOST_EXACT)
             each = weights[used] / weights[used].mean()
             ridge.fit(library, where[used], targets[used, output], False, options.seed, each)
             joint.append(ridge)

@@ -14,6 +14,7 @@ from fluid.central.student import StudentOptions
 from fluid.chem.compounds import Compounds
 from fluid.chem.stream import CompoundStream
 from fluid.exchange.federated_set import open_federated
+from fluid.learn.estimators import kernel
 from fluid.learn.estimators.kernel import KernelRidge
 from fluid.learn.model import TrainedModel
 from fluid.learn.storage import load_model, save_model
@@ -133,3 +134,21 @@ def test_a_student_takes_along_what_it_refers_to(consortium: Consortium, tmp_pat
     keys = np.array(["A" * 14 + "-UHFFFAOYSA-N"] * 3, dtype=object)
     object.__setattr__(changed, "inchikeys", keys)
     assert not np.any(_were_trained_on(again, strange, changed))
+
+
+def test_large_students_do_not_depend_on_threads(
+    consortium: Consortium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compounds, _ = open_federated(consortium.folder / "round1" / "federated.parquet").load()
+    names = ("kernel-ridge", "lightgbm-student")
+    small = fit(CompoundStream.of(compounds), names)
+    for module in (fits, kernel):
+        monkeypatch.setattr(module, "MOST_FACTORED", 100)
+    one, two = (fit(CompoundStream.of(compounds), names, jobs) for jobs in (1, 2))
+    for name in names:
+        for found, other, exact in zip(
+            *(each.final[name] + each.tried[name] for each in (one, two, small)), strict=True
+        ):
+            scores = [e.score(compounds, one.compounds) for e in (found, other, exact)]
+            assert np.array_equal(scores[0], scores[1])
+            assert scores[0] == pytest.approx(scores[2], abs=1e-3)

@@ -1,4 +1,4 @@
-"""What every learner offers, and how its state is kept without pickle."""
+"""What every learner offers, and how its state is kept: plain numbers and text, never code."""
 
 from __future__ import annotations
 
