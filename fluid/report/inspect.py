@@ -37,6 +37,7 @@ _MEANINGS = {
     ".disagreement": "weighted standard deviation between teachers",
     ".reliability": "highest reliability of any teacher, 0 to 1",
     ".teachers": "number of teachers that gave a label",
+    ".weight": "sum of the weights of the teachers' labels",
 }
 
 
