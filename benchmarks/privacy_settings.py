@@ -23,6 +23,7 @@ from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import PublicSet
 from fluid.learn.estimators import LEARNERS
 from fluid.learn.estimators.kernel import KernelSVM
+from fluid.learn.trained_on import digest_connectivities
 from fluid.partner.audit.channels import attack_game
 from fluid.partner.audit.exports import (
     ACTUAL,
@@ -262,7 +263,7 @@ class Students:
             for name, by in exports.items()
         }  # fmt: skip
         tasks = self.federation.tasks
-        pooled = pool_said(tasks, said, {}, len(self.public))
+        pooled = pool_said(tasks, said, {}, digest_connectivities(self.public))
         model, _ = train_student(self.public, tasks, pooled, self.federation, "", 0, self.jobs)
         told = model.predict(self.external.compounds, None).by_task
         rows, truth = self.external.labels.column(self.federation.task_index("bbb"))

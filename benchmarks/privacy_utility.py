@@ -29,6 +29,7 @@ from fluid.learn.metrics import bootstrap_rows, interval, roc_auc
 from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels
 from fluid.learn.task import Task
+from fluid.learn.trained_on import digest_connectivities
 from fluid.partner.budget import Plan, plan_release
 from fluid.partner.fit import TrainingOptions, fit_model
 from fluid.partner.guard import disclose
@@ -137,7 +138,7 @@ class Study:
         np.ndarray
     ]:  # fmt: skip
         """Probabilities that the student of some annotations gives the tests' compounds."""
-        pooled = pool_said(federation.tasks, said, {}, len(self.public))
+        pooled = pool_said(federation.tasks, said, {}, digest_connectivities(self.public))
         try:
             model, _ = train_student(
                 self.public, federation.tasks, pooled, federation, "", 0, self.jobs

@@ -52,6 +52,7 @@ def pool(paths: list[str]) -> None:
     from fluid.central.intake import admit, admitted_chunks
     from fluid.central.pooling import pool_said
     from fluid.exchange.federated_set import write_federated
+    from fluid.learn.trained_on import digest_connectivities
 
     _, contract = federation()
     public = public_set(PUBLIC)
@@ -61,7 +62,7 @@ def pool(paths: list[str]) -> None:
     def chunks() -> Iterator[tuple[Compounds, dict[str, PooledTask]]]:
         for compounds, said in admitted_chunks(public, admitted):
             consensus.add(said, compounds.fingerprints)
-            yield compounds, pool_said(contract.tasks, said, {}, len(compounds))
+            yield compounds, pool_said(contract.tasks, said, {}, digest_connectivities(compounds))
 
     features = contract.chemistry.features
     tasks = contract.tasks

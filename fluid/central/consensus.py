@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fluid.central.pooling import pool_task
-from fluid.central.student import soft_targets
 from fluid.chem.similarity import tanimoto
 from fluid.exchange.annotation import TaskAnnotation
+from fluid.exchange.targets import soft_targets
 from fluid.learn.task import Task
 
 BLOCKS = 64

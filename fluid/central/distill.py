@@ -32,7 +32,7 @@ from fluid.central.student import (
 from fluid.chem.compounds import Compounds
 from fluid.chem.stream import CompoundStream
 from fluid.exchange.annotation import AnnotationFile, TaskAnnotation
-from fluid.exchange.federated_set import PooledTask, concatenate_pooled, write_federated
+from fluid.exchange.federated_set import PooledTask, write_federated
 from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.shared import check_shared
@@ -42,6 +42,7 @@ from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.reliability import TRUSTED
 from fluid.learn.storage import save_model
 from fluid.learn.task import Task
+from fluid.learn.trained_on import digest_connectivities
 
 logger = logging.getLogger(__name__)
 
@@ -151,20 +152,19 @@ def distill(
     sizes = _shared_sizes(admitted)
     tally = _Tally(tasks, [annotation.partner for annotation in admitted])
     consensus = Consensus(tasks, sizes)
-    pooled: dict[str, list[PooledTask]] = {task.name: [] for task in tasks}
+    digests: list[np.ndarray] = []
 
     def chunks() -> Iterator[tuple[Compounds, dict[str, PooledTask]]]:
         for compounds, said in admitted_chunks(public, admitted):
             tally.add(said, len(compounds))
             consensus.add(said, compounds.fingerprints)
-            labels = pool_said(tasks, said, sizes, len(compounds))
+            digests.append(digest_connectivities(compounds))
+            labels = pool_said(tasks, said, sizes, digests[-1])
             if federation.mechanism.is_used:
                 # Teachers disagree by the noise, of which nothing is to be concluded.
                 labels = {
-                    name: replace(one, slope=1.0, moments=None) for name, one in labels.items()
+                    name: replace(one, slope=1.0, sample=None) for name, one in labels.items()
                 }
-            for task in tasks:
-                pooled[task.name].append(labels[task.name])
             yield compounds, labels
 
     with atomic_folder(output, REPORT_FILE) as folder:
@@ -179,13 +179,14 @@ def distill(
             "software": software_versions(),
         }
         features = federation.chemistry.features
-        digest = write_federated(folder / FEDERATED_FILE, features, tasks, chunks(), identity)
+        path = folder / FEDERATED_FILE
+        digest, joined = write_federated(path, features, tasks, chunks(), identity)
         library = CompoundStream(len(public), public.chunks)
-        joined = {name: concatenate_pooled(each) for name, each in pooled.items()}
         try:
             student, distilled = train_student(
-                library, tasks, joined, federation, digest, seed, jobs, progress, options, cluster
-            )
+                library, tasks, joined, federation, digest, seed, jobs, progress, options, cluster,
+                np.concatenate(digests),
+            )  # fmt: skip
         except TrainingError as error:
             raise TrainingError(f"{public.sealed.path}: {error}") from error
         (folder / STUDENT_FOLDER).mkdir()
@@ -232,6 +233,7 @@ def train_student(
     progress: Callable[[str], None] = lambda stage: None,
     options: StudentOptions | None = None,
     cluster: Cluster | None = None,
+    digests: np.ndarray | None = None,
 ) -> tuple[TrainedModel, dict[str, Distilled]]:
     """Train a student on pooled labels.
 
@@ -245,6 +247,8 @@ def train_student(
         The contract, and the digest of the federated set.
     seed, jobs, progress, options, cluster
         See `distill`.
+    digests
+        What `fluid.learn.trained_on.digest_connectivities` finds of the compounds, if it is known.
 
     Raises
     ------
@@ -252,7 +256,8 @@ def train_student(
         If no task has labels enough.
     """
     library = CompoundStream.of(library)
-    digests = digest_stream(library)
+    if digests is None:
+        digests = digest_stream(library)
     groups = held_out_groups(digests)
     options = options or StudentOptions()
     if federation.mechanism.is_used:
@@ -391,5 +396,6 @@ def _report_task(
         "threshold": round(distilled.model.threshold, 4),
         "inside_domain_of_teachers": share,
         "pooled_label_quantiles": np.round(quantiles.astype(float), 4).tolist(),
+        "sharpening": distilled.sharpening.to_dict() if distilled.sharpening else None,
         "mean_disagreement": round(float(pooled.disagreement[known].mean()), 4),
     }

@@ -20,6 +20,7 @@ from fluid.learn.estimators.cluster_trees import fit_on_cluster
 from fluid.learn.estimators.kernel import MOST_FACTORED, KernelMachine, KernelRidge
 from fluid.learn.estimators.landmarks import NormalEquations, choose_landmarks
 from fluid.learn.estimators.mixed_kernel import MixedKernel
+from fluid.learn.estimators.sharpening import Sharpening
 from fluid.learn.estimators.trees import Trees
 
 MOST_HELD = KernelRidge().most_exact
@@ -77,6 +78,8 @@ class Fitting:
         Penalty of kernel ridge regression; None takes its own.
     cluster
         Whose workers train boosted trees; they then learn from all compounds, however many.
+    sharpening
+        Of what kernel ridge regression learns; None takes labels as they are.
     """
 
     learners: tuple[str, ...]
@@ -84,6 +87,7 @@ class Fitting:
     jobs: int
     ridge: float | None = None
     cluster: Cluster | None = None
+    sharpening: Sharpening | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,7 @@ def _fit_both(compounds: Compounds, lesson: Lesson, fitting: Fitting) -> tuple[L
         if isinstance(learner, KernelRidge):
             learner.ridge = learner.ridge if fitting.ridge is None else fitting.ridge
             learner.jobs = fitting.jobs if large else 1
+            learner.sharpening = fitting.sharpening
         seed = fitting.seed + output
         each = None if weights is None else weights[part] / weights[part].mean()
         if fitting.cluster is not None and isinstance(learner, Trees):
@@ -238,7 +243,7 @@ def _ridge(
         equations: NormalEquations, part: np.ndarray, left_out: np.ndarray | None
     ) -> list[Estimator]:
         centre = np.average(targets[part], axis=0, weights=each[part])
-        found = equations.solve(ridge, centre, left_out)
+        found = equations.solve(ridge, centre, left_out, fitting.sharpening)
         return [
             KernelRidge.of(kernel, places, column, float(mean))
             for column, mean in zip(found.T, centre, strict=True)

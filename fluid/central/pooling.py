@@ -8,7 +8,8 @@ import numpy as np
 
 from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.federated_set import PooledTask, pooling_weight
-from fluid.exchange.widening import Moments
+from fluid.exchange.teacher_sample import TeacherSample
+from fluid.exchange.widening import slope_of
 from fluid.learn.task import Task
 
 
@@ -17,6 +18,7 @@ def pool_task(
     said: Mapping[str, TaskAnnotation],
     sizes: Mapping[str, float],
     n_compounds: int,
+    digests: np.ndarray | None = None,
 ) -> PooledTask:
     """Weighted mean of the teachers' predictions.
 
@@ -35,6 +37,10 @@ def pool_task(
         Training-set sizes by partner; used only if all partners that label anything are there.
     n_compounds
         Number of compounds n.
+    digests
+        What `fluid.learn.trained_on.digest_connectivities` finds of these, shape (n,). Without
+        them no sample is drawn, so that it is not known how much labels are to be widened and
+        sharpened.
 
     Returns
     -------
@@ -68,15 +74,17 @@ def pool_task(
     spread = np.sqrt(variance)
     spread[teachers == 0] = np.nan
     best = np.where(known, reliability, 0.0).max(axis=0)
-    moments = None if task.is_classification else Moments.of(share, filled, known, best)
+    sample = None
+    if digests is not None:
+        sample = TeacherSample.draw(digests, share, filled, known, best)
     return PooledTask(
         label.astype(np.float32),
         spread.astype(np.float32),
         best.astype(np.float32),
         teachers.astype(np.uint16),
         total.astype(np.float32),
-        1.0 if moments is None else moments.slope(),
-        moments,
+        1.0 if task.is_classification else slope_of(sample),
+        sample,
     )
 
 
@@ -84,7 +92,7 @@ def pool_said(
     tasks: Sequence[Task],
     said: Mapping[str, Mapping[str, TaskAnnotation]],
     sizes: Mapping[str, Mapping[str, float]],
-    n_compounds: int,
+    digests: np.ndarray,
 ) -> dict[str, PooledTask]:
     """Pool every task.
 
@@ -96,8 +104,8 @@ def pool_said(
         By partner and task; see `pool_task`.
     sizes
         Training-set sizes by partner and task, where they are shared.
-    n_compounds
-        Number of compounds.
+    digests
+        Of the compounds' connectivities; see `pool_task`.
     """
     pooled = {}
     for task in tasks:
@@ -105,5 +113,5 @@ def pool_said(
         size = {
             name: sizes[name][task.name] for name in by_partner if task.name in sizes.get(name, {})
         }
-        pooled[task.name] = pool_task(task, by_partner, size, n_compounds)
+        pooled[task.name] = pool_task(task, by_partner, size, len(digests), digests)
     return pooled

@@ -11,15 +11,18 @@ from fluid.base.errors import FluidError, TrainingError
 from fluid.base.jobs import single_threaded_blas
 from fluid.central.fits import Fitting, Lesson, fit_learners, renumber
 from fluid.central.ridge import choose_ridge
+from fluid.central.sharpening import find_sharpening
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
 from fluid.chem.stream import CompoundStream
 from fluid.exchange.federated_set import PooledTask
+from fluid.exchange.targets import CLIP, WEIGHTINGS, sample_weights, soft_targets
 from fluid.exchange.widening import widen, widening
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import fit_domains
-from fluid.learn.estimators import STUDENT_LEARNERS, Estimator, logit, sigmoid
+from fluid.learn.estimators import STUDENT_LEARNERS, Estimator, KernelRidge, logit, sigmoid
+from fluid.learn.estimators.sharpening import Sharpening
 from fluid.learn.judgement import HeldOut
 from fluid.learn.model import TaskModel
 from fluid.learn.predictions import called_classes
@@ -30,14 +33,10 @@ from fluid.learn.trained_on import digest_connectivities
 
 FEWEST_COMPOUNDS = 50
 MOST_REFERENCES = 50_000
-_CLIP = 0.01
 _GROUPS = 10
 # Teachers are surer than their calibration says: each fold model was calibrated by models of fewer
 # compounds, and what is pooled is a mean over repeats. Chosen on validation splits.
 _MODEST = 1.2
-WEIGHTINGS = ("reliability", "none", "uncertain")
-# No compound is left out altogether, and none counts more than so many times the mean.
-_LEAST, _MOST = 0.02, 20.0
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,18 @@ class StudentOptions:
         doi 10.1016/j.patter.2022.100521).
     learners
         Keys of `fluid.learn.estimators.STUDENT_LEARNERS`; averaged if several.
+    sharpen
+        Whether kernel ridge regression learns pooled labels sharpened by what teachers disagree on
+        (`fluid.central.sharpening`).
     noisy
         Whether labels passed through a noise mechanism. The penalty of kernel ridge regression is
-        then chosen by leave-one-out error, and pooled numbers are not widened: teachers disagree by
-        the noise.
+        then chosen by leave-one-out error, and pooled labels are neither widened nor sharpened:
+        teachers disagree by the noise.
     """
 
     weighting: str = "reliability"
     learners: tuple[str, ...] = ("kernel-ridge",)
+    sharpen: bool = True
     noisy: bool = False
 
     def __post_init__(self) -> None:
@@ -87,58 +90,15 @@ class Distilled:
         public set that was held out in a rehearsal.
     n_labelled, n_references
         Compounds with a pooled label, and those that make up the applicability domain.
+    sharpening
+        Of the pooled labels; None if they were learned as they are.
     """
 
     model: TaskModel
     fidelity: float
     n_labelled: int
     n_references: int
-
-
-def soft_targets(task: Task, label: np.ndarray) -> np.ndarray:
-    """What the student learns: log-odds of pooled probabilities, or pooled numbers.
-
-    Probabilities are clipped to [0.01, 0.99]. Labels are never rounded to classes: on the data
-    measured, that alone costs more than pooling gains.
-    """
-    values = label.astype(np.float64)
-    return logit(values, _CLIP) if task.is_classification else values
-
-
-def sample_weights(
-    task: Task, pooled: PooledTask, rows: np.ndarray, weighting: str
-) -> np.ndarray | None:
-    """Weight of each compound's squared error, of mean 1.
-
-    Parameters
-    ----------
-    task, pooled
-        The task and its pooled labels.
-    rows
-        The n compounds with a label.
-    weighting
-        See `StudentOptions`.
-
-    Returns
-    -------
-    numpy.ndarray or None
-        float64 of shape (n,); None if all weigh the same.
-    """
-    if weighting == "none":
-        return None
-    if weighting == "reliability":
-        raw = pooled.reliability[rows].astype(np.float64) ** 2
-    else:
-        label = pooled.label[rows].astype(np.float64)
-        spread = pooled.disagreement[rows].astype(np.float64).mean(axis=1)
-        # The standard deviation of the class itself, and that between the teachers.
-        own = np.sqrt(label * (1.0 - label)).mean(axis=1) if task.is_classification else 0.0
-        raw = own + spread
-    mean = float(raw.mean())
-    if mean <= 0.0:
-        return None
-    bounded = np.clip(raw / mean, _LEAST, _MOST)
-    return bounded / bounded.mean()
+    sharpening: Sharpening | None = None
 
 
 def digest_stream(library: CompoundStream) -> np.ndarray:
@@ -202,10 +162,13 @@ def distill_task(
     label = pooled.label[rows].astype(np.float64) if options.noisy else widen(task, pooled, rows)
     targets = soft_targets(task, label)
     ridge = choose_ridge(library, rows, targets, seed) if options.noisy else None
+    sharpening = None
+    if options.sharpen and not options.noisy and KernelRidge.kind in options.learners:
+        sharpening = find_sharpening(library, task, pooled)
     inside = groups[rows] != 0
     weights = sample_weights(task, pooled, rows, options.weighting)
     references = _references(pooled, rows)
-    fitting = Fitting(options.learners, seed, jobs, ridge, cluster)
+    fitting = Fitting(options.learners, seed, jobs, ridge, cluster, sharpening)
     fits = fit_learners(Lesson(library, rows, targets, weights, inside, references), fitting)
     compounds, held = fits.compounds, fits.positions[fits.held]
     told = _score(fits.tried, compounds.take(fits.held), compounds)
@@ -230,7 +193,7 @@ def distill_task(
         for estimator in member.estimators:
             renumber(estimator, fits.positions)
     model = TaskModel(task, members, True, references, domains, threshold)
-    return Distilled(model, fidelity, len(rows), len(references))
+    return Distilled(model, fidelity, len(rows), len(references), sharpening)
 
 
 def _score(
@@ -282,13 +245,26 @@ def _reliability(
     similarity: np.ndarray,
     references: np.ndarray,
 ) -> ReliabilityMap:
-    """How much of the pooled labels is explained, times how much the teachers explain."""
+    """How much of the pooled labels is explained, times how much the teachers explain.
+
+    Labels that were sharpened vary more than pooled labels do, which is no error: what is said is
+    first regressed on them.
+    """
     truth = pooled.label.astype(np.float64)
-    error = ((said - truth[held]) ** 2).sum(axis=1)
+    error = ((_regressed(said, truth[held]) - truth[held]) ** 2).sum(axis=1)
     baseline = float(((truth[seen] - truth[seen].mean(axis=0)) ** 2).sum(axis=1).mean())
     followed = fit_reliability(similarity, error, baseline)
     teachers = float(pooled.reliability[references].mean()) if len(references) else 0.0
     return ReliabilityMap(followed.slope, teachers)
+
+
+def _regressed(said: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """What is said (n, n_outputs), on the least-squares line to the truth of all outputs."""
+    if not len(said):
+        return said
+    spread, wanted = said - said.mean(axis=0), truth - truth.mean(axis=0)
+    slope = float((spread * wanted).sum()) / max(float((spread**2).sum()), 1e-12)
+    return truth.mean(axis=0) + max(slope, 0.0) * spread
 
 
 def _expected_calls(
@@ -335,7 +311,7 @@ def _expected_calls(
         return None
     label = pooled.label[rows].astype(np.float64)
     slope = _MODEST * widening(label, pooled.disagreement[rows])
-    centre = logit(label.mean(axis=0), _CLIP)
+    centre = logit(label.mean(axis=0), CLIP)
     wide = sigmoid(centre + slope * (logit(pooled.label[held].astype(np.float64)) - centre))
     called = called_classes(task, said, threshold)
     if task.kind == "multiclass":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from fluid.chem.features import FeatureSpec
 from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.federation import Federation
 from fluid.exchange.sealed import SealedFile, open_sealed, write_sealed
-from fluid.exchange.widening import WIDEST, Moments
+from fluid.exchange.teacher_sample import TeacherSample
+from fluid.exchange.widening import WIDEST, slope_of
 from fluid.learn.task import Task
 
 SCHEMA = "fluid.federated/1"
@@ -49,10 +50,9 @@ class PooledTask:
         float32 of shape (n,): sum of the teachers' weights, with which a partner takes its own
         part out again (`without`); None if it is not known.
     slope
-        With which the truth regresses on the label, in [1, 2] (`Moments.slope`); 1 for classes.
-    moments
-        What the slope follows from while labels are being pooled; never in a file, for they tell
-        of single teachers.
+        With which the truth regresses on the label, in [1, 2] (`slope_of`); 1 for classes.
+    sample
+        What each teacher said of some compounds, while labels are being pooled; never in a file.
     """
 
     label: np.ndarray
@@ -61,7 +61,7 @@ class PooledTask:
     teachers: np.ndarray
     weight: np.ndarray | None = None
     slope: float = 1.0
-    moments: Moments | None = None
+    sample: TeacherSample | None = None
 
 
 def pooling_weight(reliability: np.ndarray) -> np.ndarray:
@@ -130,24 +130,35 @@ def without(pooled: PooledTask, own: TaskAnnotation) -> PooledTask:
     )
 
 
-def concatenate_pooled(parts: Sequence[PooledTask]) -> PooledTask:
-    """One from several, in order; its slope is that of all together, where moments tell it."""
-    moments = [part.moments for part in parts if part.moments is not None]
-    total = Moments.total(moments) if len(moments) == len(parts) else None
-    return PooledTask(
-        np.concatenate([part.label for part in parts]),
-        np.concatenate([part.disagreement for part in parts]),
-        np.concatenate([part.reliability for part in parts]),
-        np.concatenate([part.teachers for part in parts]),
-        _concatenate_weights(parts),
-        parts[0].slope if total is None else total.slope(),
-        total,
-    )
+class PooledParts:
+    """Pooled labels of one task that come in parts, in the order of the public set."""
 
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._parts: list[PooledTask] = []
+        self._length = 0
+        self._sample: TeacherSample | None = None
 
-def _concatenate_weights(parts: Sequence[PooledTask]) -> np.ndarray | None:
-    weights = [part.weight for part in parts if part.weight is not None]
-    return np.concatenate(weights) if len(weights) == len(parts) else None
+    def add(self, part: PooledTask) -> None:
+        """Add the next part; of samples no more is held than of one part."""
+        both = [(self._sample, self._length), (part.sample, len(part.label))]
+        self._sample = TeacherSample.of_parts(both[1:] if not self._parts else both)
+        self._length += len(part.label)
+        self._parts.append(replace(part, sample=None))
+
+    def joined(self) -> PooledTask:
+        """All parts as one; its slope is that of all together, where samples tell it."""
+        parts, weights = self._parts, [one.weight for one in self._parts if one.weight is not None]
+        as_stated = self._sample is None or self.task.is_classification
+        return PooledTask(
+            np.concatenate([part.label for part in parts]),
+            np.concatenate([part.disagreement for part in parts]),
+            np.concatenate([part.reliability for part in parts]),
+            np.concatenate([part.teachers for part in parts]),
+            np.concatenate(weights) if len(weights) == len(parts) else None,
+            parts[0].slope if as_stated else slope_of(self._sample),
+            self._sample,
+        )
 
 
 def federated_schema(features: FeatureSpec, tasks: Sequence[Task]) -> pa.Schema:
@@ -169,9 +180,16 @@ def write_federated(
     tasks: Sequence[Task],
     chunks: Iterator[tuple[Compounds, dict[str, PooledTask]]],
     manifest: dict[str, Any],
-) -> str:
-    """Write a federated set; returns its digest."""
-    moments: dict[str, list[Moments]] = {task.name: [] for task in tasks}
+) -> tuple[str, dict[str, PooledTask]]:
+    """Write a federated set.
+
+    Returns
+    -------
+    str, dict
+        Its digest, and the pooled labels of all chunks by task, with samples if the chunks have
+        them.
+    """
+    parts = {task.name: PooledParts(task) for task in tasks}
     schema = federated_schema(features, tasks)
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -179,8 +197,7 @@ def write_federated(
             arrays = compounds_to_arrays(compounds)
             for task in tasks:
                 said = pooled[task.name]
-                if said.moments is not None:
-                    moments[task.name].append(said.moments)
+                parts[task.name].add(said)
                 for number in range(len(task.outputs)):
                     for values in (said.label[:, number], said.disagreement[:, number]):
                         arrays.append(pa.array(values.astype(np.float32), mask=np.isnan(values)))
@@ -190,11 +207,18 @@ def write_federated(
                 arrays.append(pa.array(weight.astype(np.float32)))
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
+    joined: dict[str, PooledTask] = {}
+
     def describe(count: int) -> dict[str, Any]:
-        slopes = {name: Moments.total(each).slope() for name, each in moments.items() if each}
+        joined.update({name: each.joined() for name, each in parts.items()} if count else {})
+        slopes = {
+            task.name: joined[task.name].slope
+            for task in tasks
+            if task.name in joined and not task.is_classification
+        }
         return {"schema": SCHEMA, "n_compounds": count, "slopes": slopes} | manifest
 
-    return write_sealed(path, schema, batches(), describe)
+    return write_sealed(path, schema, batches(), describe), joined
 
 
 @dataclass(frozen=True)
@@ -256,7 +280,7 @@ class FederatedSet:
     def load(self) -> tuple[Compounds, dict[str, PooledTask]]:
         """All compounds and labels."""
         compounds: list[Compounds] = []
-        pooled: dict[str, list[PooledTask]] = {task.name: [] for task in self.tasks}
+        pooled = {task.name: PooledParts(task) for task in self.tasks}
         start = 0
         for batch in self.sealed.batches():
             try:
@@ -264,12 +288,11 @@ class FederatedSet:
             except FileFormatError as error:
                 raise FileFormatError(f"{self.sealed.path}: {error}") from error
             for task in self.tasks:
-                pooled[task.name].append(self._task(batch, task, start))
+                pooled[task.name].add(self._task(batch, task, start))
             start += batch.num_rows
         if not compounds:
             raise FileFormatError(f"{self.sealed.path}: holds no compounds")
-        joined = {name: concatenate_pooled(parts) for name, parts in pooled.items()}
-        return concatenate(compounds), joined
+        return concatenate(compounds), {name: parts.joined() for name, parts in pooled.items()}
 
     def _task(self, batch: pa.RecordBatch, task: Task, start: int) -> PooledTask:
         def column(name: str, low: float, high: float, may_miss: bool) -> np.ndarray:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fluid.exchange.teacher_sample import TeacherSample
 from fluid.learn.task import Task
 
 if TYPE_CHECKING:
@@ -16,111 +15,58 @@ if TYPE_CHECKING:
 WIDEST = 2.0
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Sums over public compounds, from which the slope of the truth on the pooled label follows.
+def apart(sample: TeacherSample, told: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """How far what teachers say is from what they say together, offsets aside.
 
-    Each compound counts by the squared reliability of its most reliable teacher. Of k teachers and
-    outputs o, with the share s of a teacher in a label and its distance d from the label:
+    A teacher that says more than the others of every compound tells of its partner's collection
+    and not of any compound, so that each is taken about its own mean.
 
-    Attributes
+    Parameters
     ----------
-    weight
-        Sum of what compounds count.
-    label, squares
-        Sums of labels, shape (o,), and of their squares over all outputs.
-    between
-        Sum of s d^2 over teachers and outputs.
-    share, distance
-        Sums of s, shape (k,), and of s d, shape (k, o).
-    shares
-        Sums of products of two teachers' shares, shape (k, k).
-    known, told
-        By teacher, sums over the compounds that it labels: of what these count, shape (k,), and of
-        its predictions, shape (k, o).
+    sample
+        Of m compounds, k teachers and o outputs.
+    told
+        What they said, or a function of it, shape (k, m, o).
+    weights
+        Of the compounds, shape (m,).
+
+    Returns
+    -------
+    numpy.ndarray
+        Distances times the root of each teacher's share in the label, shape (k, m, o).
     """
+    heard = np.where(sample.known, weights, 0.0)
+    total = heard.sum(axis=1, keepdims=True)
+    mean = np.einsum("km,kmo->ko", heard / np.where(total > 0.0, total, 1.0), told)
+    free = np.where(sample.known[:, :, None], told - mean[:, None, :], 0.0)
+    together = (sample.share[:, :, None] * free).sum(axis=0)
+    return np.asarray(np.sqrt(sample.share)[:, :, None] * (free - together))
 
-    weight: float
-    label: np.ndarray
-    squares: float
-    between: float
-    share: np.ndarray
-    distance: np.ndarray
-    shares: np.ndarray
-    known: np.ndarray
-    told: np.ndarray
 
-    @classmethod
-    def total(cls, parts: Sequence[Moments]) -> Moments:
-        """Those of several parts of a public set with the same teachers."""
-        return sum(parts[1:], parts[0])
+def slope_of(sample: TeacherSample | None) -> float:
+    """The slope with which the truth regresses on the pooled label, in [1, 2].
 
-    @classmethod
-    def of(
-        cls, share: np.ndarray, predictions: np.ndarray, known: np.ndarray, reliability: np.ndarray
-    ) -> Moments:
-        """Those of n compounds.
+    A mean of several calibrated teachers varies less than what it predicts. If each teacher is
+    calibrated, so that its covariance with the truth is its own variance, the truth regresses
+    on the weighted mean with the slope ``1 + E[disagreement^2] / Var[mean]``; no measured label
+    is needed to know it (the regression counterpart of what Gneiting and Ranjan 2013, arXiv
+    1106.1638, show of probabilities). Six decimals: files do not depend on a processor's last
+    bits.
 
-        Parameters
-        ----------
-        share
-            Of each teacher in the label, shape (k, n); 0 where it gives none.
-        predictions
-            Shape (k, n, o), finite.
-        known
-            Where each teacher labels, bool of shape (k, n).
-        reliability
-            The highest of any teacher, shape (n,).
-        """
-        counts = np.where(known.any(axis=0), reliability, 0.0) ** 2
-        label = (share[:, :, None] * predictions).sum(axis=0)
-        away = predictions - label
-        heard = share * counts
-        return cls(
-            float(counts.sum()),
-            counts @ label,
-            float((counts @ label**2).sum()),
-            float((heard[:, :, None] * away**2).sum()),
-            heard.sum(axis=1),
-            np.einsum("kn,kno->ko", heard, away),
-            heard @ share.T,
-            known @ counts,
-            np.einsum("kn,kno->ko", known * counts, predictions),
-        )
-
-    def __add__(self, other: Moments) -> Moments:
-        """Those of other compounds with the same teachers added."""
-        return Moments(
-            self.weight + other.weight, self.label + other.label, self.squares + other.squares,
-            self.between + other.between, self.share + other.share,
-            self.distance + other.distance, self.shares + other.shares, self.known + other.known,
-            self.told + other.told,
-        )  # fmt: skip
-
-    def slope(self) -> float:
-        """The slope with which the truth regresses on the pooled label, in [1, 2].
-
-        A mean of several calibrated teachers varies less than what it predicts. If each teacher is
-        calibrated, so that its covariance with the truth is its own variance, the truth regresses
-        on the weighted mean with the slope ``1 + E[disagreement^2] / Var[mean]``; no measured label
-        is needed to know it (the regression counterpart of what Gneiting and Ranjan 2013, arXiv
-        1106.1638, show of probabilities). Disagreement is taken about each teacher's own mean: a
-        teacher that says more than the others of every compound tells of its partner's collection
-        and not of any compound. Six decimals: files do not depend on a processor's last bits.
-        """
-        if self.weight <= 0.0:
-            return 1.0
-        mean = self.told / np.where(self.known > 0.0, self.known, 1.0)[:, None]
-        between = (
-            self.between
-            - 2.0 * float((self.distance * mean).sum())
-            + float((self.share[:, None] * mean**2).sum())
-            - float(((self.shares @ mean) * mean).sum())
-        )
-        variance = self.squares - float((self.label**2).sum()) / self.weight
-        # What is left of equal numbers after subtraction is no variance.
-        variance = max(variance, 1e-9 * self.squares, 1e-12)
-        return round(min(1.0 + max(between, 0.0) / variance, WIDEST), 6)
+    Parameters
+    ----------
+    sample
+        What teachers said; None, or one without compounds, gives 1.
+    """
+    if sample is None or not len(sample.rows):
+        return 1.0
+    used, weights = sample.used()
+    label = used.label()
+    between = float(weights @ (apart(used, used.told, weights) ** 2).sum(axis=(0, 2)))
+    variance = float(weights @ ((label - weights @ label) ** 2).sum(axis=1))
+    # What is left of equal numbers after subtraction is no variance.
+    variance = max(variance, 1e-9 * float(weights @ (label**2).sum(axis=1)), 1e-12)
+    return round(min(1.0 + between / variance, WIDEST), 6)
 
 
 def widening(label: np.ndarray, disagreement: np.ndarray) -> float:
@@ -143,7 +89,7 @@ def widen(task: Task, pooled: PooledTask, rows: np.ndarray) -> np.ndarray:
     """Pooled labels to learn from, of these compounds; numbers are spread out as truth would be.
 
     Numbers move away from their mean, in which a compound counts by its squared reliability, by
-    the slope of the pooled labels (`Moments.slope`). Probabilities are left as they are: a ranking
+    the slope of the pooled labels (`slope_of`). Probabilities are left as they are: a ranking
     does not change.
 
     Parameters

@@ -23,6 +23,7 @@ from fluid.exchange.federated_set import PooledTask
 from fluid.exchange.federation import Federation
 from fluid.learn.model import TrainedModel
 from fluid.learn.task import Task
+from fluid.learn.trained_on import digest_connectivities
 from fluid.partner.fit import TrainingOptions, fit_model
 from fluid.partner.hybrid import FittedHybrid, fit_hybrid, others_only
 from fluid.partner.hybrid_own import HybridOptions
@@ -35,7 +36,7 @@ from fluid.simulate.cache import (
     digest_arrays,
     digest_compounds,
 )
-from fluid.simulate.parts import digest_table, take_pooled
+from fluid.simulate.parts import digest_table, take_pooled, take_said
 from fluid.simulate.told import (
     HybridResult,
     OutOfFold,
@@ -222,12 +223,28 @@ class Consortium:
 
     # --- the coordinator --------------------------------------------------------------------
 
-    def pool(self, partners: Sequence[str] | None = None) -> dict[str, PooledTask]:
-        """Pooled labels of the public set by task."""
+    @cached_property
+    def digests(self) -> np.ndarray:
+        """Of the public compounds' connectivities, from which samples are drawn."""
+        return digest_connectivities(self.public)
+
+    def pool(
+        self, partners: Sequence[str] | None = None, rows: np.ndarray | None = None
+    ) -> dict[str, PooledTask]:
+        """Pooled labels of the public set, or of some rows of it, by task."""
         if self._given is not None and partners is None:
-            return self._given
+            given = self._given
+            if rows is None:
+                return given
+            return {name: take_pooled(one, rows) for name, one in given.items()}
         said = {name: made.said for name, made in self.teachers(partners).items()}
-        return pool_said(self.tasks, said, {}, len(self.public))
+        if rows is None:
+            return pool_said(self.tasks, said, {}, self.digests)
+        part = {
+            name: {task: take_said(one, rows) for task, one in by.items()}
+            for name, by in said.items()
+        }
+        return pool_said(self.tasks, part, {}, self.digests[rows])
 
     def student(
         self,
@@ -274,11 +291,8 @@ class Consortium:
         names = None if partners is None else sorted(partners)
         key = repr((options, names, None if rows is None else digest_arrays(rows)))
         if key not in self._students:
-            pooled = self.pool(names)
-            public = self.public
-            if rows is not None:
-                public = public.take(rows)
-                pooled = {name: take_pooled(one, rows) for name, one in pooled.items()}
+            pooled = self.pool(names, rows)
+            public = self.public if rows is None else self.public.take(rows)
             model, _ = train_student(
                 public, self.tasks, pooled, self.federation, "", self.seed, self.jobs,
                 options=options,
@@ -299,7 +313,9 @@ class Consortium:
             for array in (pooled[name].label, pooled[name].disagreement, pooled[name].reliability)
         ] + [one.weight for _, one in sorted(pooled.items()) if one.weight is not None]
         slopes = np.array([one.slope for _, one in sorted(pooled.items())])
-        return digest_arrays(*parts, slopes)
+        samples = [one.sample for _, one in sorted(pooled.items()) if one.sample is not None]
+        told = [array for one in samples for array in (one.rows, one.priority, one.share, one.told)]
+        return digest_arrays(*parts, slopes, *told)
 
     # --- back at the partners ---------------------------------------------------------------
 

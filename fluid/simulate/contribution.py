@@ -10,12 +10,13 @@ import numpy as np
 from fluid.base.errors import TrainingError
 from fluid.base.jobs import single_threaded_blas
 from fluid.central.pooling import pool_task
-from fluid.central.student import soft_targets
 from fluid.chem.compounds import Compounds
+from fluid.exchange.targets import soft_targets
 from fluid.exchange.widening import widen
 from fluid.learn.estimators.kernel import KernelRidge
 from fluid.learn.estimators.mixed_kernel import MixedKernel
 from fluid.learn.task import Task
+from fluid.learn.trained_on import digest_connectivities
 from fluid.partner.table import LabelledCompounds
 from fluid.simulate.shapley import Coalition, Contribution, Contributions, Utility, contributions
 from fluid.simulate.statistics import draw_weights, weighted_rmse, weighted_roc_auc
@@ -173,6 +174,7 @@ class StudentUtility:
         self.active = list(self._said)
         self.unlabelled: dict[Coalition, int] = {}
         self._n_public = len(consortium.public)
+        self._digests = digest_connectivities(consortium.public)
         queries = consortium.queries.take(rows)
         self._students = ManyStudents(consortium.public, queries, landmarks, seed=seed)
         everything = np.ones((1, len(rows)))
@@ -193,7 +195,7 @@ class StudentUtility:
         """What a student of these partners learns, shape (n_public,)."""
         targets = np.full(self._n_public, np.nan)
         said = {name: self._said[name] for name in members if name in self._said}
-        pooled = pool_task(self.task, said, {}, self._n_public)
+        pooled = pool_task(self.task, said, {}, self._n_public, self._digests)
         rows = np.flatnonzero(np.isfinite(pooled.label[:, 0]))
         targets[rows] = soft_targets(self.task, widen(self.task, pooled, rows))[:, 0]
         self.unlabelled[members] = self._n_public - len(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.federated_set import PooledTask
 from fluid.partner.table import LabelledCompounds
 from fluid.simulate.cache import (
@@ -20,8 +21,13 @@ def digest_table(table: LabelledCompounds) -> str:
     )
 
 
+def take_said(said: TaskAnnotation, rows: np.ndarray) -> TaskAnnotation:
+    """What a teacher said of some compounds."""
+    return TaskAnnotation(said.prediction[rows], said.uncertainty[rows], said.reliability[rows])
+
+
 def take_pooled(pooled: PooledTask, rows: np.ndarray) -> PooledTask:
-    """Pooled labels of some compounds."""
+    """Pooled labels of some compounds, without the sample of what each teacher said."""
     return PooledTask(
         pooled.label[rows], pooled.disagreement[rows], pooled.reliability[rows],
         pooled.teachers[rows], None if pooled.weight is None else pooled.weight[rows],

@@ -191,7 +191,7 @@ def _several_rounds(bench: _Bench, cell: CellResult) -> Iterator[Row]:
             for partner in current.partners
             if current.teacher(partner) is not None
         }
-        pooled = pool_said(one.tasks, said, {}, len(one.public))
+        pooled = pool_said(one.tasks, said, {}, one.digests)
         current = one.with_pooled(pooled)
         told = current.student()
         yield from bench.rows("rounds", cell.name, f"round {number}", told)

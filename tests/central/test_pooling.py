@@ -62,7 +62,9 @@ def test_every_task_is_pooled_from_the_partners_that_have_it() -> None:
     first, second = _said([0.9], [0.5]), _said([0.3], [0.5])
     said = {"a": {"bbb": first, "logd": second}, "b": {"bbb": second}, "c": {}}
     sizes = {"a": {"bbb": 64.0}, "b": {"bbb": 16.0, "logd": 9.0}}
-    pooled = pool_said([BINARY, number, Task("other", "binary")], said, sizes, 1)
+    pooled = pool_said(
+        [BINARY, number, Task("other", "binary")], said, sizes, np.zeros(1, np.uint64)
+    )
     assert list(pooled) == ["bbb", "logd", "other"]
     assert pooled["bbb"].label[0, 0] == pytest.approx(0.7)
     assert pooled["logd"].label[0, 0] == pytest.approx(0.3)

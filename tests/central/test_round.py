@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from fluid.central.distill import train_student
-from fluid.central.student import held_out_groups, soft_targets
+from fluid.central.student import held_out_groups
 from fluid.chem.stream import CompoundStream
 from fluid.exchange.federated_set import open_federated
+from fluid.exchange.targets import soft_targets
 from fluid.learn.storage import load_model
 from fluid.learn.task import Task
 from fluid.learn.trained_on import digest_connectivities

@@ -11,9 +11,9 @@ from sklearn.metrics import roc_auc_score
 
 from fluid.base.errors import TrainingError
 from fluid.central.pooling import pool_task
-from fluid.central.student import soft_targets
 from fluid.chem.compounds import Compounds
 from fluid.exchange.annotation import TaskAnnotation
+from fluid.exchange.targets import soft_targets
 from fluid.learn.estimators import sigmoid
 from fluid.learn.estimators.kernel import KernelRidge
 from fluid.learn.labels import LabelMatrix

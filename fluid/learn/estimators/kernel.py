@@ -13,6 +13,7 @@ from fluid.learn.estimators.base import State
 from fluid.learn.estimators.conjugate import solve_ridge
 from fluid.learn.estimators.landmarks import NormalEquations, choose_landmarks
 from fluid.learn.estimators.mixed_kernel import MixedKernel, Prepared
+from fluid.learn.estimators.sharpening import Sharpening
 
 _BLOCK = 2048
 # Rows of a kernel matrix that one thread finds at once: fixed, so that no value depends on threads.
@@ -131,6 +132,8 @@ class KernelRidge(KernelMachine):
         With at most so many compounds every compound is a landmark.
     jobs
         Threads; the result does not depend on it.
+    sharpening
+        Of the targets before they are learned; None takes them as they are.
     """
 
     kind = "kernel-ridge"
@@ -141,12 +144,14 @@ class KernelRidge(KernelMachine):
         n_landmarks: int = 6000,
         most_exact: int = 30_000,
         jobs: int = 1,
+        sharpening: Sharpening | None = None,
     ) -> None:
         super().__init__()
         self.ridge = ridge
         self.n_landmarks = n_landmarks
         self.most_exact = most_exact
         self.jobs = jobs
+        self.sharpening = sharpening
 
     def fit(
         self,
@@ -181,7 +186,8 @@ class KernelRidge(KernelMachine):
             self.rows_ = rows[chosen]
             equations = NormalEquations(self.kernel_, training.take(chosen), 1)
             equations.add(CompoundStream.of(training), np.arange(len(rows)), target[:, None], each)
-            self.weights_ = equations.solve(self.ridge, np.array([self.intercept_]))[:, 0]
+            centre = np.array([self.intercept_])
+            self.weights_ = equations.solve(self.ridge, centre, None, self.sharpening)[:, 0]
         return self
 
     @classmethod
@@ -197,14 +203,25 @@ class KernelRidge(KernelMachine):
     def _solve(
         self, prepared: Prepared, wanted: np.ndarray, each: np.ndarray, seed: int
     ) -> np.ndarray:
+        gram = self._gram(prepared)
+
+        def left(ridge: float) -> np.ndarray:
+            return ridge / each * self._coefficients(gram, wanted, each, ridge, seed)
+
+        if self.sharpening is not None:
+            wanted = self.sharpening.apply(wanted, float(each.sum()), left)
+        return self._coefficients(gram, wanted, each, self.ridge, seed)
+
+    def _coefficients(
+        self, gram: np.ndarray, wanted: np.ndarray, each: np.ndarray, ridge: float, seed: int
+    ) -> np.ndarray:
         import scipy.linalg
 
-        gram = self._gram(prepared)
         if len(wanted) > MOST_FACTORED:
-            return solve_ridge(gram, wanted, each, self.ridge, seed, self.jobs)
+            return solve_ridge(gram, wanted, each, ridge, seed, self.jobs)
         # In Fortran's order, so that LAPACK works in place instead of on a copy.
         factored = gram.astype(np.float64, order="F")
-        factored[np.diag_indices(len(wanted))] += self.ridge / each + 1e-8
+        factored[np.diag_indices(len(wanted))] += ridge / each + 1e-8
         return np.asarray(
             scipy.linalg.solve(
                 factored, wanted, assume_a="pos", overwrite_a=True, check_finite=False

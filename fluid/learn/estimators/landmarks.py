@@ -15,6 +15,7 @@ import numpy as np
 from fluid.chem.compounds import Compounds
 from fluid.chem.stream import CompoundStream
 from fluid.learn.estimators.mixed_kernel import MixedKernel, Prepared
+from fluid.learn.estimators.sharpening import Sharpening
 
 # Compounds added at once, those of which one thread finds the kernel, and landmarks of which one
 # thread adds the products: fixed, so that no sum depends on the number of threads.
@@ -114,7 +115,11 @@ class NormalEquations:
         self.n += other.n
 
     def solve(
-        self, ridge: float, centre: np.ndarray, left_out: np.ndarray | None = None
+        self,
+        ridge: float,
+        centre: np.ndarray,
+        left_out: np.ndarray | None = None,
+        sharpening: Sharpening | None = None,
     ) -> np.ndarray:
         """Coefficients of the landmarks.
 
@@ -126,12 +131,25 @@ class NormalEquations:
             What is taken from each target beforehand, shape (n_targets,).
         left_out
             Landmarks to go without, bool of shape (m,): their coefficients are 0.
+        sharpening
+            Of the targets; no further pass over the compounds is needed for it.
 
         Returns
         -------
         numpy.ndarray
             float64 of shape (m, n_targets).
         """
+        right = self._right - self._ones[:, None] * centre
+        if sharpening is not None:
+            plain = right
+
+            def left(penalty: float) -> np.ndarray:
+                return plain - self._normal_times(self._solve(penalty, plain, left_out))
+
+            right = sharpening.apply(plain, float(self.n), left)
+        return self._solve(ridge, right, left_out)
+
+    def _solve(self, ridge: float, right: np.ndarray, left_out: np.ndarray | None) -> np.ndarray:
         import scipy.linalg
 
         # In Fortran's order, so that LAPACK works in place; of the lower triangle alone.
@@ -146,14 +164,22 @@ class NormalEquations:
                 normal[part, columns] += ridge * self.kernel(tile, here).astype(np.float64)
         diagonal = np.diag_indices(self.m)
         normal[diagonal] += _LEAST * self.n
-        right = self._right - self._ones[:, None] * centre
         if left_out is not None:
             normal[left_out] = 0.0
             normal[:, left_out] = 0.0
             normal[left_out, left_out] = 1.0
-            right[left_out] = 0.0
+            right = np.where(left_out[:, None], 0.0, right)
         factor = scipy.linalg.cho_factor(normal, lower=True, overwrite_a=True, check_finite=False)
         return np.asarray(scipy.linalg.cho_solve(factor, right, check_finite=False))
+
+    def _normal_times(self, values: np.ndarray) -> np.ndarray:
+        """``K' W K`` times values of shape (m, n_targets), of which the lower triangle is held."""
+        found = np.zeros_like(values)
+        for at, panel in zip(self._places(), self._panels, strict=True):
+            columns = slice(at, at + _PANEL)
+            found[at:] += panel @ values[columns]
+            found[columns] += panel[panel.shape[1] :].T @ values[at + panel.shape[1] :]
+        return found
 
 
 @contextmanager
