@@ -288,6 +288,11 @@ def train_student(
         "compounds": len(library),
         "labels": {name: {"compounds": found.n_labelled} for name, found in distilled.items()},
     }
+    sharpenings = {
+        name: found.sharpening.to_dict() for name, found in distilled.items() if found.sharpening
+    }
+    if sharpenings:
+        training["sharpening"] = sharpenings
     if cluster is not None:
         training["workers"] = len(cluster.workers())
     metrics: dict[str, dict[str, float | None]] = {

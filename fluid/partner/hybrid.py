@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fluid.base.errors import MismatchError
+from fluid.base.errors import FileFormatError, MismatchError
 from fluid.base.files import atomic_folder, check_folder
 from fluid.base.jobs import count_jobs, single_threaded_blas
 from fluid.base.software import software_versions
@@ -32,6 +32,7 @@ from fluid.learn.storage import load_trained, save_model
 from fluid.learn.thresholds import prevalence_threshold
 from fluid.partner.fit import out_of_fold_metrics
 from fluid.partner.hybrid_own import HybridOptions, OwnTask, fit_own
+from fluid.partner.others import student_sharpening
 from fluid.partner.own_weight import choose_weight
 from fluid.partner.table import Columns, LabelledCompounds, read_labelled
 from fluid.partner.teacher import REJECTS_FILE, TrainingSummary
@@ -201,7 +202,8 @@ def fit_hybrid(
         The contract, whose hybrid it is, what it was read from (for messages), settings, threads.
     """
     own, fitted, skipped = fit_own(
-        table, public, pooled, digest, federation, name, source, options, jobs
+        table, public, pooled, digest, federation, name, source, options, jobs,
+        student_sharpening(student),
     )  # fmt: skip
     decisions, metrics, measured = _assess(table, fitted, student, federation)
     card = Card(
@@ -232,6 +234,10 @@ def _check_student(
             f"{student_path}: was distilled from the federated set {source[:12]}, but "
             f"{federated.sealed.path} is {federated.sealed.digest[:12]}"
         )
+    try:
+        student_sharpening(student)
+    except ValueError as error:
+        raise FileFormatError(f"{student_path}: {error}") from error
     return student
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +15,6 @@ from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.similarity import neighbour_similarity
 from fluid.exchange.federated_set import PooledTask
 from fluid.exchange.federation import Federation
-from fluid.exchange.widening import widen
 from fluid.learn.calibration import Platt, fit_line, fit_platt
 from fluid.learn.crossfit import FoldModel, calibrated, enough_labels, output_targets
 from fluid.learn.domain import fit_domains
@@ -25,14 +25,16 @@ from fluid.learn.estimators import (
     KernelRidge,
     Mixture,
     choose_learner,
-    logit,
 )
+from fluid.learn.estimators.sharpening import Sharpening
 from fluid.learn.folds import COMPOUND, check_cross_fitting
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats
 from fluid.learn.reliability import NEIGHBOURS, fit_reliability
 from fluid.learn.task import Task
 from fluid.partner.fit import count_labels, too_few_labels
+from fluid.partner.others import others_targets
+from fluid.partner.own_weight import choose_share
 from fluid.partner.table import LabelledCompounds
 
 # Pooled labels of this many public compounds, the nearest ones, join the private labels.
@@ -41,9 +43,6 @@ NEAREST_PUBLIC = 1500
 
 # Log-odds of a measured class; pooled labels lie within +-4.6.
 _MEASURED = 2.0
-
-
-_CLIP = 0.01
 
 
 _RIDGE = {True: 0.5, False: 0.15}
@@ -103,8 +102,9 @@ def fit_own(
     source: str,
     options: HybridOptions,
     jobs: int,
+    sharpenings: Mapping[str, Sharpening],
 ) -> tuple[TrainedModel, dict[str, OwnTask], dict[str, str]]:
-    """The private part: every task that has labels enough."""
+    """The private part: every task that has labels enough; `sharpenings` are the student's."""
     folds = hybrid_folds(table.compounds, options)
     private = len(table.compounds)
     plans: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
@@ -124,9 +124,11 @@ def fit_own(
         if task.name not in plans:
             continue
         rows, values, near = plans[task.name]
-        targets = _targets(
-            task, values, widen(task, pooled[task.name], near) if len(near) else None
-        )
+        told = None
+        if len(near):
+            sharpening = sharpenings.get(task.name)
+            told = others_targets(public, task, pooled[task.name], near, sharpening, jobs)
+        targets = _targets(task, values, told)
         positions = private + np.searchsorted(used, near)
         fitted[task.name] = _fit_task(
             library, task, rows, values, positions, targets, folds, options, jobs
@@ -162,15 +164,12 @@ def _nearest(public: Compounds, pooled: PooledTask | None, private: np.ndarray) 
     return np.sort(known[order])
 
 
-def _targets(task: Task, values: np.ndarray, label: np.ndarray | None) -> np.ndarray:
-    """What is learned: measured labels, then pooled ones; log-odds for classes."""
+def _targets(task: Task, values: np.ndarray, told: np.ndarray | None) -> np.ndarray:
+    """What is learned: measured labels, then what others say; log-odds for classes."""
     measured = output_targets(task, values)
     if task.is_classification:
         measured = np.where(measured > 0.5, _MEASURED, -_MEASURED)
-    if label is None:
-        return measured
-    soft = label.astype(np.float64)
-    return np.concatenate([measured, logit(soft, _CLIP) if task.is_classification else soft])
+    return measured if told is None else np.concatenate([measured, told])
 
 
 @dataclass(frozen=True)
@@ -211,10 +210,13 @@ def _fit_task(
     weights = np.concatenate([np.ones(len(rows)), np.full(len(public), _POOLED_WEIGHT)])
     jobs_todo = [(repeat, fold) for repeat in range(len(folds)) for fold in range(options.folds)]
 
+    others = _others_alone(library, task, rows, public, targets, options) if len(public) else None
+
     def run(job: tuple[int, int]) -> tuple[list[Estimator], list[Estimator], np.ndarray]:
         repeat, fold = job
         own = folds[repeat][rows]
         inside = np.flatnonzero(own != fold)
+        learned = _corrected(task, targets, truth, others, inside)
         used = np.concatenate([inside, len(rows) + np.arange(len(public))])
         held = library.take(rows[own == fold])
         scores = np.full((2, len(held), n_outputs), np.nan)
@@ -225,7 +227,7 @@ def _fit_task(
         for output in range(n_outputs):
             ridge = KernelRidge(_RIDGE[task.is_classification], most_exact=_MOST_EXACT)
             each = weights[used] / weights[used].mean()
-            ridge.fit(library, where[used], targets[used, output], False, options.seed, each)
+            ridge.fit(library, where[used], learned[used, output], False, options.seed, each)
             joint.append(ridge)
             scores[1, :, output] = ridge.score(held, library)
             if enough:
@@ -248,23 +250,24 @@ def _fit_task(
             library.fingerprints[rows[mine]], library.fingerprints[rows[~mine]], NEIGHBOURS
         )
     lines = [_line(task, told[0, :, :, output], truth[:, output]) for output in range(n_outputs)]
+    for output, line in enumerate(lines):
+        told[0, :, :, output] = line.line(told[0, :, :, output])
+    # A fold without a private learner has the joint one only.
+    told[0] = np.where(np.isfinite(told[0]), told[0], told[1])
+    share, found = choose_share(task, *told.mean(axis=1), values, folds[0][rows])
     mixtures: dict[tuple[int, int], list[Estimator]] = {}
-    mixed = np.zeros((len(folds), *truth.shape))
-    for job, (alone, joint, scores) in fits.items():
-        mine = folds[job[0]][rows] == job[1]
-        mixtures[job] = []
-        for output in range(n_outputs):
-            if not alone:
-                mixtures[job].append(joint[output])
-                mixed[job[0], mine, output] = scores[1, :, output]
-                continue
-            line = lines[output]
-            parts = {"alone": alone[output], "joint": joint[output]}
-            shares = {"alone": line.slope / 2, "joint": 0.5}
-            mixtures[job].append(Mixture(parts, shares, line.intercept / 2))
-            own_part = line.line(scores[0, :, output])
-            mixed[job[0], mine, output] = (own_part + scores[1, :, output]) / 2
-    found, near = mixed.mean(axis=0), similarity.mean(axis=0)
+    for job, (alone, joint, _) in fits.items():
+        mixtures[job] = [
+            Mixture(
+                {"alone": alone[output], "joint": joint[output]},
+                {"alone": share * line.slope, "joint": 1.0 - share},
+                share * line.intercept,
+            )
+            if alone
+            else joint[output]
+            for output, line in enumerate(lines)
+        ]
+    near = similarity.mean(axis=0)
     identity = [Platt()] * n_outputs
     calibrations = [
         fit_platt(score, target) if task.is_classification else Platt()
@@ -282,8 +285,29 @@ def _fit_task(
     ]
     domains = fit_domains(library, rows, trust)
     model = TaskModel(task, members, True, rows, domains)
-    others = _others_alone(library, task, rows, public, targets, options) if len(public) else None
     return OwnTask(model, found, others, near, folds[0][rows])
+
+
+def _corrected(
+    task: Task,
+    targets: np.ndarray,
+    truth: np.ndarray,
+    others: np.ndarray | None,
+    inside: np.ndarray,
+) -> np.ndarray:
+    """Targets with pooled numbers on the line to what is measured inside.
+
+    What partners measured in different ways can differ by a constant, and what others say of
+    chemistry that they do not have even more.
+    """
+    if task.is_classification or others is None:
+        return targets
+    learned = targets.copy()
+    pooled = slice(len(truth), None)
+    for output, told in enumerate(others.T):
+        line = fit_line(told[inside], truth[inside, output])
+        learned[pooled, output] = line.line(targets[pooled, output])
+    return learned
 
 
 def _line(task: Task, scores: np.ndarray, truth: np.ndarray) -> Platt:

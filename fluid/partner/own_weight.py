@@ -17,6 +17,47 @@ _NOISE = 0.5
 _HOME = (0.05, 0.5)
 
 
+# Shares of the model of private labels alone in a partner's own model; the first unless another one
+# is better.
+_SHARES = (0.5, 0.25, 0.75, 0.0, 1.0)
+
+
+def choose_share(
+    task: Task, alone: np.ndarray, joint: np.ndarray, values: np.ndarray, folds: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Choose what private labels alone and what they say together with others' make of a mixture.
+
+    Parameters
+    ----------
+    task
+        What is predicted.
+    alone, joint
+        Out-of-fold scores of both, log-odds or numbers, shape (n, n_outputs).
+    values
+        Measured labels, shape (n,).
+    folds
+        Fold of each compound, shape (n,).
+
+    Returns
+    -------
+    tuple of float and numpy.ndarray
+        The share of the first: of classes a half, for nothing was gained by choosing it; of
+        numbers a half, unless another one loses less by more than half a standard error. And
+        mixtures of shape (n, n_outputs), those of a fold with the share chosen
+        by the other folds.
+    """
+    mixtures = [share * alone + (1.0 - share) * joint for share in _SHARES]
+    if task.is_classification:
+        return _SHARES[0], mixtures[0]
+    losses = np.stack([_loss(task, each, values) for each in mixtures])
+    chosen = np.empty_like(alone)
+    for fold in np.unique(folds):
+        mine = folds == fold
+        rest = losses[:, ~mine] if not mine.all() else losses
+        chosen[mine] = mixtures[_least(rest)][mine]
+    return _SHARES[_least(losses)], chosen
+
+
 def choose_weight(
     task: Task,
     own: np.ndarray,

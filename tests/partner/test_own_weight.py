@@ -5,7 +5,8 @@ import pytest
 
 from fluid.learn.hybrid import OWN_FACTORS, OwnWeight, blend, own_share
 from fluid.learn.task import Task
-from fluid.partner.own_weight import choose_weight
+from fluid.partner.hybrid_own import _corrected
+from fluid.partner.own_weight import choose_share, choose_weight
 
 NUMBER = Task("logd", "regression", low=-10.0, high=10.0)
 BINARY = Task("active", "binary")
@@ -65,3 +66,53 @@ def test_the_weight_at_home_and_elsewhere_by_hand() -> None:
     # At equal similarities the share is f / (1 + f).
     assert own_share(np.array([0.6]), np.array([0.6]), weight) == pytest.approx([64 / 65])
     assert own_share(np.array([0.2]), np.array([0.2]), weight) == pytest.approx([4 / 5])
+
+
+def test_private_labels_and_others_are_halved_unless_one_is_better() -> None:
+    good, bad = (TRUTH[:, None] + s * RNG.normal(size=(N, 1)) for s in (0.1, 2.0))
+    assert choose_share(NUMBER, good, bad, TRUTH, FOLDS)[0] == 1.0
+    assert choose_share(NUMBER, bad, good, TRUTH, FOLDS)[0] == 0.0
+    share, mixed = choose_share(NUMBER, good, good, TRUTH, FOLDS)
+    assert share == 0.5
+    assert mixed == pytest.approx(good)
+    # Independent errors of one size: their mean is best.
+    one, two = (TRUTH[:, None] + RNG.normal(size=(N, 1)) for _ in range(2))
+    share, mixed = choose_share(NUMBER, one, two, TRUTH, FOLDS)
+    assert share == 0.5
+    assert mixed == pytest.approx((one + two) / 2)
+
+
+def test_a_fold_has_no_say_in_its_own_share() -> None:
+    good, bad = (TRUTH[:, None] + s * RNG.normal(size=(N, 1)) for s in (0.1, 2.0))
+    mine = FOLDS == 2
+    before = choose_share(NUMBER, good, bad, TRUTH, FOLDS)[1]
+    after = choose_share(NUMBER, good, bad, np.where(mine, bad[:, 0], TRUTH), FOLDS)[1]
+    assert np.array_equal(before[mine], after[mine])
+
+
+def test_what_others_say_is_put_on_the_line_to_what_is_measured_inside() -> None:
+    """Others measure in another way: 1 more, and half as steep."""
+    truth = TRUTH[:, None]
+    others = 1.0 + 0.5 * truth
+    pooled = np.array([[1.0], [2.0]])
+    targets = np.concatenate([truth, pooled])
+    inside = np.flatnonzero(FOLDS != 2)
+    found = _corrected(NUMBER, targets, truth, others, inside)
+    assert np.array_equal(found[:N], truth)
+    # The slope is drawn towards 1 by as much as ten compounds say, where 160 are inside.
+    slope = 1.0 + 1.0 / (1.0 + 10.0 / 160.0)
+    mean = truth[inside].mean()
+    assert found[N:, 0].tolist() == pytest.approx(
+        [mean + slope * (value - 1.0 - 0.5 * mean) for value in (1.0, 2.0)]
+    )
+    # What is outside has no say, and classes are left as they are.
+    again = _corrected(NUMBER, targets, np.where(FOLDS[:, None] == 2, 9.0, truth), others, inside)
+    assert np.array_equal(again[N:], found[N:])
+    assert _corrected(BINARY, targets, truth, others, inside) is targets
+    assert _corrected(NUMBER, targets, truth, None, inside) is targets
+
+
+def test_of_classes_a_half_is_taken_as_it_is() -> None:
+    share, mixed = choose_share(BINARY, TRUTH[:, None], -TRUTH[:, None], TRUTH > 0, FOLDS)
+    assert share == 0.5
+    assert mixed == pytest.approx(np.zeros((N, 1)))

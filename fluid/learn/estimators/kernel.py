@@ -204,13 +204,41 @@ class KernelRidge(KernelMachine):
         self, prepared: Prepared, wanted: np.ndarray, each: np.ndarray, seed: int
     ) -> np.ndarray:
         gram = self._gram(prepared)
+        wanted = self._sharpened(gram, wanted, each, float(each.sum()), seed)
+        return self._coefficients(gram, wanted, each, self.ridge, seed)
+
+    def sharpened(
+        self, compounds: Compounds, wanted: np.ndarray, weights: np.ndarray, n: float, seed: int = 0
+    ) -> np.ndarray:
+        """Labels as they are learned, with the kernel as it is scaled.
+
+        Parameters
+        ----------
+        compounds
+            m compounds: all that labels are of, or those of one region.
+        wanted
+            Their labels about the mean of all, shape (m, n_outputs).
+        weights
+            Of the compounds, above 0, of mean 1 over all, shape (m,).
+        n
+            How many there are in all.
+        seed
+            Nothing but the time depends on it.
+        """
+        gram = self._gram(self.kernel_.prepare(compounds))
+        columns = [self._sharpened(gram, column, weights, n, seed) for column in wanted.T]
+        return np.stack(columns, axis=1)
+
+    def _sharpened(
+        self, gram: np.ndarray, wanted: np.ndarray, each: np.ndarray, n: float, seed: int
+    ) -> np.ndarray:
+        if self.sharpening is None:
+            return wanted
 
         def left(ridge: float) -> np.ndarray:
             return ridge / each * self._coefficients(gram, wanted, each, ridge, seed)
 
-        if self.sharpening is not None:
-            wanted = self.sharpening.apply(wanted, float(each.sum()), left)
-        return self._coefficients(gram, wanted, each, self.ridge, seed)
+        return self.sharpening.apply(wanted, n, left)
 
     def _coefficients(
         self, gram: np.ndarray, wanted: np.ndarray, each: np.ndarray, ridge: float, seed: int

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+_MOST = 1e3
+
 
 @dataclass(frozen=True)
 class Step:
@@ -63,6 +65,25 @@ class Sharpening:
         for step in self.steps:
             found = found + step.gain * left(step.ridge * n)
         return found
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Sharpening:
+        """The inverse of `to_dict`.
+
+        Raises
+        ------
+        ValueError
+            If a value is missing, or out of its range.
+        """
+        try:
+            steps = tuple(Step(float(one["ridge"]), float(one["gain"])) for one in values["steps"])
+            made = cls(float(values["base"]), steps)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"sharpening is incomplete ({error})") from error
+        numbers = [made.base, *(value for step in steps for value in (step.ridge, step.gain))]
+        if not all(0.0 < value < _MOST for value in numbers):
+            raise ValueError(f"a number of a sharpening is not between 0 and {_MOST:g}")
+        return made
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a report."""

@@ -1,0 +1,103 @@
+"""What a hybrid learns of the others' labels: near the private compounds what a student learns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fluid.chem.compounds import Compounds
+from fluid.exchange.federated_set import PooledTask, open_federated
+from fluid.exchange.targets import sample_weights, soft_targets
+from fluid.exchange.widening import widen
+from fluid.learn.estimators import KernelRidge
+from fluid.learn.estimators.sharpening import Sharpening, Step
+from fluid.partner.others import others_targets, student_sharpening
+from tests.conftest import Consortium
+
+SHARP = Sharpening(0.9, (Step(0.01, 0.3), Step(0.001, 0.8)))
+
+
+@pytest.fixture(scope="module")
+def federated(consortium: Consortium) -> tuple[Compounds, dict[str, PooledTask]]:
+    return open_federated(consortium.folder / "round1" / "federated.parquet").load()
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_of_all_compounds_it_is_what_a_student_learns(
+    consortium: Consortium, federated: tuple[Compounds, dict[str, PooledTask]], index: int
+) -> None:
+    public, pooled = federated
+    task = consortium.federation.tasks[index]
+    labels = replace(pooled[task.name], slope=1.0 if index == 0 else 1.3)
+    known = np.flatnonzero(np.isfinite(labels.label).all(axis=1))
+    found = others_targets(public, task, labels, known, SHARP)
+    # A student's own ridge regression is all but interpolation at a tiny penalty.
+    wanted = soft_targets(task, widen(task, labels, known))
+    weights = sample_weights(task, labels, known, "reliability")
+    student = KernelRidge(1e-6, sharpening=SHARP)
+    student.fit(public, known, wanted[:, 0], False, 0, weights)
+    bound = np.log(99.0) if index == 0 else np.inf
+    told = np.clip(student.score(public.take(known), public), -bound, bound)
+    assert found[:, 0] == pytest.approx(told, abs=1e-3)
+    assert np.abs(found - wanted).max() > 0.05
+
+
+def test_without_sharpening_labels_are_widened_only(
+    consortium: Consortium, federated: tuple[Compounds, dict[str, PooledTask]]
+) -> None:
+    public, pooled = federated
+    task = consortium.federation.tasks[1]
+    labels = replace(pooled[task.name], slope=1.3)
+    known = np.flatnonzero(np.isfinite(labels.label).all(axis=1))
+    near = known[::7]
+    found = others_targets(public, task, labels, near, None)
+    assert found == pytest.approx(widen(task, labels, known)[::7])
+    assert others_targets(public, task, labels, near[:0], SHARP).shape == (0, 1)
+
+
+def test_numbers_stay_in_the_range_of_the_task(
+    consortium: Consortium, federated: tuple[Compounds, dict[str, PooledTask]]
+) -> None:
+    public, pooled = federated
+    labels = pooled["logbb"]
+    known = np.flatnonzero(np.isfinite(labels.label).all(axis=1))[:60]
+    middle = float(np.median(labels.label[known]))
+    task = replace(consortium.federation.tasks[1], low=middle - 0.01, high=middle + 0.01)
+    found = others_targets(public, task, labels, known, SHARP)
+    assert found.min() >= task.low
+    assert found.max() <= task.high
+
+
+def test_the_student_says_how_it_was_sharpened(consortium: Consortium) -> None:
+    student = consortium.round.student
+    stated = student_sharpening(student)
+    report = consortium.round.report["tasks"]
+    assert {name: one.to_dict() for name, one in stated.items()} == {
+        name: found["sharpening"] for name, found in report.items() if found["sharpening"]
+    }
+    assert stated
+    training = {k: v for k, v in student.card.training.items() if k != "sharpening"}
+    older = replace(student, card=replace(student.card, training=training))
+    assert student_sharpening(older) == {}
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        [],
+        {"bbb": 3},
+        {"bbb": {"base": 1.0}},
+        {"bbb": {"base": -1.0, "steps": []}},
+        {"bbb": {"base": 1.0, "steps": [{"ridge": 0.1}]}},
+        {"bbb": {"base": 1.0, "steps": [{"ridge": 0.1, "gain": float("nan")}]}},
+        {"bbb": {"base": "x", "steps": []}},
+    ],
+)
+def test_what_is_no_sharpening_is_refused(consortium: Consortium, stated: object) -> None:
+    student = consortium.round.student
+    training = student.card.training | {"sharpening": stated}
+    broken = replace(student, card=replace(student.card, training=training))
+    with pytest.raises(ValueError, match=r"sharpening|could not convert"):
+        student_sharpening(broken)
