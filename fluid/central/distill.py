@@ -16,7 +16,7 @@ from fluid.base.files import atomic_folder, check_folder, write_json
 from fluid.base.jobs import count_jobs
 from fluid.base.software import software_versions
 from fluid.central.consensus import Agreement, Consensus
-from fluid.central.fits import MOST_HELD, renumber
+from fluid.central.fits import keep_referred
 from fluid.central.former import check_releases
 from fluid.central.intake import admit, admitted_chunks
 from fluid.central.pooling import pool_said
@@ -37,8 +37,7 @@ from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.shared import check_shared
 from fluid.learn.estimators.cluster_trees import check_cluster
-from fluid.learn.estimators.kernel import KernelMachine
-from fluid.learn.model import Card, TaskModel, TrainedModel
+from fluid.learn.model import Card, TrainedModel
 from fluid.learn.reliability import TRUSTED
 from fluid.learn.storage import save_model
 from fluid.learn.task import Task
@@ -303,32 +302,8 @@ def train_student(
         training, metrics, software_versions(),
     )  # fmt: skip
     models = [distilled[task.name].model for task in tasks if task.name in distilled]
-    kept, trained_on = _keep(library, models, digests)
+    kept, trained_on = keep_referred(library, models, digests)
     return TrainedModel(card, federation.chemistry, kept, models, trained_on), distilled
-
-
-def _keep(
-    library: CompoundStream, models: list[TaskModel], digests: np.ndarray
-) -> tuple[Compounds, np.ndarray | None]:
-    """What a student takes along: a small public set, or the compounds that its models refer to.
-
-    Positions in the models are changed to those among the compounds kept. That the others were
-    learned from is known by their digests alone.
-    """
-    everything = np.arange(len(library))
-    if len(library) <= MOST_HELD:
-        return library.take(everything), None
-    estimators = [one for model in models for part in model.members for one in part.estimators]
-    used = [model.rows for model in models] + [
-        one.rows_ for one in estimators if isinstance(one, KernelMachine)
-    ]
-    positions = np.unique(np.concatenate(used))
-    where = np.full(len(library), -1, dtype=np.int64)
-    where[positions] = np.arange(len(positions))
-    for one in estimators:
-        renumber(one, where)
-    models[:] = [replace(model, rows=where[model.rows]) for model in models]
-    return library.take(positions), np.unique(digests)
 
 
 def _too_few(n_labelled: int) -> str:

@@ -22,6 +22,7 @@ from fluid.learn.estimators.landmarks import NormalEquations, choose_landmarks
 from fluid.learn.estimators.mixed_kernel import MixedKernel
 from fluid.learn.estimators.sharpening import Sharpening
 from fluid.learn.estimators.trees import Trees
+from fluid.learn.model import TaskModel
 
 MOST_HELD = KernelRidge().most_exact
 LANDMARKS = KernelRidge().n_landmarks
@@ -253,3 +254,27 @@ def _ridge(
     few.absorb(most)
     del most
     return solved(few, np.ones(len(rows), dtype=bool), None), tried
+
+
+def keep_referred(
+    library: CompoundStream, models: list[TaskModel], digests: np.ndarray
+) -> tuple[Compounds, np.ndarray | None]:
+    """What a student takes along: a small public set, or the compounds that its models refer to.
+
+    Positions in the models are changed to those among the compounds kept. That the others were
+    learned from is known by their digests alone.
+    """
+    everything = np.arange(len(library))
+    if len(library) <= MOST_HELD:
+        return library.take(everything), None
+    estimators = [one for model in models for part in model.members for one in part.estimators]
+    used = [model.rows for model in models] + [
+        one.rows_ for one in estimators if isinstance(one, KernelMachine)
+    ]
+    positions = np.unique(np.concatenate(used))
+    where = np.full(len(library), -1, dtype=np.int64)
+    where[positions] = np.arange(len(positions))
+    for one in estimators:
+        renumber(one, where)
+    models[:] = [replace(model, rows=where[model.rows]) for model in models]
+    return library.take(positions), np.unique(digests)

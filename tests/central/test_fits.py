@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fluid.central import distill, fits
+from fluid.central import fits
 from fluid.central.distill import train_student
 from fluid.central.fits import Fits, Fitting, Lesson, fit_learners
 from fluid.central.student import StudentOptions
@@ -28,8 +28,7 @@ LANDMARKS, RIDGE = 60, KernelRidge().ridge
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits that the small consortium exceeds."""
-    for module in (fits, distill):
-        monkeypatch.setattr(module, "MOST_HELD", 100)
+    monkeypatch.setattr(fits, "MOST_HELD", 100)
     monkeypatch.setattr(fits, "LANDMARKS", LANDMARKS)
     monkeypatch.setattr(fits, "MOST_JUDGED", 20)
     monkeypatch.setattr(fits, "MOST_FOR_TREES", 150)
