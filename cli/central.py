@@ -31,6 +31,13 @@ def distill(
             "comma, which are averaged."
         ),
     ] = "kernel-ridge",
+    sharpen: Annotated[
+        bool,
+        typer.Option(
+            help="Whether 'kernel-ridge' learns pooled labels sharpened by what teachers disagree "
+            "on."
+        ),
+    ] = True,
     former: Annotated[
         list[Path] | None,
         typer.Option(
@@ -74,7 +81,9 @@ def distill(
     with output_folder(output, inputs, ROUND_ENTRIES), open_cluster(scheduler) as cluster:
         outcome = run(
             annotations, open_public_set(public), contract, output, seed, jobs, stage,
-            StudentOptions(weighting, tuple(name.strip() for name in learners.split(","))),
+            StudentOptions(
+                weighting, tuple(name.strip() for name in learners.split(",")), sharpen
+            ),
             former or (), cluster,
         )  # fmt: skip
     value = {"path": str(output), **outcome.report}

@@ -254,7 +254,8 @@ def _fit_task(
         told[0, :, :, output] = line.line(told[0, :, :, output])
     # A fold without a private learner has the joint one only.
     told[0] = np.where(np.isfinite(told[0]), told[0], told[1])
-    share, found = choose_share(task, *told.mean(axis=1), values, folds[0][rows])
+    mine_alone, together = told.mean(axis=1)
+    share, found = choose_share(task, mine_alone, together, values, folds[0][rows])
     mixtures: dict[tuple[int, int], list[Estimator]] = {}
     for job, (alone, joint, _) in fits.items():
         mixtures[job] = [
