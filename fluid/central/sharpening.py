@@ -33,7 +33,8 @@ def find_sharpening(library: CompoundStream, task: Task, pooled: PooledTask) -> 
     The slopes are found in four bands of the components of a sample, the first 10, 100, 1,000 and
     the rest, and made to rise from band to band (isotonic regression), since a few components can
     hold a teacher's mean. What lies in a band and beyond is what ridge regression leaves with the
-    penalty of the band's first eigenvalue.
+    penalty of the band's first eigenvalue, compounds weighing by squared reliability, as in a
+    student by default.
 
     Parameters
     ----------
@@ -63,8 +64,11 @@ def find_sharpening(library: CompoundStream, task: Task, pooled: PooledTask) -> 
     values, vectors = np.maximum(values[::-1], 1e-12), vectors[:, ::-1]
 
     label = soft_targets(task, sample.label())
-    told = np.where(sample.known[:, :, None], soft_targets(task, sample.told), 0.0)
-    pooled_power = ((vectors.T @ (root[:, None] * (label - weights @ label))) ** 2).sum(axis=1)
+    label = label - weights @ label
+    # In units of the label, so that the unit of a task changes nothing.
+    unit = float(np.sqrt(weights @ (label**2).sum(axis=1))) or 1.0
+    told = np.where(sample.known[:, :, None], soft_targets(task, sample.told), 0.0) / unit
+    pooled_power = ((vectors.T @ (root[:, None] * label / unit)) ** 2).sum(axis=1)
     away = apart(sample, told, weights) * root[:, None]
     disagreed = sum(((vectors.T @ teacher) ** 2).sum(axis=1) for teacher in away)
 

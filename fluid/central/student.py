@@ -247,8 +247,8 @@ def _reliability(
 ) -> ReliabilityMap:
     """How much of the pooled labels is explained, times how much the teachers explain.
 
-    Labels that were sharpened vary more than pooled labels do, which is no error: what is said is
-    first regressed on them.
+    Labels that were sharpened vary more than pooled labels do, which is no error: pooled labels are
+    first regressed on what is said.
     """
     truth = pooled.label.astype(np.float64)
     error = ((_regressed(said, truth[held]) - truth[held]) ** 2).sum(axis=1)

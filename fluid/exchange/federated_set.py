@@ -51,6 +51,9 @@ class PooledTask:
         part out again (`without`); None if it is not known.
     slope
         With which the truth regresses on the label, in [1, 2] (`slope_of`); 1 for classes.
+    heard
+        Of the disagreement behind the slope, and behind the student's sharpening, the share that
+        is left (`without`), in [0, 1].
     sample
         What each teacher said of some compounds, while labels are being pooled; never in a file.
     """
@@ -62,6 +65,7 @@ class PooledTask:
     weight: np.ndarray | None = None
     slope: float = 1.0
     sample: TeacherSample | None = None
+    heard: float = 1.0
 
 
 def pooling_weight(reliability: np.ndarray) -> np.ndarray:
@@ -100,7 +104,8 @@ def without(pooled: PooledTask, own: TaskAnnotation) -> PooledTask:
     -------
     PooledTask
         NaN where only this partner, or next to only it, gave a label. Disagreement and
-        reliability stay those of all partners.
+        reliability stay those of all partners. The slope is that of a mean of fewer teachers, the
+        variance between k of which goes with 1 - 1 / k: of one teacher's labels it is 1.
 
     Raises
     ------
@@ -120,14 +125,23 @@ def without(pooled: PooledTask, own: TaskAnnotation) -> PooledTask:
     ]
     label[~known] = np.nan
     teachers = pooled.teachers - spoke.astype(np.uint16)
+    labelled = known & (pooled.teachers > 0)
+    heard = _still_heard(pooled.teachers[labelled], teachers[labelled])
     return PooledTask(
         label.astype(np.float32),
         np.where(known[:, None], pooled.disagreement, np.nan).astype(np.float32),
         np.where(known, pooled.reliability, 0.0).astype(np.float32),
         teachers,
         np.where(known, rest, 0.0).astype(np.float32),
-        pooled.slope,
+        1.0 + heard * (pooled.slope - 1.0),
+        heard=heard * pooled.heard,
     )
+
+
+def _still_heard(before: np.ndarray, after: np.ndarray) -> float:
+    """Of the variance between teachers, the share that those left have; 0 if one is left."""
+    between, left = (float((1.0 - 1.0 / np.maximum(k, 1.0)).sum()) for k in (before, after))
+    return left / between if between > 0.0 else 0.0
 
 
 class PooledParts:

@@ -65,7 +65,7 @@ def slope_of(sample: TeacherSample | None) -> float:
     between = float(weights @ (apart(used, used.told, weights) ** 2).sum(axis=(0, 2)))
     variance = float(weights @ ((label - weights @ label) ** 2).sum(axis=1))
     # What is left of equal numbers after subtraction is no variance.
-    variance = max(variance, 1e-9 * float(weights @ (label**2).sum(axis=1)), 1e-12)
+    variance = max(variance, 1e-9 * float(weights @ (label**2).sum(axis=1)), 1e-200)
     return round(min(1.0 + between / variance, WIDEST), 6)
 
 

@@ -54,10 +54,10 @@ def train_hybrid(
 ) -> TrainingSummary:
     """Train a hybrid from private tables and what came back from the coordinator.
 
-    Its private part is the mean of two cross-fitted models: one of the private labels alone, and a
-    kernel ridge regression on them together with the soft labels that the *other* partners gave
-    the nearest public compounds. Where a compound is nearer to what the student knows, the student
-    has the say (`fluid.learn.hybrid`).
+    Its private part is a mixture of two cross-fitted models, half and half or, of numbers, as is
+    right out of fold: one of the private labels alone, and a kernel ridge regression on them
+    together with what the *other* partners say of the nearest public compounds. Where a compound
+    is nearer to what the student knows, the student has the say (`fluid.learn.hybrid`).
 
     Parameters
     ----------

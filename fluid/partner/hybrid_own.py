@@ -199,10 +199,11 @@ def _fit_task(
     options: HybridOptions,
     jobs: int,
 ) -> OwnTask:
-    """Members of every fold and repeat: a mean of what private labels say with and without others'.
+    """Members of every fold and repeat: a mixture of private labels with and without others'.
 
     Alone, the model of private and pooled labels loses to the private labels in a partner's own
-    chemistry now and then, and the private ones lose elsewhere; their mean loses next to nowhere.
+    chemistry now and then, and the private ones lose elsewhere; their mixture loses next to
+    nowhere (`choose_share`).
     """
     n_outputs = targets.shape[1]
     truth = output_targets(task, values)

@@ -43,7 +43,8 @@ def others_targets(
 
     What a student does with all public compounds is done here with those that are near the
     private ones, about the mean of all and with the student's penalties: what changes fast from
-    compound to compound depends on what is near.
+    compound to compound depends on what is near. Compounds weigh by squared reliability, as in a
+    student by default.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ def others_targets(
     near
         Ascending positions of m compounds with a label.
     sharpening
-        The student's; None takes labels as they are.
+        The student's, of the labels of all partners; None takes labels as they are.
     jobs
         Threads; the result does not depend on it.
 
@@ -68,12 +69,14 @@ def others_targets(
     targets = soft_targets(task, widen(task, pooled, known))
     here = np.searchsorted(known, near)
     found = targets[here]
+    if sharpening is not None:
+        sharpening = sharpening.of_fewer(pooled.heard, pooled.slope)
     if sharpening is not None and len(near):
         stated = sample_weights(task, pooled, known, "reliability")
         weights = np.ones(len(known)) if stated is None else stated
         centre = np.average(targets, axis=0, weights=weights)
         ridge = KernelRidge(jobs=jobs, sharpening=sharpening)
-        ridge.kernel_ = MixedKernel().fit(public)
+        ridge.kernel_ = MixedKernel().fit(public.take(known))
         about = targets[here] - centre
         found = centre + ridge.sharpened(public.take(near), about, weights[here], len(known))
     bound = float(logit(np.array([1.0 - CLIP]), CLIP)[0])

@@ -69,6 +69,9 @@ def choose_weight(
 ) -> tuple[OwnWeight, np.ndarray]:
     """Choose how much the own model weighs by what is right out of fold.
 
+    The student knows other chemistry better than the own model does, so that it keeps its say
+    where the partner's own compounds do not speak against it.
+
     Parameters
     ----------
     task
@@ -104,11 +107,7 @@ def choose_weight(
 
 
 def _least(losses: np.ndarray) -> int:
-    """The first row that is as good as the best one, within half a standard error.
-
-    The student knows other chemistry better than the own model does, so that it keeps its say
-    where the partner's own compounds do not speak against it.
-    """
+    """The first row that is as good as the best one, within half a standard error."""
     best = int(losses.mean(axis=1).argmin())
     worse = losses - losses[best]
     noise = worse.std(axis=1) / np.sqrt(losses.shape[1])

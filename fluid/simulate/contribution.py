@@ -119,7 +119,7 @@ class StudentUtility:
     """The value of a coalition: what a student of its pooled labels is worth on test compounds.
 
     ROC-AUC for a binary task, minus the RMSE for regression. The student is a kernel ridge
-    regression on landmarks.
+    regression on landmarks, of pooled labels that are not sharpened.
 
     Parameters
     ----------
@@ -195,7 +195,9 @@ class StudentUtility:
         """What a student of these partners learns, shape (n_public,)."""
         targets = np.full(self._n_public, np.nan)
         said = {name: self._said[name] for name in members if name in self._said}
-        pooled = pool_task(self.task, said, {}, self._n_public, self._digests)
+        # Numbers are widened, for which a sample is needed.
+        digests = None if self.task.is_classification else self._digests
+        pooled = pool_task(self.task, said, {}, self._n_public, digests)
         rows = np.flatnonzero(np.isfinite(pooled.label[:, 0]))
         targets[rows] = soft_targets(self.task, widen(self.task, pooled, rows))[:, 0]
         self.unlabelled[members] = self._n_public - len(rows)

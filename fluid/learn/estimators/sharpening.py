@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-_MOST = 1e3
+_MOST, _MOST_STEPS = 1e3, 3
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,40 @@ class Sharpening:
             If a value is missing, or out of its range.
         """
         try:
-            steps = tuple(Step(float(one["ridge"]), float(one["gain"])) for one in values["steps"])
-            made = cls(float(values["base"]), steps)
-        except (KeyError, TypeError, AttributeError) as error:
+            stated = values["steps"]
+            pairs = [(one["ridge"], one["gain"]) for one in stated]
+            base = values["base"]
+        except (KeyError, TypeError) as error:
             raise ValueError(f"sharpening is incomplete ({error})") from error
-        numbers = [made.base, *(value for step in steps for value in (step.ridge, step.gain))]
-        if not all(0.0 < value < _MOST for value in numbers):
-            raise ValueError(f"a number of a sharpening is not between 0 and {_MOST:g}")
-        return made
+        if not isinstance(stated, list) or len(stated) > _MOST_STEPS:
+            raise ValueError(f"a sharpening has a list of at most {_MOST_STEPS} steps")
+        for value in (base, *(value for pair in pairs for value in pair)):
+            if not isinstance(value, int | float) or not 0 < value < _MOST:
+                raise ValueError(f"a number of a sharpening is not between 0 and {_MOST:g}")
+        return cls(float(base), tuple(Step(float(one), float(two)) for one, two in pairs))
+
+    def of_fewer(self, heard: float, slope: float) -> Sharpening | None:
+        """That of labels of fewer teachers, which disagree less.
+
+        Parameters
+        ----------
+        heard
+            Of the disagreement between all, the share that is left, in [0, 1].
+        slope
+            By which these labels are widened, 1 or more.
+
+        Returns
+        -------
+        Sharpening or None
+            The excess of every slope over 1 is `heard` times that of all teachers; None if nobody
+            is left to disagree.
+        """
+        if heard <= 0.0:
+            return None
+        before = 1.0 + (slope - 1.0) / heard
+        base = (1.0 + heard * (self.base * before - 1.0)) / slope
+        scale = heard * before / slope
+        return Sharpening(base, tuple(Step(one.ridge, scale * one.gain) for one in self.steps))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a report."""
