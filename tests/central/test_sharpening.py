@@ -147,6 +147,20 @@ def test_nothing_is_sharpened_that_nobody_disagrees_on(public: Compounds) -> Non
     assert find_sharpening(stream, NUMBER, pooled(public, NUMBER, told)) is not None
 
 
+@pytest.mark.parametrize("unit", [1e-7, 1e4])
+def test_the_unit_of_a_task_changes_nothing(public: Compounds, unit: float) -> None:
+    _, told = teachers(public, 40)
+    stream = CompoundStream.of(public)
+    one = find_sharpening(stream, NUMBER, pooled(public, NUMBER, told))
+    two = find_sharpening(stream, NUMBER, pooled(public, NUMBER, unit * told))
+    assert one is not None
+    assert two is not None
+    assert two.base == pytest.approx(one.base, rel=1e-4)
+    assert [step.gain for step in two.steps] == pytest.approx(
+        [step.gain for step in one.steps], rel=1e-3
+    )
+
+
 def test_of_a_few_compounds_nothing_is_known(public: Compounds) -> None:
     _, told = teachers(public, 40)
     for n, known in ((40, False), (60, True)):

@@ -73,3 +73,30 @@ def test_weights_must_be_known() -> None:
     )
     with pytest.raises(ValueError, match="weights"):
         without(nameless, own)
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_fewer_teachers_disagree_less(count: int) -> None:
+    """The variance between k teachers goes with 1 - 1 / k; one teacher's labels are not widened."""
+    random = np.random.default_rng(3)
+    task = Task("logd", "regression")
+    said = {
+        f"p{number}": TaskAnnotation(
+            random.normal(size=(40, 1)).astype(np.float32), np.zeros((40, 1)), np.full(40, 0.3)
+        )
+        for number in range(count)
+    }
+    pooled = pool_task(task, said, {}, 40, np.arange(40, dtype=np.uint64))
+    assert pooled.heard == 1.0
+    assert pooled.slope > 1.0
+    found = without(pooled, said["p0"])
+    left = (1.0 - 1.0 / (count - 1)) / (1.0 - 1.0 / count)
+    assert found.heard == pytest.approx(left)
+    assert found.slope == pytest.approx(1.0 + left * (pooled.slope - 1.0))
+    # Without what is not there nothing changes.
+    silent = TaskAnnotation(
+        np.full((40, 1), np.nan, dtype=np.float32), np.zeros((40, 1)), np.full(40, np.nan)
+    )
+    same = without(pooled, silent)
+    assert same.heard == 1.0
+    assert same.slope == pooled.slope

@@ -81,6 +81,20 @@ def test_every_way_of_solving_learns_sharpened_labels(
     assert np.abs(told - plain).max() > 0.3
 
 
+def test_labels_of_fewer_teachers_are_sharpened_less() -> None:
+    """Bands of slopes 1.8, 2.4 and 3.75 of labels that are widened by 1.5."""
+    stated = Sharpening(1.2, (Step(0.02, 0.4), Step(0.002, 0.9)))
+    assert stated.of_fewer(1.0, 1.5) == stated
+    half = stated.of_fewer(0.5, 1.25)
+    assert half is not None
+    # The slopes left are 1.4, 1.7 and 2.375.
+    assert half.base * 1.25 == pytest.approx(1.4)
+    assert half.steps[0].gain * 1.25 == pytest.approx(0.3)
+    assert half.steps[1].gain * 1.25 == pytest.approx(0.675)
+    assert [step.ridge for step in half.steps] == [0.02, 0.002]
+    assert stated.of_fewer(0.0, 1.0) is None
+
+
 def test_what_a_report_says_of_it() -> None:
     assert SHARP.to_dict() == {
         "base": 1.2,

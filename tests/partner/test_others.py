@@ -70,6 +70,17 @@ def test_numbers_stay_in_the_range_of_the_task(
     assert found.max() <= task.high
 
 
+def test_what_one_other_partner_says_is_learned_as_it_is(
+    consortium: Consortium, federated: tuple[Compounds, dict[str, PooledTask]]
+) -> None:
+    public, pooled = federated
+    task = consortium.federation.tasks[0]
+    labels = replace(pooled[task.name], heard=0.0)
+    known = np.flatnonzero(np.isfinite(labels.label).all(axis=1))
+    found = others_targets(public, task, labels, known, SHARP)
+    assert np.array_equal(found, soft_targets(task, widen(task, labels, known)))
+
+
 def test_the_student_says_how_it_was_sharpened(consortium: Consortium) -> None:
     student = consortium.round.student
     stated = student_sharpening(student)
@@ -93,11 +104,14 @@ def test_the_student_says_how_it_was_sharpened(consortium: Consortium) -> None:
         {"bbb": {"base": 1.0, "steps": [{"ridge": 0.1}]}},
         {"bbb": {"base": 1.0, "steps": [{"ridge": 0.1, "gain": float("nan")}]}},
         {"bbb": {"base": "x", "steps": []}},
+        {"bbb": {"base": 10**400, "steps": []}},
+        {"bbb": {"base": 1.0, "steps": {}}},
+        {"bbb": {"base": 1.0, "steps": [{"ridge": 0.1, "gain": 1.0}] * 4}},
     ],
 )
 def test_what_is_no_sharpening_is_refused(consortium: Consortium, stated: object) -> None:
     student = consortium.round.student
     training = student.card.training | {"sharpening": stated}
     broken = replace(student, card=replace(student.card, training=training))
-    with pytest.raises(ValueError, match=r"sharpening|could not convert"):
+    with pytest.raises(ValueError, match="sharpening"):
         student_sharpening(broken)
