@@ -124,6 +124,11 @@ study-weights: $(PUBLIC) $(FEDERATION) | $(READY) ## ways to weigh public compou
 TRIAL = $(FLUID) simulate $(TABLES) --external $(DATA)/external.csv --validation --no-paper \
     --partition kmeans --partition scaffold:alpha=0.5 --seeds 2
 
+.PHONY: study-sharpening
+study-sharpening: $(PUBLIC) $(FEDERATION) | $(READY) ## students of sharpened labels and of labels as they are: on validation splits
+	$(TRIAL) --no-hybrids --unsharpened --public $(PUBLIC) --federation $(FEDERATION) \
+	    -o $(STUDY)/sharpening
+
 .PHONY: study-donated
 study-donated: $(PUBLIC) $(FEDERATION) | $(READY) ## structures that partners donate to the public set: on validation splits
 	for share in 0 0.1 0.3 1; do \
@@ -185,7 +190,7 @@ study-table: | $(READY) ## any table of one endpoint: TABLE=table COLUMN=name KI
 	    --federation $(OTHER).toml -o $(OTHER).parquet
 	$(FLUID) simulate $(TABLE) --label endpoint=$(COLUMN) --public $(OTHER).parquet \
 	    --federation $(OTHER).toml --partition kmeans --partition scaffold:alpha=0.5 \
-	    --seeds $(SEEDS) --references auto,average -o $(OTHER)
+	    --seeds $(SEEDS) --references auto,average --unsharpened -o $(OTHER)
 
 .PHONY: study-coverage
 study-coverage: $(DEMO)/evaluation.txt ## coverage of prediction sets on the demonstration's compounds

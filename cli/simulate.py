@@ -71,6 +71,9 @@ def simulate(
             "the first is the one that hybrids use."
         ),
     ] = "reliability",
+    unsharpened: Annotated[
+        bool, typer.Option("--unsharpened", help="Distill pooled labels as they are besides.")
+    ] = False,
     study: Annotated[
         list[str] | None,
         typer.Option(
@@ -122,6 +125,8 @@ def simulate(
         (STUDENT if number == 0 else f"{STUDENT}, weights {name}", StudentOptions(name))
         for number, name in enumerate(names)
     )
+    if unsharpened:
+        recipes += ((f"{STUDENT}, not sharpened", StudentOptions(names[0], sharpen=False)),)
     learners = tuple(name.strip() for name in references.split(",") if references.strip())
     for name in learners:
         TrainingOptions(name)
