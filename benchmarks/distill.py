@@ -43,7 +43,8 @@ class Spent:
 def annotated(number: int, partners: int, tasks: int) -> list[str]:
     """Annotations without a teacher, smooth functions of the descriptors, each made once.
 
-    What distilling costs does not depend on what is said.
+    Each partner says something else, so that labels are sharpened. Nothing else of what distilling
+    costs depends on what is said.
     """
     from fluid.exchange.annotation import TaskAnnotation, write_annotation
     from fluid.exchange.release import Release

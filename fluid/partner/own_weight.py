@@ -15,8 +15,6 @@ _NOISE = 0.5
 # A compound is elsewhere if it is as far from the partner's as the farthest twentieth of these are
 # from one another, and at home if it is as near as half of them are.
 _HOME = (0.05, 0.5)
-
-
 # Shares of the model of private labels alone in a partner's own model; the first unless another one
 # is better.
 _SHARES = (0.5, 0.25, 0.75, 0.0, 1.0)
@@ -43,19 +41,12 @@ def choose_share(
     tuple of float and numpy.ndarray
         The share of the first: of classes a half, for nothing was gained by choosing it; of
         numbers a half, unless another one loses less by more than half a standard error. And
-        mixtures of shape (n, n_outputs), those of a fold with the share chosen
-        by the other folds.
+        mixtures of shape (n, n_outputs), as `_choose` makes them.
     """
-    mixtures = [share * alone + (1.0 - share) * joint for share in _SHARES]
-    if task.is_classification:
-        return _SHARES[0], mixtures[0]
-    losses = np.stack([_loss(task, each, values) for each in mixtures])
-    chosen = np.empty_like(alone)
-    for fold in np.unique(folds):
-        mine = folds == fold
-        rest = losses[:, ~mine] if not mine.all() else losses
-        chosen[mine] = mixtures[_least(rest)][mine]
-    return _SHARES[_least(losses)], chosen
+    shares = _SHARES[:1] if task.is_classification else _SHARES
+    mixtures = [share * alone + (1.0 - share) * joint for share in shares]
+    number, chosen = _choose(task, mixtures, values, folds)
+    return shares[number], chosen
 
 
 def choose_weight(
@@ -91,19 +82,31 @@ def choose_weight(
     tuple of OwnWeight and numpy.ndarray
         The weight whose loss over all compounds is least, or the first within half a standard
         error of it (squared error of numbers, log loss of classes); and blends of shape
-        (n, n_outputs), those of a fold with the weight chosen by the other folds, so that the
-        choice flatters none of them.
+        (n, n_outputs), as `_choose` makes them.
     """
     low, high = (float(each) for each in np.quantile(near, _HOME))
     weights = [OwnWeight(factor, low, high) for factor in OWN_FACTORS]
     blends = [blend(task, own, others, own_share(near, far, each)) for each in weights]
-    losses = np.stack([_loss(task, mixed, values) for mixed in blends])
-    chosen = np.empty_like(own)
+    number, chosen = _choose(task, blends, values, folds)
+    return weights[number], chosen
+
+
+def _choose(
+    task: Task, candidates: list[np.ndarray], values: np.ndarray, folds: np.ndarray
+) -> tuple[int, np.ndarray]:
+    """The candidate that all compounds choose, and of each fold the one that the others choose.
+
+    So the choice flatters no compound's prediction.
+    """
+    if len(candidates) == 1:
+        return 0, candidates[0]
+    losses = np.stack([_loss(task, each, values) for each in candidates])
+    chosen = np.empty_like(candidates[0])
     for fold in np.unique(folds):
         mine = folds == fold
         rest = losses[:, ~mine] if not mine.all() else losses
-        chosen[mine] = blends[_least(rest)][mine]
-    return weights[_least(losses)], chosen
+        chosen[mine] = candidates[_least(rest)][mine]
+    return _least(losses), chosen
 
 
 def _least(losses: np.ndarray) -> int:
