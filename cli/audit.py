@@ -34,6 +34,9 @@ def audit(
         int, typer.Option(help="Compounds both private and public to train again without.")
     ] = 16,
     delta: Annotated[float, typer.Option(help="Of the lower bound on epsilon.")] = 0.0,
+    student: Annotated[
+        Path | None, typer.Option(help="The student that the annotation corrects, if it does.")
+    ] = None,
     seed: Seed = 0,
     jobs: Jobs = None,
     scheduler: Scheduler = None,
@@ -65,13 +68,13 @@ def audit(
         with open_cluster(scheduler) as workers:
             return run(
                 teacher, open_public_set(public), annotation, federation, options, jobs, clock,
-                workers,
+                workers, student,
             )  # fmt: skip
 
     if output is None:
         report = work()
     else:
-        inputs = [teacher, public, annotation, *([federation] if federation else [])]
+        inputs = [teacher, public, annotation, *(path for path in (federation, student) if path)]
         with output_file(output, inputs, "audit", is_audit):
             report = work()
             write_json(output, report.to_dict())

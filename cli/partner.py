@@ -142,6 +142,13 @@ def train_hybrid(
             "out-of-fold metrics of both can be compared."
         ),
     ] = None,
+    later_student: Annotated[
+        Path | None,
+        typer.Option(
+            help="The student of a later round, to answer in place of the first; give the first "
+            "round's files besides, from which everything else is learned."
+        ),
+    ] = None,
     folds: Folds = 5,
     seed: Seed = 0,
     smiles_column: SmilesColumn = None,
@@ -178,12 +185,12 @@ def train_hybrid(
     contract = load_federation(federation)
     open_federated(federated).check(contract)
     name = partner if partner is not None else _name_of(tables[0])
-    given = [path for path in (annotation, teacher) if path]
+    given = [path for path in (annotation, teacher, later_student) if path]
     inputs = [*tables, federated, student, federation, *given]
     with output_folder(output, inputs, HYBRID_ENTRIES, ("hybrid",)):
         summary = train(
             tables, federated, student, contract, output, name, options, columns, jobs,
-            Progress("rows"), annotation,
+            Progress("rows"), annotation, later_student,
         )  # fmt: skip
     emit(as_json, {"path": str(output), **summary.to_dict()}, lambda: _show(summary, output))
 
@@ -247,6 +254,13 @@ def annotate(
             "be stricter than the federation's."
         ),
     ] = None,
+    student: Annotated[
+        Path | None,
+        typer.Option(
+            help="The student of the round before, to correct its numbers by this partner's "
+            "measured ones; classes are labelled as without. All partners must give the same."
+        ),
+    ] = None,
     jobs: Jobs = None,
     scheduler: Scheduler = None,
     as_json: Json = False,
@@ -266,20 +280,23 @@ def annotate(
             -o aurora/annotation.parquet
         fluid annotate aurora/teacher public.parquet --key keys/aurora.key \\
             -o aurora/annotation.parquet --scheduler tls://cluster:8786
+        fluid annotate aurora/teacher public.parquet --key keys/aurora.key \\
+            --student round1/student -o aurora/corrected.parquet
     """
     from fluid.base.cluster import open_cluster
     from fluid.exchange.annotation import SCHEMA as ANNOTATION
     from fluid.exchange.public_set import open_public_set
     from fluid.partner.annotate import annotate as label
 
-    inputs = [teacher, public, *(path for path in (key, federation, policy) if path is not None)]
+    inputs = [teacher, public, *(path for path in (key, federation, policy, student) if path)]
     guard = output_file(output, inputs, "annotation", is_sealed(ANNOTATION))
     with guard, open_cluster(scheduler) as workers:
         compounds = open_public_set(public)
         progress = Progress("compounds", len(compounds))
         summary = label(
-            teacher, compounds, output, key, federation, jobs, progress, policy, workers
-        )
+            teacher, compounds, output, key, federation, jobs, progress, policy, workers,
+            student,
+        )  # fmt: skip
 
     def text() -> str:
         shown = {

@@ -57,6 +57,14 @@ def simulate(
     expand: Annotated[
         int, typer.Option(min=0, max=1_000_000, help="Analogues added in a second round.")
     ] = 0,
+    rounds: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=10,
+            help="Rounds of annotation; from the second on partners correct the student's numbers.",
+        ),
+    ] = 1,
     references: Annotated[
         str,
         typer.Option(
@@ -133,7 +141,7 @@ def simulate(
     spec = StudySpec(
         partitions, tuple(range(seeds)), share_scaffold, share_random, validation,
         TrainingOptions(learner), recipes=recipes, donate=donate, expand=expand,
-        references=learners, paper=paper, hybrids=hybrids,
+        rounds=rounds, references=learners, paper=paper, hybrids=hybrids,
     )  # fmt: skip
     columns = Columns(
         smiles_column, id_column, parse_labels(label or []), task_column, value_column,

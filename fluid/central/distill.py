@@ -177,6 +177,8 @@ def distill(
             "annotations": {a.partner: a.sealed.digest for a in admitted},
             "software": software_versions(),
         }
+        if admitted[0].corrects:
+            identity["corrects"] = admitted[0].corrects
         features = federation.chemistry.features
         path = folder / FEDERATED_FILE
         digest, joined = write_federated(path, features, tasks, chunks(), identity)

@@ -53,7 +53,24 @@ def admit(paths: Sequence[Path], federation: Federation, public: PublicSet) -> l
                 "one annotation per partner is allowed"
             )
         admitted[annotation.partner] = annotation
-    return [admitted[name] for name in sorted(admitted)]
+    found = [admitted[name] for name in sorted(admitted)]
+    _check_subjects(found)
+    return found
+
+
+def _check_subjects(admitted: Sequence[AnnotationFile]) -> None:
+    """All correct one student, or none does: corrections of different ones cannot be pooled."""
+    first = admitted[0]
+    for other in admitted[1:]:
+        if other.corrects != first.corrects:
+            raise MismatchError(
+                f"{other.sealed.path}: corrects {_subject(other)}, but {first.sealed.path} "
+                f"corrects {_subject(first)}; all annotations must correct the same"
+            )
+
+
+def _subject(annotation: AnnotationFile) -> str:
+    return f"the student '{annotation.corrects[:12]}...'" if annotation.corrects else "no student"
 
 
 def _check_identity(annotation: AnnotationFile, federation: Federation, public: PublicSet) -> None:

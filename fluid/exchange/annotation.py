@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from fluid.exchange.strictness import policy_from_dict
 from fluid.learn.task import Task
 
 SCHEMA = "fluid.annotation/1"
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,16 @@ def annotation_schema(tasks: Sequence[Task]) -> pa.Schema:
     return pa.schema(columns)
 
 
-def column_meanings(tasks: Sequence[Task]) -> dict[str, str]:
-    """One sentence per column, for the person who has to agree to an export."""
+def column_meanings(tasks: Sequence[Task], corrects: str | None = None) -> dict[str, str]:
+    """One sentence per column, for the person who has to agree to an export.
+
+    Parameters
+    ----------
+    tasks
+        Those of the annotation.
+    corrects
+        Digest of the student whose numbers it corrects, if it does.
+    """
     meanings = {"inchikey": "key of the public compound, copied from the public set"}
     for task in tasks:
         unit = f" in {task.unit}" if task.unit else ""
@@ -62,6 +72,8 @@ def column_meanings(tasks: Sequence[Task]) -> dict[str, str]:
             else:
                 label = task.classes[number if task.kind == "multiclass" else -1 :][:1]
                 what = f"predicted probability of {label[0] if label else 'the positive class'}"
+            if corrects and task.kind == "regression":
+                what += ": the student's, corrected"
             meanings[f"{output}.prediction"] = f"{what}, by models that never saw the compound"
             meanings[f"{output}.uncertainty"] = "standard deviation of that over the repeats"
         meanings[f"{task.name}.reliability"] = (
@@ -81,6 +93,7 @@ def write_annotation(
     policy: DisclosurePolicy,
     release: Release,
     noise: dict[str, Any] | None = None,
+    corrects: str | None = None,
 ) -> str:
     """Write an annotation as an unsigned draft, whole or not at all.
 
@@ -100,6 +113,8 @@ def write_annotation(
         Which release of the partner's ledger it is.
     noise
         What the labels passed through, and what that cost, if there is a mechanism.
+    corrects
+        Digest of the student whose numbers are corrected, if one is.
 
     Returns
     -------
@@ -109,20 +124,24 @@ def write_annotation(
     schema = annotation_schema(tasks)
 
     def manifest(count: int) -> dict[str, Any]:
-        return {
-            "schema": SCHEMA,
-            "federation": federation.name,
-            "round": federation.round,
-            "protocol": federation.protocol,
-            "public_set": public.digest,
-            "n_compounds": count,
-            "partner": partner,
-            "tasks": [task.to_dict() for task in tasks],
-            "policy": policy.to_dict(),
-            "ledger": release.to_dict(),
-            "shared": shared,
-            "software": software_versions(),
-        } | ({"noise": noise} if noise else {})
+        return (
+            {
+                "schema": SCHEMA,
+                "federation": federation.name,
+                "round": federation.round,
+                "protocol": federation.protocol,
+                "public_set": public.digest,
+                "n_compounds": count,
+                "partner": partner,
+                "tasks": [task.to_dict() for task in tasks],
+                "policy": policy.to_dict(),
+                "ledger": release.to_dict(),
+                "shared": shared,
+                "software": software_versions(),
+            }
+            | ({"noise": noise} if noise else {})
+            | ({"corrects": corrects} if corrects else {})
+        )
 
     batches = (_to_batch(schema, tasks, keys, labels) for keys, labels in chunks)
     return write_sealed(path, schema, batches, manifest)
@@ -162,6 +181,8 @@ class AnnotationFile:
         The disclosure policy that it states to keep to.
     release
         Which release of the partner's ledger it states to be.
+    corrects
+        SHA-256 of the ``model.json`` of the student whose numbers it corrects; None if none.
     """
 
     sealed: SealedFile
@@ -169,6 +190,7 @@ class AnnotationFile:
     tasks: list[Task]
     policy: DisclosurePolicy
     release: Release
+    corrects: str | None = None
 
     def chunks(self) -> Iterator[tuple[np.ndarray, dict[str, TaskAnnotation]]]:
         """InChIKeys and labels in order, one row group at a time; null comes as NaN.
@@ -223,6 +245,9 @@ def open_annotation(path: Path) -> AnnotationFile:
             raise ValueError("no partner or no tasks")
         policy = policy_from_dict(sealed.manifest.get("policy"))
         release = Release.from_dict(sealed.manifest.get("ledger"))
+        corrects = sealed.manifest.get("corrects")
+        if corrects is not None and not (isinstance(corrects, str) and _DIGEST.fullmatch(corrects)):
+            raise ValueError("corrects is no digest")
     except (FluidError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FileFormatError(f"{path}: the manifest is incomplete ({error})") from error
     expected = annotation_schema(tasks)
@@ -235,4 +260,4 @@ def open_annotation(path: Path) -> AnnotationFile:
             else (f"column '{lacking[0]}' is missing" if lacking else "types or order differ")
         )
         raise FileFormatError(f"{path}: columns are not those of its tasks ({detail})")
-    return AnnotationFile(sealed, partner, tasks, policy, release)
+    return AnnotationFile(sealed, partner, tasks, policy, release, corrects)

@@ -31,6 +31,7 @@ from fluid.learn.storage import load_trained
 from fluid.learn.task import Task
 from fluid.partner.approve import approve, load_signing_key
 from fluid.partner.charging import begin
+from fluid.partner.correction import load_subject, measured_labels
 from fluid.partner.guard import disclose_besides
 from fluid.partner.ledger import Query, finish, open_ledger
 from fluid.partner.noisy import NoisyTeller, load_sub_teachers, noisy_teller, statement
@@ -94,6 +95,7 @@ def annotate(
     progress: Callable[[int], None] = lambda done: None,
     policy_path: Path | None = None,
     workers: Workers | None = None,
+    student: Path | None = None,
 ) -> AnnotationSummary:
     """Label the public set and write the annotation.
 
@@ -123,6 +125,9 @@ def annotate(
         Who labels the chunks in place of this process, such as a cluster: they are sent the
         teacher, which they must be allowed to see. The file does not depend on it. Not with a
         noise mechanism, whose draws are counted one by one.
+    student
+        The student of the round before: its numbers are corrected by what the teacher's measured
+        labels leave of them (`fluid.partner.correction`), in a release of its own.
 
     Raises
     ------
@@ -144,6 +149,7 @@ def annotate(
             f"federation '{federation.name}' has a noise mechanism, whose draws are counted one by "
             "one: annotate without a scheduler"
         )
+    subject = load_subject(student, federation) if student is not None else None
     if federation.mechanism.kind == PATE:
         # What would fail is told before it is charged.
         load_sub_teachers(teacher, federation.mechanism)
@@ -156,6 +162,14 @@ def annotate(
     public.check(federation)
     labelled = {task.name: 0 for task in federation.tasks}
     origin = _origin(teacher, public, policy)
+    corrects = subject.digest if subject else None
+    if subject is not None:
+        origin["corrects"] = subject.digest
+        measured = measured_labels(teacher, model)
+        # What would fail is told before it is charged.
+        plain = Teller(model, secret, subject.student, measured, count_jobs(jobs))
+    else:
+        plain = Teller(model, secret)
     basis = origin | {"federation": sha256_file(contract)}
     contracts = {"contract": [federation.name, federation.round, federation.protocol]}
     request = sha256_hex(canonical_json(origin | contracts | {"partner": model.card.name}))
@@ -166,7 +180,6 @@ def annotate(
     with begin(
         teacher, output, basis, query, federation.mechanism, model.tasks, policy, secret, key_path
     ) as begun:
-        plain = Teller(model, secret)
         noisy, noise = None, {}
         if begun.plan is not None:
             noisy = noisy_teller(
@@ -185,7 +198,7 @@ def annotate(
         draft = output if key_path is None else output.with_name(f".{output.name}.draft")
         digest = write_annotation(
             draft, federation, public, model.card.name, federation.tasks, chunks,
-            _besides(model, policy), policy, begun.release, noise,
+            _besides(model, policy), policy, begun.release, noise, corrects,
         )  # fmt: skip
         try:
             with open_ledger(teacher) as ledger:

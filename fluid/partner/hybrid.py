@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,8 @@ from fluid.partner.own_weight import choose_weight
 from fluid.partner.table import Columns, LabelledCompounds, read_labelled
 from fluid.partner.teacher import REJECTS_FILE, TrainingSummary
 
+logger = logging.getLogger(__name__)
+
 
 @single_threaded_blas()
 def train_hybrid(
@@ -51,6 +54,7 @@ def train_hybrid(
     jobs: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
     annotation: Path | None = None,
+    later_path: Path | None = None,
 ) -> TrainingSummary:
     """Train a hybrid from private tables and what came back from the coordinator.
 
@@ -80,6 +84,8 @@ def train_hybrid(
     annotation
         What this partner released in the round; it is taken out of the pooled labels. Without it
         they are used as they are, and the hybrid's out-of-fold metrics are favourable.
+    later_path
+        The student of a later round, which is to answer in place of `student_path`'s.
 
     Raises
     ------
@@ -92,6 +98,14 @@ def train_hybrid(
     check_partner_name(name)
     federated = open_federated(federated_path)
     student = _check_student(federated, student_path, federation)
+    if federated.sealed.manifest.get("corrects"):
+        logger.warning(
+            "%s: its labels correct a student that may have heard this partner: out-of-fold "
+            "metrics, domains and prediction sets of the hybrid will be favourable; better train "
+            "it on the federated set of the first round, with --later-student",
+            federated_path,
+        )  # fmt: skip
+    later = _check_later(later_path, student, federation) if later_path is not None else None
     federation.chemistry.check(f"federation '{federation.name}'")
     table = read_labelled(sources, federation.tasks, federation.chemistry, columns, jobs, progress)
     names = ", ".join(str(path) for path in sources)
@@ -101,7 +115,7 @@ def train_hybrid(
         pooled = others_only(pooled, said)
     fitted = fit_hybrid(
         table, public, pooled, federated.sealed.digest, student, federation, name, names, options,
-        count_jobs(jobs),
+        count_jobs(jobs), later,
     )  # fmt: skip
     skipped = fitted.skipped
     with atomic_folder(output, MODEL_FILE) as folder:
@@ -186,6 +200,7 @@ def fit_hybrid(
     source: str,
     options: HybridOptions,
     jobs: int = 1,
+    later: TrainedModel | None = None,
 ) -> FittedHybrid:
     """Fit a hybrid in memory; see `train_hybrid`.
 
@@ -200,18 +215,37 @@ def fit_hybrid(
         Distilled from it.
     federation, name, source, options, jobs
         The contract, whose hybrid it is, what it was read from (for messages), settings, threads.
+    later
+        The student of a later round, to answer in place of `student`. What the other partners'
+        labels alone say, which everything is chosen by, still comes from the first labels: those
+        of a later round rest on a student that has heard this partner.
     """
     own, fitted, skipped = fit_own(
         table, public, pooled, digest, federation, name, source, options, jobs,
         student_sharpening(student),
     )  # fmt: skip
-    decisions, metrics, measured = _assess(table, fitted, student, federation)
+    answering = later or student
+    decisions, metrics, measured = _assess(table, fitted, answering, federation)
     card = Card(
         "hybrid", name, federation.name, federation.round, federation.protocol,
         own.card.training, metrics, software_versions(),
     )  # fmt: skip
     told = {task: one.values for task, one in measured.items()}
-    return FittedHybrid(HybridModel(card, own, student, decisions), skipped, told, measured)
+    return FittedHybrid(HybridModel(card, own, answering, decisions), skipped, told, measured)
+
+
+def _check_later(path: Path, student: TrainedModel, federation: Federation) -> TrainedModel:
+    """Load the student of a later round and make sure that it predicts what the first one does."""
+    later = load_trained(path, "student")
+    if later.card.protocol != federation.protocol:
+        raise MismatchError(
+            f"{path}: was made under protocol {later.card.protocol[:12]}, but the federation's is "
+            f"{federation.protocol[:12]}"
+        )
+    lacking = [task.name for task in student.tasks if task not in later.tasks]
+    if lacking:
+        raise MismatchError(f"{path}: does not predict task '{lacking[0]}' of the first student")
+    return later
 
 
 def _check_student(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from fluid.chem.compounds import Compounds
@@ -9,6 +12,7 @@ from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.federation import Federation
 from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels, folds_of_repeats, label_own_fold, silence
+from fluid.partner.correction import Correction, fit_correction
 from fluid.partner.guard import disclose
 
 
@@ -21,23 +25,40 @@ class Teller:
         A teacher.
     secret
         Of its folds.
+    student, measured
+        A student whose numbers it corrects, and its own measured labels by task, in the order of
+        the tasks' ``rows``; without a student it labels by itself.
+    jobs
+        Threads to learn corrections with.
     """
 
-    def __init__(self, model: TrainedModel, secret: bytes) -> None:
+    def __init__(
+        self,
+        model: TrainedModel,
+        secret: bytes,
+        student: TrainedModel | None = None,
+        measured: Mapping[str, np.ndarray] | None = None,
+        jobs: int = 1,
+    ) -> None:
         self.model = model
         self.secret = secret
         self.n_folds = int(model.card.training["folds"])
         self.n_repeats = int(model.card.training["repeats"])
         self.library = model.library.remembering()
         self.library_folds = self._folds(model.library)
+        self.correction: Correction | None = None
+        if student is not None:
+            self.correction = fit_correction(
+                model, measured or {}, self.library_folds, student, jobs
+            )
 
     def _folds(self, compounds: Compounds) -> np.ndarray:
         by = self.model.card.folds_by
         return folds_of_repeats(compounds, self.secret, self.n_repeats, self.n_folds, by)
 
-    def __reduce__(self) -> tuple[type[Teller], tuple[TrainedModel, bytes]]:
-        """A copy at a worker starts without what this one has derived."""
-        return Teller, (self.model, self.secret)
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy at a worker starts without what this one has derived of the library."""
+        return _revive, (self.model, self.secret, self.correction)
 
     def annotate(
         self, federation: Federation, compounds: Compounds, jobs: int = 1
@@ -63,9 +84,20 @@ class Teller:
             # must not depend on a compound either.
             found = silence(len(compounds), len(task.outputs))
             if task.name in known:
+                asked = known[task.name]
+                if self.correction is not None:
+                    asked = self.correction.asked(asked)
                 found = label_own_fold(
-                    known[task.name], self.library, self.library_folds, compounds, folds,
+                    asked, self.library, self.library_folds, compounds, folds,
                     jobs, federation.in_force.neighbourhood,
                 )  # fmt: skip
+                if self.correction is not None:
+                    found = self.correction.added(task, compounds, found)
             said[task.name] = found
         return said
+
+
+def _revive(model: TrainedModel, secret: bytes, correction: Correction | None) -> Teller:
+    made = Teller(model, secret)
+    made.correction = correction
+    return made

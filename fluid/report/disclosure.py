@@ -79,6 +79,7 @@ def describe_disclosure(
         "withheld": _withheld(annotation, columns),
         "policy": _describe_policy(annotation.policy, federation),
         "budget": _describe_budget(annotation, ledger),
+        "corrects": annotation.corrects,
         "noise": annotation.sealed.manifest.get("noise"),
         "shared": annotation.sealed.manifest.get("shared"),
         "footer": _footer(annotation.sealed.path),

@@ -105,7 +105,8 @@ def _inspect_sealed(path: Path, federation: Federation | None) -> dict[str, Any]
         raise FileFormatError(f"{path}: is of schema '{kind}', which this version does not know")
     meanings = dict(_MEANINGS)
     if kind == ANNOTATION:
-        meanings = column_meanings(open_annotation(path).tasks)
+        annotation = open_annotation(path)
+        meanings = column_meanings(annotation.tasks, annotation.corrects)
     columns, examples = _columns(sealed, meanings)
     return {
         "what": what[kind],

@@ -98,6 +98,7 @@ def _head(found: dict[str, Any]) -> Section:
         ("federation", f"{_text(found['federation'])}, round {_text(found['round'])}"),
         ("compounds", f"{found['rows']:,}, all of the public set"),
         *((f"task {number}", text) for number, text in enumerate(tasks, start=1)),
+        *(_corrects(found["corrects"]) if found.get("corrects") else ()),
         ("digest that is signed", str(found["digest"])),
         ("signature", str(found["signature"])),
     ]
@@ -106,6 +107,10 @@ def _head(found: dict[str, Any]) -> Section:
         "below and no others."
     )
     return Section("Annotation", note, (), rows)
+
+
+def _corrects(digest: str) -> tuple[tuple[str, str], ...]:
+    return (("corrects the numbers of", f"the student with model.json of digest {digest}"),)
 
 
 def _columns(columns: Sequence[dict[str, Any]]) -> Section:

@@ -26,6 +26,7 @@ _RESULT = re.compile(r"[0-9a-f]{64}\.npz")
 PARTNER_ROOMS = ("base", "chem", "learn", "exchange", "partner")
 ALL_ROOMS = (
     *PARTNER_ROOMS, "central", "simulate/consortium.py", "simulate/told.py", "simulate/parts.py",
+    "simulate/rounds.py",
 )  # fmt: skip
 
 

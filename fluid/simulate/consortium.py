@@ -29,14 +29,8 @@ from fluid.partner.hybrid import FittedHybrid, fit_hybrid, others_only
 from fluid.partner.hybrid_own import HybridOptions
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teller import Teller
-from fluid.simulate.cache import (
-    PARTNER_ROOMS,
-    Arrays,
-    Cache,
-    digest_arrays,
-    digest_compounds,
-)
-from fluid.simulate.parts import digest_table, take_pooled, take_said
+from fluid.simulate.cache import PARTNER_ROOMS, Arrays, Cache, digest_arrays, digest_compounds
+from fluid.simulate.parts import digest_pooled, digest_table, take_pooled, take_said
 from fluid.simulate.told import (
     HybridResult,
     OutOfFold,
@@ -47,7 +41,7 @@ from fluid.simulate.told import (
     predict_all,
     unpack_out_of_fold,
     unpack_told,
-)
+)  # fmt: skip
 
 
 class Consortium:
@@ -102,6 +96,8 @@ class Consortium:
         self.seed = seed
         self.jobs = jobs
         self._given: dict[str, PooledTask] | None = None
+        self._given_said: Mapping[str, Mapping[str, TaskAnnotation]] = {}
+        self.latest: Consortium | None = None  # Whose student answers in hybrids.
         self._teachers: dict[str, TeacherResult] = {}
         self._students: dict[str, TrainedModel] = {}
 
@@ -131,11 +127,32 @@ class Consortium:
         """Partners with other tables."""
         return self._like(tables=tables)
 
-    def with_pooled(self, pooled: dict[str, PooledTask]) -> Consortium:
-        """The same partners when these labels are pooled, wherever they come from."""
+    def with_pooled(
+        self,
+        pooled: dict[str, PooledTask],
+        said: Mapping[str, Mapping[str, TaskAnnotation]] | None = None,
+    ) -> Consortium:
+        """The same partners when these labels are pooled, wherever they come from.
+
+        Parameters
+        ----------
+        pooled
+            By task.
+        said
+            What of them each partner said, if that is known: it is taken out for its hybrid.
+        """
         made = self._like()
         made._given = pooled
+        made._given_said = said or {}
+        made._teachers = self._teachers
         return made
+
+    def said_by(self, partner: str) -> Mapping[str, TaskAnnotation] | None:
+        """What a partner said of the labels that are pooled; None if that is not known."""
+        if self._given is not None:
+            return self._given_said.get(partner)
+        teacher = self.teacher(partner)
+        return None if teacher is None else teacher.said
 
     @property
     def partners(self) -> list[str]:
@@ -156,7 +173,8 @@ class Consortium:
             "queries": digest_compounds(self.queries),
         }
 
-    def _secret(self, partner: str) -> bytes:
+    def secret(self, partner: str) -> bytes:
+        """That of a partner's folds."""
         return hashlib.sha256(f"simulated {self.seed} {partner}".encode()).digest()
 
     # --- teachers ---------------------------------------------------------------------------
@@ -168,7 +186,7 @@ class Consortium:
         table = self.tables[partner]
         inputs = self.base | {
             "table": digest_table(table),
-            "secret": self._secret(partner).hex(),
+            "secret": self.secret(partner).hex(),
             "options": repr(self.options),
         }
         arrays = self.cache.fetch(
@@ -183,8 +201,13 @@ class Consortium:
             )
             for task in self.tasks
         }  # fmt: skip
+        members = {
+            task.name: arrays[f"{task.name}/members"]
+            for task in self.tasks
+            if f"{task.name}/members" in arrays
+        }
         self._teachers[partner] = TeacherResult(
-            said, unpack_told(arrays, self.tasks), unpack_out_of_fold(arrays, self.tasks)
+            said, unpack_told(arrays, self.tasks), unpack_out_of_fold(arrays, self.tasks), members
         )
         return self._teachers[partner]
 
@@ -193,12 +216,12 @@ class Consortium:
         try:
             fitted = fit_model(
                 table, self.federation, "teacher", partner, partner, self.options,
-                self._secret(partner), self.jobs,
+                self.secret(partner), self.jobs,
             )  # fmt: skip
         except TrainingError:
             return {}
         arrays = pack_told(predict_all(fitted.model, self.queries))
-        said = Teller(fitted.model, self._secret(partner)).annotate(
+        said = Teller(fitted.model, self.secret(partner)).annotate(
             self.federation, self.public, self.jobs
         )
         for name, one in said.items():
@@ -210,6 +233,12 @@ class Consortium:
             name = task_model.task.name
             rows, values = table.labels.column(self.federation.task_index(name))
             found[name] = OutOfFold(rows, values, fitted.out_of_fold[name], task_model.threshold)
+            arrays[f"{name}/members"] = np.array(
+                [
+                    [one.repeat, one.fold, one.reliability.slope, one.reliability.ceiling]
+                    for one in task_model.members
+                ]
+            )
         return arrays | pack_out_of_fold(found)
 
     def teachers(self, partners: Sequence[str] | None = None) -> dict[str, TeacherResult]:
@@ -266,7 +295,7 @@ class Consortium:
         options = options or self.student_options
         pooled = self.pool(partners)
         inputs = self.base | {
-            "pooled": self.digest_pooled(pooled),
+            "pooled": digest_pooled(pooled),
             "rows": "" if rows is None else digest_arrays(rows),
             "options": repr(options),
             "seed": self.seed,
@@ -305,18 +334,6 @@ class Consortium:
         tables = {name: digest_table(table) for name, table in sorted(self.tables.items())}
         return self.base | {"tables": repr(tables)}
 
-    def digest_pooled(self, pooled: Mapping[str, PooledTask]) -> str:
-        """SHA-256 of pooled labels."""
-        parts = [
-            array
-            for name in sorted(pooled)
-            for array in (pooled[name].label, pooled[name].disagreement, pooled[name].reliability)
-        ] + [one.weight for _, one in sorted(pooled.items()) if one.weight is not None]
-        slopes = np.array([one.slope for _, one in sorted(pooled.items())])
-        samples = [one.sample for _, one in sorted(pooled.items()) if one.sample is not None]
-        told = [array for one in samples for array in (one.rows, one.priority, one.share, one.told)]
-        return digest_arrays(*parts, slopes, *told)
-
     # --- back at the partners ---------------------------------------------------------------
 
     def hybrid(self, partner: str) -> HybridResult | None:
@@ -324,12 +341,13 @@ class Consortium:
         pooled = self.pool()
         inputs = self.base | {
             "table": digest_table(self.tables[partner]),
-            "pooled": self.digest_pooled(pooled),
+            "pooled": digest_pooled(pooled),
             "said": self._digest_said(partner),
             "options": repr((self.hybrid_options, self.options.folds_agreed(self.federation))),
             "student": repr(self.student_options),
+            "later": digest_pooled(self.latest.pool()) if self.latest else "",
             "seed": self.seed,
-            "secret": self._secret(partner).hex(),
+            "secret": self.secret(partner).hex(),
         }
         arrays = self.cache.fetch("hybrid", inputs, lambda: self._make_hybrid(partner))
         if not arrays:
@@ -338,13 +356,13 @@ class Consortium:
 
     def _digest_said(self, partner: str) -> str:
         """What is taken out of the pooled labels; empty if nothing is."""
-        teacher = self.teacher(partner)
-        if teacher is None or self._given is not None:
+        said = self.said_by(partner)
+        if said is None:
             return ""
         return digest_arrays(
             *(
                 array
-                for _, one in sorted(teacher.said.items())
+                for _, one in sorted(said.items())
                 for array in (one.prediction, one.reliability)
             )
         )
@@ -352,17 +370,17 @@ class Consortium:
     def hybrid_options_of(self, partner: str) -> HybridOptions:
         """How a partner's hybrid is trained: in the folds of its teacher."""
         folds_by = self.options.folds_agreed(self.federation)
-        return replace(self.hybrid_options, secret=self._secret(partner), folds_by=folds_by)
+        return replace(self.hybrid_options, secret=self.secret(partner), folds_by=folds_by)
 
     def fit_hybrid(self, partner: str) -> FittedHybrid:
         """The hybrid itself."""
-        teacher = self.teacher(partner)
-        pooled = self.pool()
-        if teacher is not None and self._given is None:
-            pooled = others_only(pooled, teacher.said)
+        said, pooled = self.said_by(partner), self.pool()
+        if said is not None:
+            pooled = others_only(pooled, said)
         return fit_hybrid(
             self.tables[partner], self.public, pooled, "", self.student_model(),
             self.federation, partner, partner, self.hybrid_options_of(partner), self.jobs,
+            self.latest.student_model() if self.latest else None,
         )  # fmt: skip
 
     def _make_hybrid(self, partner: str) -> Arrays:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from fluid.exchange.annotation import TaskAnnotation
@@ -33,3 +35,16 @@ def take_pooled(pooled: PooledTask, rows: np.ndarray) -> PooledTask:
         pooled.teachers[rows], None if pooled.weight is None else pooled.weight[rows],
         pooled.slope,
     )  # fmt: skip
+
+
+def digest_pooled(pooled: Mapping[str, PooledTask]) -> str:
+    """SHA-256 of pooled labels."""
+    parts = [
+        array
+        for name in sorted(pooled)
+        for array in (pooled[name].label, pooled[name].disagreement, pooled[name].reliability)
+    ] + [one.weight for _, one in sorted(pooled.items()) if one.weight is not None]
+    slopes = np.array([one.slope for _, one in sorted(pooled.items())])
+    samples = [one.sample for _, one in sorted(pooled.items()) if one.sample is not None]
+    told = [array for one in samples for array in (one.rows, one.priority, one.share, one.told)]
+    return digest_arrays(*parts, slopes, *told)

@@ -32,6 +32,8 @@ from fluid.simulate.holdout import hold_out
 from fluid.simulate.paper import paper_features, run_paper_recipe
 from fluid.simulate.partition import divide
 from fluid.simulate.partition_spec import PartitionSpec
+from fluid.simulate.parts import digest_pooled
+from fluid.simulate.rounds import corrections
 from fluid.simulate.study_spec import (
     CEILING,
     EXTERNAL,
@@ -219,7 +221,7 @@ class Study:
             return {"smiles": np.array([one.smiles for one in found.compounds], dtype=str)}
 
         inputs = {
-            "pooled": first.digest_pooled(pooled),
+            "pooled": digest_pooled(pooled),
             "public": digest_compounds(first.public),
             "number": self.spec.expand,
             "seed": seed,
@@ -269,6 +271,12 @@ class Study:
         for learner in self.spec.references:
             told = reference(one, self.division.private, learner)
             yield Model(f"pooled data, {learner}", REFERENCE, "", told)
+        for number, later in enumerate(corrections(one, self.spec.rounds), start=2):
+            # Only numbers are corrected.
+            numbers = [task.name for task in one.tasks if not task.is_classification]
+            told = {name: each for name, each in later.student().items() if name in numbers}
+            yield Model(f"{STUDENT}, round {number}", STUDENT, "", told)
+            one.latest = later
         if self.spec.references:
             alone = one.with_tables({"everybody": self.division.private})
             yield Model(CEILING, "ceiling", "", alone.student(self.spec.recipes[0][1]))

@@ -65,6 +65,9 @@ class StudySpec:
         those would that are published already.
     expand
         Analogues to add to the public set in a second round; 0 for one round.
+    rounds
+        Of annotation: from the second on, partners correct the numbers of the student before, and
+        a student is distilled after each.
     references
         Learners of the models trained on everybody's data. With any of them everybody's data are
         also distilled on the same public set, as if one partner held them.
@@ -82,6 +85,7 @@ class StudySpec:
     recipes: tuple[tuple[str, StudentOptions], ...] = ((STUDENT, StudentOptions()),)
     donate: float = 0.0
     expand: int = 0
+    rounds: int = 1
     references: tuple[str, ...] = ("auto",)
     paper: bool = True
     hybrids: bool = True

@@ -9,9 +9,11 @@ import numpy as np
 
 from fluid.chem.compounds import Compounds
 from fluid.exchange.annotation import TaskAnnotation
+from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import DOMAINS
 from fluid.learn.model import Model
 from fluid.learn.predictions import TaskPrediction
+from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task
 from fluid.simulate.cache import (
     Arrays,
@@ -67,11 +69,22 @@ class TeacherResult:
         By task: predictions of the test compounds.
     out_of_fold
         By task: predictions of its own compounds.
+    members
+        By task: repeat and fold of each fold model, and its reliability's slope and ceiling, shape
+        (k, 4).
     """
 
     said: dict[str, TaskAnnotation]
     told: dict[str, Told]
     out_of_fold: dict[str, OutOfFold]
+    members: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def fold_models(self, name: str) -> list[FoldModel]:
+        """The fold models of a task as far as a correction needs them: without estimators."""
+        return [
+            FoldModel(int(repeat), int(fold), [], [], ReliabilityMap(float(slope), float(ceiling)))
+            for repeat, fold, slope, ceiling in self.members[name]
+        ]
 
 
 @dataclass(frozen=True)

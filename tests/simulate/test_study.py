@@ -25,6 +25,7 @@ from fluid.partner.teacher import train_teacher
 from fluid.simulate.cache import Cache
 from fluid.simulate.consortium import Consortium
 from fluid.simulate.results import tidy
+from fluid.simulate.rounds import corrected
 from fluid.simulate.run import simulate
 from fluid.simulate.studies import COLUMNS, STUDIES, run_named, write_named
 from fluid.simulate.study_spec import STUDENT, StudySpec
@@ -189,7 +190,7 @@ def test_a_consortium_says_what_the_commands_say(small: Small, tmp_path: Path) -
     for partner in one.partners:
         home = tmp_path / partner
         home.mkdir()
-        (home / "secret").write_text(one._secret(partner).hex())
+        (home / "secret").write_text(one.secret(partner).hex())
         table = write_table(home / "private.csv", small, one.tables[partner])
         train_teacher(
             [table], federation, path, partner, home / "teacher", SPEC.options,
@@ -221,6 +222,22 @@ def test_a_consortium_says_what_the_commands_say(small: Small, tmp_path: Path) -
     for task, said in one.student().items():
         assert np.array_equal(student[task].values, said.values), task
         assert student[task].threshold == said.threshold
+    # And in another round, in which partners correct the student.
+    second, place = corrected(one), tmp_path / "round" / "student"
+    again = []
+    for partner in one.partners:
+        again.append(tmp_path / partner / "corrected.parquet")
+        annotate(
+            tmp_path / partner / "teacher", public, again[-1], tmp_path / "keys" /
+            f"{partner}.key", jobs=1, student=place,
+        )  # fmt: skip
+    distill(again, public, federation, tmp_path / "second", one.seed, jobs=1)
+    _, pooled = open_federated(tmp_path / "second" / "federated.parquet").load()
+    for task, found in second.pool().items():
+        assert np.array_equal(pooled[task].label, found.label, equal_nan=True)
+    student = load_trained(tmp_path / "second" / "student", "student").predict(one.queries).by_task
+    for task, said in second.student().items():
+        assert np.array_equal(student[task].values, said.values), task
 
 
 # --- named studies ----------------------------------------------------------------------------

@@ -134,6 +134,9 @@ class KernelRidge(KernelMachine):
         Threads; the result does not depend on it.
     sharpening
         Of the targets before they are learned; None takes them as they are.
+    kernel
+        One whose descriptors are scaled already; by default they are scaled by what is learned
+        from.
     """
 
     kind = "kernel-ridge"
@@ -145,8 +148,10 @@ class KernelRidge(KernelMachine):
         most_exact: int = 30_000,
         jobs: int = 1,
         sharpening: Sharpening | None = None,
+        kernel: MixedKernel | None = None,
     ) -> None:
         super().__init__()
+        self._given = kernel
         self.ridge = ridge
         self.n_landmarks = n_landmarks
         self.most_exact = most_exact
@@ -173,7 +178,7 @@ class KernelRidge(KernelMachine):
         """
         each = np.ones(len(rows)) if weights is None else weights
         training = library.take(rows)
-        self.kernel_.fit(training)
+        self.kernel_ = self._given or self.kernel_.fit(training)
         self.intercept_ = float(np.average(target, weights=each))
         wanted = target - self.intercept_
         if len(rows) <= self.most_exact:

@@ -18,7 +18,7 @@ from fluid.exchange.mechanism import PATE
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import calibrated, output_targets
 from fluid.learn.estimators import LEARNERS, choose_learner
-from fluid.learn.model import TaskModel
+from fluid.learn.model import TaskModel, TrainedModel
 from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap
 from fluid.partner.budget import plan_release
 from fluid.partner.fit import FittedTeacher, TrainingOptions, fit_model
@@ -28,6 +28,13 @@ from fluid.partner.table import LabelledCompounds
 from fluid.partner.teller import Teller
 
 ACTUAL, UNPROTECTED = "actual", "unprotected"
+
+
+@dataclass(frozen=True)
+class ShadowOptions(TrainingOptions):
+    """How a teacher is trained, and the student that it corrects; None if it corrects none."""
+
+    student: TrainedModel | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,7 @@ def export_actual(
     jobs: int,
 ) -> dict[str, Export]:
     """What the policy lets a teacher say, by task; through the noise mechanism if there is one."""
-    plain = Teller(teacher.model, secret)
+    plain = make_teller(teacher.model, table, secret, federation, options, jobs)
     teller: Teller | NoisyTeller = plain
     mechanism = federation.mechanism
     if mechanism.is_used:
@@ -125,6 +132,24 @@ def export_actual(
         teller = NoisyTeller(federation, source, list(public.inchikeys), "audit ", plan)
     said = teller.annotate(federation, public, jobs)
     return {name: _export(one) for name, one in said.items()}
+
+
+def make_teller(
+    model: TrainedModel,
+    table: LabelledCompounds,
+    secret: bytes,
+    federation: Federation,
+    options: TrainingOptions,
+    jobs: int,
+) -> Teller:
+    """A teacher that answers, by itself or in correction of a student."""
+    student = options.student if isinstance(options, ShadowOptions) else None
+    if student is None:
+        return Teller(model, secret)
+    measured = {
+        task.name: table.labels.column(federation.task_index(task.name))[1] for task in model.tasks
+    }
+    return Teller(model, secret, student, measured, jobs)
 
 
 def _export(said: TaskAnnotation) -> Export:

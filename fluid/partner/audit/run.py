@@ -19,21 +19,21 @@ from fluid.exchange.annotation import AnnotationFile, open_annotation
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.public_set import PublicSet
 from fluid.learn.labels import LabelMatrix
-from fluid.learn.measured import MEASURED_FILE
 from fluid.learn.model import TrainedModel
 from fluid.learn.model_file import MODEL_FILE
-from fluid.learn.storage import load_measured, load_trained
+from fluid.learn.storage import load_trained
 from fluid.partner.audit.balance import infer_balance
 from fluid.partner.audit.channels import attack_game
+from fluid.partner.audit.exports import ShadowOptions, make_teller
 from fluid.partner.audit.game import ANALOGUES, make_arena, play
 from fluid.partner.audit.influence import measure_influence
 from fluid.partner.audit.repeated import attack_retraining
 from fluid.partner.audit.results import AuditReport, Thresholds
 from fluid.partner.audit_noise import audit_federation
+from fluid.partner.correction import load_subject, measured_labels
 from fluid.partner.fit import TrainingOptions
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher import FEDERATION_FILE, SECRET_FILE, read_secret
-from fluid.partner.teller import Teller
 
 # What the attacker knows of the rest: nothing but that half of it is in, or nine tenths of it.
 HALF, MOST = 0.5, 0.9
@@ -116,6 +116,7 @@ def audit(
     jobs: int | None = None,
     progress: Progress = _silent,
     workers: Workers | None = None,
+    student: Path | None = None,
 ) -> AuditReport:
     """Attack a teacher's draft, and an unprotected export made with the same settings.
 
@@ -138,11 +139,14 @@ def audit(
     workers
         Who trains shadow teachers in place of this process, such as a cluster: they are sent the
         private table, which they must be allowed to see. The result does not depend on it.
+    student
+        The student that the draft corrects, if it does. It is taken as given, for everybody has
+        it; what it gives away is what the drafts before gave away.
 
     Raises
     ------
     FluidError
-        If teacher, public set, federation and draft do not belong together.
+        If teacher, public set, federation, draft and student do not belong together.
     """
     options = options or AuditOptions()
     model = load_trained(teacher, "teacher")
@@ -152,7 +156,8 @@ def audit(
     annotation = open_annotation(draft)
     _check_identity(annotation, model, federation, public)
     federation = replace(federation, own_policy=annotation.policy)
-    subject, positions = _subject(teacher, model, federation, public)
+    corrected = _corrected(annotation, student, federation)
+    subject, positions = _subject(teacher, model, federation, public, corrected)
     threads = count_jobs(jobs)
     _check_labels(annotation, model, subject, positions, threads)
     return attack(
@@ -263,13 +268,35 @@ def draws_noise(federation: Federation) -> bool:
     return federation.mechanism.is_used
 
 
-def training_options(model: TrainedModel) -> TrainingOptions:
-    """How a teacher was trained."""
+def training_options(model: TrainedModel, student: TrainedModel | None = None) -> ShadowOptions:
+    """How a teacher was trained, and which student it corrects."""
     training = model.card.training
-    return TrainingOptions(
+    return ShadowOptions(
         str(training["learner"]), int(training["folds"]), int(training["repeats"]),
-        int(training["seed"]), model.card.folds_by,
+        int(training["seed"]), model.card.folds_by, student,
     )  # fmt: skip
+
+
+def _corrected(
+    annotation: AnnotationFile, student: Path | None, federation: Federation
+) -> TrainedModel | None:
+    """The student that a draft corrects."""
+    path = annotation.sealed.path
+    if annotation.corrects is None:
+        if student is not None:
+            raise MismatchError(f"{path}: corrects no student, but {student} is given")
+        return None
+    if student is None:
+        raise MismatchError(
+            f"{path}: corrects the student '{annotation.corrects[:12]}...'; name it with --student"
+        )
+    subject = load_subject(student, federation)
+    if subject.digest != annotation.corrects:
+        raise MismatchError(
+            f"{path}: corrects the student '{annotation.corrects[:12]}...', but {student} is "
+            f"'{subject.digest[:12]}...'"
+        )
+    return subject.student
 
 
 def private_table(folder: Path, model: TrainedModel, federation: Federation) -> LabelledCompounds:
@@ -280,18 +307,13 @@ def private_table(folder: Path, model: TrainedModel, federation: Federation) -> 
     FluidError
         If the folder holds no labels.
     """
-    measured = load_measured(folder, model)
+    measured = measured_labels(folder, model)
     rows, tasks, values = [], [], []
     for task_model in model.task_models:
         name = task_model.task.name
-        if name not in measured:
-            raise FluidError(
-                f"{folder}: {MEASURED_FILE} holds no labels of task '{name}'; "
-                "train the teacher again"
-            )
         rows.append(task_model.rows)
         tasks.append(np.full(len(task_model.rows), federation.task_index(name)))
-        values.append(measured[name].truth)
+        values.append(measured[name])
     n_labels = sum(len(each) for each in rows)
     labels = LabelMatrix(
         np.concatenate(rows), np.concatenate(tasks), np.concatenate(values),
@@ -317,12 +339,17 @@ def near_public(public: PublicSet, own: Compounds) -> tuple[Compounds, np.ndarra
 
 
 def _subject(
-    folder: Path, model: TrainedModel, federation: Federation, public: PublicSet
+    folder: Path,
+    model: TrainedModel,
+    federation: Federation,
+    public: PublicSet,
+    student: TrainedModel | None,
 ) -> tuple[Subject, np.ndarray]:
     table = private_table(folder, model, federation)
     near, positions = near_public(public, table.compounds)
     secret = read_secret(folder / SECRET_FILE)
-    return Subject(table, near, federation, training_options(model), secret), positions
+    options = training_options(model, student)
+    return Subject(table, near, federation, options, secret), positions
 
 
 def _check_labels(
@@ -335,7 +362,10 @@ def _check_labels(
     """Make sure that the draft says what this teacher says, of the compounds that are looked at."""
     if draws_noise(subject.federation):
         return
-    said = Teller(model, subject.secret).annotate(subject.federation, subject.public, jobs)
+    teller = make_teller(
+        model, subject.table, subject.secret, subject.federation, subject.options, jobs
+    )  # fmt: skip
+    said = teller.annotate(subject.federation, subject.public, jobs)
     start = 0
     for keys, labels in annotation.chunks():
         here = (positions >= start) & (positions < start + len(keys))
