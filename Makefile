@@ -37,9 +37,11 @@ PARTNERS := aurora borealis corvus draco eridanus fornax
 FEDERATION := $(DEMO)/federation.toml
 PUBLIC := $(DEMO)/public.parquet
 ROUND := $(DEMO)/round1
+SECOND_ROUND := $(DEMO)/round2
 TABLES := $(PARTNERS:%=$(DATA)/partners/%.csv)
 TEACHERS := $(PARTNERS:%=$(DEMO)/%/teacher/model.json)
 ANNOTATIONS := $(PARTNERS:%=$(DEMO)/%/annotation.parquet)
+CORRECTED := $(PARTNERS:%=$(DEMO)/%/corrected.parquet)
 HYBRIDS := $(PARTNERS:%=$(DEMO)/%/hybrid/model.json)
 REFERENCE := $(DEMO)/reference/model.json
 
@@ -77,10 +79,19 @@ $(DEMO)/%/annotation.parquet: $(DEMO)/%/teacher/model.json $(PUBLIC) $(DEMO)/key
 $(ROUND)/report.json: $(ANNOTATIONS) $(PUBLIC) $(FEDERATION) | $(READY)
 	$(FLUID) distill $(ANNOTATIONS) --public $(PUBLIC) --federation $(FEDERATION) -o $(ROUND)
 
-$(DEMO)/%/hybrid/model.json: $(DATA)/partners/%.csv $(ROUND)/report.json | $(READY)
+# The second round: partners correct the student's numbers.
+$(DEMO)/%/corrected.parquet: $(DEMO)/%/annotation.parquet $(ROUND)/report.json | $(READY)
+	$(FLUID) annotate $(DEMO)/$*/teacher $(PUBLIC) --student $(ROUND)/student \
+	    --key $(DEMO)/keys/$*.key -o $@
+
+$(SECOND_ROUND)/report.json: $(CORRECTED) $(PUBLIC) $(FEDERATION) | $(READY)
+	$(FLUID) distill $(CORRECTED) --public $(PUBLIC) --federation $(FEDERATION) \
+	    --former $(ROUND)/report.json -o $(SECOND_ROUND)
+
+$(DEMO)/%/hybrid/model.json: $(DATA)/partners/%.csv $(SECOND_ROUND)/report.json | $(READY)
 	$(FLUID) train-hybrid $< --federated $(ROUND)/federated.parquet --student $(ROUND)/student \
 	    --federation $(FEDERATION) --annotation $(DEMO)/$*/annotation.parquet \
-	    --teacher $(DEMO)/$*/teacher \
+	    --teacher $(DEMO)/$*/teacher --later-student $(SECOND_ROUND)/student \
 	    -o $(DEMO)/$*/hybrid
 
 # What no real consortium could have: one model trained on everybody's private data.
@@ -89,19 +100,20 @@ $(REFERENCE): $(TABLES) $(FEDERATION) | $(READY)
 	$(FLUID) train-teacher $(TABLES) --federation $(FEDERATION) --partner pooled --reference \
 	    --secret $(DEMO)/reference.secret -o $(DEMO)/reference
 
-$(DEMO)/evaluation.txt: $(DATA)/external.csv $(TEACHERS) $(ROUND)/report.json $(HYBRIDS) $(REFERENCE)
-	$(FLUID) evaluate $(ROUND)/student $(PARTNERS:%=$(DEMO)/%/teacher) \
+$(DEMO)/evaluation.txt: $(DATA)/external.csv $(TEACHERS) $(SECOND_ROUND)/report.json $(HYBRIDS) $(REFERENCE)
+	$(FLUID) evaluate $(ROUND)/student $(SECOND_ROUND)/student $(PARTNERS:%=$(DEMO)/%/teacher) \
 	    $(PARTNERS:%=$(DEMO)/%/hybrid) $(DEMO)/reference --data $< \
 	    -o $(DEMO)/evaluation.json > $@.part
 	mv $@.part $@
 
 .PRECIOUS: $(DEMO)/keys/%.pub $(DEMO)/%/demonstration.secret $(DEMO)/%/teacher/model.json \
-    $(DEMO)/%/annotation.parquet $(DEMO)/%/hybrid/model.json
+    $(DEMO)/%/annotation.parquet $(DEMO)/%/corrected.parquet $(DEMO)/%/hybrid/model.json
 
 # --- studies: the figures of docs/results.md -----------------------------------------------------
 
 STUDY ?= study
 SEEDS ?= 3
+ROUNDS ?= 3
 PARTITIONS := kmeans scaffold:alpha=0.1 scaffold:alpha=0.5 scaffold:alpha=1.0
 SIMULATE = $(FLUID) simulate $(TABLES) --public $(PUBLIC) --federation $(FEDERATION) \
     $(PARTITIONS:%=--partition %) --seeds $(SEEDS)
@@ -111,7 +123,7 @@ STUDIES := teachers public-size public-composition left-out cross-domain domain 
 .PHONY: study
 study: $(PUBLIC) $(FEDERATION) | $(READY) ## twelve virtual consortia and their comparisons, half an hour on two cores
 	$(SIMULATE) --external $(DATA)/external.csv --share-scaffold 0 \
-	    --references auto,lightgbm,random-forest,average -o $(STUDY)/main
+	    --references auto,lightgbm,random-forest,average --rounds $(ROUNDS) -o $(STUDY)/main
 
 .PHONY: study-weights
 study-weights: $(PUBLIC) $(FEDERATION) | $(READY) ## ways to weigh public compounds, analogues: on validation splits
@@ -128,6 +140,11 @@ TRIAL = $(FLUID) simulate $(TABLES) --external $(DATA)/external.csv --validation
 study-sharpening: $(PUBLIC) $(FEDERATION) | $(READY) ## students of sharpened labels and of labels as they are: on validation splits
 	$(TRIAL) --no-hybrids --unsharpened --public $(PUBLIC) --federation $(FEDERATION) \
 	    -o $(STUDY)/sharpening
+
+.PHONY: study-rounds
+study-rounds: $(PUBLIC) $(FEDERATION) | $(READY) ## students of five rounds of corrections: on validation splits
+	$(TRIAL) --no-hybrids --rounds 5 --public $(PUBLIC) --federation $(FEDERATION) \
+	    -o $(STUDY)/rounds
 
 .PHONY: study-donated
 study-donated: $(PUBLIC) $(FEDERATION) | $(READY) ## structures that partners donate to the public set: on validation splits
@@ -190,7 +207,7 @@ study-table: | $(READY) ## any table of one endpoint: TABLE=table COLUMN=name KI
 	    --federation $(OTHER).toml -o $(OTHER).parquet
 	$(FLUID) simulate $(TABLE) --label endpoint=$(COLUMN) --public $(OTHER).parquet \
 	    --federation $(OTHER).toml --partition kmeans --partition scaffold:alpha=0.5 \
-	    --seeds $(SEEDS) --references auto,average --unsharpened -o $(OTHER)
+	    --seeds $(SEEDS) --references auto,average --unsharpened --rounds $(ROUNDS) -o $(OTHER)
 
 .PHONY: study-coverage
 study-coverage: $(DEMO)/evaluation.txt ## coverage of prediction sets on the demonstration's compounds
