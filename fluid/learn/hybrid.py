@@ -24,6 +24,8 @@ POWER = 6.0
 # A measured label says more than a pooled one at the same similarity; how much more differs
 # between partners, and each chooses by its own out-of-fold predictions.
 OWN_FACTORS = (4.0, 16.0, 64.0, 256.0)
+# The student of a later round has been corrected by everybody's measured numbers.
+CORRECTED_FACTORS = (0.25, 1.0, *OWN_FACTORS)
 # Neither side is ever silenced altogether.
 _FLOOR = 0.02
 
@@ -35,21 +37,24 @@ class OwnWeight:
     Attributes
     ----------
     factor
-        In the partner's own chemistry; 4 elsewhere.
+        In the partner's own chemistry.
     low, high
         Similarities to the partner's compounds: up to `low` is elsewhere, from `high` on at home,
         and between them the factor rises steadily (its logarithm in a straight line).
+    elsewhere
+        In other chemistry.
     """
 
     factor: float = OWN_FACTORS[0]
     low: float = 0.0
     high: float = 0.0
+    elsewhere: float = OWN_FACTORS[0]
 
     def __call__(self, own: np.ndarray) -> np.ndarray:
         """The factor at similarities to the partner's compounds, float64 of shape (n,)."""
         span = max(self.high - self.low, 1e-6)
         home = np.clip((own.astype(np.float64) - self.low) / span, 0.0, 1.0)
-        return OWN_FACTORS[0] * (self.factor / OWN_FACTORS[0]) ** home
+        return self.elsewhere * (self.factor / self.elsewhere) ** home
 
 
 def own_share(own: np.ndarray, other: np.ndarray, weight: OwnWeight | None = None) -> np.ndarray:

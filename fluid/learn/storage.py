@@ -88,6 +88,7 @@ def save_model(
                         made.own_weight.factor,
                         made.own_weight.low,
                         made.own_weight.high,
+                        made.own_weight.elsewhere,
                     ]
                     for name, made in model.decisions.items()
                 },
@@ -273,11 +274,18 @@ def _load_hybrid(folder: Path, values: dict[str, Any], card: Card) -> HybridMode
             Platt(float(slope), float(intercept)),
             float(threshold),
             domains.get(name),
-            OwnWeight(float(factor), float(low), float(high)),
+            _own_weight(weight),
         )
-        for name, (slope, intercept, threshold, factor, low, high) in values["decisions"].items()
+        for name, (slope, intercept, threshold, *weight) in values["decisions"].items()
     }
     return HybridModel(card, parts[0], parts[1], decisions)
+
+
+def _own_weight(stated: list[Any]) -> OwnWeight:
+    """Factor at home, both similarities and, but for earlier versions, the factor elsewhere."""
+    if len(stated) not in (3, 4):
+        raise ValueError(f"a weight of {len(stated)} numbers")
+    return OwnWeight(*map(float, stated))
 
 
 def _load_trained(folder: Path, values: dict[str, Any], card: Card) -> TrainedModel:

@@ -24,7 +24,14 @@ from fluid.learn.crossfit import calibrated
 from fluid.learn.estimators import (
     logit,
 )
-from fluid.learn.hybrid import Decision, HybridModel, OwnWeight, reference_similarity
+from fluid.learn.hybrid import (
+    CORRECTED_FACTORS,
+    OWN_FACTORS,
+    Decision,
+    HybridModel,
+    OwnWeight,
+    reference_similarity,
+)  # fmt: skip
 from fluid.learn.measured import Measured
 from fluid.learn.model import Card, TrainedModel
 from fluid.learn.model_file import MODEL_FILE
@@ -225,7 +232,7 @@ def fit_hybrid(
         student_sharpening(student),
     )  # fmt: skip
     answering = later or student
-    decisions, metrics, measured = _assess(table, fitted, answering, federation)
+    decisions, metrics, measured = _assess(table, fitted, answering, federation, later is not None)
     card = Card(
         "hybrid", name, federation.name, federation.round, federation.protocol,
         own.card.training, metrics, software_versions(),
@@ -280,6 +287,7 @@ def _assess(
     own: Mapping[str, OwnTask],
     student: TrainedModel,
     federation: Federation,
+    corrected: bool,
 ) -> tuple[dict[str, Decision], dict[str, dict[str, float | None]], dict[str, Measured]]:
     """Calibration, decision thresholds, domains and out-of-fold metrics of the blend.
 
@@ -288,7 +296,8 @@ def _assess(
     this partner's teacher gave knowing the compound. Without the partner's own annotation the
     pooled labels cannot be freed from that, and all this is favourable. The domain is fitted
     before calibration and made as strict as the student's. How much the own model weighs is
-    chosen by all compounds for the hybrid, and for these predictions by the other folds'.
+    chosen by all compounds for the hybrid, and for these predictions by the other folds'; a
+    student whose numbers have been `corrected` in a later round has more of a say.
     """
     decisions: dict[str, Decision] = {}
     metrics: dict[str, dict[str, float | None]] = {}
@@ -304,7 +313,10 @@ def _assess(
         if name in theirs and one.others is not None:
             far = calibrated(task, list(one.others.T), identity)
             near = reference_similarity(theirs[name], student.library, queries)
-            weight, mixed = choose_weight(task, mixed, far, similarity, near, values, one.folds)
+            weight, mixed = choose_weight(
+                task, mixed, far, similarity, near, values, one.folds,
+                CORRECTED_FACTORS if corrected and not task.is_classification else OWN_FACTORS,
+            )  # fmt: skip
             similarity = np.maximum(similarity, near)
         decision, raw = Decision(own_weight=weight), mixed
         if task.kind == "binary":

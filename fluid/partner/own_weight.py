@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fluid.learn.calibration import fit_platt
@@ -57,6 +59,7 @@ def choose_weight(
     far: np.ndarray,
     values: np.ndarray,
     folds: np.ndarray,
+    factors: Sequence[float] = OWN_FACTORS,
 ) -> tuple[OwnWeight, np.ndarray]:
     """Choose how much the own model weighs by what is right out of fold.
 
@@ -76,6 +79,8 @@ def choose_weight(
         Measured labels, shape (n,).
     folds
         Fold of each compound, shape (n,).
+    factors
+        To choose from; the first is that of elsewhere.
 
     Returns
     -------
@@ -85,7 +90,7 @@ def choose_weight(
         (n, n_outputs), as `_choose` makes them.
     """
     low, high = (float(each) for each in np.quantile(near, _HOME))
-    weights = [OwnWeight(factor, low, high) for factor in OWN_FACTORS]
+    weights = [OwnWeight(factor, low, high, factors[0]) for factor in factors]
     blends = [blend(task, own, others, own_share(near, far, each)) for each in weights]
     number, chosen = _choose(task, blends, values, folds)
     return weights[number], chosen

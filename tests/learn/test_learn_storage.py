@@ -1,16 +1,20 @@
 """Models survive their folder exactly."""
 
+import json
+import shutil
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from fluid.base.errors import FileFormatError
 from fluid.chem.features import FeatureSpec, featurize
 from fluid.learn.calibration import Platt
 from fluid.learn.correctness import ReliabilityDomain
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import DOMAINS, fit_domains
 from fluid.learn.estimators import LEARNERS, STUDENT_LEARNERS
-from fluid.learn.hybrid import HybridModel
+from fluid.learn.hybrid import HybridModel, OwnWeight
 from fluid.learn.judgement import HeldOut
 from fluid.learn.model import TaskModel, TrainedModel
 from fluid.learn.reliability import ReliabilityMap
@@ -103,6 +107,23 @@ def test_a_hybrid_survives(svm, hybrid_folder, library):
     assert again.card.kind == "hybrid"
     assert_same_predictions(HybridModel(again.card, svm, svm, decided(svm)), again, library)
     assert isinstance(again.decisions["ringn"].domain, ReliabilityDomain)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_weights_of_a_hybrid_of_another_version(hybrid_folder, tmp_path, count):
+    """Three numbers are of a version before corrected students; fewer or more are damage."""
+    folder = shutil.copytree(hybrid_folder, tmp_path / "copy")
+    values = json.loads((folder / "model.json").read_text())
+    for stated in values["decisions"].values():
+        stated[3:] = [16.0, 0.2, 0.6, 1.0, 1.0][:count]
+    (folder / "model.json").write_text(json.dumps(values))
+    if count in (3, 4):
+        elsewhere = {3: 4.0, 4: 1.0}[count]
+        weight = load_model(folder).decisions["ringn"].own_weight
+        assert weight == OwnWeight(16.0, 0.2, 0.6, elsewhere)
+    else:
+        with pytest.raises(FileFormatError, match="is incomplete"):
+            load_model(folder)
 
 
 def test_the_same_model_gives_the_same_bytes(model, saved, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fluid.learn.hybrid import OWN_FACTORS, OwnWeight, blend, own_share
+from fluid.learn.hybrid import CORRECTED_FACTORS, OWN_FACTORS, OwnWeight, blend, own_share
 from fluid.learn.task import Task
 from fluid.partner.hybrid_own import _corrected
 from fluid.partner.own_weight import choose_share, choose_weight
@@ -32,6 +32,19 @@ def test_where_nothing_speaks_against_it_the_student_keeps_its_say(others_know: 
     others = TRUTH[:, None] if others_know else own
     weight, _ = choose_weight(NUMBER, own, others, NEAR, FAR, TRUTH, FOLDS)
     assert weight.factor == OWN_FACTORS[0]
+
+
+def test_a_corrected_student_has_more_of_a_say_elsewhere() -> None:
+    own = (TRUTH + RNG.normal(size=N))[:, None]
+    both = [
+        choose_weight(NUMBER, own, TRUTH[:, None], NEAR, FAR, TRUTH, FOLDS, factors)[0]
+        for factors in (OWN_FACTORS, CORRECTED_FACTORS)
+    ]
+    assert [weight.elsewhere for weight in both] == [4.0, 0.25]
+    assert both[1].factor == 0.25
+    far = np.array([both[1].low / 2])
+    assert both[1](far) == pytest.approx(0.25)
+    assert own_share(far, far, both[1]) < own_share(far, far, both[0])
 
 
 def test_a_fold_has_no_say_in_its_own_blend() -> None:
