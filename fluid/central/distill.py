@@ -150,7 +150,9 @@ def distill(
     tasks = _labelled_tasks(federation, admitted)
     sizes = _shared_sizes(admitted)
     tally = _Tally(tasks, [annotation.partner for annotation in admitted])
-    consensus = Consensus(tasks, sizes)
+    corrects = admitted[0].corrects
+    # Corrections of one student agree in what that says, whatever a partner's own labels say.
+    consensus = Consensus([one for one in tasks if not corrects or one.is_classification], sizes)
     digests: list[np.ndarray] = []
 
     def chunks() -> Iterator[tuple[Compounds, dict[str, PooledTask]]]:
@@ -177,8 +179,8 @@ def distill(
             "annotations": {a.partner: a.sealed.digest for a in admitted},
             "software": software_versions(),
         }
-        if admitted[0].corrects:
-            identity["corrects"] = admitted[0].corrects
+        if corrects:
+            identity["corrects"] = corrects
         features = federation.chemistry.features
         path = folder / FEDERATED_FILE
         digest, joined = write_federated(path, features, tasks, chunks(), identity)
@@ -186,7 +188,7 @@ def distill(
         try:
             student, distilled = train_student(
                 library, tasks, joined, federation, digest, seed, jobs, progress, options, cluster,
-                np.concatenate(digests),
+                np.concatenate(digests), corrects,
             )  # fmt: skip
         except TrainingError as error:
             raise TrainingError(f"{public.sealed.path}: {error}") from error
@@ -235,6 +237,7 @@ def train_student(
     options: StudentOptions | None = None,
     cluster: Cluster | None = None,
     digests: np.ndarray | None = None,
+    corrects: str | None = None,
 ) -> tuple[TrainedModel, dict[str, Distilled]]:
     """Train a student on pooled labels.
 
@@ -250,6 +253,8 @@ def train_student(
         See `distill`.
     digests
         What `fluid.learn.trained_on.digest_connectivities` finds of the compounds, if it is known.
+    corrects
+        Digest of the student that pooled labels correct, if they do.
 
     Raises
     ------
@@ -294,6 +299,8 @@ def train_student(
     }
     if sharpenings:
         training["sharpening"] = sharpenings
+    if corrects:
+        training["corrects"] = corrects
     if cluster is not None:
         training["workers"] = len(cluster.workers())
     metrics: dict[str, dict[str, float | None]] = {

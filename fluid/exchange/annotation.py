@@ -73,7 +73,7 @@ def column_meanings(tasks: Sequence[Task], corrects: str | None = None) -> dict[
                 label = task.classes[number if task.kind == "multiclass" else -1 :][:1]
                 what = f"predicted probability of {label[0] if label else 'the positive class'}"
             if corrects and task.kind == "regression":
-                what += ": the student's, corrected"
+                what += ": the student's number and a correction of it"
             meanings[f"{output}.prediction"] = f"{what}, by models that never saw the compound"
             meanings[f"{output}.uncertainty"] = "standard deviation of that over the repeats"
         meanings[f"{task.name}.reliability"] = (

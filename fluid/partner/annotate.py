@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,8 @@ from fluid.partner.noisy import NoisyTeller, load_sub_teachers, noisy_teller, st
 from fluid.partner.pate import SUB_TEACHERS
 from fluid.partner.teacher import FEDERATION_FILE, SECRET_FILE, read_secret
 from fluid.partner.teller import Teller
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,7 @@ def annotate(
         measured = measured_labels(teacher, model)
         # What would fail is told before it is charged.
         plain = Teller(model, secret, subject.student, measured, count_jobs(jobs))
+        _warn_of_uncorrected(plain, teacher)
     else:
         plain = Teller(model, secret)
     basis = origin | {"federation": sha256_file(contract)}
@@ -212,6 +216,24 @@ def annotate(
         digest, model.card.name, federation.round, len(public), key_path is not None, labelled,
         begun.release, policy, begun.plan.cost.to_dict() if begun.plan else None,
     )  # fmt: skip
+
+
+def _warn_of_uncorrected(teller: Teller, teacher: Path) -> None:
+    """Say which labels are those of the first round once more."""
+    assert teller.correction is not None
+    if not teller.correction.models:
+        logger.warning(
+            "%s: has no task of numbers that the student predicts: its labels are those of an "
+            "annotation without a student, in a release of their own",
+            teacher,
+        )  # fmt: skip
+        return
+    for task in teller.model.tasks:
+        if not task.is_classification and task.name not in teller.correction.models:
+            logger.warning(
+                "%s: task %s: the student does not predict it; labelled without a correction",
+                teacher, task.name,
+            )  # fmt: skip
 
 
 def _as_trained(model: TrainedModel, policy: DisclosurePolicy, teacher: Path) -> DisclosurePolicy:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fluid.base.errors import FluidError, MismatchError
+from fluid.base.errors import FileFormatError, FluidError, MismatchError
 from fluid.base.files import sha256_file
-from fluid.base.jobs import map_threads
+from fluid.base.jobs import map_threads, single_threaded_blas
 from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation
 from fluid.learn.calibration import Platt
@@ -26,6 +26,9 @@ from fluid.learn.task import Task
 
 _RIDGE = 0.1
 _MOST_EXACT = 12_000
+# What is left counts up to so many standard deviations of the measured numbers: a student comes
+# from outside, and one that is made to be far off at one compound must not single it out.
+_FARTHEST = 2.0
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,8 @@ def load_subject(path: Path, federation: Federation) -> Subject:
     Raises
     ------
     FluidError
-        If it is no student of this federation, it predicts no numbers, or the federation has a
-        noise mechanism.
+        If it is no student of this federation, it predicts no numbers, something in it is not as
+        it should be, or the federation has a noise mechanism.
     """
     if federation.mechanism.is_used:
         raise FluidError(
@@ -78,17 +81,40 @@ def load_subject(path: Path, federation: Federation) -> Subject:
             "corrected: annotate without one"
         )
     student = load_trained(path, "student")
-    if student.card.protocol != federation.protocol:
-        raise MismatchError(
-            f"{path}: was distilled under protocol {student.card.protocol[:12]}, but the "
-            f"federation's is {federation.protocol[:12]}"
-        )
+    for what, stated, wanted in (
+        ("federation", student.card.federation, federation.name),
+        ("protocol", student.card.protocol[:12], federation.protocol[:12]),
+    ):
+        if stated != wanted:
+            raise MismatchError(
+                f"{path}: was distilled in {what} {stated}, but {wanted} is expected"
+            )
+    for task in student.tasks:
+        if task not in federation.tasks:
+            raise MismatchError(
+                f"{path}: task '{task.name}' is not defined so in federation '{federation.name}'"
+            )
     if all(task.is_classification for task in student.tasks):
         raise FluidError(
             f"{path}: predicts no task of numbers, and only numbers are corrected: annotate "
             "without a student"
         )
+    # Its landmarks are asked for again and again.
+    student = replace(student, library=student.library.remembering())
+    for task in student.tasks:
+        if not task.is_classification:
+            _try(student, task, path)
     return Subject(student, sha256_file(path / MODEL_FILE))
+
+
+def _try(student: TrainedModel, task: Task, path: Path) -> None:
+    """Make sure that a student answers at all: its folder came from outside."""
+    try:
+        said = student_numbers(student, task, student.library.take(np.arange(1)))
+    except (ValueError, IndexError, FloatingPointError) as error:
+        raise FileFormatError(f"{path}: cannot predict task '{task.name}' ({error})") from error
+    if said.shape != (1, 1) or not np.isfinite(said).all():
+        raise FileFormatError(f"{path}: what it predicts of task '{task.name}' is no number")
 
 
 def measured_labels(folder: Path, model: TrainedModel) -> dict[str, np.ndarray]:
@@ -110,6 +136,7 @@ def measured_labels(folder: Path, model: TrainedModel) -> dict[str, np.ndarray]:
     return {name: one.truth for name, one in measured.items()}
 
 
+@single_threaded_blas()
 def student_numbers(student: TrainedModel, task: Task, compounds: Compounds) -> np.ndarray:
     """What a student says of a task of numbers, float64 of shape (n, 1)."""
     (model,) = [model for model in student.task_models if model.task.name == task.name]
@@ -117,13 +144,26 @@ def student_numbers(student: TrainedModel, task: Task, compounds: Compounds) -> 
     return np.asarray(np.mean(each, axis=0))
 
 
-def _kernel(student: TrainedModel, task: Task) -> MixedKernel | None:
-    """That of a student's kernel ridge regression; None if it has none."""
+def corrector(student: TrainedModel, task: Task) -> KernelRidge:
+    """What learns a correction: in the kernel of the student's own ridge regression, if any."""
     (model,) = [model for model in student.task_models if model.task.name == task.name]
+    kernel: MixedKernel | None = None
     for learner in (learner for member in model.members for learner in member.estimators):
         if isinstance(learner, KernelRidge):
-            return learner.kernel_
-    return None
+            kernel = learner.kernel_
+    return KernelRidge(_RIDGE, most_exact=_MOST_EXACT, kernel=kernel)
+
+
+def left_of(
+    student: TrainedModel, task: Task, compounds: Compounds, values: np.ndarray
+) -> np.ndarray:
+    """What a student leaves of measured numbers, bounded, float64 of shape (n,)."""
+    return _bounded(values - student_numbers(student, task, compounds)[:, 0], values)
+
+
+def _bounded(left: np.ndarray, values: np.ndarray) -> np.ndarray:
+    farthest = _FARTHEST * float(values.std())
+    return np.clip(left, -farthest, farthest)
 
 
 def fit_correction(
@@ -143,8 +183,9 @@ def fit_correction(
     on everybody's squared error (Friedman 2001, doi 10.1214/aos/1013203451; among parties that
     keep their data, Diao, Ding and Tarokh 2022, arXiv 2106.01425).
 
-    Nothing shrinks it: the student has learned from labels that knew these compounds, so that out
-    of fold what is left of them looks smaller than what is left elsewhere. Reliability is the
+    What is left of a compound counts up to twice the standard deviation of the measured numbers.
+    Nothing else shrinks it: the student has learned from labels that knew these compounds, so that
+    out of fold what is left of them looks smaller than what is left elsewhere. Reliability is the
     teacher's own, for the same reason: it says where a partner has compounds. Classes are not
     corrected; nothing was gained by it.
 
@@ -214,12 +255,12 @@ def fit_task_correction(
     span = task.high - task.low
     difference = replace(task, low=-span, high=span)
 
-    kernel = _kernel(student, task)
-
     def fit(member: FoldModel) -> FoldModel:
         inside = np.flatnonzero(folds[member.repeat][rows] != member.fold)
-        ridge = KernelRidge(_RIDGE, most_exact=_MOST_EXACT, kernel=kernel)
-        ridge.fit(library, rows[inside], left[member.repeat, inside], False, 0)
+        ridge = corrector(student, task)
+        ridge.fit(
+            library, rows[inside], _bounded(left[member.repeat, inside], values[inside]), False, 0
+        )
         return FoldModel(member.repeat, member.fold, [ridge], [Platt()], member.reliability)
 
     return TaskModel(difference, map_threads(fit, members, jobs), False, rows, {})

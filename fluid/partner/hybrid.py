@@ -232,7 +232,8 @@ def fit_hybrid(
         student_sharpening(student),
     )  # fmt: skip
     answering = later or student
-    decisions, metrics, measured = _assess(table, fitted, answering, federation, later is not None)
+    corrected = [task.name for task in student.tasks if later and not task.is_classification]
+    decisions, metrics, measured = _assess(table, fitted, answering, federation, corrected)
     card = Card(
         "hybrid", name, federation.name, federation.round, federation.protocol,
         own.card.training, metrics, software_versions(),
@@ -244,11 +245,14 @@ def fit_hybrid(
 def _check_later(path: Path, student: TrainedModel, federation: Federation) -> TrainedModel:
     """Load the student of a later round and make sure that it predicts what the first one does."""
     later = load_trained(path, "student")
-    if later.card.protocol != federation.protocol:
-        raise MismatchError(
-            f"{path}: was made under protocol {later.card.protocol[:12]}, but the federation's is "
-            f"{federation.protocol[:12]}"
-        )
+    for what, stated, wanted in (
+        ("federation", later.card.federation, federation.name),
+        ("protocol", later.card.protocol[:12], federation.protocol[:12]),
+    ):
+        if stated != wanted:
+            raise MismatchError(f"{path}: was distilled in {what} {stated}, not in {wanted}")
+    if not later.card.training.get("corrects"):
+        raise MismatchError(f"{path}: is no student of a later round: it corrects none")
     lacking = [task.name for task in student.tasks if task not in later.tasks]
     if lacking:
         raise MismatchError(f"{path}: does not predict task '{lacking[0]}' of the first student")
@@ -287,7 +291,7 @@ def _assess(
     own: Mapping[str, OwnTask],
     student: TrainedModel,
     federation: Federation,
-    corrected: bool,
+    corrected: Sequence[str],
 ) -> tuple[dict[str, Decision], dict[str, dict[str, float | None]], dict[str, Measured]]:
     """Calibration, decision thresholds, domains and out-of-fold metrics of the blend.
 
@@ -297,7 +301,7 @@ def _assess(
     pooled labels cannot be freed from that, and all this is favourable. The domain is fitted
     before calibration and made as strict as the student's. How much the own model weighs is
     chosen by all compounds for the hybrid, and for these predictions by the other folds'; a
-    student whose numbers have been `corrected` in a later round has more of a say.
+    student of a later round has more of a say in tasks that were `corrected`.
     """
     decisions: dict[str, Decision] = {}
     metrics: dict[str, dict[str, float | None]] = {}
@@ -315,7 +319,7 @@ def _assess(
             near = reference_similarity(theirs[name], student.library, queries)
             weight, mixed = choose_weight(
                 task, mixed, far, similarity, near, values, one.folds,
-                CORRECTED_FACTORS if corrected and not task.is_classification else OWN_FACTORS,
+                CORRECTED_FACTORS if name in corrected else OWN_FACTORS,
             )  # fmt: skip
             similarity = np.maximum(similarity, near)
         decision, raw = Decision(own_weight=weight), mixed

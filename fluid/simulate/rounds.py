@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 from fluid.central.pooling import pool_said
 from fluid.exchange.annotation import TaskAnnotation
-from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import folds_of_repeats, label_own_fold
 from fluid.partner.correction import Correction, fit_task_correction
 from fluid.partner.guard import disclose
@@ -14,11 +15,18 @@ from fluid.simulate.cache import Arrays
 from fluid.simulate.consortium import Consortium
 from fluid.simulate.parts import digest_pooled, digest_table
 
+logger = logging.getLogger(__name__)
 _FIELDS = ("prediction", "uncertainty", "reliability")
 
 
 def corrections(first: Consortium, rounds: int) -> Iterator[Consortium]:
-    """The consortium after 2, 3, ... rounds, each correcting the student of the one before."""
+    """The consortium after 2, 3, ... rounds, each correcting the student of the one before.
+
+    None, with a warning, if there are no numbers to correct.
+    """
+    if rounds > 1 and all(task.is_classification for task in first.tasks):
+        logger.warning("%d rounds: no task is of numbers, and only numbers are corrected", rounds)
+        return
     current = first
     for _ in range(1, rounds):
         current = corrected(current)
@@ -27,18 +35,16 @@ def corrections(first: Consortium, rounds: int) -> Iterator[Consortium]:
 
 def corrected(one: Consortium) -> Consortium:
     """The same partners after another round, in which they correct the student's numbers."""
-    student = one.student_model()
-    numbers = {task.name for task in student.tasks if not task.is_classification}
+    kinds = {task.name: task.is_classification for task in one.tasks}
+    numbers = {name for name in one.student() if not kinds[name]}
     said = {}
     for partner, made in one.teachers().items():
         names = numbers & made.members.keys()
-        said[partner] = made.said | (_say(one, partner, student, names) if names else {})
+        said[partner] = made.said | (_say(one, partner, names) if names else {})
     return one.with_pooled(pool_said(one.tasks, said, {}, one.digests), said)
 
 
-def _say(
-    one: Consortium, partner: str, student: TrainedModel, names: Collection[str]
-) -> dict[str, TaskAnnotation]:
+def _say(one: Consortium, partner: str, names: Collection[str]) -> dict[str, TaskAnnotation]:
     """What a partner says of tasks of numbers."""
     inputs = one.base | {
         "table": digest_table(one.tables[partner]),
@@ -48,13 +54,15 @@ def _say(
         "seed": one.seed,
         "tasks": sorted(names),
     }
-    arrays = one.cache.fetch("correction", inputs, lambda: _make(one, partner, student, names))
+    arrays = one.cache.fetch("correction", inputs, lambda: _make(one, partner, names))
     return {
         name: TaskAnnotation(*(arrays[f"{name}/{field}"] for field in _FIELDS)) for name in names
     }
 
 
-def _make(one: Consortium, partner: str, student: TrainedModel, names: Collection[str]) -> Arrays:
+def _make(one: Consortium, partner: str, names: Collection[str]) -> Arrays:
+    student = one.student_model()
+    student = replace(student, library=student.library.remembering())
     made, library = one.teacher(partner), one.tables[partner].compounds
     assert made is not None
     settings = one.options.repeats, one.options.folds, one.options.folds_agreed(one.federation)

@@ -35,7 +35,7 @@ def test_the_round_goes_on_from_the_first(site: Site, second: Path) -> None:
     assert "corrects" not in first["manifest"]
     text = done("inspect", second / "aurora.parquet").stdout
     assert "corrects the numbers of" in text
-    assert "the student's, corrected" in text
+    assert "a correction of it" in text
 
 
 def test_a_later_student_answers_in_a_hybrid(site: Site, second: Path, tmp_path: Path) -> None:
@@ -91,6 +91,8 @@ def test_refusals(site: Site, second: Path, tmp_path: Path) -> None:
     assert "all annotations must correct the same" in message
     message = refused(*site.blend(tmp_path / "hybrid"), "--later-student", site.teacher("aurora"))
     assert "holds a teacher, but a student is needed" in message
+    message = refused(*site.blend(tmp_path / "hybrid"), "--later-student", site.student)
+    assert "is no student of a later round" in message
     broken = Path(shutil.copytree(site.student, tmp_path / "broken"))
     (broken / "arrays.npz").write_bytes(b"")
     assert "does not match its digest" in refused(*site.annotate(target), "--student", broken)

@@ -85,8 +85,10 @@ def test_a_correction_is_ridge_regression_of_what_is_left(consortium: Consortium
         kernel = learner.kernel_
         gram = kernel(kernel.prepare(seen), kernel.prepare(seen)).astype(float)
         gram += correction._RIDGE * np.eye(len(inside))
-        mean = left[inside].mean()
-        weights = np.linalg.solve(gram, left[inside] - mean)
+        farthest = 2.0 * measured["logbb"][inside].std()
+        wanted_left = np.clip(left[inside], -farthest, farthest)
+        mean = wanted_left.mean()
+        weights = np.linalg.solve(gram, wanted_left - mean)
         wanted = mean + kernel(kernel.prepare(asked), kernel.prepare(seen)).astype(float) @ weights
         found = member.predict(made.task, asked, model.library)[:, 0]
         assert np.allclose(found, wanted, atol=1e-4)
@@ -99,17 +101,34 @@ def test_differences_may_leave_the_range_of_the_task_and_labels_may_not(
     student = student_of(consortium)
     measured = measured_labels(consortium.folder / "aurora" / "teacher", model)
     (own,) = [one for one in model.task_models if one.task.name == "logbb"]
-    narrow = replace(own.task, low=-2.0, high=1.5)
+    narrow = replace(own.task, low=-0.5, high=0.5)
     # The student is too high everywhere, by more than the task is wide.
     made = fit_task_correction(
         narrow, model.library, own.rows, measured["logbb"] - 6.0, folds, own.members, student
     )
     asked = next(iter(consortium.public.chunks())).take(np.arange(30))
     said = made.members[0].predict(made.task, asked, model.library)
-    assert said.min() == -3.5
+    assert said.min() == -1.0
     found = replace(silence(30, 1), prediction=said)
     added = Correction(student, {"logbb": made}).added(narrow, asked, found)
-    assert added.prediction.min() == -2.0
+    assert added.prediction.min() == -0.5
+
+
+def test_what_is_left_is_bounded_however_far_off_a_student_is(consortium: Consortium) -> None:
+    model, folds = teacher_of(consortium)
+    measured = measured_labels(consortium.folder / "aurora" / "teacher", model)["logbb"]
+    (own,) = [one for one in model.task_models if one.task.name == "logbb"]
+    student = student_of(consortium)
+    (theirs,) = [one for one in student.task_models if one.task.name == "logbb"]
+    (learner,) = theirs.members[0].estimators
+    assert isinstance(learner, KernelRidge)
+    learner.intercept_ -= 50.0
+    made = fit_task_correction(
+        own.task, model.library, own.rows, measured, folds, own.members, student
+    )
+    said = made.members[0].predict(made.task, model.library.take(own.rows), model.library)
+    inside = folds[0][own.rows] != 0
+    assert said == pytest.approx(2.0 * measured[inside].std(), abs=1e-3)
 
 
 def test_classes_are_labelled_as_before_and_numbers_are_not(
@@ -195,8 +214,8 @@ def test_the_files_say_what_they_correct(consortium: Consortium, corrected: Path
         assert open_annotation(consortium.annotation(partner)).corrects is None
     shown = inspect_path(corrected / "aurora.parquet")
     meanings = {column["name"]: column["meaning"] for column in shown["columns"]}
-    assert "the student's, corrected" in meanings["logbb.prediction"]
-    assert "corrected" not in meanings["bbb.prediction"]
+    assert "the student's number and a correction of it" in meanings["logbb.prediction"]
+    assert "correction" not in meanings["bbb.prediction"]
     assert subject.digest in web_page("a", annotation_sections(shown))
     report = (corrected / "round2" / "report.json").read_text(encoding="utf-8")
     assert f'"corrects": "{subject.digest}"' in report
@@ -228,14 +247,25 @@ def test_what_cannot_be_corrected_is_refused_before_it_is_charged(
     with pytest.raises(FluidError):
         load_subject(student, load_federation(noisy))
     other = replace_protocol(consortium.federation)
-    with pytest.raises(MismatchError, match="was distilled under protocol"):
+    with pytest.raises(MismatchError, match="was distilled in protocol"):
         load_subject(student, other)
+    with pytest.raises(MismatchError, match="was distilled in federation trial, but another"):
+        load_subject(student, replace(consortium.federation, name="another"))
     first = load_trained(student, "student")
     classes = [one for one in first.task_models if one.task.is_classification]
     (tmp_path / "classes").mkdir()
     save_model(replace(first, task_models=classes), tmp_path / "classes")
     with pytest.raises(FluidError, match="predicts no task of numbers"):
         annotate(teacher, consortium.public, target, None, student=tmp_path / "classes")
+    # A student that answers with no number is one that was tampered with.
+    (theirs,) = [one for one in first.task_models if one.task.name == "logbb"]
+    (learner,) = theirs.members[0].estimators
+    assert isinstance(learner, KernelRidge)
+    learner.weights_ = np.full_like(learner.weights_, np.nan)
+    (tmp_path / "nan").mkdir()
+    save_model(first, tmp_path / "nan")
+    with pytest.raises(FluidError, match="what it predicts of task 'logbb' is no number"):
+        annotate(teacher, consortium.public, target, None, student=tmp_path / "nan")
     assert not target.exists()
     assert (teacher / "ledger.jsonl").read_bytes() == before
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from fluid.learn.estimators import LEARNERS, choose_learner
 from fluid.learn.model import TaskModel, TrainedModel
 from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap
 from fluid.partner.budget import plan_release
+from fluid.partner.correction import corrector, left_of, student_numbers
 from fluid.partner.fit import FittedTeacher, TrainingOptions, fit_model
 from fluid.partner.noisy import NoisyTeller, OwnFold, Source, Votes
 from fluid.partner.pate import fit_sub_teachers
@@ -175,8 +176,32 @@ def export_unprotected(
     for task_model in teacher.model.task_models:
         name = task_model.task.name
         rows, values = table.labels.column(federation.task_index(name))
-        found[name] = _say_all(task_model, library, rows, values, options, public)
+        said = _say_all(task_model, library, rows, values, options, public)
+        student = options.student if isinstance(options, ShadowOptions) else None
+        if (
+            student is not None
+            and task_model.task in student.tasks
+            and not task_model.task.is_classification
+        ):
+            said = _correct_all(said, task_model, library, values, student, public)
+        found[name] = said
     return found
+
+
+def _correct_all(
+    said: Export,
+    task_model: TaskModel,
+    library: Compounds,
+    values: np.ndarray,
+    student: TrainedModel,
+    public: Compounds,
+) -> Export:
+    """The same in correction of a student: one model of what it leaves of all compounds."""
+    task, rows = task_model.task, task_model.rows
+    left = left_of(student, task, library.take(rows), values)
+    learner = corrector(student, task).fit(library, rows, left, False, 0)
+    numbers = student_numbers(student, task, public)[:, 0] + learner.score(public, library)
+    return replace(said, prediction=np.clip(numbers, task.low, task.high)[:, None])
 
 
 def _say_all(

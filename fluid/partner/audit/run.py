@@ -169,7 +169,8 @@ def audit(
             "teacher": sha256_file(teacher / MODEL_FILE),
             "annotation": annotation.sealed.digest,
             "public_set": public.digest,
-        },
+        }
+        | ({"corrects": annotation.corrects} if annotation.corrects else {}),
         threads,
         progress,
         workers,
