@@ -121,7 +121,7 @@ STUDIES := teachers public-size public-composition left-out cross-domain domain 
     contribution shuffled
 
 .PHONY: study
-study: $(PUBLIC) $(FEDERATION) | $(READY) ## twelve virtual consortia and their comparisons, half an hour on two cores
+study: $(PUBLIC) $(FEDERATION) | $(READY) ## twelve virtual consortia of three rounds and their comparisons, half an hour on two cores
 	$(SIMULATE) --external $(DATA)/external.csv --share-scaffold 0 \
 	    --references auto,lightgbm,random-forest,average --rounds $(ROUNDS) -o $(STUDY)/main
 
