@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
 
 from fluid.central.pooling import pool_said
 from fluid.exchange.annotation import TaskAnnotation
+from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import folds_of_repeats, label_own_fold
-from fluid.partner.correction import Correction, fit_task_correction
+from fluid.learn.task import Task
+from fluid.partner.correction import Correction, fit_task_correction, student_numbers
 from fluid.partner.guard import disclose
 from fluid.simulate.cache import Arrays
 from fluid.simulate.consortium import Consortium
@@ -37,14 +42,36 @@ def corrected(one: Consortium) -> Consortium:
     """The same partners after another round, in which they correct the student's numbers."""
     kinds = {task.name: task.is_classification for task in one.tasks}
     numbers = {name for name in one.student() if not kinds[name]}
+    student = _Student(one)
     said = {}
     for partner, made in one.teachers().items():
         names = numbers & made.members.keys()
-        said[partner] = made.said | (_say(one, partner, names) if names else {})
+        said[partner] = made.said | (_say(one, partner, student, names) if names else {})
     return one.with_pooled(pool_said(one.tasks, said, {}, one.digests), said)
 
 
-def _say(one: Consortium, partner: str, names: Collection[str]) -> dict[str, TaskAnnotation]:
+@dataclass
+class _Student:
+    """The student of a consortium, trained when it is first asked, and its numbers."""
+
+    one: Consortium
+    _numbers: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @cached_property
+    def model(self) -> TrainedModel:
+        made = self.one.student_model()
+        return replace(made, library=made.library.remembering())
+
+    def numbers(self, task: Task) -> np.ndarray:
+        """What it says of the public set: the same for all partners."""
+        if task.name not in self._numbers:
+            self._numbers[task.name] = student_numbers(self.model, task, self.one.public)
+        return self._numbers[task.name]
+
+
+def _say(
+    one: Consortium, partner: str, student: _Student, names: Collection[str]
+) -> dict[str, TaskAnnotation]:
     """What a partner says of tasks of numbers."""
     inputs = one.base | {
         "table": digest_table(one.tables[partner]),
@@ -54,15 +81,13 @@ def _say(one: Consortium, partner: str, names: Collection[str]) -> dict[str, Tas
         "seed": one.seed,
         "tasks": sorted(names),
     }
-    arrays = one.cache.fetch("correction", inputs, lambda: _make(one, partner, names))
+    arrays = one.cache.fetch("correction", inputs, lambda: _make(one, partner, student, names))
     return {
         name: TaskAnnotation(*(arrays[f"{name}/{field}"] for field in _FIELDS)) for name in names
     }
 
 
-def _make(one: Consortium, partner: str, names: Collection[str]) -> Arrays:
-    student = one.student_model()
-    student = replace(student, library=student.library.remembering())
+def _make(one: Consortium, partner: str, student: _Student, names: Collection[str]) -> Arrays:
     made, library = one.teacher(partner), one.tables[partner].compounds
     assert made is not None
     settings = one.options.repeats, one.options.folds, one.options.folds_agreed(one.federation)
@@ -76,13 +101,14 @@ def _make(one: Consortium, partner: str, names: Collection[str]) -> Arrays:
             continue
         own = made.out_of_fold[task.name]
         model = fit_task_correction(
-            task, library, own.rows, own.truth, folds, made.fold_models(task.name), student,
-            one.jobs,
+            task, library, own.rows, own.truth, folds, made.fold_models(task.name),
+            student.model, one.jobs,
         )  # fmt: skip
         found = label_own_fold(
             model, library, folds, one.public, asked, one.jobs, policy.neighbourhood
         )
-        found = Correction(student, {task.name: model}).added(task, one.public, found)
+        correction = Correction(student.model, {task.name: model})
+        found = correction.added(task, one.public, found, student.numbers(task))
         said = disclose(task, policy, found)
         arrays |= {f"{task.name}/{field}": getattr(said, field) for field in _FIELDS}
     return arrays
