@@ -89,15 +89,7 @@ def load_subject(path: Path, federation: Federation) -> Subject:
             f"federation '{federation.name}' has a noise mechanism, through which no student is "
             "corrected: annotate without one"
         )
-    student = load_trained(path, "student")
-    for what, stated, wanted in (
-        ("federation", student.card.federation, federation.name),
-        ("protocol", student.card.protocol[:12], federation.protocol[:12]),
-    ):
-        if stated != wanted:
-            raise MismatchError(
-                f"{path}: was distilled in {what} {stated}, but {wanted} is expected"
-            )
+    student = load_student(path, federation)
     for task in student.tasks:
         if task not in federation.tasks:
             raise MismatchError(
@@ -114,6 +106,26 @@ def load_subject(path: Path, federation: Federation) -> Subject:
         if not task.is_classification:
             _try(student, task, path)
     return Subject(student, sha256_file(path / MODEL_FILE))
+
+
+def load_student(path: Path, federation: Federation) -> TrainedModel:
+    """A student that was distilled in this federation, in whatever round.
+
+    Raises
+    ------
+    FluidError
+        If it is none.
+    """
+    student = load_trained(path, "student")
+    for what, stated, wanted in (
+        ("federation", student.card.federation, federation.name),
+        ("protocol", student.card.protocol[:12], federation.protocol[:12]),
+    ):
+        if stated != wanted:
+            raise MismatchError(
+                f"{path}: was distilled in {what} {stated}, but {wanted} is expected"
+            )
+    return student
 
 
 def _try(student: TrainedModel, task: Task, path: Path) -> None:

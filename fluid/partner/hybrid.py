@@ -31,13 +31,14 @@ from fluid.learn.hybrid import (
     HybridModel,
     OwnWeight,
     reference_similarity,
-)  # fmt: skip
+)
 from fluid.learn.measured import Measured
 from fluid.learn.model import Card, TrainedModel
 from fluid.learn.model_file import MODEL_FILE
 from fluid.learn.predictions import measured_calls
 from fluid.learn.storage import load_trained, save_model
 from fluid.learn.thresholds import prevalence_threshold
+from fluid.partner.correction import load_student
 from fluid.partner.fit import out_of_fold_metrics
 from fluid.partner.hybrid_own import HybridOptions, OwnTask, fit_own
 from fluid.partner.others import student_sharpening
@@ -244,13 +245,7 @@ def fit_hybrid(
 
 def _check_later(path: Path, student: TrainedModel, federation: Federation) -> TrainedModel:
     """Load the student of a later round and make sure that it predicts what the first one does."""
-    later = load_trained(path, "student")
-    for what, stated, wanted in (
-        ("federation", later.card.federation, federation.name),
-        ("protocol", later.card.protocol[:12], federation.protocol[:12]),
-    ):
-        if stated != wanted:
-            raise MismatchError(f"{path}: was distilled in {what} {stated}, not in {wanted}")
+    later = load_student(path, federation)
     if not later.card.training.get("corrects"):
         raise MismatchError(f"{path}: is no student of a later round: it corrects none")
     lacking = [task.name for task in student.tasks if task not in later.tasks]

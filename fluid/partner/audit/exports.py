@@ -145,8 +145,6 @@ def make_teller(
 ) -> Teller:
     """A teacher that answers, by itself or in correction of a student."""
     student = options.student if isinstance(options, ShadowOptions) else None
-    if student is None:
-        return Teller(model, secret)
     measured = {
         task.name: table.labels.column(federation.task_index(task.name))[1] for task in model.tasks
     }
