@@ -86,7 +86,7 @@ $(DEMO)/%/corrected.parquet: $(DEMO)/%/annotation.parquet $(ROUND)/report.json |
 
 $(SECOND_ROUND)/report.json: $(CORRECTED) $(PUBLIC) $(FEDERATION) | $(READY)
 	$(FLUID) distill $(CORRECTED) --public $(PUBLIC) --federation $(FEDERATION) \
-	    --former $(ROUND)/report.json -o $(SECOND_ROUND)
+	    --student $(ROUND)/student --former $(ROUND)/report.json -o $(SECOND_ROUND)
 
 $(DEMO)/%/hybrid/model.json: $(DATA)/partners/%.csv $(SECOND_ROUND)/report.json | $(READY)
 	$(FLUID) train-hybrid $< --federated $(ROUND)/federated.parquet --student $(ROUND)/student \

@@ -45,6 +45,14 @@ def distill(
             "on; repeatable."
         ),
     ] = None,
+    student: Annotated[
+        Path | None,
+        typer.Option(
+            help="In a further round: the student that the annotations correct, a folder of the "
+            "round before.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Seed = 0,
     jobs: Jobs = None,
     scheduler: Annotated[
@@ -69,6 +77,8 @@ def distill(
         fluid distill */annotation.parquet --public public.parquet \\
             --federation federation.toml -o round1 \\
             --learners lightgbm-student --scheduler tcp://cluster:8786
+        fluid distill */corrected.parquet --public public.parquet \\
+            --federation federation.toml -o round2 --student round1/student
     """
     from fluid.base.cluster import open_cluster
     from fluid.central.distill import distill as run
@@ -77,14 +87,14 @@ def distill(
     from fluid.exchange.public_set import open_public_set
 
     contract = load_federation(federation)
-    inputs = [*annotations, public, federation, *(former or [])]
+    inputs = [*annotations, public, federation, *(former or []), *([student] if student else [])]
     with output_folder(output, inputs, ROUND_ENTRIES), open_cluster(scheduler) as cluster:
         outcome = run(
             annotations, open_public_set(public), contract, output, seed, jobs, stage,
             StudentOptions(
                 weighting, tuple(name.strip() for name in learners.split(",")), sharpen
             ),
-            former or (), cluster,
+            former or (), cluster, student,
         )  # fmt: skip
     value = {"path": str(output), **outcome.report}
     emit(as_json, value, lambda: _show(output, outcome.report))

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from fluid.base.cluster import Cluster
-from fluid.base.errors import FluidError, TrainingError
+from fluid.base.errors import FluidError, MismatchError, TrainingError
 from fluid.base.files import atomic_folder, check_folder, write_json
 from fluid.base.jobs import count_jobs
 from fluid.base.software import software_versions
-from fluid.central.consensus import Agreement, Consensus
+from fluid.central.consensus import Consensus
 from fluid.central.fits import keep_referred
 from fluid.central.former import check_releases
 from fluid.central.intake import admit, admitted_chunks
 from fluid.central.pooling import pool_said
+from fluid.central.round_report import Tally, report_partners, report_task, too_few
 from fluid.central.student import (
     FEWEST_COMPOUNDS,
     Distilled,
@@ -31,11 +32,12 @@ from fluid.central.student import (
 )
 from fluid.chem.compounds import Compounds
 from fluid.chem.stream import CompoundStream
-from fluid.exchange.annotation import AnnotationFile, TaskAnnotation
+from fluid.exchange.annotation import AnnotationFile
 from fluid.exchange.federated_set import PooledTask, write_federated
 from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.shared import check_shared
+from fluid.exchange.subject import Subject, load_subject, student_numbers
 from fluid.learn.estimators.cluster_trees import check_cluster
 from fluid.learn.model import Card, TrainedModel
 from fluid.learn.reliability import TRUSTED
@@ -66,32 +68,6 @@ class Round:
     student: TrainedModel
 
 
-class _Tally:
-    """Counts what each partner said, chunk by chunk."""
-
-    def __init__(self, tasks: Sequence[Task], partners: Sequence[str]) -> None:
-        self.tasks = tasks
-        self.labelled = {name: dict.fromkeys((t.name for t in tasks), 0) for name in partners}
-        self.known = {name: dict.fromkeys((t.name for t in tasks), 0) for name in partners}
-        # How many compounds are known to 0, 1, 2, ... partners.
-        self.inside = {task.name: np.zeros(len(partners) + 1, dtype=np.int64) for task in tasks}
-
-    def add(self, said: dict[str, dict[str, TaskAnnotation]], n: int) -> None:
-        for task in self.tasks:
-            inside = np.zeros(n, dtype=np.int64)
-            for partner, by_task in said.items():
-                if task.name not in by_task:
-                    continue
-                reliability = np.nan_to_num(by_task[task.name].reliability)
-                here = reliability >= np.float32(TRUSTED) - np.float32(1e-6)
-                self.labelled[partner][task.name] += int(
-                    np.isfinite(by_task[task.name].reliability).sum()
-                )
-                self.known[partner][task.name] += int(here.sum())
-                inside += here
-            self.inside[task.name] += np.bincount(inside, minlength=len(said) + 1)
-
-
 def distill(
     annotations: Sequence[Path],
     public: PublicSet,
@@ -103,6 +79,7 @@ def distill(
     options: StudentOptions | None = None,
     former: Sequence[Path] = (),
     cluster: Cluster | None = None,
+    student_path: Path | None = None,
 ) -> Round:
     """Check and pool annotations, and train the student.
 
@@ -127,11 +104,15 @@ def distill(
     cluster
         Whose workers train the student's boosted trees. The student then depends, slightly, on
         how many there are; pooled labels do not.
+    student_path
+        The student that annotations correct, if they do: what is sharpened of their numbers is
+        what they add to it.
 
     Raises
     ------
     FluidError
-        If an annotation is not admitted, or the labels do not suffice.
+        If an annotation is not admitted, the student is not the one that they correct, or the
+        labels do not suffice.
     """
     check_folder(output, REPORT_FILE)
     if cluster is not None:
@@ -147,9 +128,10 @@ def distill(
     progress("verifying annotations")
     admitted = admit(annotations, federation, public)
     check_releases(admitted, former)
+    subject = _subject(admitted, student_path, federation)
     tasks = _labelled_tasks(federation, admitted)
     sizes = _shared_sizes(admitted)
-    tally = _Tally(tasks, [annotation.partner for annotation in admitted])
+    tally = Tally(tasks, [annotation.partner for annotation in admitted])
     corrects = admitted[0].corrects
     # Corrections of one student agree in what that says, whatever a partner's own labels say.
     consensus = Consensus([one for one in tasks if not corrects or one.is_classification], sizes)
@@ -160,7 +142,8 @@ def distill(
             tally.add(said, len(compounds))
             consensus.add(said, compounds.fingerprints)
             digests.append(digest_connectivities(compounds))
-            labels = pool_said(tasks, said, sizes, digests[-1])
+            bases = _bases(subject, tasks, compounds)
+            labels = pool_said(tasks, said, sizes, digests[-1], bases)
             if federation.mechanism.is_used:
                 # Teachers disagree by the noise, of which nothing is to be concluded.
                 labels = {
@@ -199,14 +182,51 @@ def distill(
             "federated_set": digest,
             "n_compounds": len(public),
             "releases": {a.partner: a.release.to_dict() for a in admitted},
-            "partners": _report_partners(admitted, tally, consensus.result()),
+            "partners": report_partners(admitted, tally, consensus.result()),
             "tasks": {
-                task.name: _report_task(task, joined[task.name], distilled.get(task.name), tally)
+                task.name: report_task(task, joined[task.name], distilled.get(task.name), tally)
                 for task in tasks
             },
         }
         write_json(folder / REPORT_FILE, report)
     return Round(report, student)
+
+
+def _subject(
+    admitted: Sequence[AnnotationFile], path: Path | None, federation: Federation
+) -> Subject | None:
+    """The student that annotations correct: none, or the one that they name."""
+    first = admitted[0]
+    if path is None and first.corrects:
+        raise FluidError(
+            f"{first.sealed.path}: corrects the student '{first.corrects[:12]}...', whose folder "
+            "is needed: give it with --student"
+        )
+    if path is None:
+        return None
+    if not first.corrects:
+        raise MismatchError(f"{first.sealed.path}: corrects no student, but {path} was given")
+    subject = load_subject(path, federation)
+    if subject.digest != first.corrects:
+        raise MismatchError(
+            f"{first.sealed.path}: corrects the student '{first.corrects[:12]}...', but {path} is "
+            f"'{subject.digest[:12]}...'"
+        )
+    return subject
+
+
+def _bases(
+    subject: Subject | None, tasks: Sequence[Task], compounds: Compounds
+) -> dict[str, np.ndarray]:
+    """What the student that is corrected says of the tasks of numbers that it predicts."""
+    if subject is None:
+        return {}
+    predicted = {task.name for task in subject.student.tasks}
+    return {
+        task.name: student_numbers(subject.student, task, compounds)
+        for task in tasks
+        if not task.is_classification and task.name in predicted
+    }
 
 
 def _labelled_tasks(federation: Federation, admitted: Sequence[AnnotationFile]) -> list[Task]:
@@ -272,7 +292,7 @@ def train_student(
     for task in tasks:
         n_labelled = int(np.isfinite(pooled[task.name].label).all(axis=1).sum())
         if n_labelled < FEWEST_COMPOUNDS:
-            logger.warning("task %s: %s", task.name, _too_few(n_labelled))
+            logger.warning("task %s: %s", task.name, too_few(n_labelled))
             continue
         n_known = count_known(pooled[task.name])
         if n_known < FEWEST_COMPOUNDS:
@@ -294,11 +314,15 @@ def train_student(
         "compounds": len(library),
         "labels": {name: {"compounds": found.n_labelled} for name, found in distilled.items()},
     }
-    sharpenings = {
-        name: found.sharpening.to_dict() for name, found in distilled.items() if found.sharpening
-    }
-    if sharpenings:
-        training["sharpening"] = sharpenings
+    # Corrections' is of no use for labels: hybrids sharpen others' labels like the student's.
+    for key, corrected in (("sharpening", False), ("sharpening_of_corrections", True)):
+        sharpenings = {
+            name: found.sharpening.to_dict()
+            for name, found in distilled.items()
+            if found.sharpening and (pooled[name].base is not None) == corrected
+        }
+        if sharpenings:
+            training[key] = sharpenings
     if corrects:
         training["corrects"] = corrects
     if cluster is not None:
@@ -313,78 +337,3 @@ def train_student(
     models = [distilled[task.name].model for task in tasks if task.name in distilled]
     kept, trained_on = keep_referred(library, models, digests)
     return TrainedModel(card, federation.chemistry, kept, models, trained_on), distilled
-
-
-def _too_few(n_labelled: int) -> str:
-    return (
-        f"{n_labelled} public compounds have a pooled label, {FEWEST_COMPOUNDS} are needed; the "
-        "student does not predict it"
-    )
-
-
-def _report_partners(
-    admitted: Sequence[AnnotationFile],
-    tally: _Tally,
-    agreed: dict[str, dict[str, Agreement]],
-) -> dict[str, dict[str, Any]]:
-    for task, by_partner in agreed.items():
-        for partner, found in by_partner.items():
-            if found.flagged:
-                logger.warning("partner %s, task %s: %s", partner, task, found.reason)
-    return {
-        annotation.partner: {
-            "digest": annotation.sealed.digest,
-            "labelled": tally.labelled[annotation.partner],
-            "inside_domain": tally.known[annotation.partner],
-            "agreement": {
-                task: _describe(by_partner[annotation.partner])
-                for task, by_partner in agreed.items()
-                if annotation.partner in by_partner
-            },
-        }
-        for annotation in admitted
-    }
-
-
-def _describe(found: Agreement) -> dict[str, Any]:
-    """How a partner's labels go with the others', as plain values."""
-
-    def number(value: float) -> float | None:
-        return round(value, 3) if np.isfinite(value) else None
-
-    return {
-        "correlation": number(found.correlation),
-        "compounds": found.n,
-        "overlap": number(found.overlap),
-        "offset": number(found.offset),
-        "flagged": found.flagged,
-        "reason": found.reason,
-    }
-
-
-def _report_task(
-    task: Task, pooled: PooledTask, distilled: Distilled | None, tally: _Tally
-) -> dict[str, Any]:
-    """What the pooled labels look like, and how much of the public set teachers knew."""
-    inside = tally.inside[task.name]
-    known = np.isfinite(pooled.label).all(axis=1)
-    if distilled is None:
-        n_labelled = int(known.sum())
-        return {"kind": task.kind, "labelled": n_labelled, "skipped": _too_few(n_labelled)}
-    most = max(1, int(np.flatnonzero(inside).max(initial=0)))
-    share = {
-        f"{count} or more": round(float(inside[count:].sum() / inside.sum()), 4)
-        for count in range(1, most + 1)
-    }
-    quantiles = np.quantile(pooled.label[known], [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
-    return {
-        "kind": task.kind,
-        "labelled": distilled.n_labelled,
-        "references": distilled.n_references,
-        "fidelity": round(distilled.fidelity, 4),
-        "threshold": round(distilled.model.threshold, 4),
-        "inside_domain_of_teachers": share,
-        "pooled_label_quantiles": np.round(quantiles.astype(float), 4).tolist(),
-        "sharpening": distilled.sharpening.to_dict() if distilled.sharpening else None,
-        "mean_disagreement": round(float(pooled.disagreement[known].mean()), 4),
-    }

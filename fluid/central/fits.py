@@ -47,6 +47,8 @@ class Lesson:
         Which of the n are not held out, bool of shape (n,).
     references
         Ascending positions in the library of compounds that are needed beside those learned from.
+    plain
+        The part of the targets that is not sharpened, shape (n, n_outputs); None for none.
     """
 
     library: CompoundStream
@@ -55,13 +57,15 @@ class Lesson:
     weights: np.ndarray | None
     inside: np.ndarray
     references: np.ndarray
+    plain: np.ndarray | None = None
 
     def part(self, chosen: np.ndarray) -> Lesson:
         """Some of the n compounds, by mask or position."""
         weights = None if self.weights is None else self.weights[chosen]
+        plain = None if self.plain is None else self.plain[chosen]
         return replace(
             self, rows=self.rows[chosen], targets=self.targets[chosen], weights=weights,
-            inside=self.inside[chosen],
+            inside=self.inside[chosen], plain=plain,
         )  # fmt: skip
 
 
@@ -152,6 +156,9 @@ def _fit_both(compounds: Compounds, lesson: Lesson, fitting: Fitting) -> tuple[L
             learner.sharpening = fitting.sharpening
         seed = fitting.seed + output
         each = None if weights is None else weights[part] / weights[part].mean()
+        if isinstance(learner, KernelRidge):
+            plain = None if lesson.plain is None else lesson.plain[part, output]
+            return learner.fit(compounds, part, targets[part, output], False, seed, each, plain)
         if fitting.cluster is not None and isinstance(learner, Trees):
             wanted = targets[part, output]
             return fit_on_cluster(learner, fitting.cluster, [compounds], part, wanted, seed, each)
@@ -236,6 +243,9 @@ def _ridge(
     kernel = MixedKernel().fit_stream(library, rows)
     ridge = KernelRidge().ridge if fitting.ridge is None else fitting.ridge
     jobs = fitting.jobs
+    n_plain = 0 if lesson.plain is None else lesson.plain.shape[1]
+    if lesson.plain is not None:
+        targets = np.concatenate([targets, lesson.plain], axis=1)
     most, few = (NormalEquations(kernel, landmarks, targets.shape[1]) for _ in range(2))
     most.add(library, rows[inside], targets[inside], each[inside], jobs)
     few.add(library, rows[~inside], targets[~inside], each[~inside], jobs)
@@ -244,10 +254,10 @@ def _ridge(
         equations: NormalEquations, part: np.ndarray, left_out: np.ndarray | None
     ) -> list[Estimator]:
         centre = np.average(targets[part], axis=0, weights=each[part])
-        found = equations.solve(ridge, centre, left_out, fitting.sharpening)
+        found = equations.solve(ridge, centre, left_out, fitting.sharpening, n_plain)
         return [
             KernelRidge.of(kernel, places, column, float(mean))
-            for column, mean in zip(found.T, centre, strict=True)
+            for column, mean in zip(found.T, centre[: found.shape[1]], strict=True)
         ]
 
     tried = solved(most, inside, unseen)

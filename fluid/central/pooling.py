@@ -19,6 +19,7 @@ def pool_task(
     sizes: Mapping[str, float],
     n_compounds: int,
     digests: np.ndarray | None = None,
+    base: np.ndarray | None = None,
 ) -> PooledTask:
     """Weighted mean of the teachers' predictions.
 
@@ -41,6 +42,10 @@ def pool_task(
         What `fluid.learn.trained_on.digest_connectivities` finds of these, shape (n,). Without
         them no sample is drawn, so that it is not known how much labels are to be widened and
         sharpened.
+    base
+        What the student says that teachers correct, shape (n, n_outputs); None in a first round.
+        What is to be sharpened is then their corrections: teachers all say what the student says,
+        and agree in it for no other reason.
 
     Returns
     -------
@@ -67,6 +72,9 @@ def pool_task(
     total = weights.sum(axis=0)
     teachers = known.sum(axis=0)
     share = weights / np.where(total > 0, total, 1.0)
+    if base is not None:
+        base = base.astype(np.float32)
+        predictions = predictions - base
     filled = np.where(known[:, :, None], predictions, 0.0)
     label = (share[:, :, None] * filled).sum(axis=0)
     variance = (share[:, :, None] * (filled - label) ** 2).sum(axis=0)
@@ -77,14 +85,16 @@ def pool_task(
     sample = None
     if digests is not None:
         sample = TeacherSample.draw(digests, share, filled, known, best)
+    as_it_is = task.is_classification or base is not None
     return PooledTask(
-        label.astype(np.float32),
+        (label if base is None else label + base).astype(np.float32),
         spread.astype(np.float32),
         best.astype(np.float32),
         teachers.astype(np.uint16),
         total.astype(np.float32),
-        1.0 if task.is_classification else slope_of(sample),
+        1.0 if as_it_is else slope_of(sample),
         sample,
+        base=base,
     )
 
 
@@ -93,6 +103,7 @@ def pool_said(
     said: Mapping[str, Mapping[str, TaskAnnotation]],
     sizes: Mapping[str, Mapping[str, float]],
     digests: np.ndarray,
+    bases: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, PooledTask]:
     """Pool every task.
 
@@ -106,12 +117,17 @@ def pool_said(
         Training-set sizes by partner and task, where they are shared.
     digests
         Of the compounds' connectivities; see `pool_task`.
+    bases
+        By task that is corrected, what the student says; see `pool_task`.
     """
+    bases = bases or {}
     pooled = {}
     for task in tasks:
         by_partner = {name: by[task.name] for name, by in said.items() if task.name in by}
         size = {
             name: sizes[name][task.name] for name in by_partner if task.name in sizes.get(name, {})
         }
-        pooled[task.name] = pool_task(task, by_partner, size, len(digests), digests)
+        pooled[task.name] = pool_task(
+            task, by_partner, size, len(digests), digests, bases.get(task.name)
+        )
     return pooled

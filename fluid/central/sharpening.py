@@ -17,6 +17,9 @@ _EDGES = (10, 100, 1000)
 # A band of fewer components says nothing, nor do fewer compounds.
 _FEWEST_IN_BAND, _FEWEST = 10, 50
 _HIGHEST = 4.0
+# Corrections are steps of a descent whose operators have norms up to one: of more than twice the
+# step, what is left grows.
+_LONGEST_STEP = 2.0
 _LEAST_GAIN = 1e-3
 
 
@@ -41,7 +44,8 @@ def find_sharpening(library: CompoundStream, task: Task, pooled: PooledTask) -> 
     library
         The public compounds.
     task, pooled
-        The task, and its pooled labels with their sample.
+        The task, and its pooled labels with their sample: in a further round that of corrections,
+        which alone are sharpened, and by no more than 2.
 
     Returns
     -------
@@ -74,7 +78,8 @@ def find_sharpening(library: CompoundStream, task: Task, pooled: PooledTask) -> 
 
     edges = [edge for edge in _EDGES if edge + _FEWEST_IN_BAND <= len(values)]
     power, noise = (np.add.reduceat(each, [0, *edges]) for each in (pooled_power, disagreed))
-    slopes = np.minimum(_rising(1.0 + noise / np.maximum(power, 1e-12), power), _HIGHEST)
+    highest = _HIGHEST if pooled.base is None else _LONGEST_STEP
+    slopes = np.minimum(_rising(1.0 + noise / np.maximum(power, 1e-12), power), highest)
     slopes = slopes / pooled.slope
     ridges = [float(np.sqrt(values[edge - 1] * values[edge])) for edge in edges]
     steps = [

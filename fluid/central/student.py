@@ -169,7 +169,9 @@ def distill_task(
     weights = sample_weights(task, pooled, rows, options.weighting)
     references = _references(pooled, rows)
     fitting = Fitting(options.learners, seed, jobs, ridge, cluster, sharpening)
-    fits = fit_learners(Lesson(library, rows, targets, weights, inside, references), fitting)
+    plain = None if pooled.base is None else pooled.base[rows].astype(np.float64)
+    lesson = Lesson(library, rows, targets, weights, inside, references, plain)
+    fits = fit_learners(lesson, fitting)
     compounds, held = fits.compounds, fits.positions[fits.held]
     told = _score(fits.tried, compounds.take(fits.held), compounds)
     wanted = targets[np.searchsorted(rows, held)]

@@ -56,6 +56,11 @@ class PooledTask:
         is left (`without`), in [0, 1].
     sample
         What each teacher said of some compounds, while labels are being pooled; never in a file.
+        Where there is a base it is their corrections, what they said less the base.
+    base
+        float32 of shape (n, n_outputs): in a further round what the student says that is
+        corrected, while labels are being pooled. Slope and sharpening are then of the label less
+        the base; None in a first round.
     """
 
     label: np.ndarray
@@ -66,6 +71,7 @@ class PooledTask:
     slope: float = 1.0
     sample: TeacherSample | None = None
     heard: float = 1.0
+    base: np.ndarray | None = None
 
 
 def pooling_weight(reliability: np.ndarray) -> np.ndarray:
@@ -163,7 +169,8 @@ class PooledParts:
     def joined(self) -> PooledTask:
         """All parts as one; its slope is that of all together, where samples tell it."""
         parts, weights = self._parts, [one.weight for one in self._parts if one.weight is not None]
-        as_stated = self._sample is None or self.task.is_classification
+        bases = [one.base for one in self._parts if one.base is not None]
+        as_stated = self._sample is None or self.task.is_classification or bool(bases)
         return PooledTask(
             np.concatenate([part.label for part in parts]),
             np.concatenate([part.disagreement for part in parts]),
@@ -172,6 +179,7 @@ class PooledParts:
             np.concatenate(weights) if len(weights) == len(parts) else None,
             parts[0].slope if as_stated else slope_of(self._sample),
             self._sample,
+            base=np.concatenate(bases) if len(bases) == len(parts) else None,
         )
 
 

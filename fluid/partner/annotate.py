@@ -25,6 +25,7 @@ from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.release import Release
 from fluid.exchange.strictness import load_own_policy
+from fluid.exchange.subject import load_subject
 from fluid.learn.folds import looser
 from fluid.learn.model import TrainedModel
 from fluid.learn.model_file import MODEL_FILE
@@ -32,7 +33,7 @@ from fluid.learn.storage import load_trained
 from fluid.learn.task import Task
 from fluid.partner.approve import approve, load_signing_key
 from fluid.partner.charging import begin
-from fluid.partner.correction import load_subject, measured_labels
+from fluid.partner.correction import measured_labels
 from fluid.partner.guard import disclose_besides
 from fluid.partner.ledger import Query, finish, open_ledger
 from fluid.partner.noisy import NoisyTeller, load_sub_teachers, noisy_teller, statement

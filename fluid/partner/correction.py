@@ -8,20 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from fluid.base.errors import FileFormatError, FluidError, MismatchError
-from fluid.base.files import sha256_file
-from fluid.base.jobs import map_threads, single_threaded_blas
+from fluid.base.errors import FluidError
+from fluid.base.jobs import map_threads
 from fluid.chem.compounds import Compounds
-from fluid.exchange.federation import Federation
+from fluid.exchange.subject import student_numbers
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.estimators import KernelRidge
 from fluid.learn.estimators.mixed_kernel import MixedKernel
 from fluid.learn.measured import MEASURED_FILE
 from fluid.learn.model import TaskModel, TrainedModel
-from fluid.learn.model_file import MODEL_FILE
 from fluid.learn.own_fold import OwnFoldLabels
-from fluid.learn.storage import load_measured, load_trained
+from fluid.learn.storage import load_measured
 from fluid.learn.task import Task
 
 _RIDGE = 0.1
@@ -29,14 +27,6 @@ _MOST_EXACT = 12_000
 # What is left counts up to so many standard deviations of the measured numbers: a student comes
 # from outside, and one that is made to be far off at one compound must not single it out.
 _FARTHEST = 2.0
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The student that is corrected, and the digest of its ``model.json``."""
-
-    student: TrainedModel
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -75,69 +65,6 @@ class Correction:
         return replace(found, prediction=np.clip(said + found.prediction, task.low, task.high))
 
 
-def load_subject(path: Path, federation: Federation) -> Subject:
-    """The student to be corrected.
-
-    Raises
-    ------
-    FluidError
-        If it is no student of this federation, it predicts no numbers, something in it is not as
-        it should be, or the federation has a noise mechanism.
-    """
-    if federation.mechanism.is_used:
-        raise FluidError(
-            f"federation '{federation.name}' has a noise mechanism, through which no student is "
-            "corrected: annotate without one"
-        )
-    student = load_student(path, federation)
-    for task in student.tasks:
-        if task not in federation.tasks:
-            raise MismatchError(
-                f"{path}: task '{task.name}' is not defined so in federation '{federation.name}'"
-            )
-    if all(task.is_classification for task in student.tasks):
-        raise FluidError(
-            f"{path}: predicts no task of numbers, and only numbers are corrected: annotate "
-            "without a student"
-        )
-    # Its landmarks are asked for again and again.
-    student = replace(student, library=student.library.remembering())
-    for task in student.tasks:
-        if not task.is_classification:
-            _try(student, task, path)
-    return Subject(student, sha256_file(path / MODEL_FILE))
-
-
-def load_student(path: Path, federation: Federation) -> TrainedModel:
-    """A student that was distilled in this federation, in whatever round.
-
-    Raises
-    ------
-    FluidError
-        If it is none.
-    """
-    student = load_trained(path, "student")
-    for what, stated, wanted in (
-        ("federation", student.card.federation, federation.name),
-        ("protocol", student.card.protocol[:12], federation.protocol[:12]),
-    ):
-        if stated != wanted:
-            raise MismatchError(
-                f"{path}: was distilled in {what} {stated}, but {wanted} is expected"
-            )
-    return student
-
-
-def _try(student: TrainedModel, task: Task, path: Path) -> None:
-    """Make sure that a student answers at all: its folder came from outside."""
-    try:
-        said = student_numbers(student, task, student.library.take(np.arange(1)))
-    except (ValueError, IndexError, FloatingPointError) as error:
-        raise FileFormatError(f"{path}: cannot predict task '{task.name}' ({error})") from error
-    if said.shape != (1, 1) or not np.isfinite(said).all():
-        raise FileFormatError(f"{path}: what it predicts of task '{task.name}' is no number")
-
-
 def measured_labels(folder: Path, model: TrainedModel) -> dict[str, np.ndarray]:
     """The labels that a teacher was trained on, from its folder, by task and as in its ``rows``.
 
@@ -155,14 +82,6 @@ def measured_labels(folder: Path, model: TrainedModel) -> dict[str, np.ndarray]:
                 "train the teacher again"
             )
     return {name: one.truth for name, one in measured.items()}
-
-
-@single_threaded_blas()
-def student_numbers(student: TrainedModel, task: Task, compounds: Compounds) -> np.ndarray:
-    """What a student says of a task of numbers, float64 of shape (n, 1)."""
-    (model,) = [model for model in student.task_models if model.task.name == task.name]
-    each = [member.predict(task, compounds, student.library) for member in model.members]
-    return np.asarray(np.mean(each, axis=0))
 
 
 def corrector(student: TrainedModel, task: Task) -> KernelRidge:

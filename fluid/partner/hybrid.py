@@ -18,6 +18,7 @@ from fluid.chem.tables import write_rejects
 from fluid.exchange.annotation import TaskAnnotation, open_annotation
 from fluid.exchange.federated_set import FederatedSet, PooledTask, open_federated, without
 from fluid.exchange.federation import Federation, check_partner_name
+from fluid.exchange.subject import load_student
 from fluid.learn.calibration import Platt, fit_platt
 from fluid.learn.correctness import ReliabilityDomain
 from fluid.learn.crossfit import calibrated
@@ -38,7 +39,6 @@ from fluid.learn.model_file import MODEL_FILE
 from fluid.learn.predictions import measured_calls
 from fluid.learn.storage import load_trained, save_model
 from fluid.learn.thresholds import prevalence_threshold
-from fluid.partner.correction import load_student
 from fluid.partner.fit import out_of_fold_metrics
 from fluid.partner.hybrid_own import HybridOptions, OwnTask, fit_own
 from fluid.partner.others import student_sharpening

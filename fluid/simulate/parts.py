@@ -33,7 +33,7 @@ def take_pooled(pooled: PooledTask, rows: np.ndarray) -> PooledTask:
     return PooledTask(
         pooled.label[rows], pooled.disagreement[rows], pooled.reliability[rows],
         pooled.teachers[rows], None if pooled.weight is None else pooled.weight[rows],
-        pooled.slope,
+        pooled.slope, base=None if pooled.base is None else pooled.base[rows],
     )  # fmt: skip
 
 
@@ -47,4 +47,5 @@ def digest_pooled(pooled: Mapping[str, PooledTask]) -> str:
     slopes = np.array([one.slope for _, one in sorted(pooled.items())])
     samples = [one.sample for _, one in sorted(pooled.items()) if one.sample is not None]
     told = [array for one in samples for array in (one.rows, one.priority, one.share, one.told)]
-    return digest_arrays(*parts, slopes, *told)
+    bases = [one.base for _, one in sorted(pooled.items()) if one.base is not None]
+    return digest_arrays(*parts, slopes, *told, *bases)

@@ -11,10 +11,11 @@ import numpy as np
 
 from fluid.central.pooling import pool_said
 from fluid.exchange.annotation import TaskAnnotation
+from fluid.exchange.subject import student_numbers
 from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import folds_of_repeats, label_own_fold
 from fluid.learn.task import Task
-from fluid.partner.correction import Correction, fit_task_correction, student_numbers
+from fluid.partner.correction import Correction, fit_task_correction
 from fluid.partner.guard import disclose
 from fluid.simulate.cache import Arrays
 from fluid.simulate.consortium import Consortium
@@ -43,11 +44,12 @@ def corrected(one: Consortium) -> Consortium:
     kinds = {task.name: task.is_classification for task in one.tasks}
     numbers = {name for name in one.student() if not kinds[name]}
     student = _Student(one)
+    bases = {task.name: student.numbers(task) for task in one.tasks if task.name in numbers}
     said = {}
     for partner, made in one.teachers().items():
         names = numbers & made.members.keys()
         said[partner] = made.said | (_say(one, partner, student, names) if names else {})
-    return one.with_pooled(pool_said(one.tasks, said, {}, one.digests), said)
+    return one.with_pooled(pool_said(one.tasks, said, {}, one.digests, bases), said)
 
 
 @dataclass

@@ -16,6 +16,7 @@ from fluid.chem.stream import CompoundStream
 from fluid.exchange.federated_set import open_federated
 from fluid.learn.estimators import kernel
 from fluid.learn.estimators.kernel import KernelRidge
+from fluid.learn.estimators.sharpening import Sharpening, Step
 from fluid.learn.model import TrainedModel
 from fluid.learn.storage import load_model, save_model
 from fluid.learn.task import Task
@@ -48,6 +49,30 @@ def fit(library: CompoundStream, names: tuple[str, ...], jobs: int = 1) -> Fits:
     inside = random.random(350) > 0.1
     lesson = Lesson(library, rows, targets, weights, inside, rows[:7])
     return fit_learners(lesson, Fitting(names, 3, jobs))
+
+
+@pytest.mark.usefixtures("few")
+def test_a_plain_part_is_not_sharpened_on_landmarks(consortium: Consortium) -> None:
+    """Of targets that are plain altogether nothing is sharpened; of half of each, half."""
+    compounds, _ = open_federated(consortium.folder / "round1" / "federated.parquet").load()
+    random = np.random.default_rng(5)
+    rows = np.sort(random.choice(len(compounds), 350, replace=False))
+    targets = random.normal(size=(350, 2))
+    weights, inside = np.ones(350), random.random(350) > 0.1
+    sharp = Sharpening(1.5, (Step(0.01, 2.0),))
+
+    def learned(plain: np.ndarray | None, sharpening: Sharpening | None) -> np.ndarray:
+        lesson = Lesson(cut(compounds, 90), rows, targets, weights, inside, rows[:7], plain=plain)
+        made = fit_learners(lesson, Fitting(("kernel-ridge",), 3, 1, sharpening=sharpening))
+        both = [*made.final["kernel-ridge"], *made.tried["kernel-ridge"]]
+        assert len(both) == 4
+        return np.stack([one.score(compounds, made.compounds) for one in both])
+
+    as_they_are, sharpened = learned(None, None), learned(None, sharp)
+    assert np.abs(sharpened - as_they_are).max() > 0.1
+    assert learned(targets, sharp) == pytest.approx(as_they_are, abs=1e-6)
+    half = learned(targets / 2.0, sharp)
+    assert half == pytest.approx((as_they_are + sharpened) / 2.0, abs=1e-6)
 
 
 @pytest.mark.usefixtures("few")

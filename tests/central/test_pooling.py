@@ -32,6 +32,28 @@ def test_worked_by_hand() -> None:
     assert pooled.teachers.tolist() == [2, 2]
 
 
+def test_corrections_are_pooled_beside_what_they_correct() -> None:
+    """The label is the same; what is known of single teachers is what they add to the base."""
+    number = Task("logbb", "regression")
+    said = {"a": _said([2.0, 5.0], [0.8, 0.5]), "b": _said([1.34, 3.0], [0.5, 0.5])}
+    base = np.array([[1.0], [4.0]])
+    digests = np.arange(1, 3, dtype=np.uint64)
+    plain = pool_task(number, said, {}, 2, digests)
+    pooled = pool_task(number, said, {}, 2, digests, base)
+    # (32 * 2 + 1.34) / 33 = 1.98.
+    assert pooled.label[:, 0] == pytest.approx([1.98, 4.0])
+    assert pooled.label == pytest.approx(plain.label)
+    assert pooled.disagreement == pytest.approx(plain.disagreement)
+    assert plain.sample is not None
+    assert pooled.sample is not None
+    order = np.argsort(pooled.sample.rows)
+    added = pooled.sample.told[:, order, 0]
+    assert added == pytest.approx(np.array([[1.0, 1.0], [0.34, -1.0]]), abs=1e-6)
+    assert pooled.slope == 1.0
+    assert plain.slope > 1.0
+    assert pooled.base == pytest.approx(base)
+
+
 def test_shared_sizes_count_by_their_square_root_if_everybody_shares() -> None:
     said = {"a": _said([1.0], [0.5]), "b": _said([0.0], [0.5])}
     assert pool_task(BINARY, said, {"a": 64.0, "b": 16.0}, 1).label[0, 0] == pytest.approx(2 / 3)

@@ -38,8 +38,14 @@ def gram(compounds: Compounds) -> np.ndarray:
     return kernel(prepared, prepared).astype(np.float64)
 
 
-def pooled(public: Compounds, task: Task, told: np.ndarray, reliability: float = 0.4) -> PooledTask:
-    """What teachers (k, n) of one reliability say together."""
+def pooled(
+    public: Compounds,
+    task: Task,
+    told: np.ndarray,
+    reliability: float = 0.4,
+    base: np.ndarray | None = None,
+) -> PooledTask:
+    """What teachers (k, n) of one reliability say together, all of `base` if they correct it."""
     n = len(public)
     said = {
         f"p{number}": TaskAnnotation(
@@ -47,7 +53,8 @@ def pooled(public: Compounds, task: Task, told: np.ndarray, reliability: float =
         )
         for number, each in enumerate(told)
     }
-    return pool_task(task, said, {}, n, digest_connectivities(public))
+    column = None if base is None else base[:, None]
+    return pool_task(task, said, {}, n, digest_connectivities(public), column)
 
 
 def teachers(
@@ -118,6 +125,45 @@ def test_a_student_of_sharpened_labels_predicts_better(public: Compounds) -> Non
             (estimator,) = model.members[0].estimators
             found.append(float(np.mean((estimator.score(queries, library) - truth[test]) ** 2)))
     assert np.mean(errors[True]) < 0.97 * np.mean(errors[False])
+
+
+def test_of_corrections_what_is_added_is_sharpened(public: Compounds) -> None:
+    """It does not matter what is corrected; and no step is longer than twice a teacher's."""
+    library = CompoundStream.of(public)
+    _, told = teachers(public, 60)
+    base = 5.0 * public.descriptors[:, 0] / public.descriptors[:, 0].std()
+    found = find_sharpening(library, NUMBER, pooled(public, NUMBER, told + base, 0.4, base))
+    nothing = np.zeros(len(public))
+    alone = find_sharpening(library, NUMBER, pooled(public, NUMBER, told, 0.4, nothing))
+    assert found is not None
+    assert alone is not None
+    assert found.base == pytest.approx(alone.base, abs=1e-3)
+    assert 1.0 < found.base + sum(step.gain for step in found.steps) <= 2.0 + 1e-6
+    free = find_sharpening(library, NUMBER, pooled(public, NUMBER, told))
+    assert free is not None
+    widest = pooled(public, NUMBER, told).slope
+    assert widest * (free.base + sum(step.gain for step in free.steps)) > 2.0
+
+
+def test_a_student_of_sharpened_corrections_predicts_better(public: Compounds) -> None:
+    """Than one of what is said altogether, in which nobody disagrees on what is corrected."""
+    half = np.arange(0, len(public), 2)
+    library, test = public.take(half), half[:-1] + 1
+    queries = public.take(test)
+    # As smooth as what a student says.
+    base = 10.0 * teachers(public, 30, seed=99)[1].mean(axis=0)
+    errors: dict[bool, list[float]] = {False: [], True: []}
+    for seed in range(6):
+        truth, told = teachers(public, 60, seed=seed)
+        for stated, found in errors.items():
+            known = base[half] if stated else None
+            labels = pooled(library, NUMBER, told[:, half] + base[half], 0.4, known)
+            model = distill_task(library, NUMBER, labels, 0).model
+            (estimator,) = model.members[0].estimators
+            wanted = truth[test] + base[test]
+            found.append(float(np.mean((estimator.score(queries, library) - wanted) ** 2)))
+    # Most of the error is of what is corrected, and the same.
+    assert all(one < other for one, other in zip(errors[True], errors[False], strict=True))
 
 
 def test_classes_are_sharpened_in_log_odds(public: Compounds) -> None:

@@ -20,7 +20,8 @@ def second(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "annotate", site.teacher(partner), site.public, "--key", site.key(partner),
             "--student", site.student, "-o", folder / f"{partner}.parquet", "--jobs", 1,
         )  # fmt: skip
-    done(*site.distill(folder / "round2", [folder / f"{partner}.parquet" for partner in PARTNERS]))
+    paths = [folder / f"{partner}.parquet" for partner in PARTNERS]
+    done(*site.distill(folder / "round2", paths), "--student", site.student)
     return folder
 
 
@@ -36,6 +37,28 @@ def test_the_round_goes_on_from_the_first(site: Site, second: Path) -> None:
     text = done("inspect", second / "aurora.parquet").stdout
     assert "corrects the numbers of" in text
     assert "a correction of it" in text
+
+
+def test_what_is_sharpened_is_what_is_added(site: Site, second: Path) -> None:
+    card = json.loads((second / "round2" / "student" / "model.json").read_text())["card"]
+    assert "logbb" not in card["training"].get("sharpening", {})
+    assert set(card["training"]["sharpening_of_corrections"]) == {"logbb"}
+    first = json.loads((site.student / "model.json").read_text())["card"]
+    assert "sharpening_of_corrections" not in first["training"]
+
+
+def test_distill_asks_for_the_student_that_is_corrected(
+    site: Site, second: Path, tmp_path: Path
+) -> None:
+    paths = [second / f"{partner}.parquet" for partner in PARTNERS]
+    target = tmp_path / "round"
+    assert "give it with --student" in refused(*site.distill(target, paths))
+    other = ("--student", second / "round2" / "student")
+    assert "corrects the student" in refused(*site.distill(target, paths), *other)
+    assert "corrects no student" in refused(*site.distill(target), "--student", site.student)
+    none = ("--student", tmp_path / "none")
+    assert "no such model folder" in refused(*site.distill(target, paths), *none)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_later_student_answers_in_a_hybrid(site: Site, second: Path, tmp_path: Path) -> None:

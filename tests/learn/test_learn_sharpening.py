@@ -81,6 +81,29 @@ def test_every_way_of_solving_learns_sharpened_labels(
     assert np.abs(told - plain).max() > 0.3
 
 
+@pytest.mark.parametrize("way", ["factor", "gradients", "landmarks"])
+def test_a_plain_part_is_learned_as_it_is(
+    compounds: Compounds, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is learned is the sum of what is learned of both parts."""
+    random = np.random.default_rng(1)
+    n = len(compounds)
+    plain, rest = compounds.descriptors[:, 0] / 100.0, random.normal(size=n) + 3.0
+    weights = random.exponential(size=n) + 0.1
+    weights /= weights.mean()
+    learner = KernelRidge(RIDGE, sharpening=SHARP)
+    if way == "gradients":
+        monkeypatch.setattr(kernel, "MOST_FACTORED", 50)
+    if way == "landmarks":
+        learner.most_exact, learner.n_landmarks = 50, n
+    learner.fit(compounds, np.arange(n), plain + rest, False, 0, weights, plain)
+    told = learner.score(compounds, compounds)
+    both = expected(compounds, plain, weights, Sharpening(1.0, ())) + expected(
+        compounds, rest, weights, SHARP
+    )
+    assert told == pytest.approx(both, abs=2e-2 if way == "landmarks" else 2e-4)
+
+
 def test_labels_of_fewer_teachers_are_sharpened_less() -> None:
     """Bands of slopes 1.8, 2.4 and 3.75 of labels that are widened by 1.5."""
     stated = Sharpening(1.2, (Step(0.02, 0.4), Step(0.002, 0.9)))

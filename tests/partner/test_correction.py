@@ -14,6 +14,7 @@ from fluid.central.distill import distill
 from fluid.chem.standardize import StandardizerSpec, StructureError, connectivity, standardize
 from fluid.exchange.annotation import open_annotation
 from fluid.exchange.federation import Federation, load_federation
+from fluid.exchange.subject import load_subject, student_numbers
 from fluid.learn.estimators import KernelRidge
 from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import folds_of_repeats, silence
@@ -24,9 +25,7 @@ from fluid.partner.correction import (
     Correction,
     fit_correction,
     fit_task_correction,
-    load_subject,
     measured_labels,
-    student_numbers,
 )
 from fluid.partner.table import read_labelled
 from fluid.partner.teacher import read_secret, train_teacher
@@ -48,7 +47,10 @@ def corrected(consortium: Consortium, tmp_path_factory: pytest.TempPathFactory) 
             consortium.folder / "keys" / f"{partner}.key", student=consortium.folder / "round1" /
             "student", jobs=2,
         )  # fmt: skip
-    distill(paths, consortium.public, consortium.federation, folder / "round2", jobs=2)
+    distill(
+        paths, consortium.public, consortium.federation, folder / "round2", jobs=2,
+        student_path=consortium.folder / "round1" / "student",
+    )  # fmt: skip
     return folder
 
 

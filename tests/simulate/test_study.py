@@ -231,7 +231,7 @@ def test_a_consortium_says_what_the_commands_say(small: Small, tmp_path: Path) -
             tmp_path / partner / "teacher", public, again[-1], tmp_path / "keys" /
             f"{partner}.key", jobs=1, student=place,
         )  # fmt: skip
-    distill(again, public, federation, tmp_path / "second", one.seed, jobs=1)
+    distill(again, public, federation, tmp_path / "second", one.seed, jobs=1, student_path=place)
     _, pooled = open_federated(tmp_path / "second" / "federated.parquet").load()
     for task, found in second.pool().items():
         assert np.array_equal(pooled[task].label, found.label, equal_nan=True)

@@ -166,6 +166,7 @@ class KernelRidge(KernelMachine):
         classification: bool,
         seed: int,
         weights: np.ndarray | None = None,
+        plain: np.ndarray | None = None,
     ) -> Self:
         """See `Learner.fit`; targets are numbers in any case.
 
@@ -175,24 +176,32 @@ class KernelRidge(KernelMachine):
             See `Learner.fit`.
         weights
             Of each compound's squared error, at least 0, shape (n,), of mean 1; equal by default.
+        plain
+            The part of the target that is not sharpened, shape (n,); none by default.
         """
         each = np.ones(len(rows)) if weights is None else weights
         training = library.take(rows)
         self.kernel_ = self._given or self.kernel_.fit(training)
         self.intercept_ = float(np.average(target, weights=each))
-        wanted = target - self.intercept_
+        if plain is None:
+            columns, centre = target[:, None], np.array([self.intercept_])
+        else:
+            columns = np.stack([target, plain], axis=1)
+            centre = np.array([self.intercept_, float(np.average(plain, weights=each))])
         if len(rows) <= self.most_exact:
             heard = each > 0
             self.rows_ = rows[heard]
             prepared = self.kernel_.prepare(training.take(heard))
-            self.weights_ = self._solve(prepared, wanted[heard], each[heard], seed)
+            wanted, *rest = (columns[heard] - centre).T
+            self.weights_ = self._solve(prepared, wanted, each[heard], seed, *rest)
         else:
             chosen = choose_landmarks(len(rows), self.n_landmarks, weights, seed)
             self.rows_ = rows[chosen]
-            equations = NormalEquations(self.kernel_, training.take(chosen), 1)
-            equations.add(CompoundStream.of(training), np.arange(len(rows)), target[:, None], each)
-            centre = np.array([self.intercept_])
-            self.weights_ = equations.solve(self.ridge, centre, None, self.sharpening)[:, 0]
+            n_plain = columns.shape[1] - 1
+            equations = NormalEquations(self.kernel_, training.take(chosen), 1 + n_plain)
+            equations.add(CompoundStream.of(training), np.arange(len(rows)), columns, each)
+            found = equations.solve(self.ridge, centre, None, self.sharpening, n_plain)
+            self.weights_ = found[:, 0]
         return self
 
     @classmethod
@@ -206,10 +215,17 @@ class KernelRidge(KernelMachine):
         return made
 
     def _solve(
-        self, prepared: Prepared, wanted: np.ndarray, each: np.ndarray, seed: int
+        self,
+        prepared: Prepared,
+        wanted: np.ndarray,
+        each: np.ndarray,
+        seed: int,
+        plain: np.ndarray | None = None,
     ) -> np.ndarray:
         gram = self._gram(prepared)
-        wanted = self._sharpened(gram, wanted, each, float(each.sum()), seed)
+        left = wanted if plain is None else wanted - plain
+        left = self._sharpened(gram, left, each, float(each.sum()), seed)
+        wanted = left if plain is None else left + plain
         return self._coefficients(gram, wanted, each, self.ridge, seed)
 
     def sharpened(

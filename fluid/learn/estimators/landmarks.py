@@ -120,6 +120,7 @@ class NormalEquations:
         centre: np.ndarray,
         left_out: np.ndarray | None = None,
         sharpening: Sharpening | None = None,
+        n_plain: int = 0,
     ) -> np.ndarray:
         """Coefficients of the landmarks.
 
@@ -133,20 +134,25 @@ class NormalEquations:
             Landmarks to go without, bool of shape (m,): their coefficients are 0.
         sharpening
             Of the targets; no further pass over the compounds is needed for it.
+        n_plain
+            So many of the last columns are no targets, but the parts of the first so many that are
+            not sharpened.
 
         Returns
         -------
         numpy.ndarray
-            float64 of shape (m, n_targets).
+            float64 of shape (m, n_targets - n_plain).
         """
-        right = self._right - self._ones[:, None] * centre
+        both = self._right - self._ones[:, None] * centre
+        right, plain = np.split(both, [both.shape[1] - n_plain], axis=1)
         if sharpening is not None:
-            plain = right
+            rest = right - plain if n_plain else right
 
             def left(penalty: float) -> np.ndarray:
-                return plain - self._normal_times(self._solve(penalty, plain, left_out))
+                return rest - self._normal_times(self._solve(penalty, rest, left_out))
 
-            right = sharpening.apply(plain, float(self.n), left)
+            sharp = sharpening.apply(rest, float(self.n), left)
+            right = sharp + plain if n_plain else sharp
         return self._solve(ridge, right, left_out)
 
     def _solve(self, ridge: float, right: np.ndarray, left_out: np.ndarray | None) -> np.ndarray:

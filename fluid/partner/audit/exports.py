@@ -15,13 +15,14 @@ from fluid.chem.similarity import neighbour_similarity
 from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.federation import Federation
 from fluid.exchange.mechanism import PATE
+from fluid.exchange.subject import student_numbers
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import calibrated, output_targets
 from fluid.learn.estimators import LEARNERS, choose_learner
 from fluid.learn.model import TaskModel, TrainedModel
 from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap
 from fluid.partner.budget import plan_release
-from fluid.partner.correction import corrector, left_of, student_numbers
+from fluid.partner.correction import corrector, left_of
 from fluid.partner.fit import FittedTeacher, TrainingOptions, fit_model
 from fluid.partner.noisy import NoisyTeller, OwnFold, Source, Votes
 from fluid.partner.pate import fit_sub_teachers

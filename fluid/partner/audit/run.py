@@ -18,6 +18,7 @@ from fluid.chem.similarity import nearest_references
 from fluid.exchange.annotation import AnnotationFile, open_annotation
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.public_set import PublicSet
+from fluid.exchange.subject import load_subject
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.model import TrainedModel
 from fluid.learn.model_file import MODEL_FILE
@@ -30,7 +31,7 @@ from fluid.partner.audit.influence import measure_influence
 from fluid.partner.audit.repeated import attack_retraining
 from fluid.partner.audit.results import AuditReport, Thresholds
 from fluid.partner.audit_noise import audit_federation
-from fluid.partner.correction import load_subject, measured_labels
+from fluid.partner.correction import measured_labels
 from fluid.partner.fit import TrainingOptions
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher import FEDERATION_FILE, SECRET_FILE, read_secret

@@ -1,0 +1,122 @@
+"""What the report of a round states of partners and tasks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fluid.central.consensus import Agreement
+from fluid.central.student import FEWEST_COMPOUNDS, Distilled
+from fluid.exchange.annotation import AnnotationFile, TaskAnnotation
+from fluid.exchange.federated_set import PooledTask
+from fluid.learn.reliability import TRUSTED
+from fluid.learn.task import Task
+
+logger = logging.getLogger(__name__)
+
+
+class Tally:
+    """Counts what each partner said, chunk by chunk."""
+
+    def __init__(self, tasks: Sequence[Task], partners: Sequence[str]) -> None:
+        self.tasks = tasks
+        self.labelled = {name: dict.fromkeys((t.name for t in tasks), 0) for name in partners}
+        self.known = {name: dict.fromkeys((t.name for t in tasks), 0) for name in partners}
+        # How many compounds are known to 0, 1, 2, ... partners.
+        self.inside = {task.name: np.zeros(len(partners) + 1, dtype=np.int64) for task in tasks}
+
+    def add(self, said: dict[str, dict[str, TaskAnnotation]], n: int) -> None:
+        """Count what was said of n compounds, by partner and task."""
+        for task in self.tasks:
+            inside = np.zeros(n, dtype=np.int64)
+            for partner, by_task in said.items():
+                if task.name not in by_task:
+                    continue
+                reliability = np.nan_to_num(by_task[task.name].reliability)
+                here = reliability >= np.float32(TRUSTED) - np.float32(1e-6)
+                self.labelled[partner][task.name] += int(
+                    np.isfinite(by_task[task.name].reliability).sum()
+                )
+                self.known[partner][task.name] += int(here.sum())
+                inside += here
+            self.inside[task.name] += np.bincount(inside, minlength=len(said) + 1)
+
+
+def too_few(n_labelled: int) -> str:
+    """Why a task is not distilled."""
+    return (
+        f"{n_labelled} public compounds have a pooled label, {FEWEST_COMPOUNDS} are needed; the "
+        "student does not predict it"
+    )
+
+
+def report_partners(
+    admitted: Sequence[AnnotationFile],
+    tally: Tally,
+    agreed: dict[str, dict[str, Agreement]],
+) -> dict[str, dict[str, Any]]:
+    """What each partner said, and how it goes with the others, with warnings."""
+    for task, by_partner in agreed.items():
+        for partner, found in by_partner.items():
+            if found.flagged:
+                logger.warning("partner %s, task %s: %s", partner, task, found.reason)
+    return {
+        annotation.partner: {
+            "digest": annotation.sealed.digest,
+            "labelled": tally.labelled[annotation.partner],
+            "inside_domain": tally.known[annotation.partner],
+            "agreement": {
+                task: _describe(by_partner[annotation.partner])
+                for task, by_partner in agreed.items()
+                if annotation.partner in by_partner
+            },
+        }
+        for annotation in admitted
+    }
+
+
+def _describe(found: Agreement) -> dict[str, Any]:
+    """How a partner's labels go with the others', as plain values."""
+
+    def number(value: float) -> float | None:
+        return round(value, 3) if np.isfinite(value) else None
+
+    return {
+        "correlation": number(found.correlation),
+        "compounds": found.n,
+        "overlap": number(found.overlap),
+        "offset": number(found.offset),
+        "flagged": found.flagged,
+        "reason": found.reason,
+    }
+
+
+def report_task(
+    task: Task, pooled: PooledTask, distilled: Distilled | None, tally: Tally
+) -> dict[str, Any]:
+    """What the pooled labels look like, and how much of the public set teachers knew."""
+    inside = tally.inside[task.name]
+    known = np.isfinite(pooled.label).all(axis=1)
+    if distilled is None:
+        n_labelled = int(known.sum())
+        return {"kind": task.kind, "labelled": n_labelled, "skipped": too_few(n_labelled)}
+    most = max(1, int(np.flatnonzero(inside).max(initial=0)))
+    share = {
+        f"{count} or more": round(float(inside[count:].sum() / inside.sum()), 4)
+        for count in range(1, most + 1)
+    }
+    quantiles = np.quantile(pooled.label[known], [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
+    return {
+        "kind": task.kind,
+        "labelled": distilled.n_labelled,
+        "references": distilled.n_references,
+        "fidelity": round(distilled.fidelity, 4),
+        "threshold": round(distilled.model.threshold, 4),
+        "inside_domain_of_teachers": share,
+        "pooled_label_quantiles": np.round(quantiles.astype(float), 4).tolist(),
+        "sharpening": distilled.sharpening.to_dict() if distilled.sharpening else None,
+        "mean_disagreement": round(float(pooled.disagreement[known].mean()), 4),
+    }
