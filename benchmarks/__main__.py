@@ -5,7 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import annotate, cluster, distill, parts, prepare, published, similarity, start
+from benchmarks import (
+    annotate,
+    cluster,
+    correction,
+    distill,
+    parts,
+    prepare,
+    published,
+    similarity,
+    start,
+)
 from benchmarks.table import Row, machine, markdown
 
 SUBJECTS: dict[str, Callable[[], list[Row]]] = {
@@ -13,6 +23,7 @@ SUBJECTS: dict[str, Callable[[], list[Row]]] = {
     "similarity": similarity.rows,
     "prepare": prepare.rows,
     "annotate": annotate.rows,
+    "correction": correction.rows,
     "parts": parts.rows,
     "distill": distill.rows,
     "published": published.rows,

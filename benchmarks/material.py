@@ -50,13 +50,13 @@ def structures(number: int, source: str = "") -> list[str]:
         return list(islice(grown(), number))
 
 
-def federation(tasks: int = 1) -> tuple[Path, Federation]:
-    """So many classification tasks, and partners whose keys are at hand."""
-    path = FOLDER / f"federation-{tasks}.toml"
+def federation(tasks: int = 1, kind: str = "binary") -> tuple[Path, Federation]:
+    """So many tasks of a kind, and partners whose keys are at hand."""
+    path = FOLDER / f"federation-{tasks}{_kind(kind)}.toml"
     if not path.is_file():
         FOLDER.mkdir(parents=True, exist_ok=True)
         names = ["polar", *(f"task{number}" for number in range(1, tasks))]
-        init_federation(path, "bench", [parse_task_option(f"{name}:binary") for name in names])
+        init_federation(path, "bench", [parse_task_option(f"{name}:{kind}") for name in names])
         # A benchmark that is run again asks the same teachers again.
         text = path.read_text(encoding="utf-8")
         for limit, most in (("max_releases", 10**6), ("max_queries", 10**12)):
@@ -70,6 +70,10 @@ def federation(tasks: int = 1) -> tuple[Path, Federation]:
     return path, load_federation(path)
 
 
+def _kind(kind: str) -> str:
+    return "" if kind == "binary" else f"-{kind}"
+
+
 def structure_table(number: int, source: str = "") -> Path:
     """A table of structures."""
     path = FOLDER / f"structures-{number}{'-of-table' if source else ''}.csv"
@@ -80,13 +84,13 @@ def structure_table(number: int, source: str = "") -> Path:
     return path
 
 
-def public_set(number: int, tasks: int = 1) -> PublicSet:
+def public_set(number: int, tasks: int = 1, kind: str = "binary") -> PublicSet:
     """A public set of `number` rows: the compounds of a smaller one over and over."""
-    path = FOLDER / f"public-{number}-{tasks}.parquet"
+    path = FOLDER / f"public-{number}-{tasks}{_kind(kind)}.parquet"
     if path.is_file():
         return open_public_set(path)
     _, contract = federation()
-    _, theirs = federation(tasks)
+    _, theirs = federation(tasks, kind)
     small = FOLDER / "public.parquet"
     if not small.is_file():
         prepare_public([structure_table(DIFFERENT)], contract, small)
@@ -109,7 +113,7 @@ def public_set(number: int, tasks: int = 1) -> PublicSet:
     return open_public_set(path)
 
 
-def teacher(number: int, learner: str, partner: str = PARTNERS[0]) -> Path:
+def teacher(number: int, learner: str, partner: str = PARTNERS[0], kind: str = "binary") -> Path:
     """A teacher of `number` compounds, with the usual folds and repeats."""
     from rdkit import Chem
     from rdkit.Chem import rdMolDescriptors
@@ -117,15 +121,15 @@ def teacher(number: int, learner: str, partner: str = PARTNERS[0]) -> Path:
     from fluid.partner.fit import TrainingOptions
     from fluid.partner.teacher import train_teacher
 
-    folder = FOLDER / f"{partner}-{learner}-{number}"
+    folder = FOLDER / f"{partner}-{learner}-{number}{_kind(kind)}"
     if (folder / "model.json").is_file():
         return folder
-    path, contract = federation()
-    table = FOLDER / f"private-{number}.csv"
+    path, contract = federation(kind=kind)
+    table = FOLDER / f"private-{number}{_kind(kind)}.csv"
     with table.open("w", encoding="utf-8") as out:
         out.write("smiles,polar\n")
         for smiles in structures(number):
-            polar = rdMolDescriptors.CalcTPSA(Chem.MolFromSmiles(smiles)) > 70
-            out.write(f"{smiles},{int(polar)}\n")
+            area = rdMolDescriptors.CalcTPSA(Chem.MolFromSmiles(smiles))
+            out.write(f"{smiles},{int(area > 70) if kind == 'binary' else area}\n")
     train_teacher([table], contract, path, partner, folder, TrainingOptions(learner))
     return folder
