@@ -48,8 +48,7 @@ def distill(
     student: Annotated[
         Path | None,
         typer.Option(
-            help="In a further round: the student that the annotations correct, a folder of the "
-            "round before.",
+            help="The folder 'student' of the round before; needed if the annotations correct it.",
             show_default=False,
         ),
     ] = None,

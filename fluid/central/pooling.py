@@ -44,8 +44,8 @@ def pool_task(
         sharpened.
     base
         What the student says that teachers correct, shape (n, n_outputs); None in a first round.
-        What is to be sharpened is then their corrections: teachers all say what the student says,
-        and agree in it for no other reason.
+        What is to be sharpened is then their corrections: all teachers repeat the student, so that
+        their agreement in it tells nothing.
 
     Returns
     -------

@@ -117,6 +117,8 @@ def report_task(
         "threshold": round(distilled.model.threshold, 4),
         "inside_domain_of_teachers": share,
         "pooled_label_quantiles": np.round(quantiles.astype(float), 4).tolist(),
-        "sharpening": distilled.sharpening.to_dict() if distilled.sharpening else None,
+        "sharpening" if pooled.base is None else "sharpening_of_corrections": (
+            distilled.sharpening.to_dict() if distilled.sharpening else None
+        ),
         "mean_disagreement": round(float(pooled.disagreement[known].mean()), 4),
     }

@@ -17,8 +17,8 @@ _EDGES = (10, 100, 1000)
 # A band of fewer components says nothing, nor do fewer compounds.
 _FEWEST_IN_BAND, _FEWEST = 10, 50
 _HIGHEST = 4.0
-# Corrections are steps of a descent whose operators have norms up to one: of more than twice the
-# step, what is left grows.
+# Corrections are steps of a descent whose operators have norms up to one: made longer than
+# twofold, a step could overshoot by more than was missing.
 _LONGEST_STEP = 2.0
 _LEAST_GAIN = 1e-3
 

@@ -50,7 +50,8 @@ class PooledTask:
         float32 of shape (n,): sum of the teachers' weights, with which a partner takes its own
         part out again (`without`); None if it is not known.
     slope
-        With which the truth regresses on the label, in [1, 2] (`slope_of`); 1 for classes.
+        With which the truth regresses on the label, in [1, 2] (`slope_of`); 1 for classes, and
+        where there is a base.
     heard
         Of the disagreement behind the slope, and behind the student's sharpening, the share that
         is left (`without`), in [0, 1].
@@ -59,8 +60,8 @@ class PooledTask:
         Where there is a base it is their corrections, what they said less the base.
     base
         float32 of shape (n, n_outputs): in a further round what the student says that is
-        corrected, while labels are being pooled. Slope and sharpening are then of the label less
-        the base; None in a first round.
+        corrected, while labels are being pooled. What is sharpened is then the label less the
+        base, and nothing is widened; None in a first round.
     """
 
     label: np.ndarray

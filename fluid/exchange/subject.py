@@ -1,4 +1,4 @@
-"""The student that a further round corrects: who checks it, and what it says."""
+"""The student that a further round corrects: loading and checking it, and what it predicts."""
 
 from __future__ import annotations
 
@@ -26,8 +26,15 @@ class Subject:
     digest: str
 
 
-def load_subject(path: Path, federation: Federation) -> Subject:
+def load_subject(path: Path, federation: Federation, named: str | None = None) -> Subject:
     """The student to be corrected.
+
+    Parameters
+    ----------
+    path, federation
+        Its folder, and what it must belong to.
+    named
+        The digest that it must have, if it is known.
 
     Raises
     ------
@@ -41,6 +48,11 @@ def load_subject(path: Path, federation: Federation) -> Subject:
             "corrected: annotate without one"
         )
     student = load_student(path, federation)
+    digest = sha256_file(path / MODEL_FILE)
+    if named is not None and digest != named:
+        raise MismatchError(
+            f"{path}: is the student '{digest[:12]}...', but '{named[:12]}...' is corrected"
+        )
     for task in student.tasks:
         if task not in federation.tasks:
             raise MismatchError(
@@ -56,7 +68,7 @@ def load_subject(path: Path, federation: Federation) -> Subject:
     for task in student.tasks:
         if not task.is_classification:
             _try(student, task, path)
-    return Subject(student, sha256_file(path / MODEL_FILE))
+    return Subject(student, digest)
 
 
 def load_student(path: Path, federation: Federation) -> TrainedModel:

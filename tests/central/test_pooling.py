@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fluid.central.pooling import pool_said, pool_task
 from fluid.exchange.annotation import TaskAnnotation
+from fluid.exchange.federated_set import PooledParts
 from fluid.learn.task import Task
 
 BINARY = Task("bbb", "binary")
@@ -52,6 +53,33 @@ def test_corrections_are_pooled_beside_what_they_correct() -> None:
     assert pooled.slope == 1.0
     assert plain.slope > 1.0
     assert pooled.base == pytest.approx(base)
+
+
+def test_parts_of_corrections_are_joined() -> None:
+    """As if all compounds had come at once, those that nobody labelled among them."""
+    number, nan = Task("logbb", "regression"), float("nan")
+    said = {
+        "a": _said([2.0, nan, 5.0], [0.8, nan, 0.5]),
+        "b": _said([1.0, nan, nan], [0.5, nan, nan]),
+    }
+    base, digests = np.array([[1.0], [7.0], [4.0]]), np.arange(1, 4, dtype=np.uint64)
+    whole = pool_task(number, said, {}, 3, digests, base)
+    parts = PooledParts(number)
+    for rows in (slice(0, 2), slice(2, 3)):
+        each = {
+            name: TaskAnnotation(one.prediction[rows], one.uncertainty[rows], one.reliability[rows])
+            for name, one in said.items()
+        }
+        count = len(digests[rows])
+        parts.add(pool_task(number, each, {}, count, digests[rows], base[rows]))
+    joined = parts.joined()
+    assert np.isnan(joined.label[1, 0])
+    assert np.array_equal(joined.label, whole.label, equal_nan=True)
+    assert np.array_equal(joined.base, base)
+    assert joined.slope == whole.slope == 1.0
+    assert joined.sample is not None
+    assert whole.sample is not None
+    assert np.array_equal(joined.sample.told, whole.sample.told)
 
 
 def test_shared_sizes_count_by_their_square_root_if_everybody_shares() -> None:

@@ -145,6 +145,23 @@ def test_of_corrections_what_is_added_is_sharpened(public: Compounds) -> None:
     assert widest * (free.base + sum(step.gain for step in free.steps)) > 2.0
 
 
+def test_tasks_with_and_without_a_base_are_stated_apart(
+    public: Compounds, consortium: Consortium
+) -> None:
+    """A task of numbers that the student before did not predict is one of a first round."""
+    _, told = teachers(public, 60)
+    second = Task("second", "regression")
+    labels = {
+        "logbb": pooled(public, NUMBER, told, 0.4, np.zeros(len(public))),
+        "second": pooled(public, second, told),
+    }
+    made, _ = train_student(
+        public, [NUMBER, second], labels, consortium.federation, "", 0, 1, corrects="0" * 64
+    )
+    assert set(made.card.training["sharpening"]) == {"second"}
+    assert set(made.card.training["sharpening_of_corrections"]) == {"logbb"}
+
+
 def test_a_student_of_sharpened_corrections_predicts_better(public: Compounds) -> None:
     """Than one of what is said altogether, in which nobody disagrees on what is corrected."""
     half = np.arange(0, len(public), 2)

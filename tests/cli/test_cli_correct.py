@@ -54,11 +54,24 @@ def test_distill_asks_for_the_student_that_is_corrected(
     target = tmp_path / "round"
     assert "give it with --student" in refused(*site.distill(target, paths))
     other = ("--student", second / "round2" / "student")
-    assert "corrects the student" in refused(*site.distill(target, paths), *other)
+    assert "is the student" in refused(*site.distill(target, paths), *other)
     assert "corrects no student" in refused(*site.distill(target), "--student", site.student)
     none = ("--student", tmp_path / "none")
     assert "no such model folder" in refused(*site.distill(target, paths), *none)
-    assert not list(tmp_path.iterdir())
+    broken = Path(shutil.copytree(site.student, tmp_path / "broken"))
+    (broken / "arrays.npz").write_bytes(b"")
+    assert "not match its digest" in refused(*site.distill(target, paths), "--student", broken)
+    assert [path.name for path in tmp_path.iterdir()] == ["broken"]
+
+
+def test_corrections_need_not_be_sharpened(site: Site, second: Path, tmp_path: Path) -> None:
+    paths = [second / f"{partner}.parquet" for partner in PARTNERS]
+    done(*site.distill(tmp_path / "round", paths), "--student", site.student, "--no-sharpen")
+    report = json.loads((tmp_path / "round" / "report.json").read_text())
+    assert report["tasks"]["logbb"]["sharpening_of_corrections"] is None
+    same = json.loads((second / "round2" / "report.json").read_text())
+    assert same["tasks"]["logbb"]["sharpening_of_corrections"]["base"] > 0.0
+    assert "sharpening" in same["tasks"]["bbb"]
 
 
 def test_a_later_student_answers_in_a_hybrid(site: Site, second: Path, tmp_path: Path) -> None:

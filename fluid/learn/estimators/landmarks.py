@@ -129,11 +129,12 @@ class NormalEquations:
         ridge
             Penalty on the function's norm.
         centre
-            What is taken from each target beforehand, shape (n_targets,).
+            What is taken from each column beforehand, shape (n_targets,).
         left_out
             Landmarks to go without, bool of shape (m,): their coefficients are 0.
         sharpening
-            Of the targets; no further pass over the compounds is needed for it.
+            Of the targets, less their plain parts; no further pass over the compounds is needed
+            for it.
         n_plain
             So many of the last columns are no targets, but the parts of the first so many that are
             not sharpened.
