@@ -67,8 +67,18 @@ class _Student:
     def numbers(self, task: Task) -> np.ndarray:
         """What it says of the public set: the same for all partners."""
         if task.name not in self._numbers:
-            self._numbers[task.name] = student_numbers(self.model, task, self.one.public)
+            inputs = self.one.base | {
+                "options": repr(self.one.student_options),
+                "pooled": digest_pooled(self.one.pool()),
+                "seed": self.one.seed,
+                "task": task.name,
+            }
+            arrays = self.one.cache.fetch("numbers", inputs, lambda: self._tell(task))
+            self._numbers[task.name] = arrays["numbers"]
         return self._numbers[task.name]
+
+    def _tell(self, task: Task) -> Arrays:
+        return {"numbers": student_numbers(self.model, task, self.one.public)}
 
 
 def _say(

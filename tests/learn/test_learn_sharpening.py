@@ -58,6 +58,22 @@ def expected(
     return np.asarray(centre + vectors @ (factor * values / (values + RIDGE) * parts) / root)
 
 
+def some_weights(random: np.random.Generator, n: int) -> np.ndarray:
+    weights = random.exponential(size=n) + 0.1
+    return np.asarray(weights / weights.mean())
+
+
+def solving(way: str, n: int, monkeypatch: pytest.MonkeyPatch) -> tuple[KernelRidge, float]:
+    """A learner that takes this way with n compounds, and how near it comes."""
+    learner = KernelRidge(RIDGE, sharpening=SHARP)
+    if way == "gradients":
+        monkeypatch.setattr(kernel, "MOST_FACTORED", 50)
+    if way == "landmarks":
+        learner.most_exact, learner.n_landmarks = 50, n
+    # On landmarks the penalty is a little higher than it says.
+    return learner, 2e-2 if way == "landmarks" else 2e-4
+
+
 @pytest.mark.parametrize("way", ["factor", "gradients", "landmarks"])
 def test_every_way_of_solving_learns_sharpened_labels(
     compounds: Compounds, way: str, monkeypatch: pytest.MonkeyPatch
@@ -65,17 +81,10 @@ def test_every_way_of_solving_learns_sharpened_labels(
     random = np.random.default_rng(0)
     n = len(compounds)
     targets = compounds.descriptors[:, 0] / 100.0 + random.normal(size=n)
-    weights = random.exponential(size=n) + 0.1
-    weights /= weights.mean()
-    learner = KernelRidge(RIDGE, sharpening=SHARP)
-    if way == "gradients":
-        monkeypatch.setattr(kernel, "MOST_FACTORED", 50)
-    if way == "landmarks":
-        learner.most_exact, learner.n_landmarks = 50, n
+    weights = some_weights(random, n)
+    learner, near = solving(way, n, monkeypatch)
     learner.fit(compounds, np.arange(n), targets, False, 0, weights)
     told = learner.score(compounds, compounds)
-    # On landmarks the penalty is a little higher than it says.
-    near = 2e-2 if way == "landmarks" else 2e-4
     assert told == pytest.approx(expected(compounds, targets, weights, SHARP), abs=near)
     plain = expected(compounds, targets, weights, Sharpening(1.0, ()))
     assert np.abs(told - plain).max() > 0.3
@@ -89,19 +98,14 @@ def test_a_plain_part_is_learned_as_it_is(
     random = np.random.default_rng(1)
     n = len(compounds)
     plain, rest = compounds.descriptors[:, 0] / 100.0, random.normal(size=n) + 3.0
-    weights = random.exponential(size=n) + 0.1
-    weights /= weights.mean()
-    learner = KernelRidge(RIDGE, sharpening=SHARP)
-    if way == "gradients":
-        monkeypatch.setattr(kernel, "MOST_FACTORED", 50)
-    if way == "landmarks":
-        learner.most_exact, learner.n_landmarks = 50, n
+    weights = some_weights(random, n)
+    learner, near = solving(way, n, monkeypatch)
     learner.fit(compounds, np.arange(n), plain + rest, False, 0, weights, plain)
     told = learner.score(compounds, compounds)
     both = expected(compounds, plain, weights, Sharpening(1.0, ())) + expected(
         compounds, rest, weights, SHARP
     )
-    assert told == pytest.approx(both, abs=2e-2 if way == "landmarks" else 2e-4)
+    assert told == pytest.approx(both, abs=near)
 
 
 def test_labels_of_fewer_teachers_are_sharpened_less() -> None:

@@ -80,6 +80,21 @@ def test_a_second_run_trains_nothing_and_writes_the_same_bytes(
     assert not (output / "studies.csv").exists()
 
 
+def test_a_further_round_that_is_kept_trains_nothing(
+    small: Small, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def last() -> Consortium:
+        return corrected(small.study(SPEC, copy).consortium(SPEC.partitions[0], 0))
+
+    told = last().student()
+    for room in ("consortium.fit_model", "consortium.train_student", "rounds.fit_task_correction"):
+        monkeypatch.setattr(f"fluid.simulate.{room}", None)
+    again = last()
+    assert again.pool()["logbb"].base is not None
+    for task, said in again.student().items():
+        assert np.array_equal(said.values, told[task].values)
+
+
 @pytest.mark.long
 def test_what_was_lost_or_damaged_is_made_again(small: Small, copy: Path) -> None:
     whole = files(copy)
