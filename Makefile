@@ -171,6 +171,11 @@ study-paper: $(PUBLIC) $(FEDERATION) | $(READY) ## the paper's experiments, cont
 	        $(STUDIES:%=--study %) -o $(STUDY)/paper-$${partition/:*/}; \
 	done
 
+.PHONY: study-shuffled
+study-shuffled: $(PUBLIC) $(FEDERATION) | $(READY) ## the largest partner's labels shuffled, in each of the twelve consortia
+	$(SIMULATE) --external $(DATA)/external.csv --share-scaffold 0 --references '' --no-paper \
+	    --no-hybrids --study shuffled --every-cell -o $(STUDY)/shuffled
+
 # A second endpoint and a larger public set, neither of them shipped:
 # make study-ames AMES=ames.csv CHEMBL=chembl.smi.gz
 AMES ?=

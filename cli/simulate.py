@@ -90,6 +90,9 @@ def simulate(
             "repeatable.",
         ),
     ] = None,
+    every_cell: Annotated[
+        bool, typer.Option("--every-cell", help="Named studies on every consortium.")
+    ] = False,
     paper: Annotated[bool, typer.Option(help="Run the paper's own recipe besides.")] = True,
     hybrids: Annotated[bool, typer.Option(help="Train hybrids.")] = True,
     draws: Annotated[int, typer.Option(min=100, help="Bootstrap samples.")] = 1000,
@@ -124,6 +127,8 @@ def simulate(
     from fluid.simulate.run import simulate as run
     from fluid.simulate.study_spec import STUDENT, StudySpec
 
+    if every_cell and not study:
+        raise typer.BadParameter("--every-cell is of named studies: give --study as well")
     partitions = tuple(parse_partition(text) for text in partition or ["kmeans"])
     columns_named = {one.column for one in partitions if one.column} | {group} - {None}
     if len(columns_named) > 1:
@@ -152,7 +157,7 @@ def simulate(
     )
     check_output(output)
     with output_folder(output, [*tables, public, federation, *(external or ())], STUDY_ENTRIES):
-        summary = run(sources, spec, output, study or (), draws, jobs, stage)
+        summary = run(sources, spec, output, study or (), every_cell, draws, jobs, stage)
     shown = output / TEXT_FILE
 
     def text() -> str:

@@ -83,6 +83,7 @@ def simulate(
     spec: StudySpec,
     output: Path,
     studies: Sequence[str] = (),
+    every_cell: bool = False,
     draws: int = 1000,
     jobs: int | None = None,
     progress: Callable[[str], None] = lambda stage: None,
@@ -102,7 +103,9 @@ def simulate(
     output
         Folder for ``results.csv``, ``summary.json``, ``summary.md`` and ``studies.csv``.
     studies
-        Named studies besides, keys of `fluid.simulate.studies.STUDIES`; on the first cell.
+        Named studies besides, keys of `fluid.simulate.studies.STUDIES`.
+    every_cell
+        Whether these are of every cell; otherwise of the first.
     draws
         Of the bootstrap, 100 or more.
     jobs
@@ -163,7 +166,7 @@ def simulate(
     rows = [
         row
         for name in dict.fromkeys(studies)
-        for row in run_named(name, study, cells, jobs, progress)
+        for row in run_named(name, study, cells if every_cell else cells[:1], jobs, progress)
     ]
     output.mkdir(parents=True, exist_ok=True)
     write_tidy(output / RESULTS_FILE, tidy(cells, federation.tasks))

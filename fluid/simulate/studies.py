@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fluid.base.files import atomic_file
-from fluid.base.jobs import count_jobs, single_threaded_blas
+from fluid.base.jobs import count_jobs, map_processes, single_threaded_blas
 from fluid.central.consensus import Consensus
 from fluid.central.pooling import pool_said
 from fluid.chem.compounds import concatenate
@@ -39,9 +39,9 @@ Row = dict[str, Any]
 class _Bench:
     """One consortium and its tests."""
 
-    def __init__(self, study: Study, jobs: int) -> None:
+    def __init__(self, study: Study, number: int, jobs: int) -> None:
         self.study = study
-        partition, self.seed = study.cells()[0]
+        partition, self.seed = study.cells()[number]
         self.one: Consortium = study.consortium(partition, self.seed, jobs)
         self.tests = study.division.tests
         self.queries = study.division.queries
@@ -239,6 +239,13 @@ def _contributions(
         return
     found = coalition_values(one, task, truth, seed=bench.seed)
     metric = metric_names(task)[0]
+    heard = {name for members in found.values for name in members}
+    if bad in heard:
+        worst = min(heard, key=lambda name: found.by_partner[name].shapley)
+        yield _row(
+            study, cell, task.name, "shuffled partner", "Shapley value", "ranked last",
+            float(bad == worst),
+        )  # fmt: skip
     for partner, value in found.by_partner.items():
         shown = f"{partner} (shuffled)" if partner == bad else partner
         yield _row(
@@ -263,6 +270,13 @@ def _intake(one: Consortium, study: str, cell: str, bad: str) -> Iterator[Row]:
             yield _row(
                 study, cell, task, shown, f"intake: {flag}", "correlation", found.correlation
             )
+        for setting, those in (
+            ("shuffled partner", {bad} & set(by_partner)),
+            ("honest partners", set(by_partner) - {bad}),
+        ):
+            if those:
+                share = sum(by_partner[name].flagged for name in those) / len(those)
+                yield _row(study, cell, task, setting, "intake", "flagged", share)
 
 
 def _shuffled_partner(bench: _Bench, cell: CellResult) -> Iterator[Row]:
@@ -310,20 +324,36 @@ def run_named(
     jobs: int | None = None,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> list[Row]:
-    """Run one named study on the first cell of a study.
+    """Run one named study on the first cells of a study.
 
     Parameters
     ----------
     name
         Key of `STUDIES`.
     study, cells
-        The study, and what came of its cells.
+        The study, and what came of its first cells, one or more.
     jobs, progress
-        Threads, and a callback.
+        Cores, and a callback. Several cells are done side by side; the rows do not depend on it.
     """
     progress(f"study {name}")
-    with single_threaded_blas():
-        return list(STUDIES[name](_Bench(study, count_jobs(jobs)), cells[0]))
+    workers = count_jobs(jobs)
+    runner = _Runner(name, study, max(1, workers // len(cells)))
+    found = map_processes(runner, enumerate(cells), min(workers, len(cells)))
+    return [row for rows in found for row in rows]
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """Runs a named study on a cell, perhaps in a worker process."""
+
+    name: str
+    study: Study
+    jobs: int
+
+    def __call__(self, numbered: tuple[int, CellResult]) -> list[Row]:
+        number, cell = numbered
+        with single_threaded_blas():
+            return list(STUDIES[self.name](_Bench(self.study, number, self.jobs), cell))
 
 
 def write_named(path: Path, rows: Iterable[Row]) -> None:

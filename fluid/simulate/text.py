@@ -96,19 +96,46 @@ def summary_text(summary: dict[str, Any]) -> str:
                     for row in found["domains"]
                 ],
             )  # fmt: skip
+    partners = {name for cell in cells for name in cell["partners"]}
     rows = summary.get("studies", [])
     for name in dict.fromkeys(row["study"] for row in rows):
-        lines += [f"### study: {name}", ""]
-        lines += _table(
-            ["task", "setting", "test", "metric", "value", "interval"],
-            [
-                [
-                    row["task"], row["setting"], row["test"], row["metric"],
-                    "-" if row["value"] == "" else f"{row['value']:.3f}",
-                    "" if row["low"] == "" else f"[{row['low']:.3f}, {row['high']:.3f}]",
-                ]
-                for row in rows
-                if row["study"] == name
-            ],
-        )  # fmt: skip
+        lines += _named([row for row in rows if row["study"] == name], partners)
     return "\n".join(lines)
+
+
+def _named(rows: Sequence[dict[str, Any]], partners: set[str]) -> list[str]:
+    """The tables of one named study: of several cells the means first, then each."""
+    lines = [f"### study: {rows[0]['study']}", ""]
+    several = len({row["cell"] for row in rows}) > 1
+    if several:
+        lines += _table(
+            ["task", "setting", "test", "metric", "mean", "least and greatest", "consortia"],
+            _means(rows, partners),
+        )
+    lines += _table(
+        ["consortium"] * several + ["task", "setting", "test", "metric", "value", "interval"],
+        [
+            [row["cell"]] * several
+            + [
+                row["task"], row["setting"], row["test"], row["metric"],
+                "-" if row["value"] == "" else f"{row['value']:.3f}",
+                "" if row["low"] == "" else f"[{row['low']:.3f}, {row['high']:.3f}]",
+            ]
+            for row in rows
+        ],
+    )  # fmt: skip
+    return lines
+
+
+def _means(rows: Iterable[dict[str, Any]], partners: set[str]) -> list[list[object]]:
+    """Means over cells. A partner of one cell has nothing to do with that name's in another."""
+    found: dict[tuple[str, ...], list[float]] = {}
+    for row in rows:
+        named = f"{row['setting']} {row['test']}".split()
+        if row["value"] != "" and not partners & set(named):
+            key = (row["task"], row["setting"], row["test"], row["metric"])
+            found.setdefault(key, []).append(row["value"])
+    return [
+        [*key, f"{sum(each) / len(each):.3f}", f"{min(each):.3f}, {max(each):.3f}", len(each)]
+        for key, each in found.items()
+    ]

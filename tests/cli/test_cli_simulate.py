@@ -174,6 +174,18 @@ def test_files_that_are_not_what_they_should_be(site: Site, tmp_path: Path) -> N
         assert snapshot(tmp_path) == before
 
 
+def test_named_studies_of_every_consortium(site: Site, tmp_path: Path) -> None:
+    output = tmp_path / "study"
+    every = in_three(site, output, "--seeds", 2, "--every-cell", *BARE)
+    assert "give --study as well" in run(*every).stderr
+    assert not output.exists()
+    text = done(*every, "--study", "domain").stdout
+    assert "| task | setting | test | metric | mean | least and greatest | consortia |" in text
+    with (output / "studies.csv").open(encoding="utf-8", newline="") as handle:
+        cells = [row["cell"] for row in csv.DictReader(handle)]
+    assert set(cells) == {f"random (partners 3), seed {seed}" for seed in (0, 1)}
+
+
 def test_places_that_are_not_ours(site: Site, finished: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     (theirs / "cache").mkdir(parents=True)

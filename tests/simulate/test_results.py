@@ -216,6 +216,28 @@ def test_a_summary_is_plain_values_and_a_text(small: Small) -> None:
     assert (small.output / "summary.md").read_text().startswith("1 consortia: random (partners 3);")
 
 
+def test_named_studies_of_several_cells_have_means(small: Small) -> None:
+    def row(cell: str, setting: str, test: str, value: float | str) -> dict[str, object]:
+        about = {"study": "left-out", "cell": cell, "task": "bbb", "setting": setting, "test": test}
+        return about | {"metric": "roc_auc", "value": value, "low": "", "high": ""}
+
+    rows = [
+        row("k-means 0", "everybody", "random", 0.5), row("k-means 1", "everybody", "random", 0.7),
+        row("k-means 0", "with partner-1", "random", 0.5),
+        row("k-means 1", "everybody", "nearest to partner-1", 0.5),
+        row("k-means 1", "everybody", "external", ""),
+    ]  # fmt: skip
+    lines = summary_text(small.summary | {"studies": rows}).splitlines()
+    means = lines[lines.index("### study: left-out") + 2 :]
+    assert means[2:4] == ["| bbb | everybody | random | roc_auc | 0.600 | 0.500, 0.700 | 2 |", ""]
+    assert means[4].startswith("| consortium | task |")
+    assert means[6] == "| k-means 0 | bbb | everybody | random | roc_auc | 0.500 |  |"
+    assert means[10] == "| k-means 1 | bbb | everybody | external | roc_auc | - |  |"
+    # Of one there is nothing to average.
+    lines = summary_text(small.summary | {"studies": rows[:1]}).splitlines()
+    assert lines[lines.index("### study: left-out") + 2].startswith("| task | setting |")
+
+
 def test_several_classes_are_in_the_table_but_not_compared() -> None:
     task = Task("class", "multiclass", classes=("x", "y", "z"))
     assert compare_students(CELLS, task) == compare_hybrids(CELLS, task) == []

@@ -280,6 +280,36 @@ def test_named_studies_have_finite_rows(small: Small, name: str, tmp_path: Path)
         assert len(list(csv.DictReader(handle))) == len(rows)
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_every_consortium_has_its_own_study(small: Small, tmp_path: Path, jobs: int) -> None:
+    study = small.study(replace(BARE, seeds=(0, 1)), tmp_path)
+    cells = study.run(1)
+    rows = run_named("public-composition", study, cells, jobs)
+    assert list(dict.fromkeys(row["cell"] for row in rows)) == [cell.name for cell in cells]
+    assert run_named("public-composition", study, cells[:1], 1) == rows[: len(rows) // 2]
+    halves = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+    assert [row["value"] for row in halves[0]] != [row["value"] for row in halves[1]]
+
+
+@pytest.mark.long
+def test_a_shuffled_partner_has_a_rank(small: Small) -> None:
+    study = small.study(SPEC, small.output / "cache")
+    rows = run_named("shuffled", study, [small.cell], 1)
+    for task in ("bbb", "logbb"):
+        mine = [row for row in rows if row["task"] == task]
+        values = {row["setting"]: row["value"] for row in mine if row["test"] == "Shapley value"}
+        last = values.pop("shuffled partner")
+        shuffled = next(value for name, value in values.items() if name.endswith("(shuffled)"))
+        assert last == float(shuffled == min(values.values()))
+        for setting, honest in (("shuffled partner", False), ("honest partners", True)):
+            share = next(row["value"] for row in mine if row["setting"] == setting
+                         and row["metric"] == "flagged")  # fmt: skip
+            flags = [row["test"] == "intake: flagged" for row in mine
+                     if row["metric"] == "correlation"
+                     and honest is not row["setting"].endswith("(shuffled)")]  # fmt: skip
+            assert share == pytest.approx(np.mean(flags), abs=1e-5)
+
+
 def test_the_studies_say_what_they_are_asked(small: Small) -> None:
     study = small.study(SPEC, small.output / "cache")
     one: Consortium = study.consortium(PARTITION, 0)
