@@ -6,6 +6,9 @@ side. So the number of jobs never changes a result, and libraries do not fight o
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -18,6 +21,7 @@ Result = TypeVar("Result")
 
 # Items under way for each worker: enough that none waits for the one in front.
 _AHEAD = 4
+_LOOK_SECONDS = 1.0
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -72,7 +76,10 @@ def map_processes(
     from joblib.externals.loky import get_reusable_executor
 
     # A worker is one of the jobs: its libraries get one thread.
-    pool = get_reusable_executor(max_workers=jobs, env=dict.fromkeys(_THREADS, "1"))
+    pool = get_reusable_executor(
+        max_workers=jobs, env=dict.fromkeys(_THREADS, "1"),
+        initializer=_end_with, initargs=(os.getpid(),),
+    )  # fmt: skip
     waiting: deque[Future[Result]] = deque()
     try:
         for item in chain(first, stream):
@@ -84,6 +91,20 @@ def map_processes(
     finally:
         for future in waiting:
             future.cancel()
+
+
+def _end_with(parent: int) -> None:
+    """Make this worker end when its parent does: who is killed cannot tell its workers.
+
+    They would go on with what they have, for minutes, on the cores that the next run wants.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class Workers(Protocol):
