@@ -233,6 +233,12 @@ study-privacy: $(PUBLIC) $(FEDERATION) $(PARTNERS:%=$(DEMO)/%/demonstration.secr
 	        --part $$part --shadows $(SHADOWS) --output $(STUDY)/privacy; \
 	done
 
+.PHONY: study-privacy-rounds
+study-privacy-rounds: $(DEMO)/draco/corrected.parquet | $(READY) ## attacks on a correction, and on it and the first annotation together
+	mkdir -p $(STUDY)
+	$(FLUID) audit $(DEMO)/draco/teacher $(PUBLIC) $< --student $(ROUND)/student \
+	    --shadows $(SHADOWS) -o $(STUDY)/privacy-rounds.json
+
 # A partner of some 500 compounds of another endpoint, every fifth of them public too.
 SECOND := $(STUDY)/privacy-ames
 

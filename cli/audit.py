@@ -45,9 +45,10 @@ def audit(
     """Attack your own teacher's annotation, and report what it gives away.
 
     Runs at the partner and writes nothing that leaves. The same attacks are made on an unprotected
-    export of the same settings, for comparison. Exit code 1 if an attack succeeds better than the
-    federation's policy allows (audit_max_auc, audit_max_neighbour_auc). With --scheduler the
-    private table is sent to the cluster: it must be the partner's own.
+    export of the same settings, for comparison, and, of a correction, on it and the annotation
+    without the student together. Exit code 1 if an attack succeeds better than the federation's
+    policy allows (audit_max_auc, audit_max_neighbour_auc). With --scheduler the private table is
+    sent to the cluster: it must be the partner's own.
 
     \b
     Example:

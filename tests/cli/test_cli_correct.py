@@ -111,6 +111,11 @@ def test_an_audit_asks_for_the_student(site: Site, second: Path, tmp_path: Path)
     found = json.loads(done(*command, "--student", site.student, "--json").stdout)
     assert found["influence"]["rows_changed"] == 0
     assert {one["task"] for one in found["attacks"]} == {"bbb", "logbb"}
+    # Classes are labelled as before: the first release tells nothing more of them.
+    both = {(one["task"], one["channel"]) for one in found["attacks"]
+            if one["export"] == "both releases"}  # fmt: skip
+    assert {task for task, _ in both} == {"logbb"}
+    assert {"own row", "metadata", "neighbours"} < {channel for _, channel in both}
     first = [*command[:3], site.annotation("aurora"), *command[4:]]
     assert "corrects no student" in refused(*first, "--student", site.student)
 

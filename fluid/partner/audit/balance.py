@@ -61,7 +61,7 @@ def infer_balance(
             for number, part in enumerate(chosen)
         ]
         exports = export_shadows(
-            arena.table, federation, options, arena.public, plans, True, jobs, workers
+            arena.table, federation, options, arena.public, plans, (UNPROTECTED,), jobs, workers
         )
         for number, said in enumerate(exports):
             progress(number + 1)

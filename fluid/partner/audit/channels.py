@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from fluid.exchange.federation import Federation
 from fluid.learn.task import Task
 from fluid.partner.audit.attacks import SIGNAL_ATTACKS, learned, lira_joint, lira_online
-from fluid.partner.audit.exports import Exports
+from fluid.partner.audit.exports import ACTUAL, BOTH, FIRST, Exports
 from fluid.partner.audit.game import Game
 from fluid.partner.audit.results import (
     ALL_PUBLIC,
@@ -30,30 +30,42 @@ from fluid.partner.audit.signals import (
     row_signal,
 )
 
+# One release, or several of one teacher that an attacker holds side by side.
+Releases = Sequence[Exports]
+
 
 def own_row_attacks(
-    task: Task, said: Exports, inside: np.ndarray, rows: np.ndarray, labels: np.ndarray
+    task: Task, releases: Releases, inside: np.ndarray, rows: np.ndarray, labels: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Name and scores of attacks on the prediction in a compound's own row."""
-    signal = row_signal(task, said, rows, labels)
+    signals = np.stack([row_signal(task, one, rows, labels) for one in releases], axis=2)
+    mean = signals.mean(axis=2)
     for name, attack in SIGNAL_ATTACKS.items():
-        yield name, attack(signal, inside)
+        yield name, attack(mean, inside)
+    if len(releases) > 1:
+        yield "lira-joint", lira_joint(signals, inside)
+        yield "learned", learned(signals, inside)
 
 
 def metadata_attacks(
-    said: Exports, inside: np.ndarray, rows: np.ndarray
+    releases: Releases, inside: np.ndarray, rows: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Name and scores of attacks on the columns beside the prediction."""
-    signals = metadata_signals(said, rows)
+    signals: dict[str, np.ndarray] = {}
+    for number, one in enumerate(releases, start=1):
+        for name, values in metadata_signals(one, rows).items():
+            signals[name if number == 1 else f"{name} {number}"] = values
     yield from signals.items()
-    columns = np.stack([one for name, one in signals.items() if name != "silence"], axis=2)
+    columns = np.stack(
+        [one for name, one in signals.items() if not name.startswith("silence")], axis=2
+    )
     yield "lira-joint", lira_joint(columns, inside)
     yield "learned", learned(np.stack(list(signals.values()), axis=2), inside)
 
 
 def neighbour_attacks(
     task: Task,
-    said: Exports,
+    releases: Releases,
     inside: np.ndarray,
     labels: np.ndarray,
     near: np.ndarray,
@@ -63,12 +75,13 @@ def neighbour_attacks(
 
     Parameters
     ----------
-    task, said, inside, labels
+    task, releases, inside, labels
         Who says what, who was in, and the labels of the n compounds attacked.
     near, similarity
         Positions and similarities of their analogues, shape (n, k).
     """
-    signals = neighbour_signals(task, said, near, labels)
+    signals = np.concatenate([neighbour_signals(task, one, near, labels) for one in releases], 2)
+    similarity = np.tile(similarity, len(releases))
     mean = pull(signals, similarity)
     for name, attack in SIGNAL_ATTACKS.items():
         yield name, attack(mean, inside)
@@ -78,11 +91,12 @@ def neighbour_attacks(
 
 
 def neighbour_metadata_attacks(
-    said: Exports, inside: np.ndarray, near: np.ndarray, similarity: np.ndarray
+    releases: Releases, inside: np.ndarray, near: np.ndarray, similarity: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Name and scores of attacks on the columns beside the analogues' predictions."""
-    reliability, uncertainty = neighbour_metadata(said, near)
-    mean = pull(reliability, similarity)
+    found = [neighbour_metadata(one, near) for one in releases]
+    reliability, uncertainty = (np.concatenate(part, 2) for part in zip(*found, strict=True))
+    mean = pull(reliability, np.tile(similarity, len(releases)))
     yield "reliability", mean
     yield "lira-online", lira_online(mean, inside)
     yield "lira-joint", lira_joint(reliability, inside)
@@ -117,22 +131,32 @@ def attack_game(
         rows, labels = arena.table.labels.column(index)
         inside = game.inside[game.trained[task.name]][:, rows]
         classes = classes_of(task, labels)
-        for export, said in game.said[task.name].items():
+        for export, releases in _side_by_side(game.said[task.name]).items():
             made: list[tuple[str, str, np.ndarray]] = []
             if closed:
-                found = own_row_attacks(task, said, inside, rows, labels)
+                found = own_row_attacks(task, releases, inside, rows, labels)
                 made += [(OWN_ROW, *one) for one in found]
-                made += [(METADATA, *one) for one in metadata_attacks(said, inside, rows)]
+                made += [(METADATA, *one) for one in metadata_attacks(releases, inside, rows)]
             for channel, near, similarity in (
                 (NEIGHBOURS, arena.near, arena.similarity),
                 (ALL_PUBLIC, arena.near_all, arena.similarity_all),
             ):
-                around = neighbour_attacks(task, said, inside, labels, near[rows], similarity[rows])
+                around = neighbour_attacks(
+                    task, releases, inside, labels, near[rows], similarity[rows]
+                )
                 made += [(channel, *one) for one in around]
             beside = neighbour_metadata_attacks(
-                said, inside, arena.near[rows], arena.similarity[rows]
+                releases, inside, arena.near[rows], arena.similarity[rows]
             )
             made += [(NEIGHBOUR_METADATA, *one) for one in beside]
             for channel, name, scores in made:
                 target = Target(task.name, channel, export, share)
                 yield from judge(target, name, scores, inside, classes, delta)
+
+
+def _side_by_side(said: Mapping[str, Exports]) -> dict[str, list[Exports]]:
+    """By kind of export what an attacker holds: of a correction the first release besides."""
+    found = {kind: [one] for kind, one in said.items() if kind != FIRST}
+    if FIRST in said:
+        found[BOTH] = [said[ACTUAL], said[FIRST]]
+    return found

@@ -30,6 +30,10 @@ from fluid.partner.table import LabelledCompounds
 from fluid.partner.teller import Teller
 
 ACTUAL, UNPROTECTED = "actual", "unprotected"
+# What a teacher that corrects a student exported before it; and the two files side by side.
+FIRST, BOTH = "first release", "both releases"
+# What is out once the annotation is.
+RELEASED = (ACTUAL, BOTH)
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,31 @@ def export_actual(
     return {name: _export(one) for name, one in said.items()}
 
 
+def export_first(
+    teacher: FittedTeacher,
+    secret: bytes,
+    federation: Federation,
+    options: TrainingOptions,
+    public: Compounds,
+    jobs: int,
+) -> dict[str, Export]:
+    """What a teacher that corrects a student has said without it: of the tasks it corrects.
+
+    Empty if it corrects none, or if the policy draws noise, which is counted release by release.
+    """
+    student = student_of(options)
+    if student is None or federation.mechanism.is_used:
+        return {}
+    names = {task.name for task in student.tasks if not task.is_classification}
+    said = Teller(teacher.model, secret).annotate(federation, public, jobs)
+    return {name: _export(one) for name, one in said.items() if name in names}
+
+
+def student_of(options: TrainingOptions) -> TrainedModel | None:
+    """The student that a teacher corrects, if it does."""
+    return options.student if isinstance(options, ShadowOptions) else None
+
+
 def make_teller(
     model: TrainedModel,
     table: LabelledCompounds,
@@ -145,11 +174,10 @@ def make_teller(
     jobs: int,
 ) -> Teller:
     """A teacher that answers, by itself or in correction of a student."""
-    student = options.student if isinstance(options, ShadowOptions) else None
     measured = {
         task.name: table.labels.column(federation.task_index(task.name))[1] for task in model.tasks
     }
-    return Teller(model, secret, student, measured, jobs)
+    return Teller(model, secret, student_of(options), measured, jobs)
 
 
 def _export(said: TaskAnnotation) -> Export:
@@ -176,7 +204,7 @@ def export_unprotected(
         name = task_model.task.name
         rows, values = table.labels.column(federation.task_index(name))
         said = _say_all(task_model, library, rows, values, options, public)
-        student = options.student if isinstance(options, ShadowOptions) else None
+        student = student_of(options)
         if (
             student is not None
             and task_model.task in student.tasks

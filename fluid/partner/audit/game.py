@@ -14,10 +14,12 @@ from fluid.chem.similarity import nearest_references
 from fluid.exchange.federation import Federation
 from fluid.partner.audit.exports import (
     ACTUAL,
+    FIRST,
     UNPROTECTED,
     Export,
     Exports,
     stack,
+    student_of,
 )
 from fluid.partner.audit.shadows import export_shadows
 from fluid.partner.fit import TrainingOptions
@@ -103,7 +105,7 @@ class Game:
     secrets
         Of the shadow teachers' folds.
     said
-        By task and kind of export.
+        By task and kind of export: the actual one, and what else was wanted and there is.
     trained
         By task: which shadow teachers have a model for it, boolean of shape (S,).
     """
@@ -159,14 +161,14 @@ def play(
     n = len(arena.table.compounds)
     inside = random.random((shadows, n)) < share
     secrets = [shadow_secret(seed, share, number) for number in range(shadows)]
-    kinds = [ACTUAL, UNPROTECTED] if unprotected else [ACTUAL]
+    kinds = [UNPROTECTED] * unprotected + [FIRST] * (student_of(options) is not None)
     said: dict[str, dict[str, list[Export]]] = {
-        task.name: {kind: [] for kind in kinds} for task in federation.tasks
+        task.name: {kind: [] for kind in (ACTUAL, *kinds)} for task in federation.tasks
     }
     trained = {task.name: np.zeros(shadows, dtype=bool) for task in federation.tasks}
     plans = zip(map(np.flatnonzero, inside), secrets, strict=True)
     exports = export_shadows(
-        arena.table, federation, options, arena.public, plans, unprotected, jobs, workers
+        arena.table, federation, options, arena.public, plans, kinds, jobs, workers
     )
     for number, found in enumerate(exports):
         for kind, by in (found or {}).items():
@@ -177,7 +179,7 @@ def play(
     return Game(
         arena, inside, secrets,
         {
-            name: {kind: stack(each) for kind, each in by.items()}
+            name: {kind: stack(each) for kind, each in by.items() if each}
             for name, by in said.items() if by[ACTUAL]
         },
         trained,

@@ -122,7 +122,7 @@ def _train_again(
             plans.append((np.flatnonzero(mine), game.secrets[number]))
             which.append((number, added))
     exports = export_shadows(
-        table, federation, options, game.arena.public, plans, False, jobs, workers
+        table, federation, options, game.arena.public, plans, (), jobs, workers
     )
     tried = []
     for done, ((number, added), said) in enumerate(zip(which, exports, strict=True), start=1):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fluid.learn.task import Task
-from fluid.partner.audit.exports import ACTUAL
+from fluid.partner.audit.exports import RELEASED
 from fluid.partner.audit.statistics import (
     Interval,
     OperatingPoint,
@@ -37,7 +37,8 @@ class Target:
     Attributes
     ----------
     task, channel, export
-        Which columns: of a task, through a channel, of the actual or the unprotected export.
+        Which columns: of a task, through a channel, of the actual export, of that and the release
+        before it, or of the unprotected one.
     known
         What the attacker knows of the rest of the private data: the probability with which a
         compound is in it, as in the shadow teachers.
@@ -220,19 +221,19 @@ class AuditReport:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def adjusted(self) -> list[float]:
-        """P-values of the attacks on the actual export, adjusted for their number (Holm).
+        """P-values of the attacks on what is released, adjusted for their number (Holm).
 
         NaN for others: an attack on the unprotected export is there to be compared with.
         """
-        return holm([a.p_value if a.target.export == ACTUAL else math.nan for a in self.attacks])
+        return holm([a.p_value if a.target.export in RELEASED else math.nan for a in self.attacks])
 
     @property
     def n_tests(self) -> int:
-        """Attacks on the actual export that were possible."""
-        return sum(a.target.export == ACTUAL and math.isfinite(a.p_value) for a in self.attacks)
+        """Attacks on what is released that were possible."""
+        return sum(a.target.export in RELEASED and math.isfinite(a.p_value) for a in self.attacks)
 
     def simultaneous(self, attack: AttackResult) -> Interval:
-        """AUC with an interval that holds for all attacks on the actual export at once.
+        """AUC with an interval that holds for all attacks on what is released at once.
 
         Bonferroni: each at 1 - 0.05 / their number.
         """
@@ -245,14 +246,14 @@ class AuditReport:
     def verdict(self) -> str:
         """``"pass"``, ``"fail"`` or ``"undecided"``.
 
-        Fail: the AUC of some attack on the actual export is above its threshold, and surely above
+        Fail: the AUC of some attack on what is released is above its threshold, and surely above
         chance. Undecided: no attack fails, but some interval reaches above the threshold.
         """
         if self.influence.get("rows_changed", 0) or self.extra_failed:
             return FAIL
         verdict = PASS
         for attack in self.attacks:
-            if attack.target.export != ACTUAL or not math.isfinite(attack.auc.value):
+            if attack.target.export not in RELEASED or not math.isfinite(attack.auc.value):
                 continue
             allowed = self.thresholds.of(attack.target.channel)
             bounds = self.simultaneous(attack)
@@ -263,7 +264,7 @@ class AuditReport:
         return verdict
 
     def channels(self) -> list[dict[str, Any]]:
-        """By channel of the actual export: how many attacks succeed, whatever is allowed.
+        """By channel of what is released: how many attacks succeed, whatever is allowed.
 
         Returns
         -------
@@ -273,7 +274,7 @@ class AuditReport:
         """
         found: dict[str, dict[str, Any]] = {}
         for attack in self.attacks:
-            if attack.target.export != ACTUAL or not math.isfinite(attack.auc.value):
+            if attack.target.export not in RELEASED or not math.isfinite(attack.auc.value):
                 continue
             channel = attack.target.channel
             allowed = self.thresholds.of(channel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 
 import numpy as np
@@ -12,9 +12,11 @@ from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation
 from fluid.partner.audit.exports import (
     ACTUAL,
+    FIRST,
     UNPROTECTED,
     Export,
     export_actual,
+    export_first,
     export_unprotected,
     train,
 )
@@ -33,7 +35,7 @@ def export_shadows(
     options: TrainingOptions,
     public: Compounds,
     plans: Iterable[Plan],
-    unprotected: bool,
+    kinds: Collection[str],
     jobs: int = 1,
     workers: Workers | None = None,
 ) -> Iterator[Said | None]:
@@ -47,8 +49,8 @@ def export_shadows(
         What is labelled.
     plans
         One for each shadow teacher.
-    unprotected
-        Whether unprotected exports are wanted beside the actual ones.
+    kinds
+        The exports that are wanted beside the actual ones: `UNPROTECTED`, `FIRST`.
     jobs
         Threads for each teacher.
     workers
@@ -60,7 +62,7 @@ def export_shadows(
     dict or None
         Only the tasks that the teacher has a model for; None if it has none at all.
     """
-    one = partial(_export, table, federation, options, public, unprotected, 1 if workers else jobs)
+    one = partial(_export, table, federation, options, public, kinds, 1 if workers else jobs)
     yield from workers.map(one, plans) if workers else map(one, plans)
 
 
@@ -69,7 +71,7 @@ def _export(
     federation: Federation,
     options: TrainingOptions,
     public: Compounds,
-    unprotected: bool,
+    kinds: Collection[str],
     jobs: int,
     plan: Plan,
 ) -> Said | None:
@@ -79,6 +81,11 @@ def _export(
     if teacher is None:
         return None
     found = {ACTUAL: export_actual(teacher, held, secret, federation, options, public, jobs)}
-    if unprotected:
+    if UNPROTECTED in kinds:
         found[UNPROTECTED] = export_unprotected(teacher, held, federation, options, public)
-    return {kind: {name: by[name] for name in teacher.measured} for kind, by in found.items()}
+    if FIRST in kinds:
+        found[FIRST] = export_first(teacher, secret, federation, options, public, jobs)
+    return {
+        kind: {name: by[name] for name in teacher.measured if name in by}
+        for kind, by in found.items()
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from fluid.partner.audit.exports import ACTUAL
+from fluid.partner.audit.exports import RELEASED
 from fluid.partner.audit.results import (
     FAIL,
     PASS,
@@ -32,10 +32,10 @@ def strongest(attacks: Sequence[AttackResult]) -> list[tuple[AttackResult, int]]
 
 
 def table_rows(report: AuditReport) -> list[list[str]]:
-    """Rows of the table under `HEADER`; AUC of the actual export with simultaneous intervals."""
+    """Rows of the table under `HEADER`; AUC of what is released with simultaneous intervals."""
     rows = []
     for attack, number in strongest(report.attacks):
-        auc = report.simultaneous(attack) if attack.target.export == ACTUAL else attack.auc
+        auc = report.simultaneous(attack) if attack.target.export in RELEASED else attack.auc
         rows.append(
             [
                 attack.target.task, attack.target.channel, f"{attack.target.known:.0%}",
@@ -83,7 +83,7 @@ def conclusions(report: AuditReport) -> list[str]:
             f"(ratio {found['ratio']:g} [{found['ratio_low']:g}, {found['ratio_high']:g}])."
         )
     said.append(
-        f"ROC-AUC of the actual export has intervals that hold for all {report.n_tests} attacks on "
+        f"ROC-AUC of what is released has intervals that hold for all {report.n_tests} attacks on "
         "it at once (Bonferroni, 95%); TPR has Clopper-Pearson intervals, * where it is above "
         "chance. 'of' counts the attacks of which the strongest is shown."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
@@ -10,7 +10,13 @@ from scipy.stats import norm
 
 from fluid.learn.task import Task
 from fluid.partner.audit.attacks import SIGNAL_ATTACKS, learned, lira_joint, lira_online, rmia
-from fluid.partner.audit.exports import ACTUAL, UNPROTECTED, Exports
+from fluid.partner.audit.channels import (
+    metadata_attacks,
+    neighbour_attacks,
+    neighbour_metadata_attacks,
+    own_row_attacks,
+)
+from fluid.partner.audit.exports import ACTUAL, BOTH, UNPROTECTED, Exports
 from fluid.partner.audit.results import (
     FAIL,
     METADATA,
@@ -187,6 +193,45 @@ def test_labels_that_follow_a_neighbour_are_found() -> None:
     assert _rank(learned(signals, inside), inside).auc > 0.85
 
 
+def _best(found: Iterable[tuple[str, np.ndarray]], inside: np.ndarray) -> float:
+    return max(_rank(scores, inside).auc for _, scores in found)
+
+
+def test_two_releases_tell_more_than_each() -> None:
+    random, inside, _ = _game()
+    labels = (random.random(N) < 0.3).astype(float)
+    near = (np.arange(N)[:, None] + np.arange(1, 4)) % N
+    weights = np.broadcast_to([0.9, 0.3, 0.3], (N, 3))
+    pulled = np.roll(np.where(inside, 2.0 * labels - 1.0, 0.0), 1, axis=1)
+    seen = np.roll(inside, 1, axis=1).astype(float)
+    each = []
+    for _ in range(2):
+        noisy = pulled + random.normal(0.0, 1.5, (S, N))
+        trust = np.clip(0.5 + 0.05 * seen + random.normal(0.0, 0.1, (S, N)), 0.0, 1.0)
+        quiet = random.normal(size=(S, N, 1))
+        each.append(Exports(1.0 / (1.0 + np.exp(-noisy))[:, :, None], quiet, trust))
+    around = [
+        _best(neighbour_attacks(BINARY, held, inside, labels, near, weights), inside)
+        for held in ([each[0]], [each[1]], each)
+    ]
+    assert around[2] > max(around[:2]) + 0.03
+    beside = [
+        _best(neighbour_metadata_attacks(held, inside, near, weights), inside)
+        for held in ([each[0]], [each[1]], each)
+    ]
+    assert beside[2] > max(beside[:2]) + 0.01
+    # A compound's own rows say nothing of it, alone or side by side.
+    rows = np.arange(N)
+    for found in (
+        own_row_attacks(BINARY, each, inside, rows, labels), metadata_attacks(each, inside, rows)
+    ):  # fmt: skip
+        names = {}
+        for name, scores in found:
+            names[name] = ranked = _rank(scores, inside)
+            assert abs(ranked.auc - 0.5) <= 4.0 * ranked.error + 1e-9, name
+        assert {"lira-joint", "learned"} < set(names)
+
+
 def test_minority_is_the_rarest_class() -> None:
     labels = np.array([1.0, 1.0, 1.0, 0.0])
     found = classes_of(BINARY, labels)
@@ -194,8 +239,10 @@ def test_minority_is_the_rarest_class() -> None:
     assert list(classes_of(Task("x", "regression"), labels)) == ["all"]
 
 
-def _report(signal: np.ndarray, inside: np.ndarray, channel: str, bounds: Thresholds) -> str:
-    target = Target("bbb", channel, ACTUAL, 0.5)
+def _report(
+    signal: np.ndarray, inside: np.ndarray, channel: str, bounds: Thresholds, export: str = ACTUAL
+) -> str:
+    target = Target("bbb", channel, export, 0.5)
     bare = Target("bbb", channel, UNPROTECTED, 0.5)
     everybody = {"all": np.ones(N, dtype=bool)}
     attacks = [
@@ -213,6 +260,8 @@ def test_verdict() -> None:
     assert _report(signal, inside, OWN_ROW, usual) == PASS
     assert _report(leaky, inside, OWN_ROW, usual) == FAIL
     assert _report(leaky, inside, METADATA, usual) == FAIL
+    # What leaves with a correction is what has left before as well.
+    assert _report(leaky, inside, OWN_ROW, usual, BOTH) == FAIL
     assert _report(leaky, inside, NEIGHBOURS, usual) == PASS
     assert _report(leaky, inside, NEIGHBOURS, Thresholds(0.6, 0.7)) == FAIL
     assert _report(signal, inside, OWN_ROW, Thresholds(0.5, 1.0)) == UNDECIDED
