@@ -18,7 +18,14 @@ from fluid.learn.estimators.mixed_kernel import MixedKernel
 from fluid.learn.task import Task
 from fluid.learn.trained_on import digest_connectivities
 from fluid.partner.table import LabelledCompounds
-from fluid.simulate.shapley import Coalition, Contribution, Contributions, Utility, contributions
+from fluid.simulate.semivalues import (
+    NOTHING,
+    Coalition,
+    Contribution,
+    Contributions,
+    Utility,
+    contributions,
+)
 from fluid.simulate.statistics import draw_weights, weighted_rmse, weighted_roc_auc
 from fluid.simulate.told import TeacherResult
 
@@ -245,6 +252,6 @@ def coalition_values(
         return contributions(consortium.partners, utility, permutations, seed)
     student = StudentUtility(consortium, task, truth, draws, landmarks, seed)
     found = contributions(student.active, student, permutations, seed)
-    nothing = Contribution(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    nothing = Contribution(NOTHING, NOTHING, NOTHING)
     by_partner = {name: found.by_partner.get(name, nothing) for name in consortium.partners}
     return Contributions(by_partner, found.everybody, found.nobody, found.values, found.exact)

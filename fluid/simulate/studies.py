@@ -25,6 +25,7 @@ from fluid.partner.hybrid_own import hybrid_folds
 from fluid.simulate.consortium import Consortium
 from fluid.simulate.contribution import coalition_values
 from fluid.simulate.cross_domain import cross_domain
+from fluid.simulate.semivalues import Contribution, Gain
 from fluid.simulate.study import Study
 from fluid.simulate.study_spec import HYBRID, STUDENT, TEACHER, CellResult
 from fluid.simulate.told import Told
@@ -34,6 +35,11 @@ SIZES = (500, 1000, 2500, 5000)
 ROUNDS = 3
 
 Row = dict[str, Any]
+_GAINS: dict[str, Callable[[Contribution], Gain]] = {
+    "Shapley value": lambda one: one.shapley,
+    "Banzhaf value": lambda one: one.banzhaf,
+    "leave one out": lambda one: one.leave_one_out,
+}
 
 
 class _Bench:
@@ -222,7 +228,7 @@ def _hybrid_says(one: Consortium, partner: str) -> dict[str, TaskAnnotation]:
 
 
 def _contribution(bench: _Bench, cell: CellResult) -> Iterator[Row]:
-    """Shapley and leave-one-out values of each partner, with intervals."""
+    """What each partner brings to the student, by three values with intervals."""
     for task in bench.tasks:
         if task.kind == "multiclass":
             continue
@@ -240,22 +246,16 @@ def _contributions(
     found = coalition_values(one, task, truth, seed=bench.seed)
     metric = metric_names(task)[0]
     heard = {name for members in found.values for name in members}
-    if bad in heard:
-        worst = min(heard, key=lambda name: found.by_partner[name].shapley)
-        yield _row(
-            study, cell, task.name, "shuffled partner", "Shapley value", "ranked last",
-            float(bad == worst),
-        )  # fmt: skip
-    for partner, value in found.by_partner.items():
-        shown = f"{partner} (shuffled)" if partner == bad else partner
-        yield _row(
-            study, cell, task.name, shown, "Shapley value", metric, value.shapley, value.low,
-            value.high,
-        )  # fmt: skip
-        yield _row(
-            study, cell, task.name, shown, "leave one out", metric, value.leave_one_out,
-            value.leave_one_out_low, value.leave_one_out_high,
-        )  # fmt: skip
+    for kind, read in _GAINS.items():
+        if bad in heard:
+            worst = min(heard, key=lambda name: read(found.by_partner[name]).value)
+            yield _row(
+                study, cell, task.name, "shuffled partner", kind, "ranked last", float(bad == worst)
+            )
+        for partner, brings in found.by_partner.items():
+            shown = f"{partner} (shuffled)" if partner == bad else partner
+            gain = read(brings)
+            yield _row(study, cell, task.name, shown, kind, metric, gain.value, gain.low, gain.high)
 
 
 def _intake(one: Consortium, study: str, cell: str, bad: str) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""What partners bring: the axioms of the Shapley value, and a consortium small enough to redo."""
+"""What partners bring: the axioms of semivalues, and a consortium small enough to redo."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fluid.simulate.contribution import (
     coalition_values,
 )
 from fluid.simulate.cross_domain import cross_domain
-from fluid.simulate.shapley import Coalition, Utility, contributions
+from fluid.simulate.semivalues import Coalition, Utility, contributions
 from fluid.simulate.told import OutOfFold, TeacherResult, Told
 
 BINARY = Task("active", "binary")
@@ -57,8 +57,10 @@ def test_worked_by_hand() -> None:
     found = contributions(["b", "a", "c"], game({"a": 1.0, "b": 2.0, "c": 4.0}, together=6.0))
     assert found.exact
     # The 6 are shared by two.
-    assert [found.by_partner[name].shapley for name in "abc"] == pytest.approx([4.0, 5.0, 4.0])
-    assert [found.by_partner[name].leave_one_out for name in "abc"] == pytest.approx([7, 8, 4])
+    assert [found.by_partner[name].shapley.value for name in "abc"] == pytest.approx([4, 5, 4])
+    assert [found.by_partner[name].banzhaf.value for name in "abc"] == pytest.approx([4, 5, 4])
+    left_out = [found.by_partner[name].leave_one_out.value for name in "abc"]
+    assert left_out == pytest.approx([7, 8, 4])
     assert (found.everybody, found.nobody) == pytest.approx((23.0, 10.0))
     assert len(found.values) == 8
     assert found.values["a", "c"] == pytest.approx(15.0)
@@ -85,11 +87,14 @@ def test_axioms(seed: int) -> None:
     names = ["null", *(f"p{k}" for k in range(5))]
     utility = any_game(seed, len(names))
     found = contributions(names, utility)
-    values = {name: one.shapley for name, one in found.by_partner.items()}
+    values = {name: one.shapley.value for name, one in found.by_partner.items()}
+    banzhaf = {name: one.banzhaf.value for name, one in found.by_partner.items()}
     assert sum(values.values()) == pytest.approx(found.everybody - found.nobody)
     assert values["p0"] == pytest.approx(values["p1"])
+    assert banzhaf["p0"] == pytest.approx(banzhaf["p1"])
     assert values["null"] == pytest.approx(0.0, abs=1e-12)
-    assert found.by_partner["null"].leave_one_out == pytest.approx(0.0)
+    assert banzhaf["null"] == pytest.approx(0.0, abs=1e-12)
+    assert found.by_partner["null"].leave_one_out.value == pytest.approx(0.0)
     # The definition: the mean gain over all orders.
     gains = dict.fromkeys(names, 0.0)
     for order in permutations(names):
@@ -98,6 +103,11 @@ def test_axioms(seed: int) -> None:
             gains[name] += found.values[tuple(sorted([*before, name]))] - found.values[before]
     for name in names:
         assert values[name] == pytest.approx(gains[name] / 720)
+        # Banzhaf's: the mean gain over all 32 coalitions of the others.
+        without = [one for one in found.values if name not in one]
+        gained = [found.values[tuple(sorted([*one, name]))] - found.values[one] for one in without]
+        assert len(gained) == 32
+        assert banzhaf[name] == pytest.approx(np.mean(gained))
 
 
 def test_sampled_orders_agree_with_all_coalitions() -> None:
@@ -107,14 +117,15 @@ def test_sampled_orders_agree_with_all_coalitions() -> None:
     sampled = contributions(names, utility, permutations=1500, most_exact=0)
     assert exact.exact
     assert not sampled.exact
-    total = sum(one.shapley for one in sampled.by_partner.values())
+    total = sum(one.shapley.value for one in sampled.by_partner.values())
     assert total == pytest.approx(exact.everybody - exact.nobody)
     for name in names:
         one, other = sampled.by_partner[name], exact.by_partner[name]
-        assert other.error == 0.0
-        assert 0 < one.error < 0.1
-        assert abs(one.shapley - other.shapley) < 4 * one.error
-        assert one.leave_one_out == pytest.approx(other.leave_one_out)
+        for mine, theirs in ((one.shapley, other.shapley), (one.banzhaf, other.banzhaf)):
+            assert theirs.error == 0.0
+            assert 0 < mine.error < 0.1
+            assert abs(mine.value - theirs.value) < 4 * mine.error
+        assert one.leave_one_out.value == pytest.approx(other.leave_one_out.value)
 
 
 def test_many_partners_are_sampled() -> None:
@@ -123,17 +134,34 @@ def test_many_partners_are_sampled() -> None:
     assert not found.exact
     # Nothing to be had together: every order says the same.
     for name, value in worth.items():
-        assert found.by_partner[name].shapley == pytest.approx(value)
-        assert found.by_partner[name].error == pytest.approx(0.0, abs=1e-9)
+        for gain in (found.by_partner[name].shapley, found.by_partner[name].banzhaf):
+            assert gain.value == pytest.approx(value)
+            assert gain.error == pytest.approx(0.0, abs=1e-9)
 
 
 def test_intervals_are_of_the_draws() -> None:
     found = contributions(["a", "b"], game({"a": 1.0, "b": 2.0}, draws=2000))
-    one = found.by_partner["a"]
+    one, without = found.by_partner["a"].shapley, found.by_partner["a"].leave_one_out
     # Half of each of four values with a deviation of 0.01: 0.01 in all.
     assert (one.low, one.high) == pytest.approx((1 - 0.0196, 1 + 0.0196), abs=0.002)
-    assert one.leave_one_out_high - one.leave_one_out_low > one.high - one.low
-    assert np.isnan(contributions(["a"], game({"a": 1.0})).by_partner["a"].low)
+    assert without.high - without.low > one.high - one.low
+    assert np.isnan(contributions(["a"], game({"a": 1.0})).by_partner["a"].shapley.low)
+
+
+def test_harm_that_is_done_alone_weighs_less_in_banzhafs_value() -> None:
+    def utility(coalitions: Sequence[Coalition]) -> np.ndarray:
+        alone = [-12.0 if one == ("niche",) else 0.0 for one in coalitions]
+        always = [-3.5 if "noise" in one else 0.0 for one in coalitions]
+        return np.array([np.add(alone, always)])
+
+    found = contributions(["noise", "niche", "x", "y"], utility)
+    niche, noise = found.by_partner["niche"], found.by_partner["noise"]
+    # Of four partners a quarter of the orders begin with 'niche', an eighth of the coalitions of
+    # the others is nobody. Whoever joins it alone makes good its harm: 'noise' as well.
+    assert niche.shapley.value == pytest.approx(-12 / 4)
+    assert noise.shapley.value == pytest.approx(-3.5 + 12 / 12)
+    assert niche.banzhaf.value == pytest.approx(-12 / 8)
+    assert noise.banzhaf.value == pytest.approx(-3.5 + 12 / 8)
 
 
 # --- a small consortium -----------------------------------------------------------------------
@@ -220,9 +248,10 @@ def test_values_of_coalitions_redone() -> None:
     told = student.score(fake.queries, fake.public)
     assert found.everybody == pytest.approx(roc_auc_score(fake.truth, told), abs=1e-3)
     # Who knows more brings more, and who has no teacher nothing.
-    assert found.by_partner["a"].shapley > found.by_partner["b"].shapley
-    assert found.by_partner["a"].low < found.by_partner["a"].shapley < found.by_partner["a"].high
-    assert found.by_partner["idle"].shapley == 0.0
+    better, worse = found.by_partner["a"].shapley, found.by_partner["b"].shapley
+    assert better.value > worse.value
+    assert better.low < better.value < better.high
+    assert found.by_partner["idle"].shapley.value == 0.0
     assert list(found.by_partner) == ["a", "b", "idle"]
 
 
@@ -230,8 +259,8 @@ def test_identical_partners_bring_the_same() -> None:
     fake = Fake({"a": 0.5, "b": 1.0, "c": 1.0})
     fake.made["c"] = fake.made["b"]
     found = coalition_values(fake, BINARY, fake.truth, draws=5, landmarks=50).by_partner
-    assert found["b"].shapley == pytest.approx(found["c"].shapley)
-    assert found["b"].low == pytest.approx(found["c"].low)
+    assert found["b"].shapley.value == pytest.approx(found["c"].shapley.value)
+    assert found["b"].banzhaf.low == pytest.approx(found["c"].banzhaf.low)
 
 
 def test_numbers_and_unlabelled_compounds() -> None:
@@ -262,7 +291,7 @@ def test_another_utility() -> None:
     fake = Fake({"a": 0.3, "b": 0.3})
     worth = {"a": 1.0, "b": 2.0, "idle": 3.0}
     found = coalition_values(fake, BINARY, fake.truth, game(worth))
-    assert found.by_partner["idle"].shapley == pytest.approx(3.0)
+    assert found.by_partner["idle"].shapley.value == pytest.approx(3.0)
 
 
 # --- at other partners ------------------------------------------------------------------------

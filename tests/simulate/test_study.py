@@ -297,10 +297,11 @@ def test_a_shuffled_partner_has_a_rank(small: Small) -> None:
     rows = run_named("shuffled", study, [small.cell], 1)
     for task in ("bbb", "logbb"):
         mine = [row for row in rows if row["task"] == task]
-        values = {row["setting"]: row["value"] for row in mine if row["test"] == "Shapley value"}
-        last = values.pop("shuffled partner")
-        shuffled = next(value for name, value in values.items() if name.endswith("(shuffled)"))
-        assert last == float(shuffled == min(values.values()))
+        for kind in ("Shapley value", "Banzhaf value"):
+            values = {row["setting"]: row["value"] for row in mine if row["test"] == kind}
+            last = values.pop("shuffled partner")
+            shuffled = next(value for name, value in values.items() if name.endswith("(shuffled)"))
+            assert last == float(shuffled == min(values.values()))
         for setting, honest in (("shuffled partner", False), ("honest partners", True)):
             share = next(row["value"] for row in mine if row["setting"] == setting
                          and row["metric"] == "flagged")  # fmt: skip
