@@ -53,10 +53,14 @@ def cut_table(source: Path, target: Path, lines: int) -> Path:
     return target
 
 
-def make_federation(folder: Path, partners: tuple[str, ...] = PARTNERS) -> Path:
-    """A federation file of two tasks with registered partners, keys in ``keys``."""
+TASKS = ("bbb:binary:BBB-,BBB+", "logbb:regression:log10(brain/blood)")
+
+
+def make_federation(
+    folder: Path, partners: tuple[str, ...] = PARTNERS, tasks: tuple[str, ...] = TASKS
+) -> Path:
+    """A federation file with registered partners, keys in ``keys``; of two tasks by default."""
     path = folder / "federation.toml"
-    tasks = ["bbb:binary:BBB-,BBB+", "logbb:regression:log10(brain/blood)"]
     init_federation(path, "trial", [parse_task_option(text) for text in tasks])
     for partner in partners:
         _, public_key = generate_keys(partner, folder / "keys")

@@ -35,6 +35,8 @@ from fluid.learn.thresholds import prevalence_threshold
 from fluid.partner.table import LabelledCompounds
 
 logger = logging.getLogger(__name__)
+# Steps of rounding beyond these, in standard deviations of the labels, are warned of.
+_COARSEST_STEP, _FINEST_STEP = 1 / 3, 1 / 3000
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,8 @@ def fit_model(
             continue
         if folds_by == FRAMEWORK:
             _warn_of_one_series(library.take(rows), task, source)
+        if kind == "teacher" and not task.is_classification:
+            _warn_of_step(federation.policy.value_step, values, task, source)
         similarity = _own_fold_similarity(library.fingerprints[rows], folds[:, rows])
         model = _task_model(library, task, fitted, values, similarity)
         models.append(model)
@@ -181,6 +185,23 @@ def fit_model(
     )  # fmt: skip
     trained = TrainedModel(card, federation.chemistry, library, models)
     return FittedTeacher(trained, skipped, told, measured)
+
+
+def _warn_of_step(step: float, values: np.ndarray, task: Task, source: str) -> None:
+    """Say so if the rounding of exports does not suit the unit of the labels."""
+    spread = float(values.std())
+    if step > _COARSEST_STEP * spread:
+        what = "so coarse that little of what is predicted is left"
+    elif step < _FINEST_STEP * spread:
+        what = "finer than any prediction is good for"
+    else:
+        return
+    logger.warning(
+        "%s: task %s: labels have a standard deviation of %.3g, and the policy's value_step rounds "
+        "predictions to multiples of %g, %s; agree on about a hundredth of the deviation, or on a "
+        "logarithmic unit",
+        source, task.name, spread, step, what,
+    )  # fmt: skip
 
 
 def _warn_of_one_series(labelled: Compounds, task: Task, source: str) -> None:

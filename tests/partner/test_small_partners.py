@@ -11,6 +11,7 @@ import pytest
 
 import fluid.learn.estimators
 from fluid.central.distill import distill
+from fluid.exchange.federation import load_federation
 from fluid.exchange.public_set import open_public_set
 from fluid.learn.hybrid import HybridModel
 from fluid.learn.model import TrainedModel
@@ -18,7 +19,7 @@ from fluid.learn.storage import load_model
 from fluid.partner.annotate import annotate
 from fluid.partner.fit import TrainingOptions
 from fluid.partner.teacher import train_teacher
-from tests.conftest import DATA, SECRET, Consortium, cut_table
+from tests.conftest import DATA, SECRET, Consortium, cut_table, make_federation
 
 
 def test_a_task_without_a_model_has_empty_columns(consortium: Consortium, tmp_path: Path) -> None:
@@ -33,6 +34,25 @@ def test_a_task_without_a_model_has_empty_columns(consortium: Consortium, tmp_pa
     )  # fmt: skip
     assert [task.name for task in outcome.student.tasks] == ["bbb"]
     assert "0 public compounds" in outcome.report["tasks"]["logbb"]["skipped"]
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [(1e-6, "so coarse that little"), (1.0, None), (1e5, "finer than any prediction is good for")],
+)
+def test_a_step_that_does_not_suit_the_unit_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, factor: float, said: str | None
+) -> None:
+    path = make_federation(tmp_path, ("aurora",), ("papp:regression:cm/s",))
+    rows = [f"C{'C' * n}O,{factor * (n % 7):.6g}" for n in range(40)]
+    table = tmp_path / "papp.csv"
+    table.write_text("\n".join(["smiles,papp", *rows]) + "\n")
+    options = TrainingOptions("logistic", folds=3, repeats=1)
+    train_teacher(
+        [table], load_federation(path), path, "aurora", tmp_path / "teacher", options, jobs=1
+    )
+    assert ("value_step" in caplog.text) == (said is not None)
+    assert (said or "") in caplog.text
 
 
 def test_a_hybrid_keeps_tasks_that_the_student_lacks(consortium: Consortium) -> None:
