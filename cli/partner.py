@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -169,22 +168,20 @@ def train_hybrid(
     """
     from fluid.exchange.federated_set import open_federated
     from fluid.exchange.federation import load_federation
-    from fluid.learn.model_file import load_card
+    from fluid.partner.hybrid import in_folds_of
     from fluid.partner.hybrid import train_hybrid as train
     from fluid.partner.hybrid_own import HybridOptions
     from fluid.partner.table import Columns
-    from fluid.partner.teacher import SECRET_FILE, read_secret
 
     columns = Columns(
         smiles_column, id_column, parse_labels(label or []), task_column, value_column
     )
     options = HybridOptions(folds=folds, seed=seed)
-    if teacher:
-        folds_by = load_card(teacher).folds_by
-        options = replace(options, secret=read_secret(teacher / SECRET_FILE), folds_by=folds_by)
     contract = load_federation(federation)
     open_federated(federated).check(contract)
     name = partner if partner is not None else _name_of(tables[0])
+    if teacher:
+        options = in_folds_of(options, teacher, name, contract)
     given = [path for path in (annotation, teacher, later_student) if path]
     inputs = [*tables, federated, student, federation, *given]
     with output_folder(output, inputs, HYBRID_ENTRIES, ("hybrid",)):

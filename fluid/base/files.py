@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from fluid.base.errors import FileFormatError, FluidError
 
 _CHUNK = 1 << 20
+# What a killed run left is taken for that after so many seconds: its maker may be about to lock it.
+_LEFT_SECONDS = 60.0
 
 
 def canonical_json(value: Any) -> bytes:
@@ -67,11 +71,49 @@ def _make_parent(path: Path) -> None:
 
 
 @contextmanager
+def _held(temporary: Path) -> Iterator[None]:
+    """Hold a lock on what is being written, which ends with the process, however it ends."""
+    descriptor = os.open(temporary, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _clear_left(path: Path) -> None:
+    """Remove what killed runs left beside `path`; what a run of now holds stays."""
+    with suppress(OSError):
+        left = [
+            item for item in path.parent.iterdir()
+            if item.name.startswith(f".{path.name}.") and item.name.endswith(".part")
+        ]  # fmt: skip
+        for item in left:
+            if time.time() - item.lstat().st_mtime > _LEFT_SECONDS:
+                _remove_unheld(item)
+
+
+def _remove_unheld(item: Path) -> None:
+    with suppress(OSError):
+        descriptor = os.open(item, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if item.is_dir():
+                shutil.rmtree(item, ignore_errors=True)
+            else:
+                item.unlink()
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
 def atomic_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block succeeds.
 
     The temporary name is unique, so two runs at once never write into one another's file; the
-    later one wins. If the block raises, nothing is left behind.
+    later one wins. If the block raises, nothing is left behind; what a killed run left is removed
+    by the next one.
 
     Parameters
     ----------
@@ -89,8 +131,10 @@ def atomic_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
         raise FluidError(f"{path.parent}: cannot write here ({error.strerror})") from error
     os.close(handle)
     temporary = Path(name)
+    _clear_left(path)
     try:
-        yield temporary
+        with _held(temporary):
+            yield temporary
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(mode & ~umask)
@@ -182,8 +226,10 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     except OSError as error:
         raise FluidError(f"{path.parent}: cannot write here ({error.strerror})") from error
+    _clear_left(path)
     try:
-        yield temporary
+        with _held(temporary):
+            yield temporary
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o777 & ~umask)

@@ -12,7 +12,7 @@ import numpy as np
 
 from fluid.base.cluster import Cluster
 from fluid.base.errors import FluidError, MismatchError, TrainingError
-from fluid.base.files import atomic_folder, check_folder, write_json
+from fluid.base.files import atomic_folder, check_folder, sha256_file, write_json
 from fluid.base.jobs import count_jobs
 from fluid.base.software import software_versions
 from fluid.central.consensus import Consensus
@@ -40,6 +40,7 @@ from fluid.exchange.shared import check_shared
 from fluid.exchange.subject import Subject, load_subject, student_numbers
 from fluid.learn.estimators.cluster_trees import check_cluster
 from fluid.learn.model import Card, TrainedModel
+from fluid.learn.model_file import MODEL_FILE
 from fluid.learn.reliability import TRUSTED
 from fluid.learn.storage import save_model
 from fluid.learn.task import Task
@@ -180,6 +181,7 @@ def distill(
         report = identity | {
             "schema": "fluid.report/1",
             "federated_set": digest,
+            "student": sha256_file(folder / STUDENT_FOLDER / MODEL_FILE),
             "n_compounds": len(public),
             "releases": {a.partner: a.release.to_dict() for a in admitted},
             "partners": report_partners(admitted, tally, consensus.result()),

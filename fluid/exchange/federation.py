@@ -95,6 +95,14 @@ class Federation:
         if problem:
             raise FederationError(problem)
         _check_mechanism(self)
+        holders: dict[str, str] = {}
+        for name, key in self.partners.items():
+            other = holders.setdefault(key, name)
+            if other != name:
+                raise FederationError(
+                    f"partners '{other}' and '{name}' have the same public key; each needs one of "
+                    "its own (keygen)"
+                )
 
     @cached_property
     def protocol(self) -> str:

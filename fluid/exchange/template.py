@@ -220,6 +220,12 @@ def register_partner(path: Path, partner: str, public_key: Path) -> None:
                 f"{path}: partner '{partner}' is registered with another key; edit the file if "
                 "the key was replaced"
             )
+        holders = [name for name, held in federation.partners.items() if held == key]
+        if holders:
+            raise FederationError(
+                f"{path}: {public_key} is the key of partner '{holders[0]}'; '{partner}' needs one "
+                "of its own (keygen)"
+            )
         text = path.read_text(encoding="utf-8-sig")
         if not text.endswith("\n"):
             text += "\n"

@@ -35,7 +35,7 @@ from fluid.learn.hybrid import (
 )
 from fluid.learn.measured import Measured
 from fluid.learn.model import Card, TrainedModel
-from fluid.learn.model_file import MODEL_FILE
+from fluid.learn.model_file import MODEL_FILE, load_card
 from fluid.learn.predictions import measured_calls
 from fluid.learn.storage import load_trained, save_model
 from fluid.learn.thresholds import prevalence_threshold
@@ -44,7 +44,7 @@ from fluid.partner.hybrid_own import HybridOptions, OwnTask, fit_own
 from fluid.partner.others import student_sharpening
 from fluid.partner.own_weight import choose_weight
 from fluid.partner.table import Columns, LabelledCompounds, read_labelled
-from fluid.partner.teacher import REJECTS_FILE, TrainingSummary
+from fluid.partner.teacher import REJECTS_FILE, SECRET_FILE, TrainingSummary, read_secret
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +132,31 @@ def train_hybrid(
     return TrainingSummary(
         fitted.model.card, table.n_rows, len(table.compounds), len(table.rejects), skipped
     )
+
+
+def in_folds_of(
+    options: HybridOptions, teacher: Path, name: str, federation: Federation
+) -> HybridOptions:
+    """The options of a hybrid whose folds are those of the partner's teacher.
+
+    Raises
+    ------
+    FluidError
+        If the folder holds no teacher, or one of another partner or federation.
+    """
+    card = load_card(teacher)
+    for what, stated, wanted in (
+        ("kind", card.kind, "teacher"),
+        ("partner", card.name, name),
+        ("federation", card.federation, federation.name),
+        ("protocol", card.protocol[:12], federation.protocol[:12]),
+    ):
+        if stated != wanted:
+            raise MismatchError(
+                f"{teacher}: is of {what} '{stated}', but '{wanted}' is needed for this hybrid"
+            )
+    secret = read_secret(teacher / SECRET_FILE)
+    return replace(options, secret=secret, folds_by=card.folds_by)
 
 
 def others_only(

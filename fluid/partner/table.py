@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +18,14 @@ from fluid.chem.tables import Entry, EntryTable, Reject, find_column, normal_nam
 from fluid.learn.labels import LabelMatrix, merge_measurements
 from fluid.learn.task import LabelError, Task, parse_label, parse_qualifier
 
+logger = logging.getLogger(__name__)
+
 TASK_COLUMNS = ("task", "endpoint", "assay", "property")
 VALUE_COLUMNS = ("value", "label", "measurement", "result", "activity", "y")
 QUALIFIER_COLUMNS = ("qualifier", "relation", "operator", "standard_relation")
 UNIT_COLUMNS = ("unit", "units", "standard_units")
+# Of a task's values, refused ones beyond this share are told at once, not in the rejects alone.
+_MANY = 0.2
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nd", "n.d.", "?"})
 
 
@@ -93,12 +98,14 @@ class _Measurement:
 class _Collected:
     """Measurements in the order of the table, by row of the compounds read so far.
 
-    Beside each measurement stands the group of its row, empty if it has none.
+    Beside each measurement stands the group of its row, empty if it has none; of values that are
+    refused, by task, why.
     """
 
     rows: list[int] = field(default_factory=list)
     found: list[_Measurement] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
+    refused: dict[int, list[str]] = field(default_factory=dict)
 
 
 class _Layout:
@@ -249,6 +256,7 @@ def read_labelled(
         raise TableError(f"{names}: no usable label among {n_rows} rows")
     read = concatenate(parts)
     compounds, labels = _merge(read, tasks, collected, origins, rejects)
+    _warn_of_unused(names, tasks, collected, labels)
     groups: list[frozenset[str]] = []
     if columns.group is not None:
         groups = _gather_groups(read, collected, compounds)
@@ -269,6 +277,7 @@ def _collect(
             collected.rows.append(row)
             collected.groups.append(layout.group(entry.row.values))
         except LabelError as error:
+            collected.refused.setdefault(index, []).append(str(error))
             rejects.append(table.reject_value(entry, column, text, f"{task.name}: {error}"))
     return rejects
 
@@ -331,6 +340,28 @@ def _merge(
             )
             rejects.append(table.reject_value(entry, found.column, found.text, reason))
     return compounds.take(np.array(chosen)), labels
+
+
+def _warn_of_unused(
+    names: str, tasks: Sequence[Task], collected: _Collected, labels: LabelMatrix
+) -> None:
+    """Say so where much of a task's column is set aside, or known within bounds only."""
+    for index, task in enumerate(tasks):
+        refused = collected.refused.get(index, [])
+        n_values = sum(found.task == index for found in collected.found) + len(refused)
+        if len(refused) > _MANY * n_values:
+            logger.warning(
+                "%s: task %s: %d of %d values are set aside, such as: %s",
+                names, task.name, len(refused), n_values, refused[0],
+            )  # fmt: skip
+        mine = labels.tasks == index
+        bounds = int((labels.qualifiers[mine] != 0).sum())
+        if bounds:
+            logger.warning(
+                "%s: task %s: %d of %d compounds have nothing but values with < or >, which are "
+                "not used",
+                names, task.name, bounds, int(mine.sum()),
+            )  # fmt: skip
 
 
 def _gather_groups(

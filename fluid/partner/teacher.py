@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fluid.base.errors import FileFormatError
+from fluid.base.errors import FileFormatError, FluidError
 from fluid.base.files import atomic_folder, check_folder, recover_folder, write_text
 from fluid.base.jobs import count_jobs
 from fluid.chem.tables import write_rejects
@@ -115,6 +115,7 @@ def train_teacher(
     options = options or TrainingOptions()
     check_folder(output, MODEL_FILE)
     check_partner_name(partner)
+    _check_replaced(output, "reference" if reference else "teacher", partner)
     if not reference:
         federation.public_key(partner)
         _warn_if_looser(output, options.folds_agreed(federation))
@@ -144,6 +145,26 @@ def train_teacher(
     return TrainingSummary(
         fitted.model.card, table.n_rows, len(table.compounds), len(table.rejects), fitted.skipped
     )
+
+
+def _check_replaced(output: Path, kind: str, partner: str) -> None:
+    """Refuse to replace what is another partner's, or a teacher by a model that cannot annotate.
+
+    The secret and the ledger of the folder would go on with somebody else's data.
+    """
+    recover_folder(output)
+    if not (output / MODEL_FILE).is_file():
+        return
+    try:
+        before = load_card(output)
+    except FileFormatError:
+        # A damaged teacher may be replaced.
+        return
+    if (before.kind, before.name) != (kind, partner):
+        raise FluidError(
+            f"{output}: holds the {before.kind} of '{before.name}', which is not replaced by a "
+            f"{kind} of '{partner}'; name a new folder"
+        )
 
 
 def _warn_if_looser(output: Path, folds_by: str) -> None:

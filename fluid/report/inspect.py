@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fluid.base.errors import FileFormatError, FluidError
+from fluid.base.errors import FileFormatError, FluidError, MismatchError
+from fluid.base.files import sha256_file
 from fluid.exchange.annotation import SCHEMA as ANNOTATION
 from fluid.exchange.annotation import column_meanings, open_annotation
 from fluid.exchange.clusters import SCHEMA as CLUSTERS
@@ -89,6 +90,11 @@ def inspect_path(
     annotation = open_annotation(path)
     audit = load_audit(audit_path, annotation) if audit_path is not None else None
     ledger = read_ledger(teacher) if teacher is not None else None
+    if ledger is not None and ledger.name != annotation.release.ledger:
+        raise MismatchError(
+            f"{teacher}: its ledger is '{ledger.name[:12]}', but {path} was entered in "
+            f"'{annotation.release.ledger[:12]}'; name the teacher that it is of"
+        )
     return found | describe_disclosure(annotation, found["columns"], federation, ledger, audit)
 
 
@@ -232,7 +238,10 @@ def _inspect_model(path: Path) -> dict[str, Any]:
     return {
         "what": card.kind,
         "path": str(path),
-        "digest_verified": True,
+        # Of model.json: nobody has signed it, so that it tells which model this is and no more.
+        # The files beside it are verified by what it states of them.
+        "digest": sha256_file(path / MODEL_FILE),
+        "files_verified": True,
         "name": card.name,
         "federation": card.federation,
         "round": card.round,

@@ -247,7 +247,7 @@ def _contributions(
     metric = metric_names(task)[0]
     heard = {name for members in found.values for name in members}
     for kind, read in _GAINS.items():
-        if bad in heard:
+        if bad in heard and len(heard) > 1:
             worst = min(heard, key=lambda name: read(found.by_partner[name]).value)
             yield _row(
                 study, cell, task.name, "shuffled partner", kind, "ranked last", float(bad == worst)
@@ -270,6 +270,8 @@ def _intake(one: Consortium, study: str, cell: str, bad: str) -> Iterator[Row]:
             yield _row(
                 study, cell, task, shown, f"intake: {flag}", "correlation", found.correlation
             )
+        if len(by_partner) < 2:
+            continue
         for setting, those in (
             ("shuffled partner", {bad} & set(by_partner)),
             ("honest partners", set(by_partner) - {bad}),
@@ -292,12 +294,16 @@ def _shuffled_partner(bench: _Bench, cell: CellResult) -> Iterator[Row]:
     spoilt = replace(table, labels=replace(table.labels, values=values))
     worse = one.with_tables({**one.tables, bad: spoilt})
     others = [name for name in one.partners if name != bad]
-    for setting, told in (
-        ("everybody honest", one.student()),
-        ("largest partner shuffled, in", worse.student()),
-        ("largest partner left out", worse.student(partners=others)),
-    ):
-        yield from bench.rows("shuffled", cell.name, setting, told)
+    students = {
+        "everybody honest": one.student(),
+        "largest partner shuffled, in": worse.student(),
+        "largest partner left out": worse.student(partners=others),
+    }
+    # Of what not all can be trained there is nothing to compare.
+    everywhere = set.intersection(*(set(told) for told in students.values()))
+    for setting, told in students.items():
+        comparable = {task: told[task] for task in everywhere}
+        yield from bench.rows("shuffled", cell.name, setting, comparable)
     yield from _intake(worse, "shuffled", cell.name, bad)
     for task in bench.tasks:
         if task.kind != "multiclass":

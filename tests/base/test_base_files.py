@@ -1,9 +1,11 @@
 """Files and folders appear whole or not at all; digests and canonical JSON are stable."""
 
+import fcntl
 import hashlib
 import json
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -310,3 +312,40 @@ def test_an_interrupt_between_the_two_renames_brings_the_former_folder_back(tmp_
         make_folder(tmp_path / "out", "later")
     assert listing(tmp_path) == ["out"]
     assert (tmp_path / "out" / MARKER).read_text() == "former"
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path, folder):
+    old, held, young = (tmp_path / f".out.{name}.part" for name in "abc")
+    other = tmp_path / ".else.d.part"
+    for path in (old, held, young, other):
+        if folder:
+            path.mkdir()
+            (path / "private.csv").touch()
+        else:
+            path.touch()
+    for path in (old, held, other):
+        os.utime(path, (time.time() - 3600,) * 2)
+    # A run of now holds what it writes, however long that takes.
+    descriptor = os.open(held, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    if folder:
+        make_folder(tmp_path / "out", "later")
+    else:
+        write_text(tmp_path / "out", "later")
+    assert listing(tmp_path) == [".else.d.part", ".out.b.part", ".out.c.part", "out"]
+    os.close(descriptor)
+    os.utime(held, (time.time() - 3600,) * 2)
+    out = tmp_path / "out"
+    fail_half_way(atomic_folder(out, MARKER) if folder else atomic_file(out))
+    assert ".out.b.part" not in listing(tmp_path)
+
+
+def test_two_runs_at_once_leave_each_other_alone(tmp_path):
+    with atomic_file(tmp_path / "out") as first:
+        first.write_text("first")
+        os.utime(first, (time.time() - 3600,) * 2)
+        write_text(tmp_path / "out", "second")
+        assert first.exists()
+    assert (tmp_path / "out").read_text() == "first"
+    assert listing(tmp_path) == ["out"]

@@ -205,6 +205,14 @@ def test_the_page_is_one_file_and_hostile_names_are_shown_not_obeyed(
     assert "default-src 'none'" in content
 
 
+def test_a_budget_is_that_of_the_annotations_own_teacher(
+    site: Site, draft: Path, tmp_path: Path
+) -> None:
+    error = refused("inspect", draft, "--teacher", site.teacher("draco"))
+    assert "draco/teacher: its ledger is '" in error
+    assert "name the teacher that it is of" in error
+
+
 def test_the_page_says_what_the_text_says(draft: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     done(*approval(draft, "--yes"))

@@ -49,6 +49,15 @@ def test_register_refuses_what_is_no_public_key(site: Site, tmp_path: Path) -> N
     }.items():
         error = unharmed(tmp_path, "register", tmp_path / name, "-f", federation)
         assert message in error
+    # One key is one partner: its annotations would count twice.
+    draco = site.key("draco").with_suffix(".pub")
+    error = unharmed(tmp_path, "register", draco, "--partner", "shadow", "-f", federation)
+    assert f"{draco} is the key of partner 'draco'; 'shadow' needs one of its own" in error
+    by_hand = tmp_path / "by-hand.toml"
+    twice = f'\n[partners.shadow]\npublic_key = "{draco.read_text().strip()}"\n'
+    by_hand.write_text(federation.read_text() + twice)
+    error = unharmed(tmp_path, "inspect", by_hand)
+    assert "partners 'draco' and 'shadow' have the same public key" in error
     # A public key that is there already is no error, and no second entry.
     done("register", site.key("draco").with_suffix(".pub"), "-f", federation)
     assert federation.read_bytes() == site.federation.read_bytes()
@@ -105,6 +114,33 @@ def test_keys_that_cannot_sign(site: Site, tmp_path: Path) -> None:
 
 
 # Models
+
+
+def test_a_teacher_is_not_replaced_by_another_partners(site: Site, tmp_path: Path) -> None:
+    teacher = Path(shutil.copytree(site.teacher("aurora"), tmp_path / "teacher"))
+    draco = [*site.train(teacher, site.table("draco")), "--partner", "draco"]
+    error = unharmed(tmp_path, *draco)
+    assert f"{teacher}: holds the teacher of 'aurora', which is not replaced by a" in error
+    assert "teacher of 'draco'; name a new folder" in error
+    assert "by a reference of 'aurora'" in unharmed(tmp_path, *site.train(teacher), "--reference")
+
+
+def test_a_round_states_the_digest_of_its_student(site: Site, tmp_path: Path) -> None:
+    report = json.loads((site.student.parent / "report.json").read_text())
+    shown = json.loads(done("inspect", site.student, "--json").stdout)
+    assert shown["digest"] == report["student"]
+    assert shown["digest"] in done("inspect", site.student).stdout
+    edited = Path(shutil.copytree(site.student, tmp_path / "student"))
+    text = (edited / "model.json").read_text()
+    (edited / "model.json").write_text(text.replace('"seed": 0', '"seed": 1'))
+    assert json.loads(done("inspect", edited, "--json").stdout)["digest"] != report["student"]
+
+
+def test_a_hybrid_has_the_folds_of_its_own_teacher(site: Site, tmp_path: Path) -> None:
+    error = unharmed(tmp_path, *site.blend(tmp_path / "h"), "--teacher", site.teacher("draco"))
+    assert "draco/teacher: is of partner 'draco', but 'aurora' is needed" in error
+    error = unharmed(tmp_path, *site.blend(tmp_path / "h"), "--teacher", site.student)
+    assert "is of kind 'student', but 'teacher' is needed" in error
 
 
 def test_a_damaged_model_folder(site: Site, tmp_path: Path) -> None:

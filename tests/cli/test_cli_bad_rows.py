@@ -18,7 +18,7 @@ import pytest
 
 from fluid.chem.standardize import StandardizerSpec, standardize
 from fluid.learn.storage import load_model
-from tests.cli.cli_site import QUICK, Site, done, refused
+from tests.cli.cli_site import QUICK, Site, done, refused, run
 
 HEADER = b"id,smiles,bbb,logbb,logbb_unit,note"
 LONG_ID = "L" * 5000
@@ -359,6 +359,23 @@ def test_the_unit_of_a_wide_table_counts(tmp_path: Path, header: str) -> None:
     assert [(item["line"], item["value"]) for item in listed] == [("11", "1000")]
     assert "unit 'uM', but the task's is 'nM'" in listed[0]["reason"]
     assert labels == {"pic50": {"compounds": 27}}
+
+
+def test_what_is_not_used_of_a_column_is_told(site: Site, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    values = ["0,5" if n % 2 else f"{n / 20:.2f}" for n in range(50)]
+    values[:10] = [f">{n / 10}" for n in range(10)]
+    rows = [f"{'C' * (n + 1)}O;BBB+;{value}" for n, value in enumerate(values)]
+    table.write_text("smiles;bbb;logbb\n" + "\n".join(rows) + "\n")
+    said = run(*site.train(tmp_path / "t", table)).stderr
+    assert f"{table}: task logbb: 20 of 50 values are set aside, such as: '0,5' is not a" in said
+    assert "task logbb: 10 of 30 compounds have nothing but values with < or >" in said
+    assert "task bbb: 0 of" not in said
+    # A few are in the list of rejects alone.
+    table.write_text("smiles;bbb;logbb\n" + "\n".join(rows[20:]).replace("0,5", "0.5", 14) + "\n")
+    said = run(*site.train(tmp_path / "t", table)).stderr
+    assert "set aside" not in said
+    assert "nothing but" not in said
 
 
 def test_a_class_may_be_called_none(tmp_path: Path) -> None:

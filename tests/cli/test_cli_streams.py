@@ -29,7 +29,9 @@ COMMANDS = (
 def in_order(site: Site, folder: Path) -> dict[str, list[object]]:
     """Each command with everything in order, writing into a folder."""
     federation = Path(shutil.copy(site.federation, folder / "federation.toml"))
-    draco = site.key("draco").with_suffix(".pub")
+    # A new partner needs a key of its own.
+    run("keygen", "orion", "-o", folder / "new")
+    orion = folder / "new" / "orion.pub"
     sharing, clusters = folder / "sharing.toml", folder / "clusters.parquet"
     text = site.federation.read_text(encoding="utf-8")
     sharing.write_text(text.replace("share = []", 'share = ["coverage"]'), encoding="utf-8")
@@ -41,7 +43,7 @@ def in_order(site: Site, folder: Path) -> dict[str, list[object]]:
             "-o", folder / "f.toml",
         ],
         "keygen": ["keygen", "nova", "-o", folder / "keys", "--federation", federation],
-        "register": ["register", draco, "--partner", "orion", "--federation", federation],
+        "register": ["register", orion, "--partner", "orion", "--federation", federation],
         "clusters": [
             "clusters", site.public_table, "--federation", sharing, "-o", folder / "c.parquet",
             *number,
