@@ -111,6 +111,8 @@ def parse_task_option(text: str) -> Task:
         unit, *bounds = detail.split(":")
         if not bounds:
             return Task(name, kind, unit=unit)
+        if len(bounds) != 2:
+            raise ValueError(f"{len(bounds)} bounds after the unit, low and high are needed")
         low, high = (float(bound) for bound in bounds)
         return Task(name, kind, unit=unit, low=low, high=high)
     except ValueError as error:

@@ -298,6 +298,7 @@ def test_tasks_that_would_be_taken_for_one_another(site: Site, tmp_path: Path) -
     wrong = {
         ("a-b:binary", "a_b:binary"): "task 'a_b' occurs twice",
         ("a:binary", "A:regression"): "task 'a' occurs twice",
+        ("a:regression:nM:5",): "--task a:regression:nM:5: 1 bounds after the unit, low and high",
         ("t:multiclass:low,reason,high",): "give two columns the name 't.reason'; rename",
         ("t:multiclass:a,a.label,b",): "give two columns the name 't.a.label'; rename",
         ("t:multiclass:a,,b",): "task 't': a class without a name",

@@ -120,6 +120,13 @@ def test_an_input_is_never_an_output(site: Site, tmp_path: Path) -> None:
         assert "an input of this command; name another output" in unharmed(tmp_path, *arguments)
 
 
+def test_an_output_is_not_put_into_an_input(site: Site, tmp_path: Path) -> None:
+    teacher = Path(shutil.copytree(site.teacher("aurora"), tmp_path / "teacher"))
+    inside = teacher / "new" / "a.parquet"
+    error = unharmed(tmp_path, *site.annotate(inside, teacher=teacher))
+    assert f"{inside}: is in {teacher}, an input of this command" in error
+
+
 def test_a_list_of_rejects_does_not_replace_a_table(site: Site, tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("smiles,bbb\nC1C,1\n" + "".join(f"{'C' * n}O,{n % 2}\n" for n in range(1, 40)))
