@@ -121,7 +121,7 @@ def _check_place(path: Path, inputs: Iterable[Path]) -> None:
             raise FluidError(f"{path}: is an input of this command; name another output")
         if place in other.parents:
             raise FluidError(f"{path}: holds {item}, an input of this command; name another output")
-        if other in place.parents:
+        if other in place.parents and (other / "model.json").exists():
             raise FluidError(f"{path}: is in {item}, an input of this command; name another place")
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir():

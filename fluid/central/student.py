@@ -37,6 +37,8 @@ _GROUPS = 10
 # Teachers are surer than their calibration says: each fold model was calibrated by models of fewer
 # compounds, and what is pooled is a mean over repeats. Chosen on validation splits.
 _MODEST = 1.2
+# Likewise what they state to explain of numbers, where it is the student's.
+_MODEST_NUMBERS = 2.0
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def distill_task(
         compounds.fingerprints[fits.held], compounds.fingerprints[near], NEIGHBOURS
     )
     said = _probabilities(task, told)
-    trust = _reliability(pooled, rows[inside], held, said, similarity, references)
+    trust = _reliability(task, pooled, rows[inside], held, said, similarity, references)
     threshold = 0.5
     if task.kind == "binary":
         threshold = _threshold(pooled, held, sigmoid(told[:, 0]))
@@ -240,6 +242,7 @@ def _probabilities(task: Task, told: np.ndarray) -> np.ndarray:
 
 
 def _reliability(
+    task: Task,
     pooled: PooledTask,
     seen: np.ndarray,
     held: np.ndarray,
@@ -251,12 +254,18 @@ def _reliability(
 
     Labels that were sharpened vary more than pooled labels do, which is no error: pooled labels are
     first regressed on what is said.
+
+    Of numbers the teachers are taken to explain twice what the best of them states: their mean
+    explains more than that, and trends of numbers reach farther than similarity does. Where it was
+    measured they explained three to eight times as much.
     """
     truth = pooled.label.astype(np.float64)
     error = ((_regressed(said, truth[held]) - truth[held]) ** 2).sum(axis=1)
     baseline = float(((truth[seen] - truth[seen].mean(axis=0)) ** 2).sum(axis=1).mean())
     followed = fit_reliability(similarity, error, baseline)
     teachers = float(pooled.reliability[references].mean()) if len(references) else 0.0
+    if not task.is_classification:
+        teachers = min(_MODEST_NUMBERS * teachers, 1.0)
     return ReliabilityMap(followed.slope, teachers)
 
 

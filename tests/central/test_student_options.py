@@ -163,3 +163,19 @@ def test_a_student_follows_the_labels_that_weigh_most(federated: FederatedSet) -
     # Each minimises its own sum of squares and the same penalty, from which this follows.
     gain = (weight - 1.0) @ (squared["reliability"] - squared["none"])
     assert gain < 0.0
+
+
+@pytest.mark.parametrize(("task", "factor"), [(BINARY, 1.0), (NUMBER, 2.0)])
+def test_of_numbers_a_student_states_twice_what_teachers_do(
+    consortium: Consortium, task: Task, factor: float
+) -> None:
+    public = next(iter(consortium.public.chunks()))
+    n = len(public)
+    trust = np.linspace(0.1, 0.4, n)
+    label = np.clip(public.descriptors[:, 0] / 100.0, 0.05, 0.95)
+    for most, wanted in ((trust, None), (np.full(n, 0.9), min(1.0, factor * 0.9))):
+        pooled = _pool(task, list(most), label)
+        model = distill_task(public, task, pooled, 0).model
+        known = float(pooled.reliability[pooled.reliability >= 0.2].mean())
+        (ceiling,) = {member.reliability.ceiling for member in model.members}
+        assert ceiling == pytest.approx(factor * known if wanted is None else wanted, rel=1e-4)
