@@ -64,7 +64,8 @@ def approve(
         raise FluidError(f"{draft}: not approved; nothing was signed")
     target = output or draft
     others = [item for item in (draft, key, teacher, federation, audit) if item is not None]
-    inputs = [item for item in others if output is not None or item != draft]
+    # In the draft's own place, wherever that is.
+    inputs = [item for item in others if output is not None or item not in (draft, teacher)]
     with output_file(target, inputs, "annotation", is_sealed(ANNOTATION)):
         approval = sign(draft, teacher, key, federation, said, output, found["digest"])
 

@@ -168,6 +168,7 @@ def train_hybrid(
     """
     from fluid.exchange.federated_set import open_federated
     from fluid.exchange.federation import load_federation
+    from fluid.learn.model_file import load_card
     from fluid.partner.hybrid import in_folds_of
     from fluid.partner.hybrid import train_hybrid as train
     from fluid.partner.hybrid_own import HybridOptions
@@ -181,6 +182,7 @@ def train_hybrid(
     open_federated(federated).check(contract)
     name = partner if partner is not None else _name_of(tables[0])
     if teacher:
+        name = load_card(teacher).name if partner is None else name
         options = in_folds_of(options, teacher, name, contract)
     given = [path for path in (annotation, teacher, later_student) if path]
     inputs = [*tables, federated, student, federation, *given]

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -17,8 +18,9 @@ from typing import Any
 from fluid.base.errors import FileFormatError, FluidError
 
 _CHUNK = 1 << 20
-# What a killed run left is taken for that after so many seconds: its maker may be about to lock it.
-_LEFT_SECONDS = 60.0
+# What a killed run left is taken for that after an hour: its maker may be about to lock it, or on
+# another machine, whose locks not every file system shows.
+_LEFT_SECONDS = 3600.0
 
 
 def canonical_json(value: Any) -> bytes:
@@ -84,12 +86,9 @@ def _held(temporary: Path) -> Iterator[None]:
 
 def _clear_left(path: Path) -> None:
     """Remove what killed runs left beside `path`; what a run of now holds stays."""
+    ours = re.compile(re.escape(f".{path.name}.") + r"[a-z0-9_]{8}\.part")
     with suppress(OSError):
-        left = [
-            item for item in path.parent.iterdir()
-            if item.name.startswith(f".{path.name}.") and item.name.endswith(".part")
-        ]  # fmt: skip
-        for item in left:
+        for item in [item for item in path.parent.iterdir() if ours.fullmatch(item.name)]:
             if time.time() - item.lstat().st_mtime > _LEFT_SECONDS:
                 _remove_unheld(item)
 
@@ -125,21 +124,21 @@ def atomic_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
     _make_parent(path)
     if path.is_dir():
         raise FluidError(f"{path}: is a folder, a file name is needed")
+    _clear_left(path)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     except OSError as error:
         raise FluidError(f"{path.parent}: cannot write here ({error.strerror})") from error
     os.close(handle)
     temporary = Path(name)
-    _clear_left(path)
     try:
         with _held(temporary):
             yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(mode & ~umask)
-        sync(temporary)
-        temporary.replace(path)
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(mode & ~umask)
+            sync(temporary)
+            temporary.replace(path)
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -222,23 +221,23 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
         path = path.resolve()
     _make_parent(path)
     check_folder(path, marker)
+    _clear_left(path)
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     except OSError as error:
         raise FluidError(f"{path.parent}: cannot write here ({error.strerror})") from error
-    _clear_left(path)
     try:
         with _held(temporary):
             yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
-        for item in temporary.rglob("*"):
-            sync(item)
-        if path.exists():
-            shutil.rmtree(_previous(path), ignore_errors=True)
-            path.replace(_previous(path))
-        temporary.replace(path)
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o777 & ~umask)
+            for item in temporary.rglob("*"):
+                sync(item)
+            if path.exists():
+                shutil.rmtree(_previous(path), ignore_errors=True)
+                path.replace(_previous(path))
+            temporary.replace(path)
         sync(path.parent)
         shutil.rmtree(_previous(path), ignore_errors=True)
     finally:

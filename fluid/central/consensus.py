@@ -297,10 +297,11 @@ def _verdict(one: _Measured, others: Sequence[_Measured]) -> tuple[bool, str]:
     if one.reliability < _SILENT:
         return True, "states next to no reliability: its labels are too few, or wrong"
     if not one.comparable:
-        few = one.n < _FEWEST or one.overlap < _OVERLAP or not np.isfinite(one.correlation)
-        what = "knows too few compounds that others know"
-        if not few:
-            what = "what it and others know is too much of one chemistry to compare them by"
+        what = "what it and others know is too much of one chemistry to compare them by"
+        if one.n < _FEWEST or one.overlap < _OVERLAP:
+            what = "knows too few compounds that others know"
+        elif not np.isfinite(one.correlation):
+            what = "it, or all others, say the same of every compound"
         return False, f"cannot be judged: {what}"
     correlations = np.array([other.correlation for other in others])
     usual = float(np.median(correlations)) if others else float("nan")

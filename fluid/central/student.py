@@ -255,9 +255,10 @@ def _reliability(
     Labels that were sharpened vary more than pooled labels do, which is no error: pooled labels are
     first regressed on what is said.
 
-    Of numbers the teachers are taken to explain twice what the best of them states: their mean
-    explains more than that, and trends of numbers reach farther than similarity does. Where it was
-    measured they explained three to eight times as much.
+    Of numbers the teachers are taken to explain twice what the best of them states of the reference
+    compounds on average, up to a half: their mean explains more than that, and trends of numbers
+    reach farther than similarity does. Where it was measured they explained three to eight times
+    as much.
     """
     truth = pooled.label.astype(np.float64)
     error = ((_regressed(said, truth[held]) - truth[held]) ** 2).sum(axis=1)
@@ -265,7 +266,8 @@ def _reliability(
     followed = fit_reliability(similarity, error, baseline)
     teachers = float(pooled.reliability[references].mean()) if len(references) else 0.0
     if not task.is_classification:
-        teachers = min(_MODEST_NUMBERS * teachers, 1.0)
+        # Beyond a half nobody has measured how modest they are.
+        teachers = max(min(_MODEST_NUMBERS * teachers, 0.5), teachers)
     return ReliabilityMap(followed.slope, teachers)
 
 

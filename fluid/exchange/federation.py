@@ -18,7 +18,7 @@ from fluid.chem.features import FeatureSpec
 from fluid.chem.standardize import StandardizerSpec
 from fluid.exchange.mechanism import Mechanism, mechanism_from_dict
 from fluid.exchange.policy import DisclosurePolicy
-from fluid.exchange.signing import decode_public_key
+from fluid.exchange.signing import decode_public_key, encode_public_key
 from fluid.learn.task import Task
 
 SCHEMA = "fluid.federation/1"
@@ -292,8 +292,9 @@ def _partners(values: dict[str, Any]) -> dict[str, str]:
         if not isinstance(entry, dict):
             raise FederationError(f"partner '{name}' must be a table [partners.{name}]")
         _refuse_unknown(f"partners.{name}", entry, {"public_key"})
-        keys[name] = _text(entry.get("public_key"), f"partners.{name}.public_key")
-        decode_public_key(keys[name])
+        text = _text(entry.get("public_key"), f"partners.{name}.public_key")
+        # One key has one text.
+        keys[name] = encode_public_key(decode_public_key(text))
     return keys
 
 

@@ -111,10 +111,9 @@ def read_public_key(path: Path) -> str:
     if "PRIVATE" in text:
         raise SignatureError(f"{path}: is a private key, which stays with its owner; give the .pub")
     try:
-        decode_public_key(text)
+        return encode_public_key(decode_public_key(text))
     except SignatureError as error:
         raise SignatureError(f"{path}: {error}") from error
-    return text
 
 
 def load_private_key(path: Path) -> Ed25519PrivateKey:

@@ -22,6 +22,7 @@ from fluid.learn.model_file import MODEL_FILE, load_card
 from fluid.learn.storage import save_model
 from fluid.partner.fit import TrainingOptions, fit_model
 from fluid.partner.ledger import carry_over, kept_ledger
+from fluid.partner.ledger_file import LEDGER_FILE, read_entries
 from fluid.partner.pate import SUB_TEACHERS, fit_sub_teachers
 from fluid.partner.table import Columns, read_labelled
 
@@ -155,15 +156,18 @@ def _check_replaced(output: Path, kind: str, partner: str) -> None:
     recover_folder(output)
     if not (output / MODEL_FILE).is_file():
         return
+    held, owner = "teacher", partner
     try:
         before = load_card(output)
+        held, owner = before.kind, before.name
     except FileFormatError:
-        # A damaged teacher may be replaced.
-        return
-    if (before.kind, before.name) != (kind, partner):
+        # A damaged teacher may be replaced, by its owner: the ledger tells who that is.
+        entries = read_entries(output / LEDGER_FILE, mend=False)
+        owner = str(entries[0].values["partner"]) if entries else partner
+    if held == "teacher" and (held, owner) != (kind, partner):
         raise FluidError(
-            f"{output}: holds the {before.kind} of '{before.name}', which is not replaced by a "
-            f"{kind} of '{partner}'; name a new folder"
+            f"{output}: holds the {held} of '{owner}', which is not replaced by a {kind} of "
+            f"'{partner}'; name a new folder"
         )
 
 

@@ -132,7 +132,7 @@ def contributions(
     rest = [place[_members(names, np.delete(np.arange(n), k))] for k in range(n)]
     left_out = _gains(everybody[:, None] - values[:, rest], np.zeros(n))
     found = []
-    for sizes in (np.full(n, 1.0 / n), _banzhaf_sizes(n)):
+    for sizes in (np.full(n, 1.0 / max(n, 1)), _banzhaf_sizes(n)):
         if exact:
             found.append(_gains(values @ _semivalue_matrix(names, wanted, sizes), np.zeros(n)))
         else:

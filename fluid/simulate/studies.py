@@ -248,10 +248,9 @@ def _contributions(
     heard = {name for members in found.values for name in members}
     for kind, read in _GAINS.items():
         if bad in heard and len(heard) > 1:
-            worst = min(heard, key=lambda name: read(found.by_partner[name]).value)
-            yield _row(
-                study, cell, task.name, "shuffled partner", kind, "ranked last", float(bad == worst)
-            )
+            others = [read(found.by_partner[name]).value for name in heard - {bad}]
+            last = read(found.by_partner[bad]).value < min(others)
+            yield _row(study, cell, task.name, "shuffled partner", kind, "ranked last", float(last))
         for partner, brings in found.by_partner.items():
             shown = f"{partner} (shuffled)" if partner == bad else partner
             gain = read(brings)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fluid.base.files
 from fluid.base.errors import FileFormatError, FluidError
 from fluid.base.files import (
     atomic_file,
@@ -316,8 +317,8 @@ def test_an_interrupt_between_the_two_renames_brings_the_former_folder_back(tmp_
 
 @pytest.mark.parametrize("folder", [False, True])
 def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path, folder):
-    old, held, young = (tmp_path / f".out.{name}.part" for name in "abc")
-    other = tmp_path / ".else.d.part"
+    old, held, young = (tmp_path / f".out.{name * 8}.part" for name in "abc")
+    other = tmp_path / ".else.dddddddd.part"
     for path in (old, held, young, other):
         if folder:
             path.mkdir()
@@ -325,7 +326,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path, folder):
         else:
             path.touch()
     for path in (old, held, other):
-        os.utime(path, (time.time() - 3600,) * 2)
+        os.utime(path, (time.time() - 7200,) * 2)
     # A run of now holds what it writes, however long that takes.
     descriptor = os.open(held, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
@@ -333,18 +334,39 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path, folder):
         make_folder(tmp_path / "out", "later")
     else:
         write_text(tmp_path / "out", "later")
-    assert listing(tmp_path) == [".else.d.part", ".out.b.part", ".out.c.part", "out"]
+    assert listing(tmp_path) == [
+        ".else.dddddddd.part",
+        ".out.bbbbbbbb.part",
+        ".out.cccccccc.part",
+        "out",
+    ]
     os.close(descriptor)
-    os.utime(held, (time.time() - 3600,) * 2)
+    os.utime(held, (time.time() - 7200,) * 2)
     out = tmp_path / "out"
     fail_half_way(atomic_folder(out, MARKER) if folder else atomic_file(out))
-    assert ".out.b.part" not in listing(tmp_path)
+    assert ".out.bbbbbbbb.part" not in listing(tmp_path)
+
+
+def test_what_is_being_finished_is_held(tmp_path, monkeypatch):
+    slow = fluid.base.files.sync
+
+    def another_run(path):
+        monkeypatch.setattr(fluid.base.files, "sync", slow)
+        for item in tmp_path.iterdir():
+            os.utime(item, (time.time() - 7200,) * 2)
+        make_folder(tmp_path / "out", "another")
+        slow(path)
+
+    monkeypatch.setattr(fluid.base.files, "sync", another_run)
+    make_folder(tmp_path / "out", "first")
+    assert listing(tmp_path) == ["out"]
+    assert (tmp_path / "out" / MARKER).read_text() == "first"
 
 
 def test_two_runs_at_once_leave_each_other_alone(tmp_path):
     with atomic_file(tmp_path / "out") as first:
         first.write_text("first")
-        os.utime(first, (time.time() - 3600,) * 2)
+        os.utime(first, (time.time() - 7200,) * 2)
         write_text(tmp_path / "out", "second")
         assert first.exists()
     assert (tmp_path / "out").read_text() == "first"

@@ -137,9 +137,10 @@ def test_a_round_states_the_digest_of_its_student(site: Site, tmp_path: Path) ->
 
 
 def test_a_hybrid_has_the_folds_of_its_own_teacher(site: Site, tmp_path: Path) -> None:
-    error = unharmed(tmp_path, *site.blend(tmp_path / "h"), "--teacher", site.teacher("draco"))
+    blend = [*site.blend(tmp_path / "h"), "--partner", "aurora"]
+    error = unharmed(tmp_path, *blend, "--teacher", site.teacher("draco"))
     assert "draco/teacher: is of partner 'draco', but 'aurora' is needed" in error
-    error = unharmed(tmp_path, *site.blend(tmp_path / "h"), "--teacher", site.student)
+    error = unharmed(tmp_path, *blend, "--teacher", site.student)
     assert "is of kind 'student', but 'teacher' is needed" in error
 
 

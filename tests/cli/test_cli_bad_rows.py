@@ -370,7 +370,7 @@ def test_what_is_not_used_of_a_column_is_told(site: Site, tmp_path: Path) -> Non
     said = run(*site.train(tmp_path / "t", table)).stderr
     assert f"{table}: task logbb: 20 of 50 values are set aside, such as: '0,5' is not a" in said
     assert "task logbb: 10 of 30 compounds have nothing but values with < or >" in said
-    assert "task bbb: 0 of" not in said
+    assert not re.search(r"task bbb: \d+ of", said)
     # A few are in the list of rejects alone.
     table.write_text("smiles;bbb;logbb\n" + "\n".join(rows[20:]).replace("0,5", "0.5", 14) + "\n")
     said = run(*site.train(tmp_path / "t", table)).stderr

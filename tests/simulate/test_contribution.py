@@ -255,6 +255,14 @@ def test_values_of_coalitions_redone() -> None:
     assert list(found.by_partner) == ["a", "b", "idle"]
 
 
+def test_where_nobody_knows_the_task_all_bring_nothing() -> None:
+    fake = Fake({"a": 0.3})
+    fake.made["a"].said["active"].reliability[:] = np.nan
+    found = coalition_values(fake, BINARY, fake.truth, draws=5, landmarks=50)
+    assert found.everybody == found.nobody == 0.5
+    assert {one.shapley.value for one in found.by_partner.values()} == {0.0}
+
+
 def test_identical_partners_bring_the_same() -> None:
     fake = Fake({"a": 0.5, "b": 1.0, "c": 1.0})
     fake.made["c"] = fake.made["b"]

@@ -50,12 +50,23 @@ def own_row_attacks(
 def metadata_attacks(
     releases: Releases, inside: np.ndarray, rows: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and scores of attacks on the columns beside the prediction."""
-    signals: dict[str, np.ndarray] = {}
-    for number, one in enumerate(releases, start=1):
-        for name, values in metadata_signals(one, rows).items():
-            signals[name if number == 1 else f"{name} {number}"] = values
-    yield from signals.items()
+    """Name and scores of attacks on the columns beside the prediction.
+
+    What a second release only repeats is attacked once: the more attacks are counted, the less
+    each one shows.
+    """
+    signals = metadata_signals(releases[0], rows)
+    new = dict(signals)
+    for number, one in enumerate(releases[1:], start=2):
+        found = metadata_signals(one, rows).items()
+        new = {
+            f"{name} {number}": values
+            for name, values in found if not np.array_equal(values, signals[name])
+        }  # fmt: skip
+        signals = signals | new
+    yield from new.items()
+    if len(releases) > 1 and not new:
+        return
     columns = np.stack(
         [one for name, one in signals.items() if not name.startswith("silence")], axis=2
     )
@@ -95,11 +106,16 @@ def neighbour_metadata_attacks(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Name and scores of attacks on the columns beside the analogues' predictions."""
     found = [neighbour_metadata(one, near) for one in releases]
-    reliability, uncertainty = (np.concatenate(part, 2) for part in zip(*found, strict=True))
-    mean = pull(reliability, np.tile(similarity, len(releases)))
-    yield "reliability", mean
-    yield "lira-online", lira_online(mean, inside)
-    yield "lira-joint", lira_joint(reliability, inside)
+    first = found[0][0]
+    # A correction states the reliability of the first release: it is no second figure.
+    stated = [first, *(one for one, _ in found[1:] if not np.array_equal(one, first))]
+    reliability = np.concatenate(stated, 2)
+    uncertainty = np.concatenate([one for _, one in found], 2)
+    mean = pull(reliability, np.tile(similarity, len(stated)))
+    if len(stated) == len(releases):
+        yield "reliability", mean
+        yield "lira-online", lira_online(mean, inside)
+        yield "lira-joint", lira_joint(reliability, inside)
     yield (
         "learned",
         learned(np.concatenate([reliability, uncertainty, mean[:, :, None]], 2), inside),
