@@ -239,7 +239,7 @@ def _inspect_model(path: Path) -> dict[str, Any]:
         "what": card.kind,
         "path": str(path),
         # Of model.json: nobody has signed it, so that it tells which model this is and no more.
-        # The files beside it are verified by what it states of them.
+        # The files that a prediction needs are verified by what it states of them.
         "digest": sha256_file(path / MODEL_FILE),
         "files_verified": True,
         "name": card.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import subprocess
 import sys
@@ -89,6 +90,13 @@ def snapshot(*paths: Path) -> dict[str, str]:
             elif item.is_dir():
                 found[str(item)] = "folder"
     return found
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file that a command wrote."""
+    csv.field_size_limit(1 << 24)
+    with path.open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
 
 
 def first_lines(source: Path, target: Path, count: int) -> Path:

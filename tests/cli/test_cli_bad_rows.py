@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections import Counter
@@ -18,7 +17,7 @@ import pytest
 
 from fluid.chem.standardize import StandardizerSpec, standardize
 from fluid.learn.storage import load_model
-from tests.cli.cli_site import QUICK, Site, done, refused, run
+from tests.cli.cli_site import Site, done, read_rows, refused
 
 HEADER = b"id,smiles,bbb,logbb,logbb_unit,note"
 LONG_ID = "L" * 5000
@@ -117,12 +116,6 @@ class Ugly:
     base_rejects: list[dict[str, str]]
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    csv.field_size_limit(1 << 24)
-    with path.open(newline="", encoding="utf-8") as handle:
-        return list(csv.DictReader(handle))
-
-
 @pytest.fixture(scope="module")
 def ugly(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Ugly:
     """The cases, blank lines between them, and aurora's rows below."""
@@ -135,7 +128,7 @@ def ugly(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Ugly:
     parts += [b",".join([*(row + [b""] * 4)[:4], b"", b""]) for row in base]
     path = tmp_path_factory.mktemp("ugly") / "ugly.csv"
     path.write_bytes(b"\n".join(parts) + b"\n")
-    rejects = read(site.teacher("aurora") / "rejects.csv")
+    rejects = read_rows(site.teacher("aurora") / "rejects.csv")
     shifted = [item | {"line": str(int(item["line"]) + line - 2)} for item in rejects]
     return Ugly(path, lines, len(base), shifted)
 
@@ -154,7 +147,7 @@ def expected(ugly: Ugly, labels: bool) -> Counter[tuple[int, str, str]]:
 
 
 def check_rejects(path: Path, ugly: Ugly, labels: bool) -> None:
-    listed = read(path)
+    listed = read_rows(path)
     assert list(listed[0]) == ["file", "line", "id", "column", "value", "reason"]
     assert {item["file"] for item in listed} == {"ugly.csv"}
     found = Counter((int(item["line"]), item["id"], item["column"]) for item in listed)
@@ -188,7 +181,7 @@ def test_train_teacher_lists_each_bad_row_and_label(
     folder, summary = trained
     check_rejects(folder / "rejects.csv", ugly, labels=True)
     assert summary["rows"] == len(CASES) + ugly.base_rows
-    assert summary["rejected"] == len(read(folder / "rejects.csv"))
+    assert summary["rejected"] == len(read_rows(folder / "rejects.csv"))
 
 
 def test_train_teacher_uses_each_good_row(site: Site, trained: tuple[Path, dict[str, Any]]) -> None:
@@ -228,7 +221,7 @@ def test_predict_gives_every_row_back_in_its_place(site: Site, ugly: Ugly, suffi
     output = ugly.path.parent / f"predictions{suffix}"
     summary = json.loads(done(*site.predict(output, ugly.path, "--json")).stdout)
     if suffix == ".csv":
-        rows = read(output)
+        rows = read_rows(output)
     else:
         frame = pd.read_parquet(output).astype(object)
         rows = frame.where(frame.notna(), "").astype(str).to_dict("records")
@@ -287,7 +280,7 @@ def plain(site: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, li
     text = text.replace("\n", "\nbad,C1C,1,\n", 1)
     (folder / "plain.csv").write_text(text, encoding="utf-8")
     done(*site.predict(folder / "out.csv", folder / "plain.csv"))
-    rows = read(folder / "out.csv")
+    rows = read_rows(folder / "out.csv")
     assert (rows[0]["line"], rows[0]["problem"]) == ("2", "SMILES cannot be parsed")
     assert sum(bool(row["bbb"]) for row in rows) == len(rows) - 1
     return text, rows
@@ -300,7 +293,7 @@ def test_line_ends_and_encodings_change_nothing(
     text, rows = plain
     (tmp_path / "t.csv").write_bytes(ENCODINGS[name](text))
     done(*site.predict(tmp_path / "out.csv", tmp_path / "t.csv"))
-    assert read(tmp_path / "out.csv") == rows
+    assert read_rows(tmp_path / "out.csv") == rows
 
 
 @pytest.mark.parametrize(
@@ -315,79 +308,6 @@ def test_a_stray_quote_never_swallows_rows(site: Site, tmp_path: Path, row: str)
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_a_long_table_with_units_and_qualifiers(site: Site, tmp_path: Path) -> None:
-    rows = [f"c{n},{'C' * n}N,logbb,{n / 20:.2f},=,log10(brain/blood)" for n in range(1, 40)]
-    rows[3] = "c4,CCCCN,logbb,0.2,=,ug/mL"
-    rows[4] = "c5,CCCCCN,logbb,0.2,about,"
-    rows[5] = "c6,CCCCCCN,logbb,high,,"
-    rows[6] = "c7,CCCCCCCN,bbb,BBB+,,"
-    table = tmp_path / "long.csv"
-    table.write_text("id,smiles,task,value,relation,units\n" + "\n".join(rows) + "\n")
-    outcome = done(*site.train(tmp_path / "t", table, "--json"))
-    listed = [(i["line"], i["column"], i["value"]) for i in read(tmp_path / "t" / "rejects.csv")]
-    assert listed == [("5", "value", "0.2"), ("6", "value", "0.2"), ("7", "value", "high")]
-    summary = json.loads(outcome.stdout)
-    assert summary["training"]["labels"] == {"logbb": {"compounds": 35}}
-    assert list(summary["skipped"]) == ["bbb"]
-
-
-def federation_of(folder: Path, *tasks: str) -> Path:
-    path = folder / "federation.toml"
-    done("init-federation", "--name", "x", *(p for t in tasks for p in ("--task", t)), "-o", path)
-    return path
-
-
-def train_reference(folder: Path, table: str, *tasks: str) -> tuple[list[dict[str, str]], Any]:
-    """Train on a table with other tasks; what was listed, and the labels that were used."""
-    (folder / "t.csv").write_text(table)
-    outcome = done(
-        "train-teacher", folder / "t.csv", "--federation", federation_of(folder, *tasks),
-        "--partner", "x", "--reference", "-o", folder / "t", *QUICK, "--learner", "average",
-        "--json",
-    )  # fmt: skip
-    return read(folder / "t" / "rejects.csv"), json.loads(outcome.stdout)["training"]["labels"]
-
-
-@pytest.mark.parametrize("header", ["smiles,pic50,unit,relation", "smiles,value,units,qualifier"])
-def test_the_unit_of_a_wide_table_counts(tmp_path: Path, header: str) -> None:
-    rows = [f"{'C' * n}O,{n / 10},nM,=" for n in range(1, 30)]
-    rows[9] = "CCCCCCCCCCO,1000,uM,="
-    rows[10] = "CCCCCCCCCCCO,1.1,nM,>"
-    listed, labels = train_reference(
-        tmp_path, header + "\n" + "\n".join(rows) + "\n", "pic50:regression:nM"
-    )
-    assert [(item["line"], item["value"]) for item in listed] == [("11", "1000")]
-    assert "unit 'uM', but the task's is 'nM'" in listed[0]["reason"]
-    assert labels == {"pic50": {"compounds": 27}}
-
-
-def test_what_is_not_used_of_a_column_is_told(site: Site, tmp_path: Path) -> None:
-    table = tmp_path / "t.csv"
-    values = ["0,5" if n % 2 else f"{n / 20:.2f}" for n in range(50)]
-    values[:10] = [f">{n / 10}" for n in range(10)]
-    rows = [f"{'C' * (n + 1)}O;BBB+;{value}" for n, value in enumerate(values)]
-    table.write_text("smiles;bbb;logbb\n" + "\n".join(rows) + "\n")
-    said = run(*site.train(tmp_path / "t", table)).stderr
-    assert f"{table}: task logbb: 20 of 50 values are set aside, such as: '0,5' is not a" in said
-    assert "task logbb: 10 of 30 compounds have nothing but values with < or >" in said
-    assert not re.search(r"task bbb: \d+ of", said)
-    # A few are in the list of rejects alone.
-    table.write_text("smiles;bbb;logbb\n" + "\n".join(rows[20:]).replace("0,5", "0.5", 14) + "\n")
-    said = run(*site.train(tmp_path / "t", table)).stderr
-    assert "set aside" not in said
-    assert "nothing but" not in said
-
-
-def test_a_class_may_be_called_none(tmp_path: Path) -> None:
-    classes = ("none", "mild", "severe")
-    rows = [f"{'C' * n}O,{classes[n % 3]}" for n in range(1, 61)] + ["CCCN,n/a", "CCCCN,"]
-    listed, labels = train_reference(
-        tmp_path, "smiles,tox\n" + "\n".join(rows) + "\n", "tox:multiclass:none,mild,severe"
-    )
-    assert listed == []
-    assert labels["tox"] == {"compounds": 60, "none": 20, "mild": 20, "severe": 20}
-
-
 def test_parquet_values_that_python_cannot_hold_spoil_their_row_only(
     site: Site, tmp_path: Path
 ) -> None:
@@ -397,7 +317,7 @@ def test_parquet_values_that_python_cannot_hold_spoil_their_row_only(
     table = pa.table({"id": ["a", "b", "c"], "smiles": smiles, "day": days})
     pq.write_table(table, tmp_path / "t.parquet")
     done(*site.predict(tmp_path / "out.csv", tmp_path / "t.parquet"))
-    rows = read(tmp_path / "out.csv")
+    rows = read_rows(tmp_path / "out.csv")
     assert [(row["line"], row["id"], row["smiles"]) for row in rows] == [
         ("1", "a", "CCO"), ("2", "b", "C\\xffN"), ("3", "c", "CCN"),
     ]  # fmt: skip
@@ -408,6 +328,6 @@ def test_a_file_name_that_is_not_utf8_can_be_listed(site: Site, tmp_path: Path) 
     table = tmp_path / "caf\udce9.csv"
     table.write_bytes(b"smiles\nCCO\nC1CC\n")
     done(*site.prepare(tmp_path / "public.parquet", table, "--json"))
-    assert read(tmp_path / "public.rejects.csv")[0]["file"] == "caf\\xe9.csv"
+    assert read_rows(tmp_path / "public.rejects.csv")[0]["file"] == "caf\\xe9.csv"
     missing = refused(*site.prepare(tmp_path / "p2.parquet", tmp_path / "no\udce9.csv"))
     assert "no\\xe9.csv: no such file" in missing
