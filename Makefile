@@ -129,8 +129,6 @@ study: $(PUBLIC) $(FEDERATION) | $(READY) ## twelve virtual consortia of three r
 study-weights: $(PUBLIC) $(FEDERATION) | $(READY) ## ways to weigh public compounds, analogues: on validation splits
 	$(SIMULATE) --external $(DATA)/external.csv --validation --no-hybrids --no-paper \
 	    --weighting reliability,none,uncertain -o $(STUDY)/weights
-	$(SIMULATE) --external $(DATA)/external.csv --validation --no-hybrids --no-paper \
-	    --expand 5000 -o $(STUDY)/weights-analogues
 
 # Four consortia of validation splits each.
 TRIAL = $(FLUID) simulate $(TABLES) --external $(DATA)/external.csv --validation --no-paper \

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.material import FOLDER, public_set, teacher
-from benchmarks.measure import Measured, apart, cpu_seconds
+from benchmarks.measure import Measured, centred_disagreement, cpu_seconds
 from benchmarks.table import Row
 
 # Labelled by each teacher, and by the first: memory must not grow from one to the other.
@@ -30,17 +30,17 @@ def bare(folder: str, number: int) -> dict[str, float]:
     from fluid.learn.estimators.trees import Trees
     from fluid.learn.own_fold import folds_of_repeats
     from fluid.learn.storage import load_trained
-    from fluid.partner.teacher import SECRET_FILE, read_secret
-    from fluid.partner.teller import Teller
+    from fluid.partner.teacher.labeler import TeacherLabeler
+    from fluid.partner.teacher_folder import SECRET_FILE, read_secret
 
     model = load_trained(Path(folder), "teacher")
-    teller = Teller(model, read_secret(Path(folder) / SECRET_FILE))
+    labeler = TeacherLabeler(model, read_secret(Path(folder) / SECRET_FILE))
     trees = kernel = 0.0
     # Loaded or compiled before the clock runs.
     tanimoto(model.library.fingerprints[:1], model.library.fingerprints[:1])
     for chunk in public_set(number).chunks():
         # By compound, as benchmarks train.
-        folds = folds_of_repeats(chunk, teller.secret, teller.n_repeats, teller.n_folds)
+        folds = folds_of_repeats(chunk, labeler.secret, labeler.n_repeats, labeler.n_folds)
         for member in model.task_models[0].members:
             rows = np.flatnonzero(folds[member.repeat] == member.fold)
             for estimator in member.estimators:
@@ -78,11 +78,11 @@ def rows() -> list[Row]:
         public_set(number)
     for learner, size in TEACHERS:
         folder = str(teacher(size, learner))
-        calls = apart(bare, folder, FEWER).value
+        calls = centred_disagreement(bare, folder, FEWER).value
         title = f"`annotate`, {learner} teacher of {size:,}"
-        found.append(_row(title, apart(ours, folder, COMPOUNDS), COMPOUNDS, calls))
+        found.append(_row(title, centred_disagreement(ours, folder, COMPOUNDS), COMPOUNDS, calls))
         if (learner, size) == TEACHERS[0]:
-            found.append(_row(title, apart(ours, folder, MANY), MANY, calls))
+            found.append(_row(title, centred_disagreement(ours, folder, MANY), MANY, calls))
     return found
 
 

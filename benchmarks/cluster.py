@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import annotate, prepare
 from benchmarks.material import FOLDER, PARTNERS, federation, public_set, structure_table, teacher
-from benchmarks.measure import apart
+from benchmarks.measure import centred_disagreement
 from benchmarks.table import Row
 
 WORKERS = 2
@@ -61,7 +61,7 @@ def cpu(pid: int) -> float:
 def preparing(table: str, address: str) -> dict[str, float]:
     """CPU of this process and wall seconds of `prepare-public` on a cluster."""
     from fluid.base.cluster import open_cluster
-    from fluid.exchange.prepare import prepare_public
+    from fluid.public.prepare import prepare_public
 
     _, contract = federation()
     with open_cluster(address) as workers:
@@ -92,16 +92,16 @@ def rows() -> list[Row]:
     folder = str(teacher(size, learner))
     for number in (1000, COMPOUNDS):
         public_set(number)
-    local = apart(prepare.ours, table, WORKERS).value
-    here = apart(annotating, folder, COMPOUNDS, None).value
+    local = centred_disagreement(prepare.ours, table, WORKERS).value
+    here = centred_disagreement(annotating, folder, COMPOUNDS, None).value
     with cluster() as (address, pids):
         # Workers import before the clock runs.
-        apart(preparing, few, address)
-        apart(annotating, folder, 1000, address)
+        centred_disagreement(preparing, few, address)
+        centred_disagreement(annotating, folder, 1000, address)
         before = cpu(pids[0])
-        there = apart(preparing, table, address).value
+        there = centred_disagreement(preparing, table, address).value
         between = cpu(pids[0])
-        labelled = apart(annotating, folder, COMPOUNDS, address).value
+        labelled = centred_disagreement(annotating, folder, COMPOUNDS, address).value
         after = cpu(pids[0])
     return [
         *_beside("prepare-public", STRUCTURES, "processes", local, there, between - before),

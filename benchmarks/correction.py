@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from benchmarks.material import FOLDER, PARTNERS, federation, public_set, teacher
-from benchmarks.measure import Measured, apart
+from benchmarks.measure import Measured, centred_disagreement
 from benchmarks.table import Row
 
 COMPOUNDS, SIZE, KIND = 10_000, 1000, "regression"
@@ -59,8 +59,14 @@ def rows() -> list[Row]:
     for number in (_FEW, COMPOUNDS):
         public_set(number, kind=KIND)
     student = str(_FIRST / "student")
-    first = apart(labelled, folder, COMPOUNDS, ""), apart(distilled, COMPOUNDS, "")
-    more = apart(labelled, folder, COMPOUNDS, student), apart(distilled, COMPOUNDS, student)
+    first = (
+        centred_disagreement(labelled, folder, COMPOUNDS, ""),
+        centred_disagreement(distilled, COMPOUNDS, ""),
+    )
+    more = (
+        centred_disagreement(labelled, folder, COMPOUNDS, student),
+        centred_disagreement(distilled, COMPOUNDS, student),
+    )
     titles = (
         f"`annotate --student`, svm teacher of {SIZE:,}, {COMPOUNDS:,} compounds, as many the "
         "student's",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.material import FOLDER, PARTNERS, ROOT, federation, public_set
-from benchmarks.measure import apart
+from benchmarks.measure import centred_disagreement
 from benchmarks.table import Row
 
 # Compounds, partners, tasks.
@@ -46,10 +46,11 @@ def annotated(number: int, partners: int, tasks: int) -> list[str]:
     Each partner says something else, so that labels are sharpened. Nothing else of what distilling
     costs depends on what is said.
     """
-    from fluid.exchange.annotation import TaskAnnotation, write_annotation
+    from fluid.exchange.annotation import write_annotation
     from fluid.exchange.release import Release
     from fluid.exchange.sealed import sign_sealed
     from fluid.exchange.signing import load_private_key, sign_digest
+    from fluid.soft_labels.teacher_labels import TeacherLabels
 
     _, contract = federation(tasks)
     public = public_set(number, tasks)
@@ -70,7 +71,7 @@ def annotated(number: int, partners: int, tasks: int) -> list[str]:
                 for n, task in enumerate(contract.tasks):
                     sure, likely = np.round(25 + 20 * told[:, n]) / 50, told[:, tasks + n]
                     probability = np.round(50 + 45 * likely)[:, None] / 100
-                    said[task.name] = TaskAnnotation(
+                    said[task.name] = TeacherLabels(
                         probability.astype(np.float32),
                         np.full((len(chunk), 1), 0.05, dtype=np.float32),
                         sure.astype(np.float32),
@@ -119,7 +120,7 @@ def ours(number: int, tasks: int, paths: list[str], first: list[str]) -> dict[st
 def measure(number: int, partners: int, tasks: int) -> Spent:
     """One round in a process of its own."""
     first = annotated(_FEW, partners, tasks)
-    spent = apart(ours, number, tasks, annotated(number, partners, tasks), first)
+    spent = centred_disagreement(ours, number, tasks, annotated(number, partners, tasks), first)
     cpu, wall, pooling = (spent.value[name] for name in ("cpu", "wall", "pooling"))
     return Spent(number, partners, tasks, cpu, pooling, wall, spent.peak)
 

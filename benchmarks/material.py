@@ -16,11 +16,11 @@ import pyarrow as pa
 
 from fluid.chem.arrow import compounds_schema, compounds_to_batch
 from fluid.exchange.federation import Federation, load_federation
-from fluid.exchange.prepare import prepare_public
 from fluid.exchange.public_set import PublicSet, open_public_set
 from fluid.exchange.sealed import write_sealed
 from fluid.exchange.signing import generate_keys
 from fluid.exchange.template import init_federation, parse_task_option, register_partner
+from fluid.public.prepare import prepare_public
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "build" / "bench"
@@ -118,8 +118,8 @@ def teacher(number: int, learner: str, partner: str = PARTNERS[0], kind: str = "
     from rdkit import Chem
     from rdkit.Chem import rdMolDescriptors
 
-    from fluid.partner.fit import TrainingOptions
-    from fluid.partner.teacher import train_teacher
+    from fluid.partner.teacher.fit import TrainingOptions
+    from fluid.partner.teacher.train import train_teacher
 
     folder = FOLDER / f"{partner}-{learner}-{number}{_kind(kind)}"
     if (folder / "model.json").is_file():

@@ -1,7 +1,7 @@
 """Audited lower bounds on epsilon beside what is accounted, as a Markdown table.
 
 ``make study-privacy-utility`` prints it after student quality. Each mechanism is run as it is and
-with half its noise; see `fluid.partner.audit_noise`.
+with half its noise; see `fluid.partner.audit.noise`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from fluid.exchange.mechanism import GAUSSIAN, LABEL_ONLY, PATE, Mechanism
 from fluid.learn.task import Task
-from fluid.partner.audit_noise import audit_mechanism
+from fluid.partner.audit.noise import audit_mechanism
 
 CLASSES = Task("classes", "binary")
 NUMBERS = Task("numbers", "regression", low=-2.0, high=2.0)

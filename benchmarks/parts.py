@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.annotate import bare
 from benchmarks.material import FOLDER, public_set, teacher
-from benchmarks.measure import apart
+from benchmarks.measure import centred_disagreement
 from benchmarks.table import Row
 
 COMPOUNDS, BARE = 500_000, 100_000
@@ -75,7 +75,7 @@ def parts(folder: str, number: int) -> dict[str, float]:
     import lightgbm
 
     import fluid.learn.own_fold
-    import fluid.partner.teller
+    import fluid.partner.teacher.labeler
     from fluid.chem.compounds import Compounds
     from fluid.exchange.public_set import PublicSet
     from fluid.partner import annotate as module
@@ -89,11 +89,11 @@ def parts(folder: str, number: int) -> dict[str, float]:
     clock.around(PublicSet, "chunks", "reading the public set")
     clock.around(PublicSet, "check", "computing a sample of the public set again")
     clock.around(module, "load_trained", "loading the teacher")
-    clock.around(fluid.partner.teller, "folds_of_repeats", "keyed folds")
+    clock.around(fluid.partner.teacher.labeler, "folds_of_repeats", "keyed folds")
     clock.around(Compounds, "feature_matrix", "features")
     clock.around(fluid.learn.own_fold, "similarity_apart", "nearest compounds in other folds")
     clock.around(lightgbm.Booster, "predict", "LightGBM's trees")
-    clock.around(fluid.partner.teller, "disclose", "rounding")
+    clock.around(fluid.partner.teacher.labeler, "disclose", "rounding")
     clock.around(module, "write_annotation", "assembling and writing")
     clock.enter("the rest")
     run(Path(folder), public, target, None, jobs=1)
@@ -118,9 +118,9 @@ def rows() -> list[Row]:
     for number in (64, 10_000, BARE, COMPOUNDS):
         public_set(number)
     folder = str(teacher(1000, "lightgbm"))
-    calls = apart(bare, folder, BARE).value
+    calls = centred_disagreement(bare, folder, BARE).value
     each = {name: spent * 1e6 / BARE for name, spent in calls.items()}
-    spent = apart(parts, folder, COMPOUNDS).value
+    spent = centred_disagreement(parts, folder, COMPOUNDS).value
     total = sum(spent.values())
     found = [
         Row(
@@ -131,5 +131,5 @@ def rows() -> list[Row]:
         )
         for part, seconds in sorted(spent.items(), key=lambda item: -item[1])
     ]
-    skeletons = apart(frameworks, 10_000).value * 1e6
+    skeletons = centred_disagreement(frameworks, 10_000).value * 1e6
     return [*found, Row("frameworks, for folds by framework", f"{skeletons:.0f} us a compound", "")]

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable
 
 from benchmarks.distill import RESULTS
-from fluid.central.fits import MOST_HELD
+from fluid.central.fit_student import MOST_HELD
 
 TARGET = RESULTS.with_suffix(".svg")
 

@@ -19,15 +19,15 @@ from fluid.base.errors import TrainingError
 from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation, load_federation
 from fluid.learn import conformal
-from fluid.learn.hybrid import HybridModel
+from fluid.learn.hybrid_model import HybridModel
 from fluid.learn.measured import Measured
 from fluid.learn.model import TaskModel, TrainedModel
 from fluid.learn.predictions import TaskPrediction
 from fluid.learn.shift import Features, describe, estimate_shift
 from fluid.learn.storage import load_model, load_trained
 from fluid.learn.task import Task
-from fluid.partner.fit import TrainingOptions, fit_model
 from fluid.partner.table import LabelledCompounds, read_labelled
+from fluid.partner.teacher.fit import TrainingOptions, fit_model
 from fluid.report.calibration_sets import sets_of_folder, similarity_of
 
 RATES = (0.2, 0.1)

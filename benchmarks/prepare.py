@@ -11,7 +11,7 @@ from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
 from benchmarks.material import DIFFERENT, FOLDER, federation, structure_table, structures
-from benchmarks.measure import apart
+from benchmarks.measure import centred_disagreement
 from benchmarks.table import Row
 from fluid.chem.descriptors import descriptor_names
 
@@ -56,7 +56,7 @@ def bare(number: int) -> float:
 
 def ours(table: str, workers: int) -> dict[str, float]:
     """CPU seconds of this process without workers, and wall seconds, for the same structures."""
-    from fluid.exchange.prepare import prepare_public
+    from fluid.public.prepare import prepare_public
 
     _, contract = federation()
     started, clock = time.process_time(), time.monotonic()
@@ -67,8 +67,11 @@ def ours(table: str, workers: int) -> dict[str, float]:
 def rows() -> list[Row]:
     """CPU over bare calls, and what the second worker brings."""
     table = str(structure_table(COMPOUNDS, SOURCE))
-    calls = apart(bare, COMPOUNDS).value
-    one, two = apart(ours, table, 1).value, apart(ours, table, 2).value
+    calls = centred_disagreement(bare, COMPOUNDS).value
+    one, two = (
+        centred_disagreement(ours, table, 1).value,
+        centred_disagreement(ours, table, 2).value,
+    )
     each = 1e6 / COMPOUNDS
     return [
         Row(

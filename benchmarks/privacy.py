@@ -26,11 +26,11 @@ from fluid.exchange.public_set import open_public_set
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.task import Task
 from fluid.partner.audit.exports import ACTUAL, UNPROTECTED
-from fluid.partner.audit.run import AuditOptions, Subject, attack, near_public
+from fluid.partner.audit.run import AuditOptions, AuditTarget, attack, near_public
 from fluid.partner.audit.statistics import Ranking
-from fluid.partner.fit import TrainingOptions
 from fluid.partner.table import LabelledCompounds, read_labelled
-from fluid.partner.teacher import read_secret
+from fluid.partner.teacher.fit import TrainingOptions
+from fluid.partner.teacher_folder import read_secret
 
 PARTNERS = ("aurora", "borealis", "corvus", "draco", "eridanus", "fornax")
 # Where logBB is cut for the second binary task: as much in the brain as in the blood.
@@ -72,8 +72,8 @@ def audits(site: Site, folder: Path, shadows: int, jobs: int) -> Iterator[Report
             if not path.is_file():
                 start = time.monotonic()
                 near, _ = near_public(site.public, one.compounds)
-                subject = Subject(one, near, contract, TrainingOptions(), site.secrets[name])
-                write_json(path, attack(subject, options, {"partner": name}, jobs).to_dict())
+                target = AuditTarget(one, near, contract, TrainingOptions(), site.secrets[name])
+                write_json(path, attack(target, options, {"partner": name}, jobs).to_dict())
                 tell(f"{case}, {len(one.compounds)} compounds: {time.monotonic() - start:.0f} s")
             yield read_json(path)
 

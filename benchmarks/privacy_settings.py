@@ -15,10 +15,9 @@ import numpy as np
 
 from benchmarks.privacy_tables import TableRow, markdown, tell
 from fluid.central.distill import train_student
-from fluid.central.pooling import pool_said
+from fluid.central.pooling import pool_labels
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.similarity import nearest_references
-from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import PublicSet
 from fluid.learn.estimators import LEARNERS
@@ -36,9 +35,10 @@ from fluid.partner.audit.exports import (
 from fluid.partner.audit.game import Game, make_arena, play
 from fluid.partner.audit.results import NEIGHBOUR_METADATA, NEIGHBOURS, AttackResult
 from fluid.partner.audit.run import near_public
-from fluid.partner.fit import TrainingOptions
 from fluid.partner.table import LabelledCompounds
+from fluid.partner.teacher.fit import TrainingOptions
 from fluid.simulate.statistics import draw_weights, weighted_rmse, weighted_roc_auc
+from fluid.soft_labels.teacher_labels import TeacherLabels
 
 # Whose neighbours are attacked: a small partner with a small minority class, and a middling one.
 VARIED = ("aurora", "borealis")
@@ -57,10 +57,10 @@ def _svm(cost: float) -> Callable[[], KernelSVM]:
 for _cost in (1.0, 0.1):
     LEARNERS[f"svm-{_cost:g}"] = _svm(_cost)
 
-Said = TypeVar("Said", Export, Exports)
+Labelled = TypeVar("Labelled", Export, Exports)
 
 
-def _as_is(said: Said, classes: bool) -> Said:
+def _as_is(said: Labelled, classes: bool) -> Labelled:
     return said
 
 
@@ -77,7 +77,7 @@ class Coarse:
     ) -> None:
         self.labels, self.reliability, self.silent = labels, reliability, silent
 
-    def __call__(self, said: Said, classes: bool) -> Said:
+    def __call__(self, said: Labelled, classes: bool) -> Labelled:
         """What is left of an export."""
         if self.labels:
             said = replace(said, prediction=_bounded(said.prediction, self.labels, classes))
@@ -95,7 +95,7 @@ class Noise:
     def __init__(self, sigma: float) -> None:
         self.sigma = sigma
 
-    def __call__(self, said: Said, classes: bool) -> Said:
+    def __call__(self, said: Labelled, classes: bool) -> Labelled:
         """The export with noise, the same at every call."""
         random = np.random.default_rng(7)
         sigma = self.sigma if classes else 3.0 * self.sigma
@@ -254,7 +254,7 @@ class Students:
         """Distill a student and keep its metrics over bootstrap draws; the first is the sample."""
         said = {
             name: {
-                task: TaskAnnotation(
+                task: TeacherLabels(
                     one.prediction.astype(np.float32), one.uncertainty.astype(np.float32),
                     one.reliability.astype(np.float32),
                 )
@@ -263,7 +263,7 @@ class Students:
             for name, by in exports.items()
         }  # fmt: skip
         tasks = self.federation.tasks
-        pooled = pool_said(tasks, said, {}, digest_connectivities(self.public))
+        pooled = pool_labels(tasks, said, {}, digest_connectivities(self.public))
         model, _ = train_student(self.public, tasks, pooled, self.federation, "", 0, self.jobs)
         told = model.predict(self.external.compounds, None).by_task
         rows, truth = self.external.labels.column(self.federation.task_index("bbb"))

@@ -19,9 +19,8 @@ import numpy as np
 from fluid.base.errors import TrainingError
 from fluid.base.jobs import count_jobs
 from fluid.central.distill import train_student
-from fluid.central.pooling import pool_said
+from fluid.central.pooling import pool_labels
 from fluid.chem.compounds import Compounds
-from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.mechanism import GAUSSIAN, LABEL_ONLY, MEASUREMENT, PATE, Mechanism
 from fluid.exchange.public_set import open_public_set
@@ -30,14 +29,15 @@ from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels
 from fluid.learn.task import Task
 from fluid.learn.trained_on import digest_connectivities
-from fluid.partner.budget import Plan, plan_release
-from fluid.partner.fit import TrainingOptions, fit_model
+from fluid.partner.dp.budget import Plan, plan_release
+from fluid.partner.dp.pate import fit_sub_teachers
+from fluid.partner.dp.pate_labeler import OwnFold, PateLabeler, Source, Votes, voted
 from fluid.partner.guard import disclose
-from fluid.partner.noisy import NoisyTeller, OwnFold, Source, Votes, voted
-from fluid.partner.pate import fit_sub_teachers
 from fluid.partner.table import LabelledCompounds, read_labelled
-from fluid.partner.teller import Teller
+from fluid.partner.teacher.fit import TrainingOptions, fit_model
+from fluid.partner.teacher.labeler import TeacherLabeler
 from fluid.simulate.holdout import hold_out
+from fluid.soft_labels.teacher_labels import TeacherLabels
 
 TASK = "bbb"
 SHARE = 0.12
@@ -73,7 +73,7 @@ class Remembered:
     def label(
         self, federation: Federation, compounds: Compounds, jobs: int = 1
     ) -> dict[str, OwnFoldLabels]:
-        """See `fluid.partner.noisy.Labeller`."""
+        """See `fluid.partner.dp.pate_labeler.Labeller`."""
         rows = [self.row[key] for key in compounds.inchikeys]
         return {
             name: OwnFoldLabels(
@@ -84,7 +84,7 @@ class Remembered:
         }  # fmt: skip
 
 
-def without(table: LabelledCompounds, keys: set[str]) -> LabelledCompounds:
+def without_partner(table: LabelledCompounds, keys: set[str]) -> LabelledCompounds:
     """A table without these connectivities."""
     kept = [row for row, key in enumerate(table.compounds.connectivities) if key not in keys]
     return table.take(np.array(kept, dtype=np.int64))
@@ -122,8 +122,10 @@ class Study:
         chunks = list(open_public_set(demo / "public.parquet").chunks())
         assert len(chunks) == 1
         kept = [row for row, key in enumerate(chunks[0].connectivities) if key not in keys]
-        self.public = chunks[0].take(np.array(kept)).remembering()
-        self.partners = [self.train(path.stem, without(read([path]), keys)) for path in tables]
+        self.public = chunks[0].take(np.array(kept)).with_cache()
+        self.partners = [
+            self.train(path.stem, without_partner(read([path]), keys)) for path in tables
+        ]
 
     def train(self, name: str, table: LabelledCompounds) -> Partner:
         """A partner's teacher, and its labels by the models of each compound's own fold."""
@@ -131,14 +133,14 @@ class Study:
         fitted = fit_model(
             table, self.federation, "teacher", name, name, TrainingOptions(), secret, self.jobs
         )
-        labels = Teller(fitted.model, secret).label(self.federation, self.public, self.jobs)
+        labels = TeacherLabeler(fitted.model, secret).label(self.federation, self.public, self.jobs)
         return Partner(name, table, fitted.model, secret, labels)
 
-    def student(self, federation: Federation, said: dict[str, dict[str, TaskAnnotation]]) -> list[
+    def student(self, federation: Federation, said: dict[str, dict[str, TeacherLabels]]) -> list[
         np.ndarray
     ]:  # fmt: skip
         """Probabilities that the student of some annotations gives the tests' compounds."""
-        pooled = pool_said(federation.tasks, said, {}, digest_connectivities(self.public))
+        pooled = pool_labels(federation.tasks, said, {}, digest_connectivities(self.public))
         try:
             model, _ = train_student(
                 self.public, federation.tasks, pooled, federation, "", 0, self.jobs
@@ -169,10 +171,10 @@ class Study:
         for draw in range(draws):
             said = {}
             for name, source in sources.items():
-                teller = NoisyTeller(
+                labeler = PateLabeler(
                     federation, source, list(self.public.inchikeys), f"{name} {draw}", plan
                 )
-                said[name] = teller.annotate(federation, self.public, self.jobs)
+                said[name] = labeler.annotate(federation, self.public, self.jobs)
             yield plan, self.student(federation, said)
 
     def unnoised(self) -> list[np.ndarray]:
@@ -182,8 +184,12 @@ class Study:
         for partner in self.partners:
             raw = self.votes(partner, VOTES)[TASK]
             # As many votes as there are, no matter how few: a share of the votes.
-            heard = np.isfinite(raw).sum(axis=1)
-            share = np.where(heard > 0, (raw >= 0.5).sum(axis=1) / np.maximum(heard, 1), 0.5)
+            disagreement_share = np.isfinite(raw).sum(axis=1)
+            share = np.where(
+                disagreement_share > 0,
+                (raw >= 0.5).sum(axis=1) / np.maximum(disagreement_share, 1),
+                0.5,
+            )
             constant = np.full(len(share), VOTES.reliability)
             found = OwnFoldLabels(share, np.full(share.shape, np.nan), constant, constant)
             task = federation.tasks[0]
@@ -218,12 +224,12 @@ class Voted:
         self.row = {key: row for row, key in enumerate(public.inchikeys)}
 
     def prepare(self, queries: Compounds, jobs: int) -> dict[str, np.ndarray]:
-        """See `fluid.partner.noisy.Source`."""
+        """See `fluid.partner.dp.pate_labeler.Source`."""
         rows = [self.row[key] for key in queries.inchikeys]
         return {name: found[rows] for name, found in self.raw.items()}
 
     def answer(self, task: Task, raw: np.ndarray, most: int) -> np.ndarray:
-        """See `fluid.partner.noisy.Source`."""
+        """See `fluid.partner.dp.pate_labeler.Source`."""
         return voted(task, self.mechanism, raw, most)
 
 

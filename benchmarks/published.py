@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.material import FOLDER, PARTNERS, federation, public_set, structure_table, teacher
-from benchmarks.measure import Measured, apart
+from benchmarks.measure import Measured, centred_disagreement
 from benchmarks.table import Row
 from fluid.chem.compounds import Compounds
-from fluid.exchange.federated_set import PooledTask
+from fluid.soft_labels.pooled import PooledTask
 
 PUBLIC = 50_000
 PRIVATE = 775
@@ -29,8 +29,8 @@ def prepare(table: str) -> None:
     """Standardise and fingerprint the public set; without descriptors, as there are none there."""
     from fluid.chem.features import FeatureSpec
     from fluid.exchange.federation import load_federation
-    from fluid.exchange.prepare import prepare_public
     from fluid.exchange.template import init_federation, parse_task_option
+    from fluid.public.prepare import prepare_public
 
     path = FOLDER / "federation-plain.toml"
     if not path.is_file():
@@ -50,7 +50,7 @@ def pool(paths: list[str]) -> None:
     """Verify eight annotations and pool them, without training a student."""
     from fluid.central.consensus import Consensus
     from fluid.central.intake import admit, admitted_chunks
-    from fluid.central.pooling import pool_said
+    from fluid.central.pooling import pool_labels
     from fluid.exchange.federated_set import write_federated
     from fluid.learn.trained_on import digest_connectivities
 
@@ -62,7 +62,7 @@ def pool(paths: list[str]) -> None:
     def chunks() -> Iterator[tuple[Compounds, dict[str, PooledTask]]]:
         for compounds, said in admitted_chunks(public, admitted):
             consensus.add(said, compounds.fingerprints)
-            yield compounds, pool_said(contract.tasks, said, {}, digest_connectivities(compounds))
+            yield compounds, pool_labels(contract.tasks, said, {}, digest_connectivities(compounds))
 
     features = contract.chemistry.features
     tasks = contract.tasks
@@ -74,15 +74,18 @@ def rows() -> list[Row]:
     """CPU of whole processes, imports included, and memory, beside the authors' program."""
     public_set(PUBLIC)
     table = str(structure_table(PUBLIC))
-    spent: dict[str, list[Measured]] = {"prepare": [apart(prepare, table)], "annotate": []}
+    spent: dict[str, list[Measured]] = {
+        "prepare": [centred_disagreement(prepare, table)],
+        "annotate": [],
+    }
     paths = []
     for number, partner in enumerate(MODELS):
         folder = teacher(PRIVATE, "auto", partner)
         target = FOLDER / f"published-{number}.parquet"
-        spent["annotate"].append(apart(annotate, str(folder), partner, str(target)))
+        spent["annotate"].append(centred_disagreement(annotate, str(folder), partner, str(target)))
         paths.append(str(target))
     paths = paths[: len(PARTNERS)]
-    spent["pool"] = [apart(pool, paths)]
+    spent["pool"] = [centred_disagreement(pool, paths)]
     meanings = {
         "prepare": f"published experiment: {PUBLIC:,} structures prepared, no descriptors",
         "annotate": f"published experiment: annotated by {len(MODELS)} models",

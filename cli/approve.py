@@ -13,7 +13,7 @@ from fluid.cli.options import FederationOfRound, Json
 from fluid.cli.outputs import is_sealed, output_file
 
 if TYPE_CHECKING:
-    from fluid.partner.ledger_file import Entry
+    from fluid.partner.release.ledger_file import Entry
 
 
 @command
@@ -47,9 +47,9 @@ def approve(
     from fluid.base.errors import FluidError
     from fluid.exchange.annotation import SCHEMA as ANNOTATION
     from fluid.exchange.annotation import open_annotation
-    from fluid.partner.approve import approve as sign
-    from fluid.partner.approve import load_audit
-    from fluid.partner.teacher import FEDERATION_FILE
+    from fluid.partner.release.approve import approve as sign
+    from fluid.partner.release.approve import load_audit
+    from fluid.partner.teacher_folder import FEDERATION_FILE
     from fluid.report.inspect import inspect_path
 
     annotation = open_annotation(draft)
@@ -122,14 +122,14 @@ def ledger(
         fluid ledger aurora/teacher --key keys/aurora.key
     """
     from fluid.exchange.federation import load_federation
-    from fluid.partner.anchor import open_anchor
-    from fluid.partner.approve import check_approvals
-    from fluid.partner.ledger import read_ledger
+    from fluid.partner.release.approve import check_approvals
+    from fluid.partner.release.key_checkpoint import open_checkpoint
+    from fluid.partner.release.ledger import read_ledger
 
     book = read_ledger(teacher)
     check_approvals(book, load_federation(federation) if federation is not None else None)
     if key is not None:
-        open_anchor(key).check(book)
+        open_checkpoint(key).check(book)
     value = {
         "ledger": book.name,
         "verified": True,

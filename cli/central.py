@@ -31,7 +31,7 @@ def distill(
             "comma, which are averaged."
         ),
     ] = "kernel-ridge",
-    sharpen: Annotated[
+    twicing: Annotated[
         bool,
         typer.Option(
             help="Whether 'kernel-ridge' learns pooled labels sharpened by what teachers disagree "
@@ -91,7 +91,7 @@ def distill(
         outcome = run(
             annotations, open_public_set(public), contract, output, seed, jobs, stage,
             StudentOptions(
-                weighting, tuple(name.strip() for name in learners.split(",")), sharpen
+                weighting, tuple(name.strip() for name in learners.split(",")), twicing
             ),
             former or (), cluster, student,
         )  # fmt: skip

@@ -18,7 +18,7 @@ from fluid.cli.outputs import (
 )
 
 if TYPE_CHECKING:
-    from fluid.exchange.prepare import PublicSummary
+    from fluid.public.prepare import PublicSummary
 
 
 @command
@@ -215,9 +215,9 @@ def prepare_public(
     from fluid.base.cluster import open_cluster
     from fluid.base.errors import FluidError
     from fluid.exchange.federation import load_federation
-    from fluid.exchange.pool import Selection
-    from fluid.exchange.prepare import prepare_public as prepare
     from fluid.exchange.public_set import SCHEMA as PUBLIC
+    from fluid.public.candidates import Selection
+    from fluid.public.prepare import prepare_public as prepare
 
     contract = load_federation(federation)
     selection = None

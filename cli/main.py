@@ -9,7 +9,6 @@ from fluid.cli.approve import approve, ledger
 from fluid.cli.audit import audit
 from fluid.cli.central import distill
 from fluid.cli.console import set_up_logging
-from fluid.cli.expand import expand_public
 from fluid.cli.federation import init_federation, keygen, prepare_public, register
 from fluid.cli.models import evaluate, inspect
 from fluid.cli.partner import annotate, train_hybrid, train_teacher
@@ -62,7 +61,6 @@ for _command in (
     approve,
     ledger,
     distill,
-    expand_public,
     train_hybrid,
     predict,
     evaluate,

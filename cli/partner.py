@@ -30,7 +30,7 @@ from fluid.cli.outputs import (
 
 if TYPE_CHECKING:
     from fluid.exchange.federation import Federation
-    from fluid.partner.teacher import TrainingSummary
+    from fluid.partner.teacher.train import TrainingSummary
 
 PrivateTables = Annotated[
     list[Path],
@@ -97,9 +97,9 @@ def train_teacher(
             -o aurora/teacher
     """
     from fluid.exchange.federation import load_federation
-    from fluid.partner.fit import TrainingOptions
     from fluid.partner.table import Columns
-    from fluid.partner.teacher import train_teacher as train
+    from fluid.partner.teacher.fit import TrainingOptions
+    from fluid.partner.teacher.train import train_teacher as train
 
     columns = Columns(
         smiles_column, id_column, parse_labels(label or []), task_column, value_column
@@ -169,9 +169,9 @@ def train_hybrid(
     from fluid.exchange.federated_set import open_federated
     from fluid.exchange.federation import load_federation
     from fluid.learn.model_file import load_card
-    from fluid.partner.hybrid import in_folds_of
-    from fluid.partner.hybrid import train_hybrid as train
-    from fluid.partner.hybrid_own import HybridOptions
+    from fluid.partner.hybrid.private_model import HybridOptions
+    from fluid.partner.hybrid.train import in_folds_of
+    from fluid.partner.hybrid.train import train_hybrid as train
     from fluid.partner.table import Columns
 
     columns = Columns(

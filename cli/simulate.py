@@ -54,9 +54,6 @@ def simulate(
             min=0, max=1, help="Share of each partner's structures that join the public set."
         ),
     ] = 0.0,
-    expand: Annotated[
-        int, typer.Option(min=0, max=1_000_000, help="Analogues added in a second round.")
-    ] = 0,
     rounds: Annotated[
         int,
         typer.Option(
@@ -79,7 +76,7 @@ def simulate(
             "the first is the one that hybrids use."
         ),
     ] = "reliability",
-    unsharpened: Annotated[
+    without_twicing: Annotated[
         bool, typer.Option("--unsharpened", help="Distill pooled labels as they are besides.")
     ] = False,
     study: Annotated[
@@ -120,8 +117,8 @@ def simulate(
     from fluid.central.student import StudentOptions
     from fluid.exchange.federation import load_federation
     from fluid.exchange.public_set import open_public_set
-    from fluid.partner.fit import TrainingOptions
     from fluid.partner.table import Columns
+    from fluid.partner.teacher.fit import TrainingOptions
     from fluid.simulate.partition_spec import parse_partition
     from fluid.simulate.run import TEXT_FILE, Sources, check_output
     from fluid.simulate.run import simulate as run
@@ -138,14 +135,14 @@ def simulate(
         (STUDENT if number == 0 else f"{STUDENT}, weights {name}", StudentOptions(name))
         for number, name in enumerate(names)
     )
-    if unsharpened:
-        recipes += ((f"{STUDENT}, not sharpened", StudentOptions(names[0], sharpen=False)),)
+    if without_twicing:
+        recipes += ((f"{STUDENT}, not sharpened", StudentOptions(names[0], twicing=False)),)
     learners = tuple(name.strip() for name in references.split(",") if references.strip())
     for name in learners:
         TrainingOptions(name)
     spec = StudySpec(
         partitions, tuple(range(seeds)), share_scaffold, share_random, validation,
-        TrainingOptions(learner), recipes=recipes, donate=donate, expand=expand,
+        TrainingOptions(learner), recipes=recipes, donate=donate,
         rounds=rounds, references=learners, paper=paper, hybrids=hybrids,
     )  # fmt: skip
     columns = Columns(

@@ -43,9 +43,9 @@ def clusters(
     Example:
         fluid clusters pool.csv --federation federation.toml --number 500 -o clusters.parquet
     """
-    from fluid.exchange.clusters import SCHEMA as CLUSTERS
-    from fluid.exchange.clusters import make_clusters
     from fluid.exchange.federation import load_federation
+    from fluid.public.clusters import SCHEMA as CLUSTERS
+    from fluid.public.clusters import make_clusters
 
     contract = load_federation(federation)
     with output_file(output, [*structures, federation], "file of clusters", is_sealed(CLUSTERS)):
@@ -87,9 +87,9 @@ def survey(
         fluid survey aurora.csv --clusters clusters.parquet --federation federation.toml \\
             --partner aurora --key keys/aurora.key -o aurora/coverage.json
     """
-    from fluid.exchange.clusters import open_clusters
     from fluid.exchange.federation import load_federation
     from fluid.partner.survey import survey as report
+    from fluid.public.clusters import open_clusters
 
     contract = load_federation(federation)
     inputs = [*tables, cluster_file, federation, *([key] if key else [])]

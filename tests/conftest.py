@@ -11,15 +11,15 @@ import pytest
 
 from fluid.central.distill import Round, distill
 from fluid.exchange.federation import Federation, load_federation
-from fluid.exchange.prepare import prepare_public
 from fluid.exchange.public_set import PublicSet, open_public_set
 from fluid.exchange.signing import generate_keys
 from fluid.exchange.template import init_federation, parse_task_option, register_partner
 from fluid.partner.annotate import annotate
-from fluid.partner.fit import TrainingOptions
-from fluid.partner.hybrid import train_hybrid
-from fluid.partner.hybrid_own import HybridOptions
-from fluid.partner.teacher import train_teacher
+from fluid.partner.hybrid.private_model import HybridOptions
+from fluid.partner.hybrid.train import train_hybrid
+from fluid.partner.teacher.fit import TrainingOptions
+from fluid.partner.teacher.train import train_teacher
+from fluid.public.prepare import prepare_public
 from tests.local_cluster import LocalCluster, local_cluster
 
 DATA = Path(__file__).parent.parent / "data"

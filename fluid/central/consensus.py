@@ -15,9 +15,9 @@ import numpy as np
 
 from fluid.central.pooling import pool_task
 from fluid.chem.similarity import tanimoto
-from fluid.exchange.annotation import TaskAnnotation
-from fluid.exchange.targets import soft_targets
 from fluid.learn.task import Task
+from fluid.soft_labels.targets import soft_targets
+from fluid.soft_labels.teacher_labels import TeacherLabels
 
 BLOCKS = 64
 _FEWEST = 50
@@ -148,7 +148,7 @@ class Consensus:
         self._centres: dict[str, np.ndarray] = {}
 
     def add(
-        self, said: Mapping[str, Mapping[str, TaskAnnotation]], fingerprints: np.ndarray
+        self, said: Mapping[str, Mapping[str, TeacherLabels]], fingerprints: np.ndarray
     ) -> None:
         """Take in a chunk.
 
@@ -177,8 +177,8 @@ class Consensus:
         self,
         task: Task,
         partner: str,
-        own: TaskAnnotation,
-        others: Mapping[str, TaskAnnotation],
+        own: TeacherLabels,
+        others: Mapping[str, TeacherLabels],
         sizes: Mapping[str, float],
         block: np.ndarray,
     ) -> None:
@@ -209,7 +209,7 @@ class Consensus:
 
 
 def agreement(
-    task: Task, said: Mapping[str, TaskAnnotation], fingerprints: np.ndarray
+    task: Task, said: Mapping[str, TeacherLabels], fingerprints: np.ndarray
 ) -> dict[str, Agreement]:
     """Compare every partner with the others on a public set that is held as a whole.
 

@@ -16,10 +16,10 @@ from fluid.base.files import atomic_folder, check_folder, sha256_file, write_jso
 from fluid.base.jobs import count_jobs
 from fluid.base.software import software_versions
 from fluid.central.consensus import Consensus
-from fluid.central.fits import keep_referred
-from fluid.central.former import check_releases
+from fluid.central.fit_student import keep_referred
 from fluid.central.intake import admit, admitted_chunks
-from fluid.central.pooling import pool_said
+from fluid.central.pooling import pool_labels
+from fluid.central.release_history import check_releases
 from fluid.central.round_report import Tally, report_partners, report_task, too_few
 from fluid.central.student import (
     FEWEST_COMPOUNDS,
@@ -33,11 +33,11 @@ from fluid.central.student import (
 from fluid.chem.compounds import Compounds
 from fluid.chem.stream import CompoundStream
 from fluid.exchange.annotation import AnnotationFile
-from fluid.exchange.federated_set import PooledTask, write_federated
+from fluid.exchange.base_student import BaseStudent, load_base_student, student_numbers
+from fluid.exchange.federated_set import write_federated
 from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import PublicSet
-from fluid.exchange.shared import check_shared
-from fluid.exchange.subject import Subject, load_subject, student_numbers
+from fluid.exchange.shared_statistics import check_shared
 from fluid.learn.estimators.cluster_trees import check_cluster
 from fluid.learn.model import Card, TrainedModel
 from fluid.learn.model_file import MODEL_FILE
@@ -45,6 +45,7 @@ from fluid.learn.reliability import TRUSTED
 from fluid.learn.storage import save_model
 from fluid.learn.task import Task
 from fluid.learn.trained_on import digest_connectivities
+from fluid.soft_labels.pooled import PooledTask
 
 logger = logging.getLogger(__name__)
 
@@ -129,13 +130,13 @@ def distill(
     progress("verifying annotations")
     admitted = admit(annotations, federation, public)
     check_releases(admitted, former)
-    subject = _subject(admitted, student_path, federation)
+    base_student = _subject(admitted, student_path, federation)
     tasks = _labelled_tasks(federation, admitted)
     sizes = _shared_sizes(admitted)
     tally = Tally(tasks, [annotation.partner for annotation in admitted])
-    corrects = admitted[0].corrects
+    base_digest = admitted[0].base_student
     # Corrections of one student agree in what that says, whatever a partner's own labels say.
-    consensus = Consensus([one for one in tasks if not corrects or one.is_classification], sizes)
+    consensus = Consensus([one for one in tasks if not base_digest or one.is_classification], sizes)
     digests: list[np.ndarray] = []
 
     def chunks() -> Iterator[tuple[Compounds, dict[str, PooledTask]]]:
@@ -143,8 +144,8 @@ def distill(
             tally.add(said, len(compounds))
             consensus.add(said, compounds.fingerprints)
             digests.append(digest_connectivities(compounds))
-            bases = _bases(subject, tasks, compounds)
-            labels = pool_said(tasks, said, sizes, digests[-1], bases)
+            bases = _bases(base_student, tasks, compounds)
+            labels = pool_labels(tasks, said, sizes, digests[-1], bases)
             if federation.mechanism.is_used:
                 # Teachers disagree by the noise, of which nothing is to be concluded.
                 labels = {
@@ -163,8 +164,8 @@ def distill(
             "annotations": {a.partner: a.sealed.digest for a in admitted},
             "software": software_versions(),
         }
-        if corrects:
-            identity["corrects"] = corrects
+        if base_digest:
+            identity["base_student"] = base_digest
         features = federation.chemistry.features
         path = folder / FEDERATED_FILE
         digest, joined = write_federated(path, features, tasks, chunks(), identity)
@@ -172,14 +173,14 @@ def distill(
         try:
             student, distilled = train_student(
                 library, tasks, joined, federation, digest, seed, jobs, progress, options, cluster,
-                np.concatenate(digests), corrects,
+                np.concatenate(digests), base_digest,
             )  # fmt: skip
         except TrainingError as error:
             raise TrainingError(f"{public.sealed.path}: {error}") from error
         (folder / STUDENT_FOLDER).mkdir()
         save_model(student, folder / STUDENT_FOLDER)
         report = identity | {
-            "schema": "fluid.report/1",
+            "schema": "fluid.report/2",
             "federated_set": digest,
             "student": sha256_file(folder / STUDENT_FOLDER / MODEL_FILE),
             "n_compounds": len(public),
@@ -196,30 +197,30 @@ def distill(
 
 def _subject(
     admitted: Sequence[AnnotationFile], path: Path | None, federation: Federation
-) -> Subject | None:
+) -> BaseStudent | None:
     """The student that annotations correct: none, or the one that they name."""
     first = admitted[0]
-    if path is None and first.corrects:
+    if path is None and first.base_student:
         raise FluidError(
-            f"{first.sealed.path}: corrects the student '{first.corrects[:12]}...', whose folder "
-            "is needed: give it with --student"
+            f"{first.sealed.path}: corrects the student '{first.base_student[:12]}...', "
+            "whose folder is needed: give it with --student"
         )
     if path is None:
         return None
-    if not first.corrects:
+    if not first.base_student:
         raise MismatchError(f"{first.sealed.path}: corrects no student, but {path} was given")
-    return load_subject(path, federation, first.corrects)
+    return load_base_student(path, federation, first.base_student)
 
 
 def _bases(
-    subject: Subject | None, tasks: Sequence[Task], compounds: Compounds
+    base_student: BaseStudent | None, tasks: Sequence[Task], compounds: Compounds
 ) -> dict[str, np.ndarray]:
     """What the student that is corrected says of the tasks of numbers that it predicts."""
-    if subject is None:
+    if base_student is None:
         return {}
-    predicted = {task.name for task in subject.student.tasks}
+    predicted = {task.name for task in base_student.student.tasks}
     return {
-        task.name: student_numbers(subject.student, task, compounds)
+        task.name: student_numbers(base_student.student, task, compounds)
         for task in tasks
         if not task.is_classification and task.name in predicted
     }
@@ -253,7 +254,7 @@ def train_student(
     options: StudentOptions | None = None,
     cluster: Cluster | None = None,
     digests: np.ndarray | None = None,
-    corrects: str | None = None,
+    base_student: str | None = None,
 ) -> tuple[TrainedModel, dict[str, Distilled]]:
     """Train a student on pooled labels.
 
@@ -295,7 +296,7 @@ def train_student(
             logger.warning(
                 "task %s: teachers know %s of %s public compounds (reliability %g or more); "
                 "compounds nearer to their chemistry make a better student (clusters, survey, "
-                "prepare-public --select; expand-public)",
+                "prepare-public --select)",
                 task.name, f"{n_known:,}", f"{len(library):,}", TRUSTED,
             )  # fmt: skip
         progress(f"distilling {task.name}")
@@ -310,18 +311,18 @@ def train_student(
         "compounds": len(library),
         "labels": {name: {"compounds": found.n_labelled} for name, found in distilled.items()},
     }
-    # A sharpening of corrections must not be applied to whole labels, which is what a hybrid does
+    # A twicing of corrections must not be applied to whole labels, which is what a hybrid does
     # with a student's: it has a key of its own.
-    for key, corrected in (("sharpening", False), ("sharpening_of_corrections", True)):
-        sharpenings = {
-            name: found.sharpening.to_dict()
+    for key, corrected in (("twicing", False), ("twicing_of_residuals", True)):
+        twicings = {
+            name: found.twicing.to_dict()
             for name, found in distilled.items()
-            if found.sharpening and (pooled[name].base is not None) == corrected
+            if found.twicing and (pooled[name].base is not None) == corrected
         }
-        if sharpenings:
-            training[key] = sharpenings
-    if corrects:
-        training["corrects"] = corrects
+        if twicings:
+            training[key] = twicings
+    if base_student:
+        training["base_student"] = base_student
     if cluster is not None:
         training["workers"] = len(cluster.workers())
     metrics: dict[str, dict[str, float | None]] = {

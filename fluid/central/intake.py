@@ -9,13 +9,14 @@ import numpy as np
 
 from fluid.base.errors import FileFormatError, FluidError, MismatchError, SignatureError
 from fluid.chem.compounds import Compounds
-from fluid.exchange.annotation import AnnotationFile, TaskAnnotation, open_annotation
+from fluid.exchange.annotation import AnnotationFile, open_annotation
 from fluid.exchange.federation import Federation
 from fluid.exchange.policy import is_on_step
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.signing import verify_digest
 from fluid.exchange.strictness import looser_than
 from fluid.learn.task import Task
+from fluid.soft_labels.teacher_labels import TeacherLabels
 
 
 def admit(paths: Sequence[Path], federation: Federation, public: PublicSet) -> list[AnnotationFile]:
@@ -62,7 +63,7 @@ def _check_subjects(admitted: Sequence[AnnotationFile]) -> None:
     """All correct one student, or none does: corrections of different ones cannot be pooled."""
     first = admitted[0]
     for other in admitted[1:]:
-        if other.corrects != first.corrects:
+        if other.base_student != first.base_student:
             raise MismatchError(
                 f"{other.sealed.path}: corrects {_subject(other)}, but {first.sealed.path} "
                 f"corrects {_subject(first)}; all annotations must correct the same"
@@ -70,7 +71,11 @@ def _check_subjects(admitted: Sequence[AnnotationFile]) -> None:
 
 
 def _subject(annotation: AnnotationFile) -> str:
-    return f"the student '{annotation.corrects[:12]}...'" if annotation.corrects else "no student"
+    return (
+        f"the student '{annotation.base_student[:12]}...'"
+        if annotation.base_student
+        else "no student"
+    )
 
 
 def _check_identity(annotation: AnnotationFile, federation: Federation, public: PublicSet) -> None:
@@ -143,7 +148,7 @@ def _check_tasks(annotation: AnnotationFile, federation: Federation) -> None:
 
 def admitted_chunks(
     public: PublicSet, annotations: Sequence[AnnotationFile]
-) -> Iterator[tuple[Compounds, dict[str, dict[str, TaskAnnotation]]]]:
+) -> Iterator[tuple[Compounds, dict[str, dict[str, TeacherLabels]]]]:
     """Read the public set and all annotations side by side, checking every value.
 
     Yields
@@ -160,7 +165,7 @@ def admitted_chunks(
     streams = [annotation.chunks() for annotation in annotations]
     start = 0
     for compounds in public.chunks():
-        labels: dict[str, dict[str, TaskAnnotation]] = {}
+        labels: dict[str, dict[str, TeacherLabels]] = {}
         for annotation, stream in zip(annotations, streams, strict=True):
             keys, said = next(stream, (np.zeros(0, dtype=object), {}))
             _check_rows(annotation, keys, compounds, start)
@@ -190,7 +195,7 @@ def _check_rows(
 def _check_values(
     annotation: AnnotationFile,
     task: Task,
-    said: TaskAnnotation,
+    said: TeacherLabels,
     start: int,
 ) -> None:
     policy = annotation.policy

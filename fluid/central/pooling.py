@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fluid.exchange.annotation import TaskAnnotation
-from fluid.exchange.federated_set import PooledTask, pooling_weight
-from fluid.exchange.teacher_sample import TeacherSample
-from fluid.exchange.widening import slope_of
 from fluid.learn.task import Task
+from fluid.soft_labels.pooled import PooledTask, pooling_weight
+from fluid.soft_labels.shrinkage import slope_of
+from fluid.soft_labels.teacher_labels import TeacherLabels
+from fluid.soft_labels.teacher_sample import TeacherSample
 
 
 def pool_task(
     task: Task,
-    said: Mapping[str, TaskAnnotation],
+    said: Mapping[str, TeacherLabels],
     sizes: Mapping[str, float],
     n_compounds: int,
     digests: np.ndarray | None = None,
@@ -98,9 +98,9 @@ def pool_task(
     )
 
 
-def pool_said(
+def pool_labels(
     tasks: Sequence[Task],
-    said: Mapping[str, Mapping[str, TaskAnnotation]],
+    said: Mapping[str, Mapping[str, TeacherLabels]],
     sizes: Mapping[str, Mapping[str, float]],
     digests: np.ndarray,
     bases: Mapping[str, np.ndarray] | None = None,

@@ -10,10 +10,11 @@ import numpy as np
 
 from fluid.central.consensus import Agreement
 from fluid.central.student import FEWEST_COMPOUNDS, Distilled
-from fluid.exchange.annotation import AnnotationFile, TaskAnnotation
-from fluid.exchange.federated_set import PooledTask
+from fluid.exchange.annotation import AnnotationFile
 from fluid.learn.reliability import TRUSTED
 from fluid.learn.task import Task
+from fluid.soft_labels.pooled import PooledTask
+from fluid.soft_labels.teacher_labels import TeacherLabels
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class Tally:
         # How many compounds are known to 0, 1, 2, ... partners.
         self.inside = {task.name: np.zeros(len(partners) + 1, dtype=np.int64) for task in tasks}
 
-    def add(self, said: dict[str, dict[str, TaskAnnotation]], n: int) -> None:
+    def add(self, said: dict[str, dict[str, TeacherLabels]], n: int) -> None:
         """Count what was said of n compounds, by partner and task."""
         for task in self.tasks:
             inside = np.zeros(n, dtype=np.int64)
@@ -117,8 +118,8 @@ def report_task(
         "threshold": round(distilled.model.threshold, 4),
         "inside_domain_of_teachers": share,
         "pooled_label_quantiles": np.round(quantiles.astype(float), 4).tolist(),
-        "sharpening" if pooled.base is None else "sharpening_of_corrections": (
-            distilled.sharpening.to_dict() if distilled.sharpening else None
+        "twicing" if pooled.base is None else "twicing_of_residuals": (
+            distilled.twicing.to_dict() if distilled.twicing else None
         ),
         "mean_disagreement": round(float(pooled.disagreement[known].mean()), 4),
     }

@@ -9,20 +9,17 @@ import numpy as np
 from fluid.base.cluster import Cluster
 from fluid.base.errors import FluidError, TrainingError
 from fluid.base.jobs import single_threaded_blas
-from fluid.central.fits import Fitting, Lesson, fit_learners, renumber
-from fluid.central.ridge import choose_ridge
-from fluid.central.sharpening import find_sharpening
+from fluid.central.estimate_twicing import estimate_twicing
+from fluid.central.fit_student import FitOptions, StudentTask, fit_learners, renumber
+from fluid.central.noisy_ridge import choose_ridge
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
 from fluid.chem.stream import CompoundStream
-from fluid.exchange.federated_set import PooledTask
-from fluid.exchange.targets import CLIP, WEIGHTINGS, sample_weights, soft_targets
-from fluid.exchange.widening import widen, widening
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import fit_domains
 from fluid.learn.estimators import STUDENT_LEARNERS, Estimator, KernelRidge, logit, sigmoid
-from fluid.learn.estimators.sharpening import Sharpening
+from fluid.learn.estimators.twicing import Twicing
 from fluid.learn.judgement import HeldOut
 from fluid.learn.model import TaskModel
 from fluid.learn.predictions import called_classes
@@ -30,6 +27,9 @@ from fluid.learn.reliability import NEIGHBOURS, TRUSTED, ReliabilityMap, fit_rel
 from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
 from fluid.learn.trained_on import digest_connectivities
+from fluid.soft_labels.pooled import PooledTask
+from fluid.soft_labels.shrinkage import widening
+from fluid.soft_labels.targets import CLIP, WEIGHTINGS, sample_weights, soft_targets, widen
 
 FEWEST_COMPOUNDS = 50
 MOST_REFERENCES = 50_000
@@ -56,7 +56,7 @@ class StudentOptions:
         Keys of `fluid.learn.estimators.STUDENT_LEARNERS`; averaged if several.
     sharpen
         Whether kernel ridge regression learns pooled labels sharpened by what teachers disagree on
-        (`fluid.central.sharpening`).
+        (`fluid.central.estimate_twicing`).
     noisy
         Whether labels passed through a noise mechanism. The penalty of kernel ridge regression is
         then chosen by leave-one-out error, and pooled labels are neither widened nor sharpened:
@@ -65,7 +65,7 @@ class StudentOptions:
 
     weighting: str = "reliability"
     learners: tuple[str, ...] = ("kernel-ridge",)
-    sharpen: bool = True
+    twicing: bool = True
     noisy: bool = False
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ class Distilled:
         public set that was held out in a rehearsal.
     n_labelled, n_references
         Compounds with a pooled label, and those that make up the applicability domain.
-    sharpening
+    twicing
         Of the pooled labels; None if they were learned as they are.
     """
 
@@ -100,7 +100,7 @@ class Distilled:
     fidelity: float
     n_labelled: int
     n_references: int
-    sharpening: Sharpening | None = None
+    twicing: Twicing | None = None
 
 
 def digest_stream(library: CompoundStream) -> np.ndarray:
@@ -164,16 +164,16 @@ def distill_task(
     label = pooled.label[rows].astype(np.float64) if options.noisy else widen(task, pooled, rows)
     targets = soft_targets(task, label)
     ridge = choose_ridge(library, rows, targets, seed) if options.noisy else None
-    sharpening = None
-    if options.sharpen and not options.noisy and KernelRidge.kind in options.learners:
-        sharpening = find_sharpening(library, task, pooled)
+    twicing = None
+    if options.twicing and not options.noisy and KernelRidge.kind in options.learners:
+        twicing = estimate_twicing(library, task, pooled)
     inside = groups[rows] != 0
     weights = sample_weights(task, pooled, rows, options.weighting)
     references = _references(pooled, rows)
-    fitting = Fitting(options.learners, seed, jobs, ridge, cluster, sharpening)
+    fit_options = FitOptions(options.learners, seed, jobs, ridge, cluster, twicing)
     plain = None if pooled.base is None else pooled.base[rows].astype(np.float64)
-    lesson = Lesson(library, rows, targets, weights, inside, references, plain)
-    fits = fit_learners(lesson, fitting)
+    student_task = StudentTask(library, rows, targets, weights, inside, references, plain)
+    fits = fit_learners(student_task, fit_options)
     compounds, held = fits.compounds, fits.positions[fits.held]
     told = _score(fits.tried, compounds.take(fits.held), compounds)
     wanted = targets[np.searchsorted(rows, held)]
@@ -197,7 +197,7 @@ def distill_task(
         for estimator in member.estimators:
             renumber(estimator, fits.positions)
     model = TaskModel(task, members, True, references, domains, threshold)
-    return Distilled(model, fidelity, len(rows), len(references), sharpening)
+    return Distilled(model, fidelity, len(rows), len(references), twicing)
 
 
 def _score(

@@ -141,7 +141,7 @@ class Compounds:
         values = tuple(getattr(self, field.name) for field in fields(Compounds))
         return _revive, (values, self._memory is not None)
 
-    def remembering(self) -> Compounds:
+    def with_cache(self) -> Compounds:
         """The same compounds, which keep what is derived from them.
 
         Several models that are asked about the same compounds, or about parts of them, then find
@@ -155,7 +155,7 @@ class Compounds:
         Parameters
         ----------
         name
-            What it is, under which it is kept if the compounds are `remembering`.
+            What it is, under which it is kept if the compounds are `with_cache`.
         make
             Computes it; a row must depend on its compound alone.
         """
@@ -197,7 +197,7 @@ class Compounds:
 
 def _revive(values: tuple[np.ndarray, ...], remembers: bool) -> Compounds:
     made = Compounds(*values)
-    return made.remembering() if remembers else made
+    return made.with_cache() if remembers else made
 
 
 class _Part(Compounds):
@@ -235,9 +235,9 @@ class _Part(Compounds):
     def _copy(self, rows: np.ndarray) -> Compounds:
         return self._whole._copy(self._rows[rows])
 
-    def remembering(self) -> Compounds:
+    def with_cache(self) -> Compounds:
         """See `Compounds.remembering`."""
-        return self._whole._copy(self._rows).remembering()
+        return self._whole._copy(self._rows).with_cache()
 
 
 _BY_FEATURE = ("environments", "counts", "offsets")

@@ -16,7 +16,7 @@ class Kernels(NamedTuple):
     count: Any
     tanimoto: Any
     nearest: Any
-    apart: Any
+    centred_disagreement: Any
     feature_rows: Any
 
 
@@ -44,7 +44,11 @@ def kernels() -> Kernels:
     from fluid.chem import compiled
 
     made = Kernels(
-        compiled.count, compiled.tanimoto, compiled.nearest, compiled.apart, compiled.feature_rows
+        compiled.count,
+        compiled.tanimoto,
+        compiled.nearest,
+        compiled.centred_disagreement,
+        compiled.feature_rows,
     )
     # Compiled here, by one thread, rather than at the first use by several at once.
     empty, none = np.zeros((0, 1), np.uint64), np.zeros(0, np.int64)
@@ -54,7 +58,7 @@ def kernels() -> Kernels:
     made.tanimoto(empty, empty, none, none, best)
     made.nearest(empty, empty, empty, short, none, none, none, none, none, none, best, where)
     groups = np.zeros((0, 1), np.uint8)
-    made.apart(
+    made.centred_disagreement(
         empty, empty, empty, short, none, none, none, none, groups, groups, best[None]
     )  # fmt: skip
     bytes_, features = np.zeros(0, np.uint8), np.zeros(0, np.uint32)

@@ -20,26 +20,10 @@ from fluid.exchange.release import Release
 from fluid.exchange.sealed import SealedFile, open_sealed, write_sealed
 from fluid.exchange.strictness import policy_from_dict
 from fluid.learn.task import Task
+from fluid.soft_labels.teacher_labels import TeacherLabels
 
-SCHEMA = "fluid.annotation/1"
+SCHEMA = "fluid.annotation/2"
 _DIGEST = re.compile("[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class TaskAnnotation:
-    """What one teacher says of n public compounds in one task.
-
-    Attributes
-    ----------
-    prediction, uncertainty
-        float32 of shape (n, n_outputs); NaN stands for "not labelled".
-    reliability
-        float32 of shape (n,) in [0, 1]; NaN where there is no prediction.
-    """
-
-    prediction: np.ndarray
-    uncertainty: np.ndarray
-    reliability: np.ndarray
 
 
 def annotation_schema(tasks: Sequence[Task]) -> pa.Schema:
@@ -53,7 +37,7 @@ def annotation_schema(tasks: Sequence[Task]) -> pa.Schema:
     return pa.schema(columns)
 
 
-def column_meanings(tasks: Sequence[Task], corrects: str | None = None) -> dict[str, str]:
+def column_meanings(tasks: Sequence[Task], base_student: str | None = None) -> dict[str, str]:
     """One sentence per column, for the person who has to agree to an export.
 
     Parameters
@@ -72,7 +56,7 @@ def column_meanings(tasks: Sequence[Task], corrects: str | None = None) -> dict[
             else:
                 label = task.classes[number if task.kind == "multiclass" else -1 :][:1]
                 what = f"predicted probability of {label[0] if label else 'the positive class'}"
-            if corrects and task.kind == "regression":
+            if base_student and task.kind == "regression":
                 what += ": the student's number and a correction of it"
             meanings[f"{output}.prediction"] = f"{what}, by models that never saw the compound"
             meanings[f"{output}.uncertainty"] = "standard deviation of that over the repeats"
@@ -88,12 +72,12 @@ def write_annotation(
     public: PublicSet,
     partner: str,
     tasks: Sequence[Task],
-    chunks: Iterator[tuple[np.ndarray, dict[str, TaskAnnotation]]],
+    chunks: Iterator[tuple[np.ndarray, dict[str, TeacherLabels]]],
     shared: dict[str, Any],
     policy: DisclosurePolicy,
     release: Release,
     noise: dict[str, Any] | None = None,
-    corrects: str | None = None,
+    base_student: str | None = None,
 ) -> str:
     """Write an annotation as an unsigned draft, whole or not at all.
 
@@ -140,7 +124,7 @@ def write_annotation(
                 "software": software_versions(),
             }
             | ({"noise": noise} if noise else {})
-            | ({"corrects": corrects} if corrects else {})
+            | ({"base_student": base_student} if base_student else {})
         )
 
     batches = (_to_batch(schema, tasks, keys, labels) for keys, labels in chunks)
@@ -148,7 +132,7 @@ def write_annotation(
 
 
 def _to_batch(
-    schema: pa.Schema, tasks: Sequence[Task], keys: np.ndarray, labels: dict[str, TaskAnnotation]
+    schema: pa.Schema, tasks: Sequence[Task], keys: np.ndarray, labels: dict[str, TeacherLabels]
 ) -> pa.RecordBatch:
     arrays = [pa.array(keys, type=pa.string())]
     for task in tasks:
@@ -190,9 +174,9 @@ class AnnotationFile:
     tasks: list[Task]
     policy: DisclosurePolicy
     release: Release
-    corrects: str | None = None
+    base_student: str | None = None
 
-    def chunks(self) -> Iterator[tuple[np.ndarray, dict[str, TaskAnnotation]]]:
+    def chunks(self) -> Iterator[tuple[np.ndarray, dict[str, TeacherLabels]]]:
         """InChIKeys and labels in order, one row group at a time; null comes as NaN.
 
         Raises
@@ -207,7 +191,7 @@ class AnnotationFile:
             yield keys, labels
             start += batch.num_rows
 
-    def _task(self, batch: pa.RecordBatch, task: Task, start: int) -> TaskAnnotation:
+    def _task(self, batch: pa.RecordBatch, task: Task, start: int) -> TeacherLabels:
         def column(name: str) -> np.ndarray:
             array = batch.column(name)
             values = array.to_numpy(zero_copy_only=False).astype(np.float32)
@@ -221,7 +205,7 @@ class AnnotationFile:
             return values
 
         outputs = task.outputs
-        return TaskAnnotation(
+        return TeacherLabels(
             np.stack([column(f"{output}.prediction") for output in outputs], axis=1),
             np.stack([column(f"{output}.uncertainty") for output in outputs], axis=1),
             column(f"{task.name}.reliability"),
@@ -245,8 +229,10 @@ def open_annotation(path: Path) -> AnnotationFile:
             raise ValueError("no partner or no tasks")
         policy = policy_from_dict(sealed.manifest.get("policy"))
         release = Release.from_dict(sealed.manifest.get("ledger"))
-        corrects = sealed.manifest.get("corrects")
-        if corrects is not None and not (isinstance(corrects, str) and _DIGEST.fullmatch(corrects)):
+        base_student = sealed.manifest.get("base_student")
+        if base_student is not None and not (
+            isinstance(base_student, str) and _DIGEST.fullmatch(base_student)
+        ):
             raise ValueError("corrects is no digest")
     except (FluidError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FileFormatError(f"{path}: the manifest is incomplete ({error})") from error
@@ -260,4 +246,4 @@ def open_annotation(path: Path) -> AnnotationFile:
             else (f"column '{lacking[0]}' is missing" if lacking else "types or order differ")
         )
         raise FileFormatError(f"{path}: columns are not those of its tasks ({detail})")
-    return AnnotationFile(sealed, partner, tasks, policy, release, corrects)
+    return AnnotationFile(sealed, partner, tasks, policy, release, base_student)

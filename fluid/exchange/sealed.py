@@ -176,7 +176,7 @@ def open_sealed(path: Path, kind: str) -> SealedFile:
     path
         The file.
     kind
-        Schema name that its manifest must carry, such as ``"fluid.annotation/1"``; or a prefix
+        Schema name that its manifest must carry, such as ``"fluid.annotation/2"``; or a prefix
         ending in ``/`` or ``.`` if several are welcome.
 
     Raises

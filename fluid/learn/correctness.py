@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from fluid.chem.compounds import Compounds
-from fluid.learn.judgement import NEVER, DomainResult, HeldOut, Said
+from fluid.learn.judgement import NEVER, DomainInput, DomainResult, HeldOut
 from fluid.learn.reliability import NEIGHBOURS, TRUSTED, ReliabilityMap
 
 # Share of wrong calls among held-out compounds that lie inside the reliability domain, at most.
@@ -174,7 +174,7 @@ class ReliabilityDomain:
         made.threshold_ = max(self.threshold_, other.threshold_)
         return made
 
-    def assess(self, queries: Compounds, said: Said) -> DomainResult:
+    def assess(self, queries: Compounds, said: DomainInput) -> DomainResult:
         """See `Domain.assess`."""
         if not len(self.knots_):
             return self._assess_numbers(said)
@@ -203,7 +203,7 @@ class ReliabilityDomain:
             )
         return DomainResult(score, inside, reasons)
 
-    def _assess_numbers(self, said: Said) -> DomainResult:
+    def _assess_numbers(self, said: DomainInput) -> DomainResult:
         score = np.nan_to_num(said.reliability.astype(np.float64))
         reasons = [
             f"expected share of variance explained {value:.2f} (inside from {TRUSTED:.2f}; no "

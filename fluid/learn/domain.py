@@ -12,7 +12,7 @@ import numpy as np
 
 from fluid.chem.compounds import Compounds
 from fluid.learn.correctness import ReliabilityDomain
-from fluid.learn.judgement import NEVER, Domain, DomainResult, HeldOut, Said
+from fluid.learn.judgement import NEVER, Domain, DomainInput, DomainResult, HeldOut
 from fluid.learn.reliability import NEIGHBOURS, TRUSTED, ReliabilityMap
 
 
@@ -39,7 +39,7 @@ class NeighbourDomain:
         self.threshold_ = min(reliability.similarity_at(TRUSTED), NEVER)
         return self
 
-    def assess(self, queries: Compounds, said: Said) -> DomainResult:
+    def assess(self, queries: Compounds, said: DomainInput) -> DomainResult:
         """See `Domain.assess`."""
         score, near = said.near.similarity, said.near
         inside = score >= self.threshold_
@@ -85,7 +85,7 @@ class DictionaryDomain:
         self.known_ = np.unique(library.take(rows).environments)
         return self
 
-    def assess(self, queries: Compounds, said: Said) -> DomainResult:
+    def assess(self, queries: Compounds, said: DomainInput) -> DomainResult:
         """See `Domain.assess`; what the model says does not matter."""
         known = np.isin(queries.environments, self.known_)
         totals = np.diff(queries.offsets)

@@ -35,7 +35,7 @@ class Neighbours:
 
 
 @dataclass(frozen=True)
-class Said:
+class DomainInput:
     """What a model says of n compounds, for a domain to judge.
 
     Attributes
@@ -63,7 +63,7 @@ class HeldOut:
     Attributes
     ----------
     values, threshold
-        See `Said`; of a classification task.
+        See `DomainInput`; of a classification task.
     similarity
         Mean similarity to the five nearest reference compounds, without their own fold, (n,).
     correct
@@ -132,7 +132,7 @@ class Domain(Protocol):
         """
         ...
 
-    def assess(self, queries: Compounds, said: Said) -> DomainResult:
+    def assess(self, queries: Compounds, said: DomainInput) -> DomainResult:
         """Judge compounds by their features and by what the model says of them."""
         ...
 

@@ -15,7 +15,7 @@ from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import DEFAULT_DOMAIN, DOMAINS
 from fluid.learn.estimators import logit, sigmoid
 from fluid.learn.folds import COMPOUND, FOLDS_BY
-from fluid.learn.judgement import Domain, Said, find_neighbours
+from fluid.learn.judgement import Domain, DomainInput, find_neighbours
 from fluid.learn.predictions import Predictions, TaskPrediction
 from fluid.learn.task import Task
 
@@ -141,7 +141,7 @@ class TaskModel:
         reliability = np.mean([m.reliability(near.similarity) for m in self.members], axis=0)
         judged = None
         if domain is not None:
-            said = Said(values, near, reliability, self.threshold)
+            said = DomainInput(values, near, reliability, self.threshold)
             judged = self.domains[domain].assess(queries, said)
         return TaskPrediction(values, spread, reliability, judged, self.threshold, near.similarity)
 

@@ -9,7 +9,7 @@ from fluid.base.errors import FileFormatError
 from fluid.base.files import read_json
 from fluid.learn.model import Card
 
-SCHEMA = "fluid.model/1"
+SCHEMA = "fluid.model/2"
 MODEL_FILE = "model.json"
 
 

@@ -38,7 +38,7 @@ class OwnFoldLabels:
     similarity: np.ndarray
 
 
-def silence(n_compounds: int, n_outputs: int) -> OwnFoldLabels:
+def empty_labels(n_compounds: int, n_outputs: int) -> OwnFoldLabels:
     """Labels that say nothing: NaN throughout."""
     outputs = np.full((n_compounds, n_outputs), np.nan)
     one = np.full(n_compounds, np.nan)

@@ -36,7 +36,7 @@ from fluid.learn.correctness import ReliabilityDomain
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import DOMAINS, revive_domain
 from fluid.learn.estimators import State, check_tree_text, revive
-from fluid.learn.hybrid import Decision, HybridModel, OwnWeight
+from fluid.learn.hybrid_model import BlendWeight, Decision, HybridModel
 from fluid.learn.judgement import Domain
 from fluid.learn.measured import MEASURED_FILE, Measured, read_measured, write_measured
 from fluid.learn.model import Card, Model, TaskModel, TrainedModel
@@ -85,10 +85,10 @@ def save_model(
                         made.calibration.slope,
                         made.calibration.intercept,
                         made.threshold,
-                        made.own_weight.factor,
-                        made.own_weight.low,
-                        made.own_weight.high,
-                        made.own_weight.elsewhere,
+                        made.blend_weight.factor,
+                        made.blend_weight.low,
+                        made.blend_weight.high,
+                        made.blend_weight.elsewhere,
                     ]
                     for name, made in model.decisions.items()
                 },
@@ -281,11 +281,11 @@ def _load_hybrid(folder: Path, values: dict[str, Any], card: Card) -> HybridMode
     return HybridModel(card, parts[0], parts[1], decisions)
 
 
-def _own_weight(stated: list[Any]) -> OwnWeight:
+def _own_weight(stated: list[Any]) -> BlendWeight:
     """Factor at home, both similarities and, but for earlier versions, the factor elsewhere."""
     if len(stated) not in (3, 4):
         raise ValueError(f"a weight of {len(stated)} numbers")
-    return OwnWeight(*map(float, stated))
+    return BlendWeight(*map(float, stated))
 
 
 def _load_trained(folder: Path, values: dict[str, Any], card: Card) -> TrainedModel:

@@ -18,28 +18,29 @@ from fluid.base.jobs import Workers, count_jobs
 from fluid.base.software import software_versions
 from fluid.base.unfinished import Unfinished, pack_arrays, unpack_arrays
 from fluid.chem.compounds import Compounds
-from fluid.exchange.annotation import TaskAnnotation, write_annotation
+from fluid.exchange.annotation import write_annotation
+from fluid.exchange.base_student import load_base_student
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.mechanism import PATE
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.release import Release
 from fluid.exchange.strictness import load_own_policy
-from fluid.exchange.subject import load_subject
 from fluid.learn.folds import looser
 from fluid.learn.model import TrainedModel
 from fluid.learn.model_file import MODEL_FILE
 from fluid.learn.storage import load_trained
 from fluid.learn.task import Task
-from fluid.partner.approve import approve, load_signing_key
-from fluid.partner.charging import begin
-from fluid.partner.correction import measured_labels
-from fluid.partner.guard import disclose_besides
-from fluid.partner.ledger import Query, finish, open_ledger
-from fluid.partner.noisy import NoisyTeller, load_sub_teachers, noisy_teller, statement
-from fluid.partner.pate import SUB_TEACHERS
-from fluid.partner.teacher import FEDERATION_FILE, SECRET_FILE, read_secret
-from fluid.partner.teller import Teller
+from fluid.partner.dp.pate import SUB_TEACHERS
+from fluid.partner.dp.pate_labeler import PateLabeler, load_sub_teachers, pate_labeler, statement
+from fluid.partner.guard import disclose_statistics
+from fluid.partner.release.approve import approve, load_signing_key
+from fluid.partner.release.charging import charge_query
+from fluid.partner.release.ledger import Query, finish, open_ledger
+from fluid.partner.teacher.labeler import TeacherLabeler
+from fluid.partner.teacher.residuals import measured_labels
+from fluid.partner.teacher_folder import FEDERATION_FILE, SECRET_FILE, read_secret
+from fluid.soft_labels.teacher_labels import TeacherLabels
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +62,8 @@ class AnnotationSummary:
     policy
         The policy in force.
     cost
-        What a noise mechanism has spent on it, see `fluid.partner.accounting.Cost`; None if there
-        is none.
+        What a noise mechanism has spent on it, see `fluid.partner.dp.accounting.Cost`; None if
+        there is none.
     """
 
     digest: str
@@ -131,7 +132,7 @@ def annotate(
         noise mechanism, whose draws are counted one by one.
     student
         The student of the round before: its numbers are corrected by what the teacher's measured
-        labels leave of them (`fluid.partner.correction`), in a release of its own.
+        labels leave of them (`fluid.partner.teacher.residuals`), in a release of its own.
 
     Raises
     ------
@@ -153,7 +154,7 @@ def annotate(
             f"federation '{federation.name}' has a noise mechanism, whose draws are counted one by "
             "one: annotate without a scheduler"
         )
-    subject = load_subject(student, federation) if student is not None else None
+    base_student = load_base_student(student, federation) if student is not None else None
     if federation.mechanism.kind == PATE:
         # What would fail is told before it is charged.
         load_sub_teachers(teacher, federation.mechanism)
@@ -166,15 +167,15 @@ def annotate(
     public.check(federation)
     labelled = {task.name: 0 for task in federation.tasks}
     origin = _origin(teacher, public, policy)
-    corrects = subject.digest if subject else None
-    if subject is not None:
-        origin["corrects"] = subject.digest
+    base_digest = base_student.digest if base_student else None
+    if base_student is not None:
+        origin["base_student"] = base_student.digest
         measured = measured_labels(teacher, model)
         # What would fail is told before it is charged.
-        plain = Teller(model, secret, subject.student, measured, count_jobs(jobs))
+        plain = TeacherLabeler(model, secret, base_student.student, measured, count_jobs(jobs))
         _warn_of_uncorrected(plain, teacher)
     else:
-        plain = Teller(model, secret)
+        plain = TeacherLabeler(model, secret)
     basis = origin | {"federation": sha256_file(contract)}
     contracts = {"contract": [federation.name, federation.round, federation.protocol]}
     request = sha256_hex(canonical_json(origin | contracts | {"partner": model.card.name}))
@@ -182,32 +183,32 @@ def annotate(
         request, model.card.name, federation.name, federation.round, federation.protocol,
         public.digest, policy.to_dict(), len(public), {},
     )  # fmt: skip
-    with begin(
+    with charge_query(
         teacher, output, basis, query, federation.mechanism, model.tasks, policy, secret, key_path
-    ) as begun:
+    ) as charged:
         noisy, noise = None, {}
-        if begun.plan is not None:
-            noisy = noisy_teller(
-                federation, teacher, plain, secret, public, model.card.name, begun.plan
+        if charged.plan is not None:
+            noisy = pate_labeler(
+                federation, teacher, plain, secret, public, model.card.name, charged.plan
             )
-            noise = statement(begun.plan, federation.mechanism)
+            noise = statement(charged.plan, federation.mechanism)
         label = partial(_label, noisy or plain, federation, jobs=1 if workers else count_jobs(jobs))
 
-        def spread(chunks: Iterable[Compounds]) -> Iterator[dict[str, TaskAnnotation]]:
+        def spread(chunks: Iterable[Compounds]) -> Iterator[dict[str, TeacherLabels]]:
             return workers.map(label, chunks) if workers else map(label, chunks)
 
         chunks = _labels(
-            federation.tasks, public, begun.unfinished, spread, labelled, progress, noisy
+            federation.tasks, public, charged.unfinished, spread, labelled, progress, noisy
         )
         # With a key the output appears signed or not at all.
         draft = output if key_path is None else output.with_name(f".{output.name}.draft")
         digest = write_annotation(
             draft, federation, public, model.card.name, federation.tasks, chunks,
-            _besides(model, policy), policy, begun.release, noise, corrects,
+            _besides(model, policy), policy, charged.release, noise, base_digest,
         )  # fmt: skip
         try:
             with open_ledger(teacher) as ledger:
-                finish(ledger, begun.release, digest)
+                finish(ledger, charged.release, digest)
             if key_path is not None:
                 approve(draft, teacher, key_path, federation_path, None, output, digest)
         finally:
@@ -215,22 +216,22 @@ def annotate(
                 draft.unlink(missing_ok=True)
     return AnnotationSummary(
         digest, model.card.name, federation.round, len(public), key_path is not None, labelled,
-        begun.release, policy, begun.plan.cost.to_dict() if begun.plan else None,
+        charged.release, policy, charged.plan.cost.to_dict() if charged.plan else None,
     )  # fmt: skip
 
 
-def _warn_of_uncorrected(teller: Teller, teacher: Path) -> None:
+def _warn_of_uncorrected(labeler: TeacherLabeler, teacher: Path) -> None:
     """Say which labels are those of the first round once more."""
-    assert teller.correction is not None
-    if not teller.correction.models:
+    assert labeler.correction is not None
+    if not labeler.correction.models:
         logger.warning(
             "%s: has no task of numbers that the student predicts: its labels are those of an "
             "annotation without a student, in a release of their own",
             teacher,
         )  # fmt: skip
         return
-    for task in teller.model.tasks:
-        if not task.is_classification and task.name not in teller.correction.models:
+    for task in labeler.model.tasks:
+        if not task.is_classification and task.name not in labeler.correction.models:
             logger.warning(
                 "%s: task %s: the student does not predict it; labelled without a correction",
                 teacher, task.name,
@@ -265,7 +266,7 @@ def _origin(teacher: Path, public: PublicSet, policy: DisclosurePolicy) -> dict[
 def _besides(model: TrainedModel, policy: DisclosurePolicy) -> dict[str, Any]:
     """What is stated besides the labels."""
     counts = model.card.training["labels"]
-    return disclose_besides(
+    return disclose_statistics(
         policy,
         {task_model.task.name: len(task_model.rows) for task_model in model.task_models},
         model.card.metrics,
@@ -278,20 +279,20 @@ def _besides(model: TrainedModel, policy: DisclosurePolicy) -> dict[str, Any]:
 
 
 def _label(
-    teller: Teller | NoisyTeller, federation: Federation, compounds: Compounds, jobs: int
-) -> dict[str, TaskAnnotation]:
-    return teller.annotate(federation, compounds, jobs)
+    labeler: TeacherLabeler | PateLabeler, federation: Federation, compounds: Compounds, jobs: int
+) -> dict[str, TeacherLabels]:
+    return labeler.annotate(federation, compounds, jobs)
 
 
 def _labels(
     tasks: Sequence[Task],
     public: PublicSet,
     unfinished: Unfinished,
-    spread: Callable[[Iterable[Compounds]], Iterator[dict[str, TaskAnnotation]]],
+    spread: Callable[[Iterable[Compounds]], Iterator[dict[str, TeacherLabels]]],
     labelled: dict[str, int],
     progress: Callable[[int], None],
-    noisy: NoisyTeller | None = None,
-) -> Iterator[tuple[np.ndarray, dict[str, TaskAnnotation]]]:
+    noisy: PateLabeler | None = None,
+) -> Iterator[tuple[np.ndarray, dict[str, TeacherLabels]]]:
     keys: deque[np.ndarray] = deque()
 
     def asked() -> Iterator[Compounds]:
@@ -301,7 +302,7 @@ def _labels(
 
     names = [task.name for task in tasks]
 
-    def decode(payload: bytes) -> dict[str, TaskAnnotation]:
+    def decode(payload: bytes) -> dict[str, TeacherLabels]:
         said = _decode(names, payload)
         if noisy is not None:
             noisy.recall(said)
@@ -321,7 +322,7 @@ def _labels(
 _FIELDS = ("prediction", "uncertainty", "reliability")
 
 
-def _encode(names: Sequence[str], labels: dict[str, TaskAnnotation]) -> bytes:
+def _encode(names: Sequence[str], labels: dict[str, TeacherLabels]) -> bytes:
     """Labels of a chunk as they are kept until the annotation is whole."""
     return pack_arrays(
         {
@@ -332,9 +333,9 @@ def _encode(names: Sequence[str], labels: dict[str, TaskAnnotation]) -> bytes:
     )
 
 
-def _decode(names: Sequence[str], payload: bytes) -> dict[str, TaskAnnotation]:
+def _decode(names: Sequence[str], payload: bytes) -> dict[str, TeacherLabels]:
     arrays = unpack_arrays(payload)
     return {
-        name: TaskAnnotation(*(arrays[f"{number}.{field}"] for field in _FIELDS))
+        name: TeacherLabels(*(arrays[f"{number}.{field}"] for field in _FIELDS))
         for number, name in enumerate(names)
     }

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from fluid.exchange.annotation import TaskAnnotation
 from fluid.exchange.policy import SHARED_STEP, DisclosurePolicy, round_to_step
-from fluid.exchange.shared import SHARED_METRICS
+from fluid.exchange.shared_statistics import SHARED_METRICS
 from fluid.learn.own_fold import OwnFoldLabels
 from fluid.learn.task import Task
+from fluid.soft_labels.teacher_labels import TeacherLabels
 
 
 def disclose(
@@ -20,7 +20,7 @@ def disclose(
     policy: DisclosurePolicy,
     found: OwnFoldLabels,
     agreed: DisclosurePolicy | None = None,
-) -> TaskAnnotation:
+) -> TeacherLabels:
     """Clip, round and silence what one teacher says of n compounds.
 
     Parameters
@@ -38,19 +38,19 @@ def disclose(
 
     Returns
     -------
-    TaskAnnotation
+    TeacherLabels
         Probabilities within the policy's bounds, numbers within the task's range, all on the steps
         of the policy. A compound without prediction, or less reliable than ``abstain_below``, has
         nothing else either.
     """
-    said = TaskAnnotation(found.prediction, found.uncertainty, found.reliability)
+    said = TeacherLabels(found.prediction, found.uncertainty, found.reliability)
     for applied in (agreed, policy) if agreed not in (None, policy) else (policy,):
         assert applied is not None
         said = _apply(task, applied, said)
     return said
 
 
-def _apply(task: Task, policy: DisclosurePolicy, told: TaskAnnotation) -> TaskAnnotation:
+def _apply(task: Task, policy: DisclosurePolicy, told: TeacherLabels) -> TeacherLabels:
     step = policy.prediction_step(task.is_classification)
     if task.is_classification:
         inner = policy.probability_bounds
@@ -63,7 +63,7 @@ def _apply(task: Task, policy: DisclosurePolicy, told: TaskAnnotation) -> TaskAn
     # By the rounded figure, so that which rows are silent says nothing finer than the column does.
     silent |= ~(trusted >= np.float32(policy.abstain_below - 1e-6))
     said[silent], spread[silent], trusted[silent] = np.nan, np.nan, np.nan
-    return TaskAnnotation(said, spread, trusted)
+    return TeacherLabels(said, spread, trusted)
 
 
 def _bounded(values: np.ndarray, step: float, highest: float) -> np.ndarray:
@@ -71,7 +71,7 @@ def _bounded(values: np.ndarray, step: float, highest: float) -> np.ndarray:
     return np.minimum(rounded, np.float32(highest))
 
 
-def disclose_besides(
+def disclose_statistics(
     policy: DisclosurePolicy,
     sizes: Mapping[str, int],
     metrics: Mapping[str, Mapping[str, float | None]],

@@ -14,11 +14,11 @@ from fluid.base.errors import SignatureError, TableError
 from fluid.base.jobs import count_jobs
 from fluid.chem.featurizer import featurize_entries
 from fluid.chem.tables import open_entries
-from fluid.exchange.clusters import Clusters
-from fluid.exchange.coverage import check_shared, round_counts, write_coverage
 from fluid.exchange.federation import Federation, check_partner_name
-from fluid.exchange.select import assign
 from fluid.exchange.signing import encode_public_key, load_private_key, sign_digest
+from fluid.public.clusters import Clusters
+from fluid.public.coverage import check_shared, round_counts, write_coverage
+from fluid.public.select import assign
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from fluid.base.errors import FluidError
 from fluid.chem.compounds import Compounds
 from fluid.chem.tables import Reject
-from fluid.learn.hybrid import HybridModel
+from fluid.learn.hybrid_model import HybridModel
 from fluid.learn.measured import Measured
 from fluid.learn.model import Model, TrainedModel
 from fluid.learn.predictions import TaskPrediction

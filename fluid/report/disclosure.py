@@ -14,9 +14,9 @@ from fluid.exchange.sealed import MANIFEST_KEY, SEAL_KEY
 from fluid.exchange.strictness import looser_than
 from fluid.learn.folds import FRAMEWORK
 from fluid.learn.task import Task
-from fluid.partner.approve import Audit
-from fluid.partner.ledger import Ledger
-from fluid.partner.ledger_file import APPROVED, FINISHED
+from fluid.partner.release.approve import Audit
+from fluid.partner.release.ledger import Ledger
+from fluid.partner.release.ledger_file import APPROVED, FINISHED
 
 _FOOTER = frozenset({MANIFEST_KEY, SEAL_KEY, "ARROW:schema"})
 _SETTINGS = {
@@ -79,7 +79,7 @@ def describe_disclosure(
         "withheld": _withheld(annotation, columns),
         "policy": _describe_policy(annotation.policy, federation),
         "budget": _describe_budget(annotation, ledger),
-        "corrects": annotation.corrects,
+        "base_student": annotation.base_student,
         "noise": annotation.sealed.manifest.get("noise"),
         "shared": annotation.sealed.manifest.get("shared"),
         "footer": _footer(annotation.sealed.path),

@@ -14,7 +14,7 @@ from fluid.base.jobs import single_threaded_blas
 from fluid.chem.compounds import Compounds
 from fluid.chem.tables import Reject
 from fluid.learn.domain import DEFAULT_DOMAIN
-from fluid.learn.hybrid import HybridModel
+from fluid.learn.hybrid_model import HybridModel
 from fluid.learn.metrics import (
     bootstrap_rows,
     compute_metrics,

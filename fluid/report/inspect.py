@@ -12,8 +12,6 @@ from fluid.base.errors import FileFormatError, FluidError, MismatchError
 from fluid.base.files import sha256_file
 from fluid.exchange.annotation import SCHEMA as ANNOTATION
 from fluid.exchange.annotation import column_meanings, open_annotation
-from fluid.exchange.clusters import SCHEMA as CLUSTERS
-from fluid.exchange.coverage import open_coverage
 from fluid.exchange.federated_set import SCHEMA as FEDERATED
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.public_set import SCHEMA as PUBLIC
@@ -21,8 +19,10 @@ from fluid.exchange.sealed import SealedFile, open_sealed
 from fluid.exchange.signing import read_public_key, verify_digest
 from fluid.learn.model_file import MODEL_FILE
 from fluid.learn.storage import load_model
-from fluid.partner.approve import load_audit
-from fluid.partner.ledger import read_ledger
+from fluid.partner.release.approve import load_audit
+from fluid.partner.release.ledger import read_ledger
+from fluid.public.clusters import SCHEMA as CLUSTERS
+from fluid.public.coverage import open_coverage
 from fluid.report.disclosure import describe_disclosure
 
 _EXAMPLES = 5
@@ -112,7 +112,7 @@ def _inspect_sealed(path: Path, federation: Federation | None) -> dict[str, Any]
     meanings = dict(_MEANINGS)
     if kind == ANNOTATION:
         annotation = open_annotation(path)
-        meanings = column_meanings(annotation.tasks, annotation.corrects)
+        meanings = column_meanings(annotation.tasks, annotation.base_student)
     columns, examples = _columns(sealed, meanings)
     return {
         "what": what[kind],

@@ -98,7 +98,7 @@ def _head(found: dict[str, Any]) -> Section:
         ("federation", f"{_text(found['federation'])}, round {_text(found['round'])}"),
         ("compounds", f"{found['rows']:,}, all of the public set"),
         *((f"task {number}", text) for number, text in enumerate(tasks, start=1)),
-        *(_corrects(found["corrects"]) if found.get("corrects") else ()),
+        *(_corrects(found["base_student"]) if found.get("base_student") else ()),
         ("digest that is signed", str(found["digest"])),
         ("signature", str(found["signature"])),
     ]

@@ -6,18 +6,18 @@ import hashlib
 
 import numpy as np
 
-from fluid.partner.fit import TrainingOptions, fit_model
 from fluid.partner.table import LabelledCompounds
+from fluid.partner.teacher.fit import TrainingOptions, fit_model
 from fluid.simulate.cache import PARTNER_ROOMS, Arrays
 from fluid.simulate.consortium import Consortium
-from fluid.simulate.parts import digest_table
-from fluid.simulate.told import Told, pack_told, predict_all, unpack_told
+from fluid.simulate.digests import digest_table
+from fluid.simulate.predictions import TaskScores, pack_predictions, predict_all, unpack_predictions
 
 # A reference is not cross-fitted to hide anything, only to be calibrated.
 _REPEATS = 1
 
 
-def reference(one: Consortium, pooled: LabelledCompounds, learner: str) -> dict[str, Told]:
+def reference(one: Consortium, pooled: LabelledCompounds, learner: str) -> dict[str, TaskScores]:
     """Predictions of one model trained on everybody's data.
 
     Parameters
@@ -38,12 +38,12 @@ def reference(one: Consortium, pooled: LabelledCompounds, learner: str) -> dict[
             pooled, one.federation, "reference", "pooled", "all private tables", options,
             secret, one.jobs,
         )  # fmt: skip
-        return pack_told(predict_all(fitted.model, one.queries))
+        return pack_predictions(predict_all(fitted.model, one.queries))
 
-    return unpack_told(one.cache.fetch("reference", inputs, make, PARTNER_ROOMS), one.tasks)
+    return unpack_predictions(one.cache.fetch("reference", inputs, make, PARTNER_ROOMS), one.tasks)
 
 
-def plain_mean(one: Consortium) -> dict[str, Told]:
+def plain_mean(one: Consortium) -> dict[str, TaskScores]:
     """The mean of what the teachers say of the test compounds: no student, no weights."""
     made = one.teachers()
     found = {}
@@ -53,5 +53,5 @@ def plain_mean(one: Consortium) -> dict[str, Told]:
             continue
         values = np.mean([said.values for said in each], axis=0)
         threshold = float(np.mean([said.threshold for said in each]))
-        found[task.name] = Told(values, threshold, np.full(len(values), np.nan))
+        found[task.name] = TaskScores(values, threshold, np.full(len(values), np.nan))
     return found

@@ -23,9 +23,10 @@ Arrays = dict[str, np.ndarray]
 _RESULT = re.compile(r"[0-9a-f]{64}\.npz")
 
 # A teacher does not change when the coordinator's code does.
-PARTNER_ROOMS = ("base", "chem", "learn", "exchange", "partner")
+PARTNER_ROOMS = ("base", "chem", "learn", "soft_labels", "exchange", "public", "partner")
 ALL_ROOMS = (
-    *PARTNER_ROOMS, "central", "simulate/consortium.py", "simulate/told.py", "simulate/parts.py",
+    *PARTNER_ROOMS, "central", "simulate/consortium.py", "simulate/predictions.py",
+    "simulate/digests.py",
     "simulate/rounds.py",
 )  # fmt: skip
 

@@ -15,33 +15,33 @@ import numpy as np
 
 from fluid.base.errors import FluidError, TrainingError
 from fluid.central.distill import train_student
-from fluid.central.pooling import pool_said
+from fluid.central.pooling import pool_labels
 from fluid.central.student import StudentOptions
 from fluid.chem.compounds import Compounds
-from fluid.exchange.annotation import TaskAnnotation
-from fluid.exchange.federated_set import PooledTask
 from fluid.exchange.federation import Federation
 from fluid.learn.model import TrainedModel
 from fluid.learn.task import Task
 from fluid.learn.trained_on import digest_connectivities
-from fluid.partner.fit import TrainingOptions, fit_model
-from fluid.partner.hybrid import FittedHybrid, fit_hybrid, others_only
-from fluid.partner.hybrid_own import HybridOptions
+from fluid.partner.hybrid.private_model import HybridOptions
+from fluid.partner.hybrid.train import FittedHybrid, fit_hybrid, peer_labels
 from fluid.partner.table import LabelledCompounds
-from fluid.partner.teller import Teller
+from fluid.partner.teacher.fit import TrainingOptions, fit_model
+from fluid.partner.teacher.labeler import TeacherLabeler
 from fluid.simulate.cache import PARTNER_ROOMS, Arrays, Cache, digest_arrays, digest_compounds
-from fluid.simulate.parts import digest_pooled, digest_table, take_pooled, take_said
-from fluid.simulate.told import (
+from fluid.simulate.digests import digest_pooled, digest_table, take_pooled, take_said
+from fluid.simulate.predictions import (
     HybridResult,
     OutOfFold,
+    TaskScores,
     TeacherResult,
-    Told,
     pack_out_of_fold,
-    pack_told,
+    pack_predictions,
     predict_all,
     unpack_out_of_fold,
-    unpack_told,
-)  # fmt: skip
+    unpack_predictions,
+)
+from fluid.soft_labels.pooled import PooledTask
+from fluid.soft_labels.teacher_labels import TeacherLabels
 
 
 class Consortium:
@@ -96,7 +96,7 @@ class Consortium:
         self.seed = seed
         self.jobs = jobs
         self._given: dict[str, PooledTask] | None = None
-        self._given_said: Mapping[str, Mapping[str, TaskAnnotation]] = {}
+        self._given_said: Mapping[str, Mapping[str, TeacherLabels]] = {}
         self.latest: Consortium | None = None  # Whose student answers in hybrids.
         self._teachers: dict[str, TeacherResult] = {}
         self._students: dict[str, TrainedModel] = {}
@@ -130,7 +130,7 @@ class Consortium:
     def with_pooled(
         self,
         pooled: dict[str, PooledTask],
-        said: Mapping[str, Mapping[str, TaskAnnotation]] | None = None,
+        said: Mapping[str, Mapping[str, TeacherLabels]] | None = None,
     ) -> Consortium:
         """The same partners when these labels are pooled, wherever they come from.
 
@@ -147,7 +147,7 @@ class Consortium:
         made._teachers = self._teachers
         return made
 
-    def said_by(self, partner: str) -> Mapping[str, TaskAnnotation] | None:
+    def labels_of(self, partner: str) -> Mapping[str, TeacherLabels] | None:
         """What a partner said of the labels that are pooled; None if that is not known."""
         if self._given is not None:
             return self._given_said.get(partner)
@@ -195,7 +195,7 @@ class Consortium:
         if not arrays:
             return None
         said = {
-            task.name: TaskAnnotation(
+            task.name: TeacherLabels(
                 arrays[f"{task.name}/said/prediction"], arrays[f"{task.name}/said/uncertainty"],
                 arrays[f"{task.name}/said/reliability"],
             )
@@ -207,7 +207,10 @@ class Consortium:
             if f"{task.name}/members" in arrays
         }
         self._teachers[partner] = TeacherResult(
-            said, unpack_told(arrays, self.tasks), unpack_out_of_fold(arrays, self.tasks), members
+            said,
+            unpack_predictions(arrays, self.tasks),
+            unpack_out_of_fold(arrays, self.tasks),
+            members,
         )
         return self._teachers[partner]
 
@@ -220,8 +223,8 @@ class Consortium:
             )  # fmt: skip
         except TrainingError:
             return {}
-        arrays = pack_told(predict_all(fitted.model, self.queries))
-        said = Teller(fitted.model, self.secret(partner)).annotate(
+        arrays = pack_predictions(predict_all(fitted.model, self.queries))
+        said = TeacherLabeler(fitted.model, self.secret(partner)).annotate(
             self.federation, self.public, self.jobs
         )
         for name, one in said.items():
@@ -268,19 +271,19 @@ class Consortium:
             return {name: take_pooled(one, rows) for name, one in given.items()}
         said = {name: made.said for name, made in self.teachers(partners).items()}
         if rows is None:
-            return pool_said(self.tasks, said, {}, self.digests)
+            return pool_labels(self.tasks, said, {}, self.digests)
         part = {
             name: {task: take_said(one, rows) for task, one in by.items()}
             for name, by in said.items()
         }
-        return pool_said(self.tasks, part, {}, self.digests[rows])
+        return pool_labels(self.tasks, part, {}, self.digests[rows])
 
     def student(
         self,
         options: StudentOptions | None = None,
         partners: Sequence[str] | None = None,
         rows: np.ndarray | None = None,
-    ) -> dict[str, Told]:
+    ) -> dict[str, TaskScores]:
         """Predictions of the student.
 
         Parameters
@@ -303,11 +306,11 @@ class Consortium:
         arrays = self.cache.fetch(
             "student",
             inputs,
-            lambda: pack_told(
+            lambda: pack_predictions(
                 predict_all(self.student_model(options, partners, rows), self.queries)
             ),
         )
-        return unpack_told(arrays, self.tasks)
+        return unpack_predictions(arrays, self.tasks)
 
     def student_model(
         self,
@@ -352,11 +355,13 @@ class Consortium:
         arrays = self.cache.fetch("hybrid", inputs, lambda: self._make_hybrid(partner))
         if not arrays:
             return None
-        return HybridResult(unpack_told(arrays, self.tasks), unpack_out_of_fold(arrays, self.tasks))
+        return HybridResult(
+            unpack_predictions(arrays, self.tasks), unpack_out_of_fold(arrays, self.tasks)
+        )
 
     def _digest_said(self, partner: str) -> str:
         """What is taken out of the pooled labels; empty if nothing is."""
-        said = self.said_by(partner)
+        said = self.labels_of(partner)
         if said is None:
             return ""
         return digest_arrays(
@@ -374,9 +379,9 @@ class Consortium:
 
     def fit_hybrid(self, partner: str) -> FittedHybrid:
         """The hybrid itself."""
-        said, pooled = self.said_by(partner), self.pool()
+        said, pooled = self.labels_of(partner), self.pool()
         if said is not None:
-            pooled = others_only(pooled, said)
+            pooled = peer_labels(pooled, said)
         return fit_hybrid(
             self.tables[partner], self.public, pooled, "", self.student_model(),
             self.federation, partner, partner, self.hybrid_options_of(partner), self.jobs,
@@ -394,4 +399,4 @@ class Consortium:
             rows, truth = table.labels.column(self.federation.task_index(name))
             threshold = fitted.model.decisions[name].threshold
             found[name] = OutOfFold(rows, truth, values, threshold)
-        return pack_told(predict_all(fitted.model, self.queries)) | pack_out_of_fold(found)
+        return pack_predictions(predict_all(fitted.model, self.queries)) | pack_out_of_fold(found)

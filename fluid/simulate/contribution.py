@@ -11,13 +11,12 @@ from fluid.base.errors import TrainingError
 from fluid.base.jobs import single_threaded_blas
 from fluid.central.pooling import pool_task
 from fluid.chem.compounds import Compounds
-from fluid.exchange.targets import soft_targets
-from fluid.exchange.widening import widen
 from fluid.learn.estimators.kernel import KernelRidge
 from fluid.learn.estimators.mixed_kernel import MixedKernel
 from fluid.learn.task import Task
 from fluid.learn.trained_on import digest_connectivities
 from fluid.partner.table import LabelledCompounds
+from fluid.simulate.predictions import TeacherResult
 from fluid.simulate.semivalues import (
     NOTHING,
     Coalition,
@@ -27,7 +26,7 @@ from fluid.simulate.semivalues import (
     contributions,
 )
 from fluid.simulate.statistics import draw_weights, weighted_rmse, weighted_roc_auc
-from fluid.simulate.told import TeacherResult
+from fluid.soft_labels.targets import soft_targets, widen
 
 LANDMARKS = 1500
 _BLOCK = 2048

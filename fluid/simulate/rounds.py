@@ -9,17 +9,17 @@ from functools import cached_property
 
 import numpy as np
 
-from fluid.central.pooling import pool_said
-from fluid.exchange.annotation import TaskAnnotation
-from fluid.exchange.subject import student_numbers
+from fluid.central.pooling import pool_labels
+from fluid.exchange.base_student import student_numbers
 from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import folds_of_repeats, label_own_fold
 from fluid.learn.task import Task
-from fluid.partner.correction import Correction, fit_task_correction
 from fluid.partner.guard import disclose
+from fluid.partner.teacher.residuals import ResidualModels, fit_task_residuals
 from fluid.simulate.cache import Arrays
 from fluid.simulate.consortium import Consortium
-from fluid.simulate.parts import digest_pooled, digest_table
+from fluid.simulate.digests import digest_pooled, digest_table
+from fluid.soft_labels.teacher_labels import TeacherLabels
 
 logger = logging.getLogger(__name__)
 _FIELDS = ("prediction", "uncertainty", "reliability")
@@ -49,7 +49,7 @@ def corrected(one: Consortium) -> Consortium:
     for partner, made in one.teachers().items():
         names = numbers & made.members.keys()
         said[partner] = made.said | (_say(one, partner, student, names) if names else {})
-    return one.with_pooled(pool_said(one.tasks, said, {}, one.digests, bases), said)
+    return one.with_pooled(pool_labels(one.tasks, said, {}, one.digests, bases), said)
 
 
 @dataclass
@@ -62,7 +62,7 @@ class _Student:
     @cached_property
     def model(self) -> TrainedModel:
         made = self.one.student_model()
-        return replace(made, library=made.library.remembering())
+        return replace(made, library=made.library.with_cache())
 
     def numbers(self, task: Task) -> np.ndarray:
         """What it says of the public set: the same for all partners."""
@@ -83,7 +83,7 @@ class _Student:
 
 def _say(
     one: Consortium, partner: str, student: _Student, names: Collection[str]
-) -> dict[str, TaskAnnotation]:
+) -> dict[str, TeacherLabels]:
     """What a partner says of tasks of numbers."""
     inputs = one.base | {
         "table": digest_table(one.tables[partner]),
@@ -95,7 +95,7 @@ def _say(
     }
     arrays = one.cache.fetch("correction", inputs, lambda: _make(one, partner, student, names))
     return {
-        name: TaskAnnotation(*(arrays[f"{name}/{field}"] for field in _FIELDS)) for name in names
+        name: TeacherLabels(*(arrays[f"{name}/{field}"] for field in _FIELDS)) for name in names
     }
 
 
@@ -112,14 +112,14 @@ def _make(one: Consortium, partner: str, student: _Student, names: Collection[st
         if task.name not in names:
             continue
         own = made.out_of_fold[task.name]
-        model = fit_task_correction(
+        model = fit_task_residuals(
             task, library, own.rows, own.truth, folds, made.fold_models(task.name),
             student.model, one.jobs,
         )  # fmt: skip
         found = label_own_fold(
             model, library, folds, one.public, asked, one.jobs, policy.neighbourhood
         )
-        correction = Correction(student.model, {task.name: model})
+        correction = ResidualModels(student.model, {task.name: model})
         found = correction.added(task, one.public, found, student.numbers(task))
         said = disclose(task, policy, found)
         arrays |= {f"{task.name}/{field}": getattr(said, field) for field in _FIELDS}

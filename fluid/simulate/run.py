@@ -158,7 +158,6 @@ def simulate(
             one.to_dict() | {"shown": partition_name(one)} for one in spec.partitions
         ],
         "seeds": list(spec.seeds),
-        "analogues": spec.expand,
         "donated": spec.donate,
         "private_compounds": len(study.division.private.compounds),
         "software": software_versions(),

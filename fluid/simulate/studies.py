@@ -13,22 +13,22 @@ import numpy as np
 from fluid.base.files import atomic_file
 from fluid.base.jobs import count_jobs, map_processes, single_threaded_blas
 from fluid.central.consensus import Consensus
-from fluid.central.pooling import pool_said
+from fluid.central.pooling import pool_labels
 from fluid.chem.compounds import concatenate
-from fluid.exchange.annotation import TaskAnnotation
 from fluid.learn.domain import DEFAULT_DOMAIN
 from fluid.learn.metrics import compute_metrics, metric_names
-from fluid.learn.own_fold import label_own_fold, silence
+from fluid.learn.own_fold import empty_labels, label_own_fold
 from fluid.learn.task import Task
 from fluid.partner.guard import disclose
-from fluid.partner.hybrid_own import hybrid_folds
+from fluid.partner.hybrid.private_model import hybrid_folds
 from fluid.simulate.consortium import Consortium
 from fluid.simulate.contribution import coalition_values
 from fluid.simulate.cross_domain import cross_domain
+from fluid.simulate.predictions import TaskScores
 from fluid.simulate.semivalues import Contribution, Gain
 from fluid.simulate.study import Study
 from fluid.simulate.study_spec import HYBRID, STUDENT, TEACHER, CellResult
-from fluid.simulate.told import Told
+from fluid.soft_labels.teacher_labels import TeacherLabels
 
 COLUMNS = ("study", "cell", "task", "setting", "test", "metric", "value", "low", "high")
 SIZES = (500, 1000, 2500, 5000)
@@ -57,7 +57,9 @@ class _Bench:
     def tasks(self) -> tuple[Task, ...]:
         return self.one.tasks
 
-    def rows(self, study: str, cell: str, setting: str, told: dict[str, Told]) -> Iterator[Row]:
+    def rows(
+        self, study: str, cell: str, setting: str, told: dict[str, TaskScores]
+    ) -> Iterator[Row]:
         """The leading metric of every task and test."""
         for number, task in enumerate(self.tasks):
             if task.name not in told:
@@ -132,8 +134,8 @@ def _left_out_partner(bench: _Bench, cell: CellResult) -> Iterator[Row]:
     everybody = bench.one.student()
     for partner in teachers:
         others = [name for name in bench.one.partners if name != partner]
-        without = bench.one.student(partners=others)
-        for setting, told in (("with", everybody), ("without", without)):
+        without_partner = bench.one.student(partners=others)
+        for setting, told in (("with", everybody), ("without", without_partner)):
             for number, task in enumerate(bench.tasks):
                 if task.name not in told:
                     continue
@@ -197,13 +199,13 @@ def _several_rounds(bench: _Bench, cell: CellResult) -> Iterator[Row]:
             for partner in current.partners
             if current.teacher(partner) is not None
         }
-        pooled = pool_said(one.tasks, said, {}, one.digests)
+        pooled = pool_labels(one.tasks, said, {}, one.digests)
         current = one.with_pooled(pooled)
         told = current.student()
         yield from bench.rows("rounds", cell.name, f"round {number}", told)
 
 
-def _hybrid_says(one: Consortium, partner: str) -> dict[str, TaskAnnotation]:
+def _hybrid_says(one: Consortium, partner: str) -> dict[str, TeacherLabels]:
     """What a partner's hybrid says of the public set, each compound by its own fold's member."""
     fitted = one.fit_hybrid(partner)
     private = len(one.tables[partner].compounds)
@@ -217,7 +219,7 @@ def _hybrid_says(one: Consortium, partner: str) -> dict[str, TaskAnnotation]:
     models = {model.task.name: model for model in own.task_models}
     said = {}
     for task in one.tasks:
-        found = silence(len(one.public), len(task.outputs))
+        found = empty_labels(len(one.public), len(task.outputs))
         if task.name in models:
             found = label_own_fold(
                 models[task.name], own.library, library_folds, one.public, queries, one.jobs,
@@ -245,10 +247,10 @@ def _contributions(
         return
     found = coalition_values(one, task, truth, seed=bench.seed)
     metric = metric_names(task)[0]
-    heard = {name for members in found.values for name in members}
+    disagreement_share = {name for members in found.values for name in members}
     for kind, read in _GAINS.items():
-        if bad in heard and len(heard) > 1:
-            others = [read(found.by_partner[name]).value for name in heard - {bad}]
+        if bad in disagreement_share and len(disagreement_share) > 1:
+            others = [read(found.by_partner[name]).value for name in disagreement_share - {bad}]
             last = read(found.by_partner[bad]).value < min(others)
             yield _row(study, cell, task.name, "shuffled partner", kind, "ranked last", float(last))
         for partner, brings in found.by_partner.items():

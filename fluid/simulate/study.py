@@ -14,25 +14,22 @@ import numpy as np
 
 from fluid.base.errors import FluidError, MismatchError, TrainingError
 from fluid.base.jobs import count_jobs, map_processes, single_threaded_blas
-from fluid.central.expand import grow_public
 from fluid.central.student import FEWEST_COMPOUNDS
 from fluid.chem.compounds import Compounds, concatenate
-from fluid.chem.features import featurize
 from fluid.chem.similarity import neighbour_similarity
-from fluid.chem.standardize import standardize
 from fluid.exchange.federation import Federation
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.reliability import NEIGHBOURS
 from fluid.learn.task import Task
 from fluid.partner.table import LabelledCompounds
 from fluid.simulate.baselines import plain_mean, reference
-from fluid.simulate.cache import Arrays, Cache, digest_compounds
+from fluid.simulate.cache import Arrays, Cache
 from fluid.simulate.consortium import Consortium
 from fluid.simulate.holdout import hold_out
 from fluid.simulate.paper import paper_features, run_paper_recipe
 from fluid.simulate.partition import divide
 from fluid.simulate.partition_spec import PartitionSpec
-from fluid.simulate.parts import digest_pooled
+from fluid.simulate.predictions import TaskScores, TeacherResult
 from fluid.simulate.rounds import corrections
 from fluid.simulate.study_spec import (
     CEILING,
@@ -50,7 +47,6 @@ from fluid.simulate.study_spec import (
     StudySpec,
     partition_name,
 )
-from fluid.simulate.told import TeacherResult, Told
 
 logger = logging.getLogger(__name__)
 
@@ -163,14 +159,11 @@ class Study:
     def consortium(self, spec: PartitionSpec, seed: int, jobs: int = 1) -> Consortium:
         """The consortium of a cell, before anything is trained."""
         tables = self._tables(spec, seed)
-        made = Consortium(
+        return Consortium(
             tables, self._public(tables, seed), self.division.queries.compounds, self.federation,
             Cache(self.cache), self.spec.options, self.spec.hybrid_options,
             self.spec.recipes[0][1], seed, jobs,
         )  # fmt: skip
-        if self.spec.expand:
-            made = self._expanded(made, seed, jobs)
-        return made
 
     def _tables(self, spec: PartitionSpec, seed: int) -> dict[str, LabelledCompounds]:
         """What each partner holds."""
@@ -206,35 +199,6 @@ class Study:
             known.update(keys[row] for row in new)
             parts.append(table.compounds.take(np.array(new, dtype=np.int64)))
         return concatenate(parts)
-
-    def _expanded(self, first: Consortium, seed: int, jobs: int) -> Consortium:
-        """The consortium of a second round, with analogues in the public set."""
-        _check_teachers(first)
-        pooled = first.pool()
-        chemistry = self.federation.chemistry
-
-        def make() -> Arrays:
-            found = grow_public(
-                first.public, pooled, self.federation.tasks, chemistry.standardizer,
-                self.spec.expand, seed, max(1, self.spec.expand // 5), jobs=jobs,
-            )  # fmt: skip
-            return {"smiles": np.array([one.smiles for one in found.compounds], dtype=str)}
-
-        inputs = {
-            "pooled": digest_pooled(pooled),
-            "public": digest_compounds(first.public),
-            "number": self.spec.expand,
-            "seed": seed,
-        }
-        smiles = first.cache.fetch("analogues", inputs, make)["smiles"]
-        structures = [standardize(str(one), chemistry.standardizer) for one in smiles]
-        tested = set(self.division.queries.compounds.connectivities)
-        kept = [one for one in structures if one.inchikey[:14] not in tested]
-        if not kept:
-            logger.warning("no analogue was grown: no public compound is known well enough")
-            return first
-        new = featurize(kept, [f"ANA-{one.inchikey[:14]}" for one in kept], chemistry.features)
-        return first.with_public(concatenate([first.public, new]))
 
     @single_threaded_blas()
     def run_cell(self, spec: PartitionSpec, seed: int, jobs: int = 1) -> CellResult:
@@ -292,7 +256,7 @@ class Study:
         """The paper's recipe, on the public set of the first round."""
         tasks = [task for task in self.federation.tasks if task.kind != "multiclass"]
         public = self._public(one.tables, one.seed)
-        students: dict[str, Told] = {}
+        students: dict[str, TaskScores] = {}
         for task in tasks:
             arrays = one.cache.fetch(
                 "paper",
@@ -302,7 +266,7 @@ class Study:
             )
             if arrays:
                 nothing = np.full(len(one.queries), np.nan)
-                students[task.name] = Told(arrays["student"][:, None], 0.5, nothing)
+                students[task.name] = TaskScores(arrays["student"][:, None], 0.5, nothing)
         yield Model(PAPER, "paper", "", students)
 
 

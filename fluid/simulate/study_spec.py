@@ -8,10 +8,10 @@ import numpy as np
 
 from fluid.base.errors import FluidError
 from fluid.central.student import StudentOptions
-from fluid.partner.fit import TrainingOptions
-from fluid.partner.hybrid_own import HybridOptions
+from fluid.partner.hybrid.private_model import HybridOptions
+from fluid.partner.teacher.fit import TrainingOptions
 from fluid.simulate.partition_spec import PartitionSpec
-from fluid.simulate.told import OutOfFold, Told
+from fluid.simulate.predictions import OutOfFold, TaskScores
 
 STUDENT, MEAN, PAPER = "student", "mean of teachers", "paper's student"
 REFERENCE, TEACHER, HYBRID = "reference", "teacher", "hybrid"
@@ -63,8 +63,6 @@ class StudySpec:
     donate
         Share of each partner's compounds whose structures, without labels, join the public set, as
         those would that are published already.
-    expand
-        Analogues to add to the public set in a second round; 0 for one round.
     rounds
         Of annotation: from the second on, partners correct the numbers of the student before, and
         a student is distilled after each.
@@ -84,7 +82,6 @@ class StudySpec:
     hybrid_options: HybridOptions = field(default_factory=HybridOptions)
     recipes: tuple[tuple[str, StudentOptions], ...] = ((STUDENT, StudentOptions()),)
     donate: float = 0.0
-    expand: int = 0
     rounds: int = 1
     references: tuple[str, ...] = ("auto",)
     paper: bool = True
@@ -98,8 +95,6 @@ class StudySpec:
                 raise FluidError(f"{name} = {getattr(self, name)}: allowed are 0 to 0.5")
         if not 0.0 <= self.donate <= 1.0:
             raise FluidError(f"donate = {self.donate}: allowed are 0 to 1")
-        if not 0 <= self.expand <= 1_000_000:
-            raise FluidError(f"expand = {self.expand}: allowed are 0 to 1,000,000")
         if not self.recipes:
             raise FluidError("a study needs at least one student")
         for what, names in (
@@ -131,7 +126,7 @@ class Model:
     name: str
     kind: str
     partner: str
-    told: dict[str, Told]
+    told: dict[str, TaskScores]
     out_of_fold: dict[str, OutOfFold] = field(default_factory=dict)
 
 

@@ -41,11 +41,6 @@ def summary_text(summary: dict[str, Any]) -> str:
         f"{summary['private_compounds']:,} private compounds, tests: "
         + ", ".join(f"{name} ({count:,})" for name, count in cells[0]["tests"].items())
         + (
-            f"; up to {summary['analogues']:,} analogues added to the public set"
-            if summary["analogues"]
-            else ""
-        )
-        + (
             f"; {summary['donated']:.0%} of each partner's structures donated to the public set"
             if summary["donated"]
             else ""

@@ -10,9 +10,9 @@ import pytest
 from fluid.central import consensus as module
 from fluid.central.consensus import Agreement, Consensus, agreement
 from fluid.central.pooling import pool_task
-from fluid.exchange.annotation import TaskAnnotation
 from fluid.learn.estimators import logit, sigmoid
 from fluid.learn.task import Task
+from fluid.soft_labels.teacher_labels import TeacherLabels
 
 BINARY = Task("active", "binary")
 NUMBER = Task("logd", "regression")
@@ -42,13 +42,13 @@ def smooth(rng: np.random.Generator, spread: float = 1.0) -> np.ndarray:
 
 def said(
     margin: np.ndarray, reliability: np.ndarray | float = 0.3, task: Task = BINARY
-) -> TaskAnnotation:
+) -> TeacherLabels:
     values = (sigmoid(margin) if task.is_classification else margin).astype(np.float32)
     if values.ndim == 1:
         values = values[:, None]
     trust = np.broadcast_to(np.asarray(reliability, dtype=np.float32), (len(values),)).copy()
     values[np.isnan(trust)] = np.nan
-    return TaskAnnotation(values, np.zeros_like(values), trust)
+    return TeacherLabels(values, np.zeros_like(values), trust)
 
 
 def honest(seed: int, n: int = 5, noise: float = 0.7) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -58,7 +58,7 @@ def honest(seed: int, n: int = 5, noise: float = 0.7) -> tuple[np.ndarray, dict[
     return truth, {f"p{number}": truth + smooth(rng, noise) for number in range(n)}
 
 
-def annotate(margins: dict[str, np.ndarray], task: Task = BINARY) -> dict[str, TaskAnnotation]:
+def annotate(margins: dict[str, np.ndarray], task: Task = BINARY) -> dict[str, TeacherLabels]:
     return {name: said(margin, 0.3, task) for name, margin in margins.items()}
 
 
@@ -101,7 +101,7 @@ def test_streaming_equals_whole(task: Task) -> None:
         for start, stop in pairwise(cuts):
             part = {
                 name: {
-                    task.name: TaskAnnotation(
+                    task.name: TeacherLabels(
                         one.prediction[start:stop], one.uncertainty[start:stop],
                         one.reliability[start:stop],
                     )

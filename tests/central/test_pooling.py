@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluid.central.pooling import pool_said, pool_task
-from fluid.exchange.annotation import TaskAnnotation
-from fluid.exchange.federated_set import PooledParts
+from fluid.central.pooling import pool_labels, pool_task
 from fluid.learn.task import Task
+from fluid.soft_labels.pooled import PooledParts
+from fluid.soft_labels.teacher_labels import TeacherLabels
 
 BINARY = Task("bbb", "binary")
 
 
-def _said(prediction: list[float], reliability: list[float]) -> TaskAnnotation:
+def _said(prediction: list[float], reliability: list[float]) -> TeacherLabels:
     values = np.array(prediction, dtype=np.float32)[:, None]
-    return TaskAnnotation(values, np.zeros_like(values), np.array(reliability, dtype=np.float32))
+    return TeacherLabels(values, np.zeros_like(values), np.array(reliability, dtype=np.float32))
 
 
 def test_worked_by_hand() -> None:
@@ -67,7 +67,7 @@ def test_parts_of_corrections_are_joined() -> None:
     parts = PooledParts(number)
     for rows in (slice(0, 2), slice(2, 3)):
         each = {
-            name: TaskAnnotation(one.prediction[rows], one.uncertainty[rows], one.reliability[rows])
+            name: TeacherLabels(one.prediction[rows], one.uncertainty[rows], one.reliability[rows])
             for name, one in said.items()
         }
         count = len(digests[rows])
@@ -112,7 +112,7 @@ def test_every_task_is_pooled_from_the_partners_that_have_it() -> None:
     first, second = _said([0.9], [0.5]), _said([0.3], [0.5])
     said = {"a": {"bbb": first, "logd": second}, "b": {"bbb": second}, "c": {}}
     sizes = {"a": {"bbb": 64.0}, "b": {"bbb": 16.0, "logd": 9.0}}
-    pooled = pool_said(
+    pooled = pool_labels(
         [BINARY, number, Task("other", "binary")], said, sizes, np.zeros(1, np.uint64)
     )
     assert list(pooled) == ["bbb", "logd", "other"]
@@ -152,7 +152,7 @@ def test_properties(teachers: list[list[tuple[float, float]]]) -> None:
     # A compound's label does not depend on its neighbours in the file.
     for row in range(4):
         alone = {
-            name: TaskAnnotation(
+            name: TeacherLabels(
                 one.prediction[[row]], one.uncertainty[[row]], one.reliability[[row]]
             )
             for name, one in said.items()

@@ -13,11 +13,11 @@ from fluid.central.distill import train_student
 from fluid.central.student import held_out_groups
 from fluid.chem.stream import CompoundStream
 from fluid.exchange.federated_set import open_federated
-from fluid.exchange.targets import soft_targets
 from fluid.learn.storage import load_model
 from fluid.learn.task import Task
 from fluid.learn.trained_on import digest_connectivities
 from fluid.report.evaluate import evaluate
+from fluid.soft_labels.targets import soft_targets
 from tests.conftest import DATA, PARTNERS, Consortium
 
 

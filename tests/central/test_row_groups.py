@@ -11,9 +11,9 @@ import pytest
 import fluid.exchange.sealed
 from fluid.central.distill import distill
 from fluid.exchange.federated_set import open_federated
-from fluid.exchange.prepare import prepare_public
 from fluid.exchange.public_set import open_public_set
 from fluid.partner.annotate import annotate
+from fluid.public.prepare import prepare_public
 from tests.conftest import PARTNERS, Consortium
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from fluid.central.student import FEWEST_COMPOUNDS, _expected_calls
-from fluid.exchange.federated_set import PooledTask
 from fluid.learn.correctness import ReliabilityDomain
-from fluid.learn.judgement import Neighbours, Said
+from fluid.learn.judgement import DomainInput, Neighbours
 from fluid.learn.task import Task
+from fluid.soft_labels.pooled import PooledTask
 
 BINARY = Task("bbb", "binary")
 THREE = Task("kind", "multiclass", classes=("x", "y", "z"))
@@ -84,7 +84,7 @@ def test_no_rate_is_stated_where_teachers_know_next_to_nothing() -> None:
         assert found is not None
         domain = ReliabilityDomain().fit_calls(found)
         around = Neighbours(near, near, np.full(400, "", dtype=object))
-        result = domain.assess(None, Said(label, around, np.zeros(400)))  # type: ignore[arg-type]
+        result = domain.assess(None, DomainInput(label, around, np.zeros(400)))  # type: ignore[arg-type]
         inside[n_known] = result.inside.mean()
         # The score is there in any case.
         assert result.score.min() > 0.9

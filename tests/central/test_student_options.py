@@ -15,10 +15,11 @@ from fluid.central.student import (
     sample_weights,
     soft_targets,
 )
-from fluid.exchange.annotation import TaskAnnotation
-from fluid.exchange.federated_set import FederatedSet, PooledTask, open_federated
+from fluid.exchange.federated_set import FederatedSet, open_federated
 from fluid.learn.estimators import STUDENT_LEARNERS
 from fluid.learn.task import Task
+from fluid.soft_labels.pooled import PooledTask
+from fluid.soft_labels.teacher_labels import TeacherLabels
 from tests.conftest import Consortium
 
 BINARY = Task("bbb", "binary")
@@ -30,7 +31,7 @@ def _pool(task: Task, reliability: list[float], *labels: np.ndarray) -> PooledTa
     """What teachers of the same reliability say together."""
     trust = np.array(reliability, dtype=np.float32)
     said = {
-        f"p{number}": TaskAnnotation(
+        f"p{number}": TeacherLabels(
             label.astype(np.float32).reshape(len(trust), -1), np.zeros(len(trust)), trust
         )
         for number, label in enumerate(labels)

@@ -96,11 +96,11 @@ def test_counts_stop_at_what_a_byte_holds():
 
 def test_without_counts_models_see_only_that_a_feature_occurs(structures):
     with_counts = featurize(structures, [""] * len(structures), FeatureSpec())
-    without = featurize(structures, [""] * len(structures), FeatureSpec(counts=False))
+    without_partner = featurize(structures, [""] * len(structures), FeatureSpec(counts=False))
     assert with_counts.counts.max() > 1
-    assert set(without.counts.tolist()) == {1}
-    assert np.array_equal(without.environments, with_counts.environments)
-    assert np.array_equal(without.fingerprints, with_counts.fingerprints)
+    assert set(without_partner.counts.tolist()) == {1}
+    assert np.array_equal(without_partner.environments, with_counts.environments)
+    assert np.array_equal(without_partner.fingerprints, with_counts.fingerprints)
 
 
 def test_descriptors_are_those_of_rdkit(structures):
@@ -195,7 +195,7 @@ def test_a_mask_takes_what_its_positions_take(compounds, mask):
 
 @pytest.mark.parametrize("counts", [True, False])
 def test_remembering_compounds_find_the_same_features_once(compounds, counts):
-    kept = compounds.remembering()
+    kept = compounds.with_cache()
     rows = np.array([4, 0, 4, 7])
     for part in (kept, kept.take(rows), kept.take(rows).take(np.array([2, 1]))):
         alone = dataclasses.replace(part)
@@ -207,7 +207,7 @@ def test_remembering_compounds_find_the_same_features_once(compounds, counts):
 
 
 def test_compounds_that_remember_go_to_another_process(compounds):
-    whole = compounds.remembering()
+    whole = compounds.with_cache()
     expected = whole.feature_matrix(True)
     part = whole.take(np.arange(1, len(whole), 2))
     for mine, matrix in ((whole, expected), (part, expected[1::2])):

@@ -51,7 +51,7 @@ def test_the_coordinator_takes_approved_files_only(site: Site, draft: Path, tmp_
     assert f"{forged}: is release 1 of partner 'aurora', but " in error
     assert "has release 1 already; the ledger was brought back from a copy" in error
     broken = tmp_path / "broken.json"
-    broken.write_text('{"schema": "fluid.report/1"}')
+    broken.write_text('{"schema": "fluid.report/2"}')
     error = refused(*site.distill(tmp_path / "x", [draft, *others]), "--former", broken)
     assert f"{broken}: is no report of a round that states releases" in error
 

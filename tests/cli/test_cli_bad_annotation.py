@@ -94,7 +94,7 @@ STATEMENTS: dict[str, tuple[dict[str, Any], str | None, str]] = {
         "aurora", "is 100000000 compounds labelled, but max_queries = 10000000 of its disclosure",
     ),
     "count": ({"n_compounds": 3}, "aurora", "number of compounds is '3', but '1.*' is expected"),
-    "schema": ({"schema": "fluid.annotation/2"}, "aurora", "but a 'fluid.annotation/1' file is n"),
+    "schema": ({"schema": "fluid.annotation/1"}, "aurora", "but a 'fluid.annotation/2' file is n"),
     "no tasks": ({"tasks": []}, "aurora", "the manifest is incomplete"),
     "tasks are text": ({"tasks": "bbb"}, "aurora", "the manifest is incomplete"),
     "tasks are numbers": ({"tasks": [1, [2]]}, "aurora", "the manifest is incomplete"),

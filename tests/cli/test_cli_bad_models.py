@@ -254,11 +254,11 @@ def test_a_student_whose_sharpening_cannot_be_read(site: Site, tmp_path: Path) -
     path = tmp_path / "student" / "model.json"
     values = json.loads(path.read_text())
     for stated, message in (
-        ({"bbb": {"base": 1.0}}, "sharpening is incomplete ('steps')"),
-        ({"bbb": {"base": 0.0, "steps": []}}, "a number of a sharpening is not between 0 and 1000"),
-        ("much", "sharpening is no table"),
+        ({"bbb": {"base": 1.0}}, "twicing is incomplete ('steps')"),
+        ({"bbb": {"base": 0.0, "steps": []}}, "a number of a twicing is not between 0 and 1000"),
+        ("much", "twicing is no table"),
     ):
-        values["card"]["training"]["sharpening"] = stated
+        values["card"]["training"]["twicing"] = stated
         path.write_text(json.dumps(values))
         command = site.blend(tmp_path / "h", "--student", tmp_path / "student")
         assert f"{tmp_path / 'student'}: {message}" in unharmed(tmp_path, *command)
@@ -267,6 +267,6 @@ def test_a_student_whose_sharpening_cannot_be_read(site: Site, tmp_path: Path) -
 def test_labels_can_be_learned_as_they_are(site: Site, tmp_path: Path) -> None:
     done(*site.distill(tmp_path / "round", None), "--no-sharpen")
     report = json.loads((tmp_path / "round" / "report.json").read_text())
-    assert [task["sharpening"] for task in report["tasks"].values()] == [None, None]
+    assert [task["twicing"] for task in report["tasks"].values()] == [None, None]
     usual = json.loads((site.student.parent / "report.json").read_text())
-    assert any(task["sharpening"] for task in usual["tasks"].values())
+    assert any(task["twicing"] for task in usual["tasks"].values())

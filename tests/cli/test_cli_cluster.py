@@ -10,8 +10,8 @@ import dask
 import pytest
 
 import fluid.base.unfinished
-import fluid.exchange.prepare
 import fluid.exchange.sealed
+import fluid.public.prepare
 import fluid.report.predict
 from fluid.exchange.sealed import open_sealed
 from tests.cli.cli_site import Site, done, refused, run
@@ -24,7 +24,7 @@ GROUP = 36
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many chunks of few compounds."""
     monkeypatch.setattr(fluid.exchange.sealed, "ROW_GROUP", GROUP)
-    monkeypatch.setattr(fluid.exchange.prepare, "BATCH", GROUP)
+    monkeypatch.setattr(fluid.public.prepare, "BATCH", GROUP)
     monkeypatch.setattr(fluid.report.predict, "BATCH", GROUP)
 
 

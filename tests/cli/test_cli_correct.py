@@ -28,12 +28,12 @@ def second(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_round_goes_on_from_the_first(site: Site, second: Path) -> None:
     shown = json.loads(done("inspect", second / "aurora.parquet", "--json").stdout)
     report = json.loads((second / "round2" / "report.json").read_text())
-    assert shown["corrects"] == report["corrects"] == shown["manifest"]["corrects"]
+    assert shown["base_student"] == report["base_student"] == shown["manifest"]["base_student"]
     first = json.loads(done("inspect", site.annotation("aurora"), "--json").stdout)
     before, after = (one["manifest"]["ledger"] for one in (first, shown))
     assert after["ledger"] == before["ledger"]
     assert after["number"] > before["number"]
-    assert "corrects" not in first["manifest"]
+    assert "base_student" not in first["manifest"]
     text = done("inspect", second / "aurora.parquet").stdout
     assert "corrects the numbers of" in text
     assert "a correction of it" in text
@@ -41,10 +41,10 @@ def test_the_round_goes_on_from_the_first(site: Site, second: Path) -> None:
 
 def test_what_is_sharpened_is_what_is_added(site: Site, second: Path) -> None:
     card = json.loads((second / "round2" / "student" / "model.json").read_text())["card"]
-    assert "logbb" not in card["training"].get("sharpening", {})
-    assert set(card["training"]["sharpening_of_corrections"]) == {"logbb"}
+    assert "logbb" not in card["training"].get("twicing", {})
+    assert set(card["training"]["twicing_of_residuals"]) == {"logbb"}
     first = json.loads((site.student / "model.json").read_text())["card"]
-    assert "sharpening_of_corrections" not in first["training"]
+    assert "twicing_of_residuals" not in first["training"]
 
 
 def test_distill_asks_for_the_student_that_is_corrected(
@@ -68,10 +68,10 @@ def test_corrections_need_not_be_sharpened(site: Site, second: Path, tmp_path: P
     paths = [second / f"{partner}.parquet" for partner in PARTNERS]
     done(*site.distill(tmp_path / "round", paths), "--student", site.student, "--no-sharpen")
     report = json.loads((tmp_path / "round" / "report.json").read_text())
-    assert report["tasks"]["logbb"]["sharpening_of_corrections"] is None
+    assert report["tasks"]["logbb"]["twicing_of_residuals"] is None
     same = json.loads((second / "round2" / "report.json").read_text())
-    assert same["tasks"]["logbb"]["sharpening_of_corrections"]["base"] > 0.0
-    assert "sharpening" in same["tasks"]["bbb"]
+    assert same["tasks"]["logbb"]["twicing_of_residuals"]["base"] > 0.0
+    assert "twicing" in same["tasks"]["bbb"]
 
 
 def test_a_later_student_answers_in_a_hybrid(site: Site, second: Path, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_refusals(site: Site, second: Path, tmp_path: Path) -> None:
     broken = Path(shutil.copytree(site.student, tmp_path / "broken"))
     (broken / "arrays.npz").write_bytes(b"")
     assert "does not match its digest" in refused(*site.annotate(target), "--student", broken)
-    forged = site.forge(tmp_path / "forged.parquet", changes={"corrects": 5})
+    forged = site.forge(tmp_path / "forged.parquet", changes={"base_student": 5})
     assert "the manifest is incomplete" in refused(*site.distill(tmp_path / "round", [forged]))
     shutil.rmtree(broken)
     forged.unlink()

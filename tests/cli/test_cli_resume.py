@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import fluid.exchange.prepare
+import fluid.public.prepare
 import fluid.report.predict
 from fluid.base.unfinished import Unfinished
 from tests.cli.cli_site import Site, done, first_lines, run
@@ -20,8 +20,8 @@ GROUP = 16
 KILLED = """
 import os, signal, sys
 import fluid.base.unfinished as unfinished
-import fluid.exchange.prepare, fluid.report.predict
-fluid.exchange.prepare.BATCH = fluid.report.predict.BATCH = 16
+import fluid.public.prepare, fluid.report.predict
+fluid.public.prepare.BATCH = fluid.report.predict.BATCH = 16
 left = int(sys.argv.pop(1))
 kept = unfinished.Unfinished.keep
 def keep(self, payload):
@@ -74,7 +74,7 @@ class Trial:
     def __init__(
         self, site: Site, folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(fluid.exchange.prepare, "BATCH", GROUP)
+        monkeypatch.setattr(fluid.public.prepare, "BATCH", GROUP)
         monkeypatch.setattr(fluid.report.predict, "BATCH", GROUP)
         self.site, self.folder, self.command = site, folder / "new", COMMANDS[name]
         self.folder.mkdir()

@@ -215,7 +215,7 @@ def test_places_that_are_not_ours(site: Site, finished: Path, tmp_path: Path) ->
 
 def test_wrong_usage_and_help(site: Site, tmp_path: Path) -> None:
     for options in (("--seeds", 0), ("--draws", 5), ("--share-random", 0.9), ("--jobs", 0),
-                    ("--expand", -1), ("--partitions", "random"), ("--label", "bbb"),
+                    ("--partitions", "random"), ("--label", "bbb"),
                     ("--partition", "column:name=a", "--group", "b")):  # fmt: skip
         outcome = run(*study(site, tmp_path / "study", *options))
         assert (outcome.code, outcome.stdout) == (2, ""), options

@@ -15,13 +15,13 @@ import pytest
 import typer.main
 from fluid.cli.main import app
 
-from fluid.exchange.clusters import make_clusters
 from fluid.exchange.federation import load_federation
+from fluid.public.clusters import make_clusters
 from tests.cli.cli_site import FLUID, PARTNERS, Site, done, run, spawn
 
 COMMANDS = (
     "init-federation", "keygen", "register", "clusters", "survey", "prepare-public",
-    "train-teacher", "annotate", "inspect", "distill", "expand-public", "train-hybrid", "predict",
+    "train-teacher", "annotate", "inspect", "distill", "train-hybrid", "predict",
     "evaluate", "simulate",
 )  # fmt: skip
 
@@ -57,10 +57,6 @@ def in_order(site: Site, folder: Path) -> dict[str, list[object]]:
         "annotate": site.annotate(folder / "a.parquet"),
         "inspect": ["inspect", site.annotation("aurora"), "--federation", site.federation],
         "distill": site.distill(folder / "round", site.annotations[:2]),
-        "expand-public": [
-            "expand-public", site.federated, "--federation", site.federation,
-            "-o", folder / "analogues.csv", *number,
-        ],
         "train-hybrid": site.blend(folder / "hybrid"),
         "predict": site.predict(folder / "p.csv"),
         "evaluate": site.evaluate(None, "-o", folder / "e.json"),
@@ -70,12 +66,6 @@ def in_order(site: Site, folder: Path) -> dict[str, list[object]]:
             "--no-paper", "--no-hybrids", "--jobs", 1, "-o", folder / "study",
         ],
     }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So small teachers know no public compound well enough for `expand-public`."""
-    monkeypatch.setattr("fluid.central.seeds.TRUSTED", 0.02)
 
 
 def strict(text: str) -> Any:

@@ -13,9 +13,9 @@ import fluid.exchange.sealed
 from fluid.base.errors import MismatchError
 from fluid.chem.arrow import compounds_schema, compounds_to_batch
 from fluid.chem.compounds import Compounds, concatenate
-from fluid.exchange.prepare import prepare_public
 from fluid.exchange.public_set import open_public_set
 from fluid.exchange.sealed import write_sealed
+from fluid.public.prepare import prepare_public
 from tests.conftest import Consortium, public_rows, write_public
 
 

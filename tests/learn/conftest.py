@@ -11,7 +11,7 @@ from fluid.chem.features import FeatureSpec, featurize
 from fluid.chem.standardize import StandardizerSpec, standardize
 from fluid.learn.crossfit import cross_fit
 from fluid.learn.domain import fit_domains
-from fluid.learn.hybrid import HybridModel
+from fluid.learn.hybrid_model import HybridModel
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats
 from fluid.learn.predictions import measured_calls

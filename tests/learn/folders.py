@@ -6,7 +6,7 @@ import numpy as np
 
 from fluid.base.files import sha256_file
 from fluid.learn.calibration import Platt
-from fluid.learn.hybrid import Decision
+from fluid.learn.hybrid_model import Decision
 
 
 def decided(model):

@@ -17,7 +17,7 @@ from fluid.learn.domain import (
     fit_domains,
     revive_domain,
 )
-from fluid.learn.judgement import HeldOut, Neighbours, Said, find_neighbours
+from fluid.learn.judgement import DomainInput, HeldOut, Neighbours, find_neighbours
 from fluid.learn.reliability import ReliabilityMap
 
 MAP = ReliabilityMap(0.8)
@@ -33,7 +33,7 @@ def say(library, rows, queries=None):
     queries = library if queries is None else queries
     near = find_neighbours(queries, library, rows)
     values = np.linspace(0.01, 0.99, len(queries))[:, None]
-    return Said(values, near, MAP(near.similarity), 0.4)
+    return DomainInput(values, near, MAP(near.similarity), 0.4)
 
 
 def plain(values, similarity=None, threshold=0.5, reliability=None):
@@ -42,7 +42,7 @@ def plain(values, similarity=None, threshold=0.5, reliability=None):
     similarity = np.ones(n) if similarity is None else similarity
     near = Neighbours(similarity, similarity, np.full(n, "", dtype=object))
     values = values if values.ndim == 2 else values[:, None]
-    return Said(values, near, np.zeros(n) if reliability is None else reliability, threshold)
+    return DomainInput(values, near, np.zeros(n) if reliability is None else reliability, threshold)
 
 
 def calls(values, correct, measured=True, weights=None, similarity=None):
@@ -93,7 +93,9 @@ def test_reasons_name_the_nearest_compound_and_what_was_asked(library, rows):
 
 def test_a_useless_model_has_an_empty_domain(library, rows):
     fitted = fit_domains(library, rows, ReliabilityMap(0.0))
-    said = Said(np.full((160, 1), 0.9), find_neighbours(library, library, rows), np.zeros(160))
+    said = DomainInput(
+        np.full((160, 1), 0.9), find_neighbours(library, library, rows), np.zeros(160)
+    )
     for kind in ("neighbours", "reliability"):
         assert not fitted[kind].assess(library, said).inside.any()
 

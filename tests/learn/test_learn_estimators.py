@@ -223,8 +223,8 @@ def test_equal_weights_are_no_weights(library, problems):
     target, ones = problems["regression"][1][ROWS], np.ones(len(ROWS))
     for name, make in STUDENT_LEARNERS.items():
         each = [make().fit(library, ROWS, target, False, 3, weights) for weights in (None, ones)]
-        without, equal = (model.score(library, library) for model in each)
-        np.testing.assert_allclose(equal, without, rtol=1e-9, err_msg=name)
+        without_partner, equal = (model.score(library, library) for model in each)
+        np.testing.assert_allclose(equal, without_partner, rtol=1e-9, err_msg=name)
 
 
 def test_compounds_without_weight_are_left_out_of_kernel_ridge(structures, problems):
@@ -235,9 +235,9 @@ def test_compounds_without_weight_are_left_out_of_kernel_ridge(structures, probl
     weights[::4] = 0.0
     with_zeros = KernelRidge().fit(bare, ROWS, target[ROWS], False, 3, weights)
     kept = ROWS[weights > 0]
-    without = KernelRidge().fit(bare, kept, target[kept], False, 3)
-    assert with_zeros.intercept_ == pytest.approx(without.intercept_)
-    found, expected = (model.score(bare, bare) for model in (with_zeros, without))
+    without_partner = KernelRidge().fit(bare, kept, target[kept], False, 3)
+    assert with_zeros.intercept_ == pytest.approx(without_partner.intercept_)
+    found, expected = (model.score(bare, bare) for model in (with_zeros, without_partner))
     np.testing.assert_allclose(found, expected, atol=1e-2 * target.std())
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from fluid.learn.calibration import Platt
 from fluid.learn.correctness import ReliabilityDomain, sureness
 from fluid.learn.estimators import logit, sigmoid
-from fluid.learn.hybrid import Decision, HybridModel, blend, own_share, reference_similarity
+from fluid.learn.hybrid_model import Decision, HybridModel, blend, blend_share, reference_similarity
 from fluid.learn.model import Card, TrainedModel
 from fluid.learn.task import Task
 
@@ -22,17 +22,17 @@ SIMILARITY = st.floats(0.0, 1.0)
 @given(SIMILARITY, SIMILARITY, SIMILARITY)
 def test_the_nearer_the_own_compounds_the_larger_their_share(a, b, other):
     low, high = sorted((a, b))
-    shares = own_share(np.array([low, high]), np.array([other, other]))
+    shares = blend_share(np.array([low, high]), np.array([other, other]))
     assert 0.0 < shares[0] <= shares[1] < 1.0
-    shares = own_share(np.array([other, other]), np.array([low, high]))
+    shares = blend_share(np.array([other, other]), np.array([low, high]))
     assert shares[0] >= shares[1]
 
 
 def test_only_the_ratio_of_similarities_counts():
-    near = own_share(np.array([0.8, 0.4]), np.array([0.4, 0.2]))
+    near = blend_share(np.array([0.8, 0.4]), np.array([0.4, 0.2]))
     assert near[0] == pytest.approx(near[1])
     assert near[0] > 0.95
-    assert own_share(np.array([0.2]), np.array([0.8]))[0] < 0.05
+    assert blend_share(np.array([0.2]), np.array([0.8]))[0] < 0.05
 
 
 def test_blending_is_between_the_two():
@@ -73,7 +73,7 @@ def test_a_hybrid_blends_shared_tasks_and_leaves_the_others_to_the_student(parts
     found = hybrid.predict(library)
     mine, theirs = own.predict(library), student.predict(library)
     assert np.array_equal(found.by_task["size"].values, theirs.by_task["size"].values)
-    share = own_share(
+    share = blend_share(
         reference_similarity(own.task_models[0], own.library, library),
         reference_similarity(student.task_models[1], student.library, library),
     )

@@ -7,7 +7,7 @@ import pytest
 
 from fluid.base.errors import FileFormatError
 from fluid.base.files import sha256_file
-from fluid.learn.hybrid import HybridModel
+from fluid.learn.hybrid_model import HybridModel
 from fluid.learn.measured import MEASURED_FILE, Measured, read_measured, write_measured
 from fluid.learn.model import Card
 from fluid.learn.storage import load_measured, load_model, save_model

@@ -28,7 +28,7 @@ def row_of(labels: OwnFoldLabels, row: int) -> list[list[float]]:
     return [np.atleast_1d(getattr(labels, field)[row]).tolist() for field in FIELDS]
 
 
-def without(library, values, member):
+def without_partner(library, values, member):
     keep = np.arange(len(library)) != member
     return library.take(keep), values[keep]
 
@@ -53,7 +53,7 @@ def test_the_label_of_a_compound_is_exactly_the_same_with_and_without_it(
     assert np.isfinite(everything.prediction).all()
     assert np.isfinite(everything.uncertainty).all()
     for member in MEMBERS:
-        fewer, fewer_values = without(library, values, member)
+        fewer, fewer_values = without_partner(library, values, member)
         deprived = label(train, fewer, task, fewer_values, learner, public)
         row = where(public, library, member)
         assert row_of(deprived, row) == row_of(everything, row)
@@ -66,7 +66,7 @@ def test_the_same_holds_for_every_other_learner(library, problems, train, public
     task, values = problems["binary"]
     everything = label(train, library, task, values, learner, public, repeats=1)
     (member, *_) = MEMBERS
-    fewer, fewer_values = without(library, values, member)
+    fewer, fewer_values = without_partner(library, values, member)
     deprived = label(train, fewer, task, fewer_values, learner, public, repeats=1)
     row = where(public, library, member)
     assert deprived.prediction[row].tolist() == everything.prediction[row].tolist()
@@ -79,7 +79,7 @@ def test_the_same_holds_for_three_classes(library, problems, train, public):
     task, values = problems["multiclass"]
     everything = label(train, library, task, values, "svm", public, repeats=1)
     for member in MEMBERS:
-        fewer, fewer_values = without(library, values, member)
+        fewer, fewer_values = without_partner(library, values, member)
         deprived = label(train, fewer, task, fewer_values, "svm", public, repeats=1)
         row = where(public, library, member)
         assert deprived.prediction[row].tolist() == everything.prediction[row].tolist()
@@ -96,7 +96,7 @@ def test_the_model_of_a_compounds_fold_is_the_same_to_the_last_bit(
     folds = keyed_folds(library.connectivities, SECRET, 0, FOLDS)
     everything = train(library, task, values, learner).task_models[0].members
     for member in range(0, 160, 32):
-        fewer, fewer_values = without(library, values, member)
+        fewer, fewer_values = without_partner(library, values, member)
         deprived = train(fewer, task, fewer_values, learner).task_models[0].members
         expected, found = (
             next(one for one in members if one.fold == folds[member])
@@ -151,7 +151,7 @@ def test_it_holds_where_the_compound_decides_whether_other_folds_have_a_model(
     queries = concatenate([public, library.take(np.array([member]))])
     row = len(queries) - 1
     everything = label(train, library, task, values, "svm", queries, repeats=1)
-    fewer, fewer_values = without(library, values, member)
+    fewer, fewer_values = without_partner(library, values, member)
     deprived = label(train, fewer, task, fewer_values, "svm", queries, repeats=1)
     assert np.isfinite(everything.prediction).all()
     query_folds = keyed_folds(queries.connectivities, SECRET, 0, FOLDS)
@@ -165,7 +165,7 @@ def test_it_holds_where_the_compound_decides_whether_other_folds_have_a_model(
 def test_predicting_with_all_models_has_no_such_guarantee(library, problems, train, public):
     task, values = problems["binary"]
     member = MEMBERS[1]
-    fewer, fewer_values = without(library, values, member)
+    fewer, fewer_values = without_partner(library, values, member)
     row = where(public, library, member)
     with_it, without_it = (
         train(compounds, task, labels, "svm", REPEATS).predict(public).by_task[task.name]

@@ -14,7 +14,7 @@ from fluid.learn.correctness import ReliabilityDomain
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import DOMAINS, fit_domains
 from fluid.learn.estimators import LEARNERS, STUDENT_LEARNERS
-from fluid.learn.hybrid import HybridModel, OwnWeight
+from fluid.learn.hybrid_model import BlendWeight, HybridModel
 from fluid.learn.judgement import HeldOut
 from fluid.learn.model import TaskModel, TrainedModel
 from fluid.learn.reliability import ReliabilityMap
@@ -119,8 +119,8 @@ def test_weights_of_a_hybrid_of_another_version(hybrid_folder, tmp_path, count):
     (folder / "model.json").write_text(json.dumps(values))
     if count in (3, 4):
         elsewhere = {3: 4.0, 4: 1.0}[count]
-        weight = load_model(folder).decisions["ringn"].own_weight
-        assert weight == OwnWeight(16.0, 0.2, 0.6, elsewhere)
+        weight = load_model(folder).decisions["ringn"].blend_weight
+        assert weight == BlendWeight(16.0, 0.2, 0.6, elsewhere)
     else:
         with pytest.raises(FileFormatError, match="is incomplete"):
             load_model(folder)

@@ -22,17 +22,17 @@ from fluid.exchange.policy import SHAREABLE, DisclosurePolicy, is_on_step
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.release import Release
 from fluid.exchange.sealed import SealedFile
-from fluid.exchange.shared import SHARED_METRICS, check_shared
+from fluid.exchange.shared_statistics import SHARED_METRICS, check_shared
 from fluid.exchange.strictness import looser_than
 from fluid.learn.crossfit import cross_fit
 from fluid.learn.folds import FOLDS_BY
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels, folds_of_repeats
 from fluid.learn.task import Task
-from fluid.partner import teller as teller_module
 from fluid.partner.annotate import _besides
 from fluid.partner.guard import disclose
-from fluid.partner.teller import Teller
+from fluid.partner.teacher import labeler as labeler_module
+from fluid.partner.teacher.labeler import TeacherLabeler
 
 SECRET = bytes(range(32))
 FOLDS, REPEATS = 3, 2
@@ -172,7 +172,7 @@ def export(
 ) -> None:  # fmt: skip
     """What the command does, without a folder."""
     federation = Federation("trial", 1, TASKS, CHEMISTRY, agreed, own_policy=own)
-    said = Teller(model, SECRET).annotate(federation, compounds)
+    said = TeacherLabeler(model, SECRET).annotate(federation, compounds)
     write_annotation(
         path, federation, _public(compounds), "aurora", TASKS,
         iter([(compounds.inchikeys, said)]), _besides(model, own), own, Release("0" * 32, 1, 1),
@@ -288,9 +288,9 @@ def test_a_larger_neighbourhood_labels_no_compound_more(
     compounds = everything.take(np.arange(26, 48))
     agreed = DisclosurePolicy(neighbourhood=k, abstain_below=below)
     federation = Federation("trial", 1, TASKS, CHEMISTRY, agreed)
-    one = Teller(model, SECRET).annotate(federation, compounds)
+    one = TeacherLabeler(model, SECRET).annotate(federation, compounds)
     own = replace(agreed, neighbourhood=k + more)
-    two = Teller(model, SECRET).annotate(replace(federation, own_policy=own), compounds)
+    two = TeacherLabeler(model, SECRET).annotate(replace(federation, own_policy=own), compounds)
     for task in TASKS:
         a, b = one[task.name].reliability, two[task.name].reliability
         assert not np.any(np.isfinite(b) & ~np.isfinite(a))
@@ -316,7 +316,7 @@ def test_what_the_fuzz_looks_for_is_found(
             said.prediction[:, 0] = numbers[: len(said.prediction)]
         return said
 
-    monkeypatch.setattr(teller_module, "disclose", disclose_raw)
+    monkeypatch.setattr(labeler_module, "disclose", disclose_raw)
     if leak in ("key", "structure"):
         keys = compounds.inchikeys.copy()
         keys[0] = library.inchikeys[0] if leak == "key" else max(library.smiles, key=len)

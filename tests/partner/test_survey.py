@@ -16,13 +16,13 @@ from rdkit.Chem import rdFingerprintGenerator
 from fluid.base.errors import FederationError, MismatchError, SignatureError, TableError
 from fluid.chem.features import FeatureSpec
 from fluid.chem.standardize import StandardizerSpec, StructureError, standardize
-from fluid.exchange.clusters import Clusters, make_clusters, open_clusters
-from fluid.exchange.coverage import admit_coverage, open_coverage, round_counts
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.signing import generate_keys, verify_digest
 from fluid.exchange.template import init_federation, parse_task_option, register_partner
 from fluid.partner.survey import survey
+from fluid.public.clusters import Clusters, make_clusters, open_clusters
+from fluid.public.coverage import admit_coverage, open_coverage, round_counts
 from tests.conftest import DATA, public_rows, write_public
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.exchange.federation import Federation, load_federation
-from fluid.exchange.prepare import prepare_public
 from fluid.exchange.public_set import PublicSet, open_public_set
-from fluid.partner.fit import TrainingOptions
-from fluid.partner.hybrid_own import HybridOptions
+from fluid.partner.hybrid.private_model import HybridOptions
 from fluid.partner.table import LabelledCompounds, read_labelled
+from fluid.partner.teacher.fit import TrainingOptions
+from fluid.public.prepare import prepare_public
 from fluid.simulate.partition_spec import PartitionSpec
 from fluid.simulate.run import Sources, simulate
 from fluid.simulate.study import Study

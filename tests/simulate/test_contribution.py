@@ -12,8 +12,6 @@ from sklearn.metrics import roc_auc_score
 from fluid.base.errors import TrainingError
 from fluid.central.pooling import pool_task
 from fluid.chem.compounds import Compounds
-from fluid.exchange.annotation import TaskAnnotation
-from fluid.exchange.targets import soft_targets
 from fluid.learn.estimators import sigmoid
 from fluid.learn.estimators.kernel import KernelRidge
 from fluid.learn.labels import LabelMatrix
@@ -27,8 +25,10 @@ from fluid.simulate.contribution import (
     coalition_values,
 )
 from fluid.simulate.cross_domain import cross_domain
+from fluid.simulate.predictions import OutOfFold, TaskScores, TeacherResult
 from fluid.simulate.semivalues import Coalition, Utility, contributions
-from fluid.simulate.told import OutOfFold, TeacherResult, Told
+from fluid.soft_labels.targets import soft_targets
+from fluid.soft_labels.teacher_labels import TeacherLabels
 
 BINARY = Task("active", "binary")
 NUMBER = Task("logd", "regression", low=-5.0, high=5.0)
@@ -104,8 +104,10 @@ def test_axioms(seed: int) -> None:
     for name in names:
         assert values[name] == pytest.approx(gains[name] / 720)
         # Banzhaf's: the mean gain over all 32 coalitions of the others.
-        without = [one for one in found.values if name not in one]
-        gained = [found.values[tuple(sorted([*one, name]))] - found.values[one] for one in without]
+        without_partner = [one for one in found.values if name not in one]
+        gained = [
+            found.values[tuple(sorted([*one, name]))] - found.values[one] for one in without_partner
+        ]
         assert len(gained) == 32
         assert banzhaf[name] == pytest.approx(np.mean(gained))
 
@@ -141,10 +143,10 @@ def test_many_partners_are_sampled() -> None:
 
 def test_intervals_are_of_the_draws() -> None:
     found = contributions(["a", "b"], game({"a": 1.0, "b": 2.0}, draws=2000))
-    one, without = found.by_partner["a"].shapley, found.by_partner["a"].leave_one_out
+    one, without_partner = found.by_partner["a"].shapley, found.by_partner["a"].leave_one_out
     # Half of each of four values with a deviation of 0.01: 0.01 in all.
     assert (one.low, one.high) == pytest.approx((1 - 0.0196, 1 + 0.0196), abs=0.002)
-    assert without.high - without.low > one.high - one.low
+    assert without_partner.high - without_partner.low > one.high - one.low
     assert np.isnan(contributions(["a"], game({"a": 1.0})).by_partner["a"].shapley.low)
 
 
@@ -186,10 +188,10 @@ def margin(compounds: Compounds) -> np.ndarray:
     return 2.0 * compounds.descriptors[:, 0].astype(np.float64)
 
 
-def annotate(values: np.ndarray, task: Task) -> TaskAnnotation:
+def annotate(values: np.ndarray, task: Task) -> TeacherLabels:
     told = (sigmoid(values) if task.is_classification else values).astype(np.float32)[:, None]
     trust = np.where(np.isfinite(values), 0.4, np.nan).astype(np.float32)
-    return TaskAnnotation(told, np.zeros_like(told), trust)
+    return TeacherLabels(told, np.zeros_like(told), trust)
 
 
 class Fake:
@@ -319,7 +321,7 @@ def test_cross_domain() -> None:
         sign = 1.0 if name == "a" else -1.0
         nothing = np.full(120, np.nan)
         fake.made[name] = TeacherResult(
-            {}, {"active": Told(sigmoid(sign * told)[:, None], 0.5, nothing)},
+            {}, {"active": TaskScores(sigmoid(sign * told)[:, None], 0.5, nothing)},
             {"active": OutOfFold(np.arange(70), fake.truth[rows], told[rows, None], 0.5)},
         )  # fmt: skip
     fake.tables["idle"] = fake.tables["b"]

@@ -123,8 +123,6 @@ def test_studies_that_are_not_possible(small: Small) -> None:
     many = replace(BARE, partitions=(PartitionSpec("random", partners=30, minimum=5),))
     with pytest.raises(TrainingError, match="no partner has labels enough for a teacher"):
         small.study(many).run(1)
-    with pytest.raises(TrainingError, match="no partner has labels enough for a teacher"):
-        small.study(replace(many, expand=10)).run(1)
 
 
 def test_a_partition_that_is_not_possible_is_said_before_anything_is_trained(
@@ -151,7 +149,6 @@ def test_a_partition_that_is_not_possible_is_said_before_anything_is_trained(
         ({"share_random": 0.6}, "share_random = 0.6: allowed are 0 to 0.5"),
         ({"share_scaffold": float("nan")}, "share_scaffold = nan"),
         ({"donate": 1.1}, "donate = 1.1: allowed are 0 to 1"),
-        ({"expand": -1}, "expand = -1: allowed are 0 to 1,000,000"),
     ],
 )
 def test_settings_that_are_not_allowed(change: dict[str, object], message: str) -> None:

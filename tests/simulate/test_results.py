@@ -14,6 +14,7 @@ from sklearn.metrics import matthews_corrcoef, mean_squared_error, r2_score, roc
 from fluid.base.files import dump_json
 from fluid.learn.metrics import metric_names
 from fluid.learn.task import Task
+from fluid.simulate.predictions import OutOfFold, TaskScores
 from fluid.simulate.results import (
     COLUMNS,
     OUT_OF_FOLD,
@@ -27,7 +28,6 @@ from fluid.simulate.results import (
 )
 from fluid.simulate.study_spec import HYBRID, STUDENT, TEACHER, CellResult, Model
 from fluid.simulate.text import summary_text
-from fluid.simulate.told import OutOfFold, Told
 from tests.simulate.small_study import Small
 
 BINARY = Task("active", "binary")
@@ -125,11 +125,11 @@ def make_cell(seed: int, noise: float = 0.2) -> CellResult:
     rng = np.random.default_rng(seed)
     truth = np.tile([0.0, 1.0, 1.0], N // 3)
 
-    def told(spread: float) -> Told:
+    def told(spread: float) -> TaskScores:
         values = np.clip(truth * 0.5 + 0.25 + spread * rng.normal(size=N), 0.01, 0.99)
         sure = np.abs(values - 0.5)
         domains = {"reliability": (sure, sure > 0.2), "other": (rng.random(N), sure > 2)}
-        return Told(values[:, None], 0.5, sure, domains)
+        return TaskScores(values[:, None], 0.5, sure, domains)
 
     student = told(noise)
     rows = np.arange(40)
@@ -203,7 +203,7 @@ def test_a_summary_is_plain_values_and_a_text(small: Small) -> None:
         summary = summarise(cells, tasks, 100)
         dump_json(summary)
         about = {"partitions": [{"shown": "a|b"}], "seeds": [0], "private_compounds": 9,
-                 "analogues": 0, "donated": 0.0, "validation": False}  # fmt: skip
+                 "donated": 0.0, "validation": False}  # fmt: skip
         text = summary_text(about | summary)
         header = 0
         for line in text.splitlines():

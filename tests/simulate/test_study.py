@@ -16,12 +16,12 @@ from fluid.central.student import StudentOptions
 from fluid.exchange.annotation import open_annotation
 from fluid.exchange.federated_set import open_federated
 from fluid.exchange.federation import load_federation
-from fluid.exchange.prepare import prepare_public
 from fluid.exchange.public_set import open_public_set
 from fluid.learn.storage import load_trained
 from fluid.partner.annotate import annotate
 from fluid.partner.table import LabelledCompounds
-from fluid.partner.teacher import train_teacher
+from fluid.partner.teacher.train import train_teacher
+from fluid.public.prepare import prepare_public
 from fluid.simulate.cache import Cache
 from fluid.simulate.consortium import Consortium
 from fluid.simulate.results import tidy
@@ -87,7 +87,7 @@ def test_a_further_round_that_is_kept_trains_nothing(
         return corrected(small.study(SPEC, copy).consortium(SPEC.partitions[0], 0))
 
     told = last().student()
-    for room in ("consortium.fit_model", "consortium.train_student", "rounds.fit_task_correction"):
+    for room in ("consortium.fit_model", "consortium.train_student", "rounds.fit_task_residuals"):
         monkeypatch.setattr(f"fluid.simulate.{room}", None)
     again = last()
     assert again.pool()["logbb"].base is not None
@@ -146,25 +146,6 @@ def test_results_do_not_depend_on_the_jobs(small: Small) -> None:
         "random (partners 3), seed 0",
         "k-means (partners 3), seed 0",
     }
-
-
-def test_a_second_round_has_analogues_of_no_test_compound(
-    small: Small, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    study = small.study(replace(BARE, expand=40), small.output / "cache")
-    monkeypatch.setattr("fluid.central.seeds.TRUSTED", 1.01)
-    assert len(study.consortium(PARTITION, 0).public) == len(study._untested())
-    assert "no analogue was grown" in caplog.text
-    monkeypatch.setattr("fluid.central.seeds.TRUSTED", 0.05)
-    study = small.study(replace(BARE, expand=41), small.output / "cache")
-    one = study.consortium(PARTITION, 0)
-    first = study._untested()
-    added = one.public.ids[len(first) :]
-    assert one.public.ids[: len(first)].tolist() == first.ids.tolist()
-    assert 0 < len(added) <= 41
-    assert all(name.startswith("ANA-") for name in added)
-    assert not set(one.queries.connectivities) & set(one.public.connectivities)
-    assert len(set(one.public.connectivities)) == len(one.public)
 
 
 # --- no second implementation -----------------------------------------------------------------

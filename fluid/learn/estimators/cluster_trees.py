@@ -203,17 +203,17 @@ def _blocks(
     held: list[Compounds] = []
     start = first = last = 0
     for chunk in chunks:
-        begin, last = np.searchsorted(rows, [start, start + len(chunk)]).tolist()
-        held.append(chunk.take(rows[begin:last] - start))
+        charge_query, last = np.searchsorted(rows, [start, start + len(chunk)]).tolist()
+        held.append(chunk.take(rows[charge_query:last] - start))
         start += len(chunk)
         if last - first < size:
             continue
         whole = concatenate(held)
-        begin = first
+        charge_query = first
         while last - first >= size:
-            yield first, whole.take(np.arange(first, first + size) - begin)
+            yield first, whole.take(np.arange(first, first + size) - charge_query)
             first += size
-        held = [whole.take(np.arange(first, last) - begin)]
+        held = [whole.take(np.arange(first, last) - charge_query)]
     if last > first:
         yield first, concatenate(held)
 

@@ -13,7 +13,7 @@ from fluid.learn.estimators.base import State
 from fluid.learn.estimators.conjugate import solve_ridge
 from fluid.learn.estimators.landmarks import NormalEquations, choose_landmarks
 from fluid.learn.estimators.mixed_kernel import MixedKernel, Prepared
-from fluid.learn.estimators.sharpening import Sharpening
+from fluid.learn.estimators.twicing import Twicing
 
 _BLOCK = 2048
 # Rows of a kernel matrix that one thread finds at once: fixed, so that no value depends on threads.
@@ -132,7 +132,7 @@ class KernelRidge(KernelMachine):
         With at most so many compounds every compound is a landmark.
     jobs
         Threads; the result does not depend on it.
-    sharpening
+    twicing
         Of the targets before they are learned; None takes them as they are.
     kernel
         One whose descriptors are scaled already; by default they are scaled by what is learned
@@ -147,7 +147,7 @@ class KernelRidge(KernelMachine):
         n_landmarks: int = 6000,
         most_exact: int = 30_000,
         jobs: int = 1,
-        sharpening: Sharpening | None = None,
+        twicing: Twicing | None = None,
         kernel: MixedKernel | None = None,
     ) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ class KernelRidge(KernelMachine):
         self.n_landmarks = n_landmarks
         self.most_exact = most_exact
         self.jobs = jobs
-        self.sharpening = sharpening
+        self.twicing = twicing
 
     def fit(
         self,
@@ -189,18 +189,18 @@ class KernelRidge(KernelMachine):
             columns = np.stack([target, plain], axis=1)
             centre = np.array([self.intercept_, float(np.average(plain, weights=each))])
         if len(rows) <= self.most_exact:
-            heard = each > 0
-            self.rows_ = rows[heard]
-            prepared = self.kernel_.prepare(training.take(heard))
-            wanted, *rest = (columns[heard] - centre).T
-            self.weights_ = self._solve(prepared, wanted, each[heard], seed, *rest)
+            disagreement_share = each > 0
+            self.rows_ = rows[disagreement_share]
+            prepared = self.kernel_.prepare(training.take(disagreement_share))
+            wanted, *rest = (columns[disagreement_share] - centre).T
+            self.weights_ = self._solve(prepared, wanted, each[disagreement_share], seed, *rest)
         else:
             chosen = choose_landmarks(len(rows), self.n_landmarks, weights, seed)
             self.rows_ = rows[chosen]
             n_plain = columns.shape[1] - 1
             equations = NormalEquations(self.kernel_, training.take(chosen), 1 + n_plain)
             equations.add(CompoundStream.of(training), np.arange(len(rows)), columns, each)
-            found = equations.solve(self.ridge, centre, None, self.sharpening, n_plain)
+            found = equations.solve(self.ridge, centre, None, self.twicing, n_plain)
             self.weights_ = found[:, 0]
         return self
 
@@ -228,7 +228,7 @@ class KernelRidge(KernelMachine):
         wanted = left if plain is None else left + plain
         return self._coefficients(gram, wanted, each, self.ridge, seed)
 
-    def sharpened(
+    def apply_twicing(
         self, compounds: Compounds, wanted: np.ndarray, weights: np.ndarray, n: float, seed: int = 0
     ) -> np.ndarray:
         """Labels as they are learned, with the kernel as it is scaled.
@@ -253,13 +253,13 @@ class KernelRidge(KernelMachine):
     def _sharpened(
         self, gram: np.ndarray, wanted: np.ndarray, each: np.ndarray, n: float, seed: int
     ) -> np.ndarray:
-        if self.sharpening is None:
+        if self.twicing is None:
             return wanted
 
         def left(ridge: float) -> np.ndarray:
             return ridge / each * self._coefficients(gram, wanted, each, ridge, seed)
 
-        return self.sharpening.apply(wanted, n, left)
+        return self.twicing.apply(wanted, n, left)
 
     def _coefficients(
         self, gram: np.ndarray, wanted: np.ndarray, each: np.ndarray, ridge: float, seed: int

@@ -15,7 +15,7 @@ import numpy as np
 from fluid.chem.compounds import Compounds
 from fluid.chem.stream import CompoundStream
 from fluid.learn.estimators.mixed_kernel import MixedKernel, Prepared
-from fluid.learn.estimators.sharpening import Sharpening
+from fluid.learn.estimators.twicing import Twicing
 
 # Compounds added at once, those of which one thread finds the kernel, and landmarks of which one
 # thread adds the products: fixed, so that no sum depends on the number of threads.
@@ -119,7 +119,7 @@ class NormalEquations:
         ridge: float,
         centre: np.ndarray,
         left_out: np.ndarray | None = None,
-        sharpening: Sharpening | None = None,
+        twicing: Twicing | None = None,
         n_plain: int = 0,
     ) -> np.ndarray:
         """Coefficients of the landmarks.
@@ -132,7 +132,7 @@ class NormalEquations:
             What is taken from each column beforehand, shape (n_targets,).
         left_out
             Landmarks to go without, bool of shape (m,): their coefficients are 0.
-        sharpening
+        twicing
             Of the targets, less their plain parts; no further pass over the compounds is needed
             for it.
         n_plain
@@ -146,13 +146,13 @@ class NormalEquations:
         """
         both = self._right - self._ones[:, None] * centre
         right, plain = np.split(both, [both.shape[1] - n_plain], axis=1)
-        if sharpening is not None:
+        if twicing is not None:
             rest = right - plain if n_plain else right
 
             def left(penalty: float) -> np.ndarray:
                 return rest - self._normal_times(self._solve(penalty, rest, left_out))
 
-            sharp = sharpening.apply(rest, float(self.n), left)
+            sharp = twicing.apply(rest, float(self.n), left)
             right = sharp + plain if n_plain else sharp
         return self._solve(ridge, right, left_out)
 

@@ -19,7 +19,7 @@ from fluid.partner.audit.exports import (
 from fluid.partner.audit.game import Arena, shadow_secret
 from fluid.partner.audit.shadows import export_shadows
 from fluid.partner.audit.signals import log_odds
-from fluid.partner.fit import TrainingOptions
+from fluid.partner.teacher.fit import TrainingOptions
 
 _DRAWS = 2000
 

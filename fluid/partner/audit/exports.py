@@ -12,22 +12,22 @@ from fluid.base.errors import TrainingError
 from fluid.base.jobs import single_threaded_blas
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
-from fluid.exchange.annotation import TaskAnnotation
+from fluid.exchange.base_student import student_numbers
 from fluid.exchange.federation import Federation
 from fluid.exchange.mechanism import PATE
-from fluid.exchange.subject import student_numbers
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import calibrated, output_targets
 from fluid.learn.estimators import LEARNERS, choose_learner
 from fluid.learn.model import TaskModel, TrainedModel
 from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap
-from fluid.partner.budget import plan_release
-from fluid.partner.correction import corrector, left_of
-from fluid.partner.fit import FittedTeacher, TrainingOptions, fit_model
-from fluid.partner.noisy import NoisyTeller, OwnFold, Source, Votes
-from fluid.partner.pate import fit_sub_teachers
+from fluid.partner.dp.budget import plan_release
+from fluid.partner.dp.pate import fit_sub_teachers
+from fluid.partner.dp.pate_labeler import OwnFold, PateLabeler, Source, Votes
 from fluid.partner.table import LabelledCompounds
-from fluid.partner.teller import Teller
+from fluid.partner.teacher.fit import FittedTeacher, TrainingOptions, fit_model
+from fluid.partner.teacher.labeler import TeacherLabeler
+from fluid.partner.teacher.residuals import residual_learner, student_residuals
+from fluid.soft_labels.teacher_labels import TeacherLabels
 
 ACTUAL, UNPROTECTED = "actual", "unprotected"
 # What a teacher that corrects a student exported before it; and the two files side by side.
@@ -124,7 +124,7 @@ def export_actual(
 ) -> dict[str, Export]:
     """What the policy lets a teacher say, by task; through the noise mechanism if there is one."""
     plain = make_teller(teacher.model, table, secret, federation, options, jobs)
-    teller: Teller | NoisyTeller = plain
+    labeler: TeacherLabeler | PateLabeler = plain
     mechanism = federation.mechanism
     if mechanism.is_used:
         source: Source = OwnFold(federation, plain)
@@ -135,8 +135,8 @@ def export_actual(
             )  # fmt: skip
             source = Votes(voters, secret, mechanism)
         plan = plan_release(mechanism, teacher.model.tasks, len(public))
-        teller = NoisyTeller(federation, source, list(public.inchikeys), "audit ", plan)
-    said = teller.annotate(federation, public, jobs)
+        labeler = PateLabeler(federation, source, list(public.inchikeys), "audit ", plan)
+    said = labeler.annotate(federation, public, jobs)
     return {name: _export(one) for name, one in said.items()}
 
 
@@ -156,7 +156,7 @@ def export_first(
     if student is None or federation.mechanism.is_used:
         return {}
     names = {task.name for task in student.tasks if not task.is_classification}
-    said = Teller(teacher.model, secret).annotate(federation, public, jobs)
+    said = TeacherLabeler(teacher.model, secret).annotate(federation, public, jobs)
     return {name: _export(one) for name, one in said.items() if name in names}
 
 
@@ -172,15 +172,15 @@ def make_teller(
     federation: Federation,
     options: TrainingOptions,
     jobs: int,
-) -> Teller:
+) -> TeacherLabeler:
     """A teacher that answers, by itself or in correction of a student."""
     measured = {
         task.name: table.labels.column(federation.task_index(task.name))[1] for task in model.tasks
     }
-    return Teller(model, secret, student_of(options), measured, jobs)
+    return TeacherLabeler(model, secret, student_of(options), measured, jobs)
 
 
-def _export(said: TaskAnnotation) -> Export:
+def _export(said: TeacherLabels) -> Export:
     wide = [np.asarray(part, dtype=np.float64) for part in (said.prediction, said.uncertainty)]
     return Export(wide[0], wide[1], said.reliability.astype(np.float64))
 
@@ -225,8 +225,8 @@ def _correct_all(
 ) -> Export:
     """The same in correction of a student: one model of what it leaves of all compounds."""
     task, rows = task_model.task, task_model.rows
-    left = left_of(student, task, library.take(rows), values)
-    learner = corrector(student, task).fit(library, rows, left, False, 0)
+    left = student_residuals(student, task, library.take(rows), values)
+    learner = residual_learner(student, task).fit(library, rows, left, False, 0)
     numbers = student_numbers(student, task, public)[:, 0] + learner.score(public, library)
     return replace(said, prediction=np.clip(numbers, task.low, task.high)[:, None])
 

@@ -22,8 +22,8 @@ from fluid.partner.audit.exports import (
     student_of,
 )
 from fluid.partner.audit.shadows import export_shadows
-from fluid.partner.fit import TrainingOptions
 from fluid.partner.table import LabelledCompounds
+from fluid.partner.teacher.fit import TrainingOptions
 
 # Public compounds that are looked at around a private one.
 ANALOGUES = 10
@@ -65,7 +65,7 @@ def make_arena(table: LabelledCompounds, public: Compounds) -> Arena:
         The public set, or what of it is near; those that are private too are allowed.
     """
     # Shadow teachers are trained on parts of these: features are derived once.
-    own = table.compounds.remembering()
+    own = table.compounds.with_cache()
     table = replace(table, compounds=own)
     private = set(own.connectivities)
     others = public.take(np.array([key not in private for key in public.connectivities], bool))
@@ -76,7 +76,7 @@ def make_arena(table: LabelledCompounds, public: Compounds) -> Arena:
     similarity, near = _analogues(own, others, None)
     similarity_all, near_all = _analogues(own, together, itself)
     return Arena(
-        table, together.remembering(), near + len(own) if len(others) else near, similarity,
+        table, together.with_cache(), near + len(own) if len(others) else near, similarity,
         near_all, similarity_all,
     )  # fmt: skip
 

@@ -14,8 +14,8 @@ from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation
 from fluid.learn.folds import fold_keys
 from fluid.partner.audit.exports import Export, export_actual, train
-from fluid.partner.fit import TrainingOptions
 from fluid.partner.table import LabelledCompounds
+from fluid.partner.teacher.fit import TrainingOptions
 
 
 def measure_influence(
@@ -65,12 +65,12 @@ def measure_influence(
     for position in drawn:
         key = public.connectivities[position]
         less = table.take(np.flatnonzero(decisive != decisive[held[key]]))
-        without = train(less, federation, options, secret, jobs)
+        without_partner = train(less, federation, options, secret, jobs)
         found["tried"] += 1
         progress(found["tried"])
-        if without is None:
+        if without_partner is None:
             continue
-        after = export_actual(without, less, secret, federation, options, public, jobs)
+        after = export_actual(without_partner, less, secret, federation, options, public, jobs)
         for name in moved:
             changed, most_of_all = _difference(before[name], after[name])
             found["rows_changed"] += int(changed[position])

@@ -19,7 +19,7 @@ from fluid.partner.audit.game import Game
 from fluid.partner.audit.results import RETRAINED, AttackResult, Target, classes_of, judge
 from fluid.partner.audit.shadows import export_shadows
 from fluid.partner.audit.signals import neighbour_signals, pull
-from fluid.partner.fit import TrainingOptions
+from fluid.partner.teacher.fit import TrainingOptions
 
 
 def attack_retraining(

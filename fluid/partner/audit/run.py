@@ -16,9 +16,9 @@ from fluid.base.software import software_versions
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.similarity import nearest_references
 from fluid.exchange.annotation import AnnotationFile, open_annotation
+from fluid.exchange.base_student import load_base_student
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.public_set import PublicSet
-from fluid.exchange.subject import load_subject
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.model import TrainedModel
 from fluid.learn.model_file import MODEL_FILE
@@ -28,13 +28,13 @@ from fluid.partner.audit.channels import attack_game
 from fluid.partner.audit.exports import ShadowOptions, make_teller
 from fluid.partner.audit.game import ANALOGUES, make_arena, play
 from fluid.partner.audit.influence import measure_influence
+from fluid.partner.audit.noise import audit_federation
 from fluid.partner.audit.repeated import attack_retraining
 from fluid.partner.audit.results import AuditReport, Thresholds
-from fluid.partner.audit_noise import audit_federation
-from fluid.partner.correction import measured_labels
-from fluid.partner.fit import TrainingOptions
 from fluid.partner.table import LabelledCompounds
-from fluid.partner.teacher import FEDERATION_FILE, SECRET_FILE, read_secret
+from fluid.partner.teacher.fit import TrainingOptions
+from fluid.partner.teacher.residuals import measured_labels
+from fluid.partner.teacher_folder import FEDERATION_FILE, SECRET_FILE, read_secret
 
 # What the attacker knows of the rest: nothing but that half of it is in, or nine tenths of it.
 HALF, MOST = 0.5, 0.9
@@ -71,7 +71,7 @@ class AuditOptions:
 
 
 @dataclass(frozen=True)
-class Subject:
+class AuditTarget:
     """What is audited, and what other checks are given.
 
     Attributes
@@ -94,10 +94,10 @@ class Subject:
 # Further checks by name, such as planted canaries for a policy that draws noise. Each is given the
 # subject, the options and a number of jobs, and returns plain values for the report, with
 # ``passed`` among them, or None if it has nothing to say of this policy.
-Check = Callable[[Subject, AuditOptions, int], dict[str, Any] | None]
+Check = Callable[[AuditTarget, AuditOptions, int], dict[str, Any] | None]
 CHECKS: dict[str, Check] = {
-    "noise": lambda subject, options, jobs: audit_federation(
-        subject.federation.mechanism, subject.federation.tasks
+    "noise": lambda target, options, jobs: audit_federation(
+        target.federation.mechanism, target.federation.tasks
     ),
 }
 
@@ -158,11 +158,11 @@ def audit(
     _check_identity(annotation, model, federation, public)
     federation = replace(federation, own_policy=annotation.policy)
     corrected = _corrected(annotation, student, federation)
-    subject, positions = _subject(teacher, model, federation, public, corrected)
+    target, positions = _subject(teacher, model, federation, public, corrected)
     threads = count_jobs(jobs)
-    _check_labels(annotation, model, subject, positions, threads)
+    _check_labels(annotation, model, target, positions, threads)
     return attack(
-        subject,
+        target,
         options,
         {
             "partner": model.card.name,
@@ -171,7 +171,7 @@ def audit(
             "annotation": annotation.sealed.digest,
             "public_set": public.digest,
         }
-        | ({"corrects": annotation.corrects} if annotation.corrects else {}),
+        | ({"base_student": annotation.base_student} if annotation.base_student else {}),
         threads,
         progress,
         workers,
@@ -179,7 +179,7 @@ def audit(
 
 
 def attack(
-    subject: Subject,
+    target: AuditTarget,
     options: AuditOptions,
     identity: dict[str, Any],
     jobs: int,
@@ -187,7 +187,7 @@ def attack(
     workers: Workers | None = None,
 ) -> AuditReport:
     """The audit itself, once everything is at hand; see `audit`."""
-    federation, settings, shadows = subject.federation, subject.options, options.shadows
+    federation, settings, shadows = target.federation, target.options, options.shadows
 
     def tell(stage: str, total: int) -> Callable[[int], None]:
         progress(stage, 0, total)
@@ -196,10 +196,10 @@ def attack(
     # Where noise is drawn every row differs anyway, and there is nothing to compare.
     overlap = 0 if draws_noise(federation) else options.overlap
     influence = measure_influence(
-        subject.table, subject.public, federation, settings, subject.secret, overlap,
+        target.table, target.public, federation, settings, target.secret, overlap,
         options.seed, jobs, tell("retraining without overlaps", overlap),
     )  # fmt: skip
-    arena = make_arena(subject.table, subject.public)
+    arena = make_arena(target.table, target.public)
     game = play(
         arena, federation, settings, HALF, shadows, options.seed, jobs,
         tell("shadow teachers of half the compounds", shadows), workers=workers,
@@ -220,7 +220,7 @@ def attack(
             tell("shadow teachers of other balances", shadows), workers,
         )
     )  # fmt: skip
-    found = {name: check(subject, options, jobs) for name, check in sorted(CHECKS.items())}
+    found = {name: check(target, options, jobs) for name, check in sorted(CHECKS.items())}
     policy = federation.in_force
     return AuditReport(
         identity,
@@ -229,8 +229,8 @@ def attack(
             "overlap": options.overlap,
             "seed": options.seed,
             "delta": options.delta,
-            "compounds": len(subject.table.compounds),
-            "public_near": len(arena.public) - len(subject.table.compounds),
+            "compounds": len(target.table.compounds),
+            "public_near": len(arena.public) - len(target.table.compounds),
             "learner": settings.learner,
             "folds": settings.folds,
             "folds_by": settings.folds_agreed(federation),
@@ -284,21 +284,22 @@ def _corrected(
 ) -> TrainedModel | None:
     """The student that a draft corrects."""
     path = annotation.sealed.path
-    if annotation.corrects is None:
+    if annotation.base_student is None:
         if student is not None:
             raise MismatchError(f"{path}: corrects no student, but {student} is given")
         return None
     if student is None:
         raise MismatchError(
-            f"{path}: corrects the student '{annotation.corrects[:12]}...'; name it with --student"
+            f"{path}: corrects the student '{annotation.base_student[:12]}...'; "
+            "name it with --student"
         )
-    subject = load_subject(student, federation)
-    if subject.digest != annotation.corrects:
+    target = load_base_student(student, federation)
+    if target.digest != annotation.base_student:
         raise MismatchError(
-            f"{path}: corrects the student '{annotation.corrects[:12]}...', but {student} is "
-            f"'{subject.digest[:12]}...'"
+            f"{path}: corrects the student '{annotation.base_student[:12]}...', but {student} is "
+            f"'{target.digest[:12]}...'"
         )
-    return subject.student
+    return target.student
 
 
 def private_table(folder: Path, model: TrainedModel, federation: Federation) -> LabelledCompounds:
@@ -346,28 +347,28 @@ def _subject(
     federation: Federation,
     public: PublicSet,
     student: TrainedModel | None,
-) -> tuple[Subject, np.ndarray]:
+) -> tuple[AuditTarget, np.ndarray]:
     table = private_table(folder, model, federation)
     near, positions = near_public(public, table.compounds)
     secret = read_secret(folder / SECRET_FILE)
     options = training_options(model, student)
-    return Subject(table, near, federation, options, secret), positions
+    return AuditTarget(table, near, federation, options, secret), positions
 
 
 def _check_labels(
     annotation: AnnotationFile,
     model: TrainedModel,
-    subject: Subject,
+    target: AuditTarget,
     positions: np.ndarray,
     jobs: int,
 ) -> None:
     """Make sure that the draft says what this teacher says, of the compounds that are looked at."""
-    if draws_noise(subject.federation):
+    if draws_noise(target.federation):
         return
-    teller = make_teller(
-        model, subject.table, subject.secret, subject.federation, subject.options, jobs
+    labeler = make_teller(
+        model, target.table, target.secret, target.federation, target.options, jobs
     )  # fmt: skip
-    said = teller.annotate(subject.federation, subject.public, jobs)
+    said = labeler.annotate(target.federation, target.public, jobs)
     start = 0
     for keys, labels in annotation.chunks():
         here = (positions >= start) & (positions < start + len(keys))

@@ -20,13 +20,13 @@ from fluid.partner.audit.exports import (
     export_unprotected,
     train,
 )
-from fluid.partner.fit import TrainingOptions
 from fluid.partner.table import LabelledCompounds
+from fluid.partner.teacher.fit import TrainingOptions
 
 # Which rows of the table a shadow teacher is trained on, ascending, and its secret.
 Plan = tuple[np.ndarray, bytes]
 # By kind of export and task.
-Said = dict[str, dict[str, Export]]
+DomainInput = dict[str, dict[str, Export]]
 
 
 def export_shadows(
@@ -38,7 +38,7 @@ def export_shadows(
     kinds: Collection[str],
     jobs: int = 1,
     workers: Workers | None = None,
-) -> Iterator[Said | None]:
+) -> Iterator[DomainInput | None]:
     """What shadow teachers say of the public compounds, in the order of their plans.
 
     Parameters
@@ -74,7 +74,7 @@ def _export(
     kinds: Collection[str],
     jobs: int,
     plan: Plan,
-) -> Said | None:
+) -> DomainInput | None:
     rows, secret = plan
     held = table.take(rows)
     teacher = train(held, federation, options, secret, jobs)

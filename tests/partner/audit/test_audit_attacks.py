@@ -109,8 +109,8 @@ def test_lira_is_what_two_normal_densities_say() -> None:
             assert scores[t, x] == 0.0
             continue
         sd = np.sqrt((squares[t, x] + 8 * usual) / (8 - 2 + 8))
-        with_x, without = (norm.logpdf(signal[t, x], np.mean(group), sd) for group in both)
-        assert scores[t, x] == pytest.approx(with_x - without)
+        with_x, without_partner = (norm.logpdf(signal[t, x], np.mean(group), sd) for group in both)
+        assert scores[t, x] == pytest.approx(with_x - without_partner)
 
 
 def test_scores_of_a_target_do_not_use_its_own_membership() -> None:

@@ -15,7 +15,15 @@ from fluid.exchange.policy import DisclosurePolicy
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.task import Task
 from fluid.partner.annotate import annotate
-from fluid.partner.audit import CHECKS, AuditOptions, AuditReport, Subject, attack, audit, influence
+from fluid.partner.audit import (
+    CHECKS,
+    AuditOptions,
+    AuditReport,
+    AuditTarget,
+    attack,
+    audit,
+    influence,
+)
 from fluid.partner.audit.exports import ACTUAL, UNPROTECTED, export_unprotected, train
 from fluid.partner.audit.game import make_arena
 from fluid.partner.audit.influence import measure_influence
@@ -26,16 +34,16 @@ from fluid.partner.audit.results import (
     OWN_ROW,
     RETRAINED,
 )
-from fluid.partner.fit import TrainingOptions
 from fluid.partner.table import read_labelled
-from fluid.partner.teacher import train_teacher
+from fluid.partner.teacher.fit import TrainingOptions
+from fluid.partner.teacher.train import train_teacher
 from tests.conftest import OPTIONS, SECRET, Consortium
 
 SECRET_BYTES = bytes.fromhex(SECRET)
 
 
 @pytest.fixture(scope="module")
-def subject(consortium: Consortium) -> Subject:
+def target(consortium: Consortium) -> AuditTarget:
     """Aurora's compounds; public are some of its own and those of the round."""
     federation = replace(consortium.federation, tasks=consortium.federation.tasks[:1])
     table = read_labelled(
@@ -44,12 +52,12 @@ def subject(consortium: Consortium) -> Subject:
     public = concatenate(list(consortium.public.chunks()))
     shared = table.compounds.take(np.arange(0, len(table.compounds), 9))
     options = replace(OPTIONS, repeats=1)
-    return Subject(table, concatenate([shared, public]), federation, options, SECRET_BYTES)
+    return AuditTarget(table, concatenate([shared, public]), federation, options, SECRET_BYTES)
 
 
 @pytest.fixture(scope="module")
-def report(subject: Subject) -> AuditReport:
-    return attack(subject, AuditOptions(shadows=10, overlap=2), {"partner": "aurora"}, 2)
+def report(target: AuditTarget) -> AuditReport:
+    return attack(target, AuditOptions(shadows=10, overlap=2), {"partner": "aurora"}, 2)
 
 
 def _best(report: AuditReport, channel: str, export: str, name: str | None = None) -> float:
@@ -108,23 +116,23 @@ def test_own_rows_stay_and_neighbours_move(report: AuditReport) -> None:
 
 
 def test_a_row_that_depends_on_membership_is_found(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch
+    target: AuditTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def leaky(teacher, table, secret, federation, options, public, jobs):  # type: ignore[no-untyped-def]
         return export_unprotected(teacher, table, federation, options, public)
 
     monkeypatch.setattr(influence, "export_actual", leaky)
     found = measure_influence(
-        subject.table, subject.public, subject.federation, OPTIONS, SECRET_BYTES, 2, jobs=2
+        target.table, target.public, target.federation, OPTIONS, SECRET_BYTES, 2, jobs=2
     )
     assert found["rows_changed"] == 2
 
 
 def test_other_checks_are_reported_and_can_fail(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch
+    target: AuditTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = np.arange(60)
-    small = replace(subject, table=subject.table.take(few))
+    small = replace(target, table=target.table.take(few))
     monkeypatch.setitem(CHECKS, "canaries", lambda held, options, jobs: {"passed": False})
     monkeypatch.setitem(CHECKS, "nothing", lambda held, options, jobs: None)
     options = replace(small.options, learner="logistic", repeats=1)
@@ -133,14 +141,14 @@ def test_other_checks_are_reported_and_can_fail(
     assert found.verdict == "fail"
 
 
-def test_a_task_that_the_partner_has_no_labels_of_is_left_out(subject: Subject) -> None:
+def test_a_task_that_the_partner_has_no_labels_of_is_left_out(target: AuditTarget) -> None:
     other = Task("logd", "regression", low=-5.0, high=5.0)
-    federation = replace(subject.federation, tasks=(*subject.federation.tasks, other))
-    labels = subject.table.labels
-    table = replace(subject.table, labels=replace(labels, shape=(labels.shape[0], 2)))
+    federation = replace(target.federation, tasks=(*target.federation.tasks, other))
+    labels = target.table.labels
+    table = replace(target.table, labels=replace(labels, shape=(labels.shape[0], 2)))
     wider = replace(
-        subject, federation=federation, table=table.take(np.arange(90)),
-        options=replace(subject.options, learner="logistic", repeats=1),
+        target, federation=federation, table=table.take(np.arange(90)),
+        options=replace(target.options, learner="logistic", repeats=1),
     )  # fmt: skip
     found = attack(wider, AuditOptions(shadows=4, overlap=0), {}, 1)
     assert {one.target.task for one in found.attacks} == {"bbb"}
@@ -148,13 +156,13 @@ def test_a_task_that_the_partner_has_no_labels_of_is_left_out(subject: Subject) 
 
 
 @pytest.mark.parametrize("mechanism", [Mechanism("gaussian"), Mechanism("pate", epsilon=30.0)])
-def test_what_is_attacked_has_passed_the_noise(subject: Subject, mechanism: Mechanism) -> None:
-    federation = replace(subject.federation, mechanism=mechanism)
-    teacher = train(subject.table, federation, OPTIONS, SECRET_BYTES, 1)
+def test_what_is_attacked_has_passed_the_noise(target: AuditTarget, mechanism: Mechanism) -> None:
+    federation = replace(target.federation, mechanism=mechanism)
+    teacher = train(target.table, federation, OPTIONS, SECRET_BYTES, 1)
     assert teacher is not None
     first, second = (
         influence.export_actual(
-            teacher, subject.table, SECRET_BYTES, federation, OPTIONS, subject.public, 1
+            teacher, target.table, SECRET_BYTES, federation, OPTIONS, target.public, 1
         )["bbb"]
         for _ in range(2)
     )
@@ -163,8 +171,8 @@ def test_what_is_attacked_has_passed_the_noise(subject: Subject, mechanism: Mech
     assert not np.array_equal(first.prediction, second.prediction, equal_nan=True)
 
 
-def test_three_classes_are_attacked_too(subject: Subject) -> None:
-    table = subject.table
+def test_three_classes_are_attacked_too(target: AuditTarget) -> None:
+    table = target.table
     rows = np.arange(len(table.compounds))
     classes = rows % 3
     labels = LabelMatrix(
@@ -173,9 +181,9 @@ def test_three_classes_are_attacked_too(subject: Subject) -> None:
     )  # fmt: skip
     task = Task("three", "multiclass", classes=("a", "b", "c"))
     odd = replace(
-        subject,
+        target,
         table=replace(table, labels=labels),
-        federation=replace(subject.federation, tasks=(task,)),
+        federation=replace(target.federation, tasks=(task,)),
         options=TrainingOptions("logistic", 3, 1),
     )
     found = attack(odd, AuditOptions(shadows=4, overlap=0), {}, 1)
@@ -184,8 +192,8 @@ def test_three_classes_are_attacked_too(subject: Subject) -> None:
     assert found.distribution == []
 
 
-def test_part_of_a_table_keeps_each_label_with_its_compound(subject: Subject) -> None:
-    table = subject.table
+def test_part_of_a_table_keeps_each_label_with_its_compound(target: AuditTarget) -> None:
+    table = target.table
     rows = np.arange(3, len(table.compounds), 4)
     part = table.take(rows)
     whole = dict(zip(*table.labels.column(0), strict=True))
@@ -194,9 +202,9 @@ def test_part_of_a_table_keeps_each_label_with_its_compound(subject: Subject) ->
     assert part.compounds.inchikeys.tolist() == table.compounds.inchikeys[rows].tolist()
 
 
-def test_analogues_are_never_the_compound_itself(subject: Subject) -> None:
-    arena = make_arena(subject.table, subject.public)
-    own = len(subject.table.compounds)
+def test_analogues_are_never_the_compound_itself(target: AuditTarget) -> None:
+    arena = make_arena(target.table, target.public)
+    own = len(target.table.compounds)
     keys = arena.public.connectivities
     assert arena.near.min() >= own
     for row in range(own):
@@ -205,21 +213,21 @@ def test_analogues_are_never_the_compound_itself(subject: Subject) -> None:
     assert (np.diff(arena.similarity, axis=1) <= 0).all()
 
 
-def test_a_teacher_that_cannot_be_trained_is_none(subject: Subject) -> None:
-    few = subject.table.take(np.arange(5))
-    assert train(few, subject.federation, TrainingOptions(), SECRET_BYTES, 1) is None
+def test_a_teacher_that_cannot_be_trained_is_none(target: AuditTarget) -> None:
+    few = target.table.take(np.arange(5))
+    assert train(few, target.federation, TrainingOptions(), SECRET_BYTES, 1) is None
 
 
-def test_rows_do_not_depend_on_the_public_set(consortium: Consortium, subject: Subject) -> None:
+def test_rows_do_not_depend_on_the_public_set(consortium: Consortium, target: AuditTarget) -> None:
     # A changed public set adds rows, and changes none: what both hold is the same.
-    teacher = train(subject.table, subject.federation, OPTIONS, SECRET_BYTES, 1)
+    teacher = train(target.table, target.federation, OPTIONS, SECRET_BYTES, 1)
     assert teacher is not None
-    rows = np.arange(1, len(subject.public), 3)
+    rows = np.arange(1, len(target.public), 3)
     whole, part = (
         influence.export_actual(
-            teacher, subject.table, SECRET_BYTES, subject.federation, OPTIONS, public, 1
+            teacher, target.table, SECRET_BYTES, target.federation, OPTIONS, public, 1
         )["bbb"]
-        for public in (subject.public, subject.public.take(rows))
+        for public in (target.public, target.public.take(rows))
     )
     assert np.array_equal(part.prediction, whole.prediction[rows], equal_nan=True)
     assert np.array_equal(part.reliability, whole.reliability[rows], equal_nan=True)
@@ -259,10 +267,10 @@ def test_a_draft_of_a_stricter_partner_is_audited_by_its_own_policy(
     assert found.influence["rows_changed"] == 0
 
 
-def test_by_framework_a_whole_series_is_left_out(subject: Subject) -> None:
+def test_by_framework_a_whole_series_is_left_out(target: AuditTarget) -> None:
     options = replace(OPTIONS, repeats=1, folds_by="framework")
     found = measure_influence(
-        subject.table, subject.public, subject.federation, options, SECRET_BYTES, 3, jobs=2
+        target.table, target.public, target.federation, options, SECRET_BYTES, 3, jobs=2
     )
     assert found["tried"] == 3
     assert found["rows_changed"] == 0

@@ -125,8 +125,10 @@ def test_epsilon_of_noise_is_zero() -> None:
 def test_delta_takes_from_the_bound() -> None:
     member = np.arange(2000) < 1000
     scores = np.where(member & (np.arange(2000) % 10 == 0), 1.0, 0.0)
-    without, with_delta = (epsilon_lower_bound(scores, member, delta) for delta in (0.0, 0.05))
-    assert 0.0 < with_delta < without
+    without_partner, with_delta = (
+        epsilon_lower_bound(scores, member, delta) for delta in (0.0, 0.05)
+    )
+    assert 0.0 < with_delta < without_partner
 
 
 def test_holm_passes_over_what_is_not_defined() -> None:

@@ -1,0 +1,69 @@
+"""Former rounds: a partner's releases are numbered, and a number is used once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from fluid.base.errors import FileFormatError, MismatchError
+from fluid.base.files import read_json
+from fluid.exchange.annotation import AnnotationFile
+from fluid.exchange.release import Release
+
+logger = logging.getLogger(__name__)
+
+
+def check_releases(admitted: Sequence[AnnotationFile], former: Sequence[Path]) -> None:
+    """Compare the releases of annotations with those of former rounds.
+
+    A number that was used for another annotation, or one that has gone back, says that the
+    partner's ledger was brought back from a copy, with its key. Another ledger is a new teacher's
+    folder, whose budget began anew: that is a warning, for the partner may have a reason.
+
+    Parameters
+    ----------
+    admitted
+        Annotations of this round.
+    former
+        ``report.json`` of former rounds.
+
+    Raises
+    ------
+    MismatchError
+        If a partner's release number does not go on.
+    FileFormatError
+        If a report cannot be read or states no releases.
+    """
+    for path in former:
+        releases, digests = _read_report(path)
+        for annotation in admitted:
+            before = releases.get(annotation.partner)
+            if before is None or digests.get(annotation.partner) == annotation.sealed.digest:
+                continue
+            here = annotation.release
+            if here.ledger != before.ledger:
+                logger.warning(
+                    "%s: partner '%s' has another ledger than in %s; its budget began anew",
+                    annotation.sealed.path, annotation.partner, path,
+                )  # fmt: skip
+            elif here.number <= before.number or here.queries <= before.queries:
+                raise MismatchError(
+                    f"{annotation.sealed.path}: is release {here.number} of partner "
+                    f"'{annotation.partner}', but {path} has release {before.number} already; the "
+                    "ledger was brought back from a copy"
+                )
+
+
+def _read_report(path: Path) -> tuple[dict[str, Release], dict[str, str]]:
+    values = read_json(path)
+    try:
+        if values["schema"] != "fluid.report/2":
+            raise ValueError("schema")
+        releases = {
+            str(name): Release.from_dict(stated) for name, stated in values["releases"].items()
+        }
+        digests = {str(name): str(digest) for name, digest in values["annotations"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileFormatError(f"{path}: is no report of a round that states releases") from error
+    return releases, digests

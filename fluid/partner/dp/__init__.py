@@ -1,0 +1,1 @@
+"""Differential privacy: PATE, its noise, accounting and budget."""

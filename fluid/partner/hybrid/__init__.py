@@ -1,0 +1,1 @@
+"""The hybrid: a partner's own data and the pooled labels together; stays at home."""

@@ -1,0 +1,1 @@
+"""The teacher: a keyed cross-fitted model of one partner's data, and how it labels."""

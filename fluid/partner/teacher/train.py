@@ -1,0 +1,193 @@
+"""Train a teacher: a keyed cross-fitted model of one partner's private data."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fluid.base.errors import FileFormatError, FluidError
+from fluid.base.files import atomic_folder, check_folder, recover_folder, write_text
+from fluid.base.jobs import count_jobs
+from fluid.chem.tables import write_rejects
+from fluid.exchange.federation import Federation, check_partner_name
+from fluid.exchange.mechanism import PATE
+from fluid.learn.folds import SECRET_BYTES, looser
+from fluid.learn.model import Card
+from fluid.learn.model_file import MODEL_FILE, load_card
+from fluid.learn.storage import save_model
+from fluid.partner.dp.pate import SUB_TEACHERS, fit_sub_teachers
+from fluid.partner.release.ledger import carry_over, kept_ledger
+from fluid.partner.release.ledger_file import LEDGER_FILE, read_entries
+from fluid.partner.table import Columns, read_labelled
+from fluid.partner.teacher.fit import TrainingOptions, fit_model
+from fluid.partner.teacher_folder import FEDERATION_FILE, REJECTS_FILE, SECRET_FILE, read_secret
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What came of training.
+
+    Attributes
+    ----------
+    card
+        Of the model written.
+    n_rows, n_compounds, n_rejected
+        Rows read, connectivities trained on, rows and labels set aside.
+    skipped
+        Tasks without a model, and why.
+    """
+
+    card: Card
+    n_rows: int
+    n_compounds: int
+    n_rejected: int
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as plain values."""
+        return {
+            "kind": self.card.kind,
+            "name": self.card.name,
+            "rows": self.n_rows,
+            "compounds": self.n_compounds,
+            "rejected": self.n_rejected,
+            "skipped": self.skipped,
+            "training": self.card.training,
+            "out_of_fold": self.card.metrics,
+        }
+
+
+def train_teacher(
+    sources: Sequence[Path],
+    federation: Federation,
+    federation_path: Path,
+    partner: str,
+    output: Path,
+    options: TrainingOptions | None = None,
+    columns: Columns | None = None,
+    secret_path: Path | None = None,
+    reference: bool = False,
+    jobs: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> TrainingSummary:
+    """Train a teacher from private tables and write its folder.
+
+    The folder holds the model, the rejects, a copy of the federation file, and the secret of the
+    folds (owner-only). A secret that is already in the folder is kept, so that training again
+    gives a compound the same fold; so is the ledger, for a new model is no new budget.
+
+    Parameters
+    ----------
+    sources
+        Private tables.
+    federation, federation_path
+        The contract, and the file it was read from.
+    partner
+        Who trains; must be registered.
+    output
+        The folder to appear, or a teacher's folder to be replaced.
+    options, columns
+        How to train, and how to read the tables.
+    secret_path
+        A file with the secret to use, 64 hexadecimal digits, instead of a new one.
+    reference
+        Train a model outside the federation, such as one on pooled data for comparison: the
+        partner need not be registered, and the model cannot annotate.
+    jobs
+        Cores to use; by default all. The result does not depend on it.
+    progress
+        Called with the number of rows read so far.
+
+    Raises
+    ------
+    FluidError
+        If the partner is unknown, the table unusable, or the labels too few.
+    """
+    options = options or TrainingOptions()
+    check_folder(output, MODEL_FILE)
+    check_partner_name(partner)
+    _check_replaced(output, "reference" if reference else "teacher", partner)
+    if not reference:
+        federation.public_key(partner)
+        _warn_if_looser(output, options.folds_agreed(federation))
+    federation.chemistry.check(f"federation '{federation.name}'")
+    secret = _secret(output, secret_path)
+    table = read_labelled(sources, federation.tasks, federation.chemistry, columns, jobs, progress)
+    names = ", ".join(str(path) for path in sources)
+    fitted = fit_model(
+        table, federation, "reference" if reference else "teacher", partner, names, options,
+        secret, jobs,
+    )  # fmt: skip
+    sub_teachers = None
+    if federation.mechanism.kind == PATE and not reference:
+        sub_teachers = fit_sub_teachers(
+            table, federation.tasks, fitted.model, secret, federation.mechanism.sub_teachers,
+            options.learner, options.seed, count_jobs(jobs),
+        )  # fmt: skip
+    with kept_ledger(output), atomic_folder(output, MODEL_FILE) as folder:
+        save_model(fitted.model, folder, fitted.measured)
+        if sub_teachers is not None:
+            (folder / SUB_TEACHERS).mkdir()
+            save_model(sub_teachers, folder / SUB_TEACHERS)
+        write_text(folder / SECRET_FILE, secret.hex() + "\n", mode=0o600)
+        shutil.copyfile(federation_path, folder / FEDERATION_FILE)
+        write_rejects(folder / REJECTS_FILE, table.rejects)
+        carry_over(output, folder, folder / MODEL_FILE)
+    return TrainingSummary(
+        fitted.model.card, table.n_rows, len(table.compounds), len(table.rejects), fitted.skipped
+    )
+
+
+def _check_replaced(output: Path, kind: str, partner: str) -> None:
+    """Refuse to replace what is another partner's, or a teacher by a model that cannot annotate.
+
+    The secret and the ledger of the folder would go on with somebody else's data.
+    """
+    recover_folder(output)
+    if not (output / MODEL_FILE).is_file():
+        return
+    held, owner = "teacher", partner
+    try:
+        before = load_card(output)
+        held, owner = before.kind, before.name
+    except FileFormatError:
+        # A damaged teacher may be replaced, by its owner: the ledger tells who that is.
+        entries = read_entries(output / LEDGER_FILE, mend=False)
+        owner = str(entries[0].values["partner"]) if entries else partner
+    if held == "teacher" and (held, owner) != (kind, partner):
+        raise FluidError(
+            f"{output}: holds the {held} of '{owner}', which is not replaced by a {kind} of "
+            f"'{partner}'; name a new folder"
+        )
+
+
+def _warn_if_looser(output: Path, folds_by: str) -> None:
+    """Say so if the teacher in the folder was trained with stricter folds."""
+    recover_folder(output)
+    if not (output / MODEL_FILE).is_file():
+        return
+    try:
+        before = load_card(output).folds_by
+    except FileFormatError:
+        # A damaged teacher may be replaced.
+        return
+    if looser(folds_by, before):
+        logger.warning(
+            "%s: the teacher here was trained with folds by %s; the new one has folds by %s",
+            output, before, folds_by,
+        )  # fmt: skip
+
+
+def _secret(output: Path, given: Path | None) -> bytes:
+    recover_folder(output)
+    kept = output / SECRET_FILE
+    if given is not None:
+        return read_secret(given)
+    return read_secret(kept) if kept.is_file() else secrets.token_bytes(SECRET_BYTES)

@@ -1,0 +1,1 @@
+"""Making the public set: candidates, selection, preparation, coverage."""

@@ -1,0 +1,255 @@
+"""Clusters of public compounds: leaders that a coverage report counts by, in a sealed file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fluid.base.errors import FileFormatError, FluidError, MismatchError, TableError
+from fluid.base.files import sha256_file
+from fluid.base.jobs import count_jobs
+from fluid.base.software import software_versions
+from fluid.chem.arrow import compounds_schema, compounds_to_batch
+from fluid.chem.compounds import Compounds, concatenate
+from fluid.chem.featurizer import BATCH, featurize_entries
+from fluid.chem.readers import printable
+from fluid.chem.tables import Entry, batched, open_entries
+from fluid.exchange.federation import Federation
+from fluid.exchange.public_set import PublicSet
+from fluid.exchange.sealed import SealedFile, open_sealed, write_sealed
+from fluid.public.select import MOST_LEADERS, SAMPLE_PER_LEADER, find_leaders
+
+SCHEMA = "fluid.clusters/1"
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """A file of clusters whose digest has been verified.
+
+    Attributes
+    ----------
+    sealed
+        The file: one row per cluster, its leader.
+    floor
+        A compound less similar to every leader (Tanimoto) belongs to no cluster.
+    """
+
+    sealed: SealedFile
+    floor: float
+
+    @property
+    def digest(self) -> str:
+        """What coverage reports refer to it by."""
+        return self.sealed.digest
+
+    def __len__(self) -> int:
+        return self.sealed.n_rows
+
+    def compounds(self) -> Compounds:
+        """The leaders."""
+        return concatenate(list(PublicSet(self.sealed).chunks()))
+
+    def check(self, federation: Federation) -> None:
+        """Make sure that the clusters are of this federation and that this site computes the same.
+
+        Raises
+        ------
+        MismatchError
+            If the protocol differs, or a leader's features.
+        """
+        stated = self.sealed.manifest.get("protocol")
+        if stated != federation.protocol:
+            raise MismatchError(
+                f"{self.sealed.path}: was made for protocol {str(stated)[:12]}, but the "
+                f"federation's is {federation.protocol[:12]}; make the clusters again"
+            )
+        PublicSet(self.sealed).check(federation)
+
+
+def open_clusters(path: Path) -> Clusters:
+    """Open a file of clusters.
+
+    Raises
+    ------
+    FileFormatError
+        If it is missing, damaged, changed, or no such file.
+    """
+    sealed = open_sealed(path, SCHEMA)
+    floor = sealed.manifest.get("floor")
+    if type(floor) is not float or not 0.0 <= floor <= 1.0:
+        raise FileFormatError(f"{path}: floor is {str(floor)[:80]}; allowed are 0.0 to 1.0")
+    if not 1 <= sealed.n_rows <= MOST_LEADERS:
+        raise FileFormatError(
+            f"{path}: holds {sealed.n_rows} clusters; allowed are 1 to {MOST_LEADERS}"
+        )
+    return Clusters(sealed, floor)
+
+
+@dataclass(frozen=True)
+class ClustersSummary:
+    """What making clusters found.
+
+    Attributes
+    ----------
+    digest
+        Of the file written.
+    n_clusters, n_rows, n_sampled, n_rejected
+        Clusters, rows read, rows looked at, and rows of these that could not be used.
+    """
+
+    digest: str
+    n_clusters: int
+    n_rows: int
+    n_sampled: int
+    n_rejected: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as plain values."""
+        return {
+            "digest": self.digest,
+            "clusters": self.n_clusters,
+            "rows": self.n_rows,
+            "sampled": self.n_sampled,
+            "rejected": self.n_rejected,
+        }
+
+
+def make_clusters(
+    sources: Sequence[Path],
+    federation: Federation,
+    output: Path,
+    number: int = 500,
+    floor: float = 0.15,
+    seed: int = 0,
+    smiles_column: str | None = None,
+    id_column: str | None = None,
+    jobs: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> ClustersSummary:
+    """Write clusters of a pool of public structures.
+
+    The leaders come from a random sample of ten rows a cluster, see
+    `fluid.public.select.find_leaders`, so a pool of millions takes little longer than reading it.
+
+    Parameters
+    ----------
+    sources
+        Tables of public structures.
+    federation
+        The contract.
+    output
+        The Parquet file to appear.
+    number
+        Clusters wanted, 1 to 2,000; fewer come if the sample has fewer different fingerprints.
+    floor
+        Tanimoto similarity to the nearest leader below which a compound belongs to no cluster.
+    seed
+        Of the sample.
+    smiles_column, id_column
+        Column names, where the usual ones do not fit.
+    jobs
+        Worker processes; by default all cores. The file does not depend on it.
+    progress
+        Called with the number of rows read so far.
+
+    Raises
+    ------
+    FluidError
+        If a setting is not allowed, a table cannot be read, or no compound is left.
+    """
+    if not 1 <= number <= MOST_LEADERS:
+        raise FluidError(f"number = {number}: allowed are 1 to {MOST_LEADERS} clusters")
+    if not 0.0 <= floor <= 1.0:
+        raise FluidError(f"floor = {floor}: allowed are 0 to 1")
+    if not 0 <= seed < 2**31:
+        raise FluidError(f"seed = {seed}: allowed are 0 to 2147483647")
+    federation.chemistry.check(f"federation '{federation.name}'")
+    tables = [open_entries(path, smiles_column, id_column) for path in sources]
+    random = np.random.default_rng(seed)
+    sample, n_rows = _draw(
+        chain.from_iterable(tables), number * SAMPLE_PER_LEADER, random, progress
+    )
+    names = ", ".join(str(path) for path in sources)
+    if not n_rows:
+        raise TableError(f"{names}: a header but no rows")
+    entries, compounds, n_rejected = _featurize(sample, federation, jobs)
+    if not entries:
+        raise TableError(f"{names}: no usable structure among {len(sample)} rows drawn")
+    leaders = find_leaders(compounds.fingerprints, number)
+    chosen = _with_descriptors([entries[row] for row in leaders], federation, jobs)
+
+    def manifest(count: int) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "protocol": federation.protocol,
+            "federation": federation.name,
+            "n_clusters": count,
+            "floor": float(floor),
+            "seed": seed,
+            "chemistry": federation.chemistry.to_dict(),
+            "sources": [
+                {"name": printable(path.name), "sha256": sha256_file(path)} for path in sources
+            ],
+            "software": software_versions(),
+        }
+
+    features = federation.chemistry.features
+    schema = compounds_schema(features.bits, features.n_descriptors)
+    digest = write_sealed(output, schema, iter([compounds_to_batch(chosen)]), manifest)
+    return ClustersSummary(digest, len(chosen), n_rows, len(sample), n_rejected)
+
+
+def _draw(
+    entries: Iterable[Entry],
+    number: int,
+    random: np.random.Generator,
+    progress: Callable[[int], None],
+) -> tuple[list[Entry], int]:
+    """A random sample of a stream in random order, and the stream's length.
+
+    Reservoir sampling: Vitter 1985, algorithm R, doi 10.1145/3147.3165.
+    """
+    held: list[Entry] = []
+    count = 0
+    for batch in batched(entries, BATCH):
+        # Where each would go among all so far; at `number` or behind it is not kept.
+        places = random.integers(0, np.arange(count, count + len(batch)) + 1)
+        for entry, place in zip(batch, places, strict=True):
+            if len(held) < number:
+                held.append(entry)
+            elif place < number:
+                held[place] = entry
+        count += len(batch)
+        progress(count)
+    return [held[place] for place in random.permutation(len(held))], count
+
+
+def _featurize(
+    sample: list[Entry], federation: Federation, jobs: int | None
+) -> tuple[list[Entry], Compounds, int]:
+    """Entries of a sample that can be used, their compounds, and how many cannot."""
+    chemistry = federation.chemistry
+    # Leaders are found by fingerprints alone.
+    features = replace(chemistry.features, descriptors="none")
+    batches = list(featurize_entries(sample, chemistry.standardizer, features, count_jobs(jobs)))
+    entries = [entry for batch in batches for entry in batch.entries]
+    compounds = concatenate([batch.compounds for batch in batches])
+    return entries, compounds, len(sample) - len(entries)
+
+
+def _with_descriptors(entries: list[Entry], federation: Federation, jobs: int | None) -> Compounds:
+    """The leaders with all features, as in a public set; those without a name get one."""
+    chemistry = federation.chemistry
+    stream = featurize_entries(
+        entries, chemistry.standardizer, chemistry.features, count_jobs(jobs)
+    )
+    compounds = concatenate([batch.compounds for batch in stream])
+    for row, name in enumerate(compounds.ids):
+        if not name:
+            compounds.ids[row] = f"LEADER-{row + 1:04d}"
+    return compounds

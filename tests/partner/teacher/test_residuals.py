@@ -1,0 +1,284 @@
+"""What a partner's measured numbers leave of a student, and what is made of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from fluid.base.errors import FluidError, MismatchError
+from fluid.central.distill import distill
+from fluid.chem.standardize import StandardizerSpec, StructureError, connectivity, standardize
+from fluid.exchange.annotation import open_annotation
+from fluid.exchange.base_student import load_base_student, student_numbers
+from fluid.exchange.federation import Federation, load_federation
+from fluid.learn.estimators import KernelRidge
+from fluid.learn.model import TrainedModel
+from fluid.learn.own_fold import empty_labels, folds_of_repeats
+from fluid.learn.storage import load_trained, save_model
+from fluid.partner.annotate import annotate
+from fluid.partner.table import read_labelled
+from fluid.partner.teacher import residuals as correction
+from fluid.partner.teacher.residuals import (
+    ResidualModels,
+    fit_residuals,
+    fit_task_residuals,
+    measured_labels,
+)
+from fluid.partner.teacher.train import train_teacher
+from fluid.partner.teacher_folder import read_secret
+from fluid.report.inspect import inspect_path
+from fluid.report.page import web_page
+from fluid.report.sections import annotation_sections
+from tests.conftest import DATA, OPTIONS, PARTNERS, SECRET, Consortium
+
+
+@pytest.fixture(scope="module")
+def corrected(consortium: Consortium, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The second round: every partner corrects the student of the first."""
+    folder = tmp_path_factory.mktemp("corrected")
+    paths = []
+    for partner in PARTNERS:
+        paths.append(folder / f"{partner}.parquet")
+        annotate(
+            consortium.folder / partner / "teacher", consortium.public, paths[-1],
+            consortium.folder / "keys" / f"{partner}.key", student=consortium.folder / "round1" /
+            "student", jobs=2,
+        )  # fmt: skip
+    distill(
+        paths, consortium.public, consortium.federation, folder / "round2", jobs=2,
+        student_path=consortium.folder / "round1" / "student",
+    )  # fmt: skip
+    return folder
+
+
+def student_of(consortium: Consortium) -> TrainedModel:
+    return load_trained(consortium.folder / "round1" / "student", "student")
+
+
+def teacher_of(consortium: Consortium, partner: str = "aurora") -> tuple[TrainedModel, np.ndarray]:
+    """A teacher and the folds of its library."""
+    folder = consortium.folder / partner / "teacher"
+    model = load_trained(folder, "teacher")
+    secret = read_secret(folder / "fold.key")
+    return model, folds_of_repeats(model.library, secret, OPTIONS.repeats, OPTIONS.folds)
+
+
+def test_a_correction_is_ridge_regression_of_what_is_left(consortium: Consortium) -> None:
+    model, folds = teacher_of(consortium)
+    student = student_of(consortium)
+    measured = measured_labels(consortium.folder / "aurora" / "teacher", model)
+    made = fit_residuals(model, measured, folds, student, jobs=2).models["logbb"]
+    (own,) = [one for one in model.task_models if one.task.name == "logbb"]
+    task, rows = own.task, own.rows
+    compounds = model.library.take(rows)
+    left = measured["logbb"] - student_numbers(student, task, compounds)[:, 0]
+    asked = next(iter(consortium.public.chunks())).take(np.arange(30))
+    (theirs,) = [one for one in student.task_models if one.task.name == "logbb"]
+    (learner,) = theirs.members[0].estimators
+    assert isinstance(learner, KernelRidge)
+    for member, original in zip(made.members, own.members, strict=True):
+        assert (member.repeat, member.fold) == (original.repeat, original.fold)
+        assert member.reliability == original.reliability
+        inside = np.flatnonzero(folds[member.repeat][rows] != member.fold)
+        seen = compounds.take(inside)
+        kernel = learner.kernel_
+        gram = kernel(kernel.prepare(seen), kernel.prepare(seen)).astype(float)
+        gram += correction._RIDGE * np.eye(len(inside))
+        farthest = 2.0 * measured["logbb"][inside].std()
+        wanted_left = np.clip(left[inside], -farthest, farthest)
+        mean = wanted_left.mean()
+        weights = np.linalg.solve(gram, wanted_left - mean)
+        wanted = mean + kernel(kernel.prepare(asked), kernel.prepare(seen)).astype(float) @ weights
+        found = member.predict(made.task, asked, model.library)[:, 0]
+        assert np.allclose(found, wanted, atol=1e-4)
+
+
+def test_differences_may_leave_the_range_of_the_task_and_labels_may_not(
+    consortium: Consortium,
+) -> None:
+    model, folds = teacher_of(consortium)
+    student = student_of(consortium)
+    measured = measured_labels(consortium.folder / "aurora" / "teacher", model)
+    (own,) = [one for one in model.task_models if one.task.name == "logbb"]
+    narrow = replace(own.task, low=-0.5, high=0.5)
+    # The student is too high everywhere, by more than the task is wide.
+    made = fit_task_residuals(
+        narrow, model.library, own.rows, measured["logbb"] - 6.0, folds, own.members, student
+    )
+    asked = next(iter(consortium.public.chunks())).take(np.arange(30))
+    said = made.members[0].predict(made.task, asked, model.library)
+    assert said.min() == -1.0
+    found = replace(empty_labels(30, 1), prediction=said)
+    added = ResidualModels(student, {"logbb": made}).added(narrow, asked, found)
+    assert added.prediction.min() == -0.5
+
+
+def test_what_is_left_is_bounded_however_far_off_a_student_is(consortium: Consortium) -> None:
+    model, folds = teacher_of(consortium)
+    measured = measured_labels(consortium.folder / "aurora" / "teacher", model)["logbb"]
+    (own,) = [one for one in model.task_models if one.task.name == "logbb"]
+    student = student_of(consortium)
+    (theirs,) = [one for one in student.task_models if one.task.name == "logbb"]
+    (learner,) = theirs.members[0].estimators
+    assert isinstance(learner, KernelRidge)
+    learner.intercept_ -= 50.0
+    made = fit_task_residuals(
+        own.task, model.library, own.rows, measured, folds, own.members, student
+    )
+    said = made.members[0].predict(made.task, model.library.take(own.rows), model.library)
+    inside = folds[0][own.rows] != 0
+    assert said == pytest.approx(2.0 * measured[inside].std(), abs=1e-3)
+
+
+def test_classes_are_labelled_as_before_and_numbers_are_not(
+    consortium: Consortium, corrected: Path
+) -> None:
+    for partner in PARTNERS:
+        first = pq.read_table(consortium.annotation(partner))
+        second = pq.read_table(corrected / f"{partner}.parquet")
+        assert first.schema.names == second.schema.names
+        for name in first.schema.names:
+            same = first[name].equals(second[name])
+            # Reliability says where a partner has compounds, and stays; who has no numbers joins.
+            changed = ("logbb.prediction", "logbb.uncertainty") if partner != "borealis" else ()
+            assert same == (name not in changed), (partner, name)
+
+
+def test_the_row_of_a_compound_is_the_same_with_and_without_it(
+    consortium: Consortium, tmp_path: Path
+) -> None:
+    """Given the student, to the byte: no label depends on whether its compound is private."""
+    federation, path = consortium.federation, consortium.federation_path
+    table = consortium.table("aurora")
+    held = read_labelled([table], federation.tasks, federation.chemistry, jobs=1)
+    measured = set(held.compounds.take(held.labels.column(1)[0]).connectivities)
+    public = np.concatenate([c.connectivities for c in consortium.public.chunks()])
+    keys = np.concatenate([c.inchikeys for c in consortium.public.chunks()])
+    shared = [(key, name) for key, name in zip(keys, public, strict=True) if name in measured]
+    lines = table.read_text(encoding="utf-8").splitlines()
+    spec = federation.chemistry.standardizer
+
+    def export(name: str, private: Path) -> dict[str, object]:
+        (tmp_path / "secret").write_text(SECRET)
+        train_teacher(
+            [private], federation, path, "aurora", tmp_path / name, OPTIONS,
+            secret_path=tmp_path / "secret", jobs=1,
+        )  # fmt: skip
+        target = tmp_path / f"{name}.parquet"
+        student = consortium.folder / "round1" / "student"
+        annotate(tmp_path / name, consortium.public, target, None, jobs=1, student=student)
+        return {str(row["inchikey"]): row for row in pq.read_table(target).to_pylist()}
+
+    everything = export("with", table)
+    moved = 0
+    assert shared
+    for key, name in shared[:2]:
+        kept = [line for line in lines[1:] if connectivity_of(line, spec) != name]
+        assert len(kept) < len(lines) - 1
+        less = tmp_path / f"{name}.csv"
+        less.write_text("\n".join([lines[0], *kept]) + "\n", encoding="utf-8")
+        found = export(name, less)
+        assert found[key] == everything[key]
+        moved += sum(found[other] != everything[other] for other in everything)
+    assert moved > 0
+
+
+def connectivity_of(line: str, spec: StandardizerSpec) -> str:
+    try:
+        return connectivity(standardize(line.split(",")[1], spec).inchikey)
+    except StructureError:
+        return ""
+
+
+def test_the_second_student_is_nearer_to_what_is_measured_elsewhere(
+    consortium: Consortium, corrected: Path
+) -> None:
+    federation = consortium.federation
+    external = read_labelled(
+        [DATA / "external.csv"], federation.tasks, federation.chemistry, jobs=2
+    )
+    rows, truth = external.labels.column(1)
+    queries = external.compounds.take(rows)
+    error = []
+    for place in (consortium.folder / "round1", corrected / "round2"):
+        said = load_trained(place / "student", "student").predict(queries).by_task["logbb"].values
+        error.append(float(np.sqrt(np.mean((said[:, 0] - truth) ** 2))))
+    assert error[1] < error[0]
+
+
+def test_the_files_say_what_they_correct(consortium: Consortium, corrected: Path) -> None:
+    base_student = load_base_student(
+        consortium.folder / "round1" / "student", consortium.federation
+    )
+    for partner in PARTNERS:
+        assert open_annotation(corrected / f"{partner}.parquet").base_student == base_student.digest
+        assert open_annotation(consortium.annotation(partner)).base_student is None
+    shown = inspect_path(corrected / "aurora.parquet")
+    meanings = {column["name"]: column["meaning"] for column in shown["columns"]}
+    assert "the student's number and a correction of it" in meanings["logbb.prediction"]
+    assert "correction" not in meanings["bbb.prediction"]
+    assert base_student.digest in web_page("a", annotation_sections(shown))
+    report = (corrected / "round2" / "report.json").read_text(encoding="utf-8")
+    assert f'"corrects": "{base_student.digest}"' in report
+
+
+def test_corrections_of_different_students_are_not_pooled(
+    consortium: Consortium, corrected: Path, tmp_path: Path
+) -> None:
+    paths = [corrected / "aurora.parquet", consortium.annotation("draco")]
+    with pytest.raises(MismatchError, match=r"corrects no student, but .* must correct the same"):
+        distill(paths, consortium.public, consortium.federation, tmp_path / "round")
+    assert not (tmp_path / "round").exists()
+
+
+def test_what_cannot_be_corrected_is_refused_before_it_is_charged(
+    consortium: Consortium, tmp_path: Path
+) -> None:
+    teacher = consortium.folder / "aurora" / "teacher"
+    student = consortium.folder / "round1" / "student"
+    before = (teacher / "ledger.jsonl").read_bytes()
+    target = tmp_path / "a.parquet"
+    with pytest.raises(FluidError, match="holds a teacher, but a student is needed"):
+        annotate(teacher, consortium.public, target, None, student=teacher)
+    text = consortium.federation_path.read_text(encoding="utf-8")
+    noisy = tmp_path / "noisy.toml"
+    noisy.write_text(
+        text + '\n[mechanism]\nkind = "gaussian"\nepsilon = 1.0\ndelta = 1e-6\n', encoding="utf-8"
+    )
+    with pytest.raises(FluidError):
+        load_base_student(student, load_federation(noisy))
+    other = replace_protocol(consortium.federation)
+    with pytest.raises(MismatchError, match="was distilled in protocol"):
+        load_base_student(student, other)
+    with pytest.raises(MismatchError, match="was distilled in federation trial, but another"):
+        load_base_student(student, replace(consortium.federation, name="another"))
+    first = load_trained(student, "student")
+    classes = [one for one in first.task_models if one.task.is_classification]
+    (tmp_path / "classes").mkdir()
+    save_model(replace(first, task_models=classes), tmp_path / "classes")
+    with pytest.raises(FluidError, match="predicts no task of numbers"):
+        annotate(teacher, consortium.public, target, None, student=tmp_path / "classes")
+    # A student that answers with no number is one that was tampered with.
+    (theirs,) = [one for one in first.task_models if one.task.name == "logbb"]
+    (learner,) = theirs.members[0].estimators
+    assert isinstance(learner, KernelRidge)
+    learner.weights_ = np.full_like(learner.weights_, np.nan)
+    (tmp_path / "nan").mkdir()
+    save_model(first, tmp_path / "nan")
+    with pytest.raises(FluidError, match="what it predicts of task 'logbb' is no number"):
+        annotate(teacher, consortium.public, target, None, student=tmp_path / "nan")
+    assert not target.exists()
+    assert (teacher / "ledger.jsonl").read_bytes() == before
+
+
+def replace_protocol(federation: Federation) -> Federation:
+    """The same contract with another range of numbers."""
+    tasks = tuple(
+        one if one.is_classification else replace(one, high=one.high + 1.0)
+        for one in federation.tasks
+    )
+    return replace(federation, tasks=tasks)
