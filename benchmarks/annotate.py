@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.material import FOLDER, public_set, teacher
-from benchmarks.measure import Measured, centred_disagreement, cpu_seconds
+from benchmarks.measure import Measured, cpu_seconds, in_new_process
 from benchmarks.table import Row
 
 # Labelled by each teacher, and by the first: memory must not grow from one to the other.
@@ -78,11 +78,11 @@ def rows() -> list[Row]:
         public_set(number)
     for learner, size in TEACHERS:
         folder = str(teacher(size, learner))
-        calls = centred_disagreement(bare, folder, FEWER).value
+        calls = in_new_process(bare, folder, FEWER).value
         title = f"`annotate`, {learner} teacher of {size:,}"
-        found.append(_row(title, centred_disagreement(ours, folder, COMPOUNDS), COMPOUNDS, calls))
+        found.append(_row(title, in_new_process(ours, folder, COMPOUNDS), COMPOUNDS, calls))
         if (learner, size) == TEACHERS[0]:
-            found.append(_row(title, centred_disagreement(ours, folder, MANY), MANY, calls))
+            found.append(_row(title, in_new_process(ours, folder, MANY), MANY, calls))
     return found
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import annotate, prepare
 from benchmarks.material import FOLDER, PARTNERS, federation, public_set, structure_table, teacher
-from benchmarks.measure import centred_disagreement
+from benchmarks.measure import in_new_process
 from benchmarks.table import Row
 
 WORKERS = 2
@@ -92,16 +92,16 @@ def rows() -> list[Row]:
     folder = str(teacher(size, learner))
     for number in (1000, COMPOUNDS):
         public_set(number)
-    local = centred_disagreement(prepare.ours, table, WORKERS).value
-    here = centred_disagreement(annotating, folder, COMPOUNDS, None).value
+    local = in_new_process(prepare.ours, table, WORKERS).value
+    here = in_new_process(annotating, folder, COMPOUNDS, None).value
     with cluster() as (address, pids):
         # Workers import before the clock runs.
-        centred_disagreement(preparing, few, address)
-        centred_disagreement(annotating, folder, 1000, address)
+        in_new_process(preparing, few, address)
+        in_new_process(annotating, folder, 1000, address)
         before = cpu(pids[0])
-        there = centred_disagreement(preparing, table, address).value
+        there = in_new_process(preparing, table, address).value
         between = cpu(pids[0])
-        labelled = centred_disagreement(annotating, folder, COMPOUNDS, address).value
+        labelled = in_new_process(annotating, folder, COMPOUNDS, address).value
         after = cpu(pids[0])
     return [
         *_beside("prepare-public", STRUCTURES, "processes", local, there, between - before),

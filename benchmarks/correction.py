@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from benchmarks.material import FOLDER, PARTNERS, federation, public_set, teacher
-from benchmarks.measure import Measured, centred_disagreement
+from benchmarks.measure import Measured, in_new_process
 from benchmarks.table import Row
 
 COMPOUNDS, SIZE, KIND = 10_000, 1000, "regression"
@@ -60,12 +60,12 @@ def rows() -> list[Row]:
         public_set(number, kind=KIND)
     student = str(_FIRST / "student")
     first = (
-        centred_disagreement(labelled, folder, COMPOUNDS, ""),
-        centred_disagreement(distilled, COMPOUNDS, ""),
+        in_new_process(labelled, folder, COMPOUNDS, ""),
+        in_new_process(distilled, COMPOUNDS, ""),
     )
     more = (
-        centred_disagreement(labelled, folder, COMPOUNDS, student),
-        centred_disagreement(distilled, COMPOUNDS, student),
+        in_new_process(labelled, folder, COMPOUNDS, student),
+        in_new_process(distilled, COMPOUNDS, student),
     )
     titles = (
         f"`annotate --student`, svm teacher of {SIZE:,}, {COMPOUNDS:,} compounds, as many the "

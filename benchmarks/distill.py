@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.material import FOLDER, PARTNERS, ROOT, federation, public_set
-from benchmarks.measure import centred_disagreement
+from benchmarks.measure import in_new_process
 from benchmarks.table import Row
 
 # Compounds, partners, tasks.
@@ -120,7 +120,7 @@ def ours(number: int, tasks: int, paths: list[str], first: list[str]) -> dict[st
 def measure(number: int, partners: int, tasks: int) -> Spent:
     """One round in a process of its own."""
     first = annotated(_FEW, partners, tasks)
-    spent = centred_disagreement(ours, number, tasks, annotated(number, partners, tasks), first)
+    spent = in_new_process(ours, number, tasks, annotated(number, partners, tasks), first)
     cpu, wall, pooling = (spent.value[name] for name in ("cpu", "wall", "pooling"))
     return Spent(number, partners, tasks, cpu, pooling, wall, spent.peak)
 

@@ -39,7 +39,7 @@ class Measured:
     peak: float
 
 
-def centred_disagreement(function: Callable[..., Any], *arguments: object) -> Measured:
+def in_new_process(function: Callable[..., Any], *arguments: object) -> Measured:
     """Run a function of a module with plain arguments in a new process."""
     module = sys.modules[function.__module__]
     # The module that was started as a program has its name in its specification only.

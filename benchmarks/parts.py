@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.annotate import bare
 from benchmarks.material import FOLDER, public_set, teacher
-from benchmarks.measure import centred_disagreement
+from benchmarks.measure import in_new_process
 from benchmarks.table import Row
 
 COMPOUNDS, BARE = 500_000, 100_000
@@ -118,9 +118,9 @@ def rows() -> list[Row]:
     for number in (64, 10_000, BARE, COMPOUNDS):
         public_set(number)
     folder = str(teacher(1000, "lightgbm"))
-    calls = centred_disagreement(bare, folder, BARE).value
+    calls = in_new_process(bare, folder, BARE).value
     each = {name: spent * 1e6 / BARE for name, spent in calls.items()}
-    spent = centred_disagreement(parts, folder, COMPOUNDS).value
+    spent = in_new_process(parts, folder, COMPOUNDS).value
     total = sum(spent.values())
     found = [
         Row(
@@ -131,5 +131,5 @@ def rows() -> list[Row]:
         )
         for part, seconds in sorted(spent.items(), key=lambda item: -item[1])
     ]
-    skeletons = centred_disagreement(frameworks, 10_000).value * 1e6
+    skeletons = in_new_process(frameworks, 10_000).value * 1e6
     return [*found, Row("frameworks, for folds by framework", f"{skeletons:.0f} us a compound", "")]

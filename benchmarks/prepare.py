@@ -11,7 +11,7 @@ from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
 from benchmarks.material import DIFFERENT, FOLDER, federation, structure_table, structures
-from benchmarks.measure import centred_disagreement
+from benchmarks.measure import in_new_process
 from benchmarks.table import Row
 from fluid.chem.descriptors import descriptor_names
 
@@ -67,10 +67,10 @@ def ours(table: str, workers: int) -> dict[str, float]:
 def rows() -> list[Row]:
     """CPU over bare calls, and what the second worker brings."""
     table = str(structure_table(COMPOUNDS, SOURCE))
-    calls = centred_disagreement(bare, COMPOUNDS).value
+    calls = in_new_process(bare, COMPOUNDS).value
     one, two = (
-        centred_disagreement(ours, table, 1).value,
-        centred_disagreement(ours, table, 2).value,
+        in_new_process(ours, table, 1).value,
+        in_new_process(ours, table, 2).value,
     )
     each = 1e6 / COMPOUNDS
     return [

@@ -184,10 +184,10 @@ class Study:
         for partner in self.partners:
             raw = self.votes(partner, VOTES)[TASK]
             # As many votes as there are, no matter how few: a share of the votes.
-            disagreement_share = np.isfinite(raw).sum(axis=1)
+            voting = np.isfinite(raw).sum(axis=1)
             share = np.where(
-                disagreement_share > 0,
-                (raw >= 0.5).sum(axis=1) / np.maximum(disagreement_share, 1),
+                voting > 0,
+                (raw >= 0.5).sum(axis=1) / np.maximum(voting, 1),
                 0.5,
             )
             constant = np.full(len(share), VOTES.reliability)

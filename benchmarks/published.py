@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.material import FOLDER, PARTNERS, federation, public_set, structure_table, teacher
-from benchmarks.measure import Measured, centred_disagreement
+from benchmarks.measure import Measured, in_new_process
 from benchmarks.table import Row
 from fluid.chem.compounds import Compounds
 from fluid.soft_labels.pooled import PooledTask
@@ -75,17 +75,17 @@ def rows() -> list[Row]:
     public_set(PUBLIC)
     table = str(structure_table(PUBLIC))
     spent: dict[str, list[Measured]] = {
-        "prepare": [centred_disagreement(prepare, table)],
+        "prepare": [in_new_process(prepare, table)],
         "annotate": [],
     }
     paths = []
     for number, partner in enumerate(MODELS):
         folder = teacher(PRIVATE, "auto", partner)
         target = FOLDER / f"published-{number}.parquet"
-        spent["annotate"].append(centred_disagreement(annotate, str(folder), partner, str(target)))
+        spent["annotate"].append(in_new_process(annotate, str(folder), partner, str(target)))
         paths.append(str(target))
     paths = paths[: len(PARTNERS)]
-    spent["pool"] = [centred_disagreement(pool, paths)]
+    spent["pool"] = [in_new_process(pool, paths)]
     meanings = {
         "prepare": f"published experiment: {PUBLIC:,} structures prepared, no descriptors",
         "annotate": f"published experiment: annotated by {len(MODELS)} models",

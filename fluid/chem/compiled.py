@@ -171,7 +171,7 @@ def nearest(  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def centred_disagreement(  # type: ignore[no-untyped-def]
+def distances(  # type: ignore[no-untyped-def]
     queries, references, folded_queries, folded_references, n_queries, n_references,
     query_slack, reference_slack, query_groups, reference_groups, best
 ):  # fmt: skip

@@ -16,7 +16,7 @@ class Kernels(NamedTuple):
     count: Any
     tanimoto: Any
     nearest: Any
-    centred_disagreement: Any
+    distances: Any
     feature_rows: Any
 
 
@@ -47,7 +47,7 @@ def kernels() -> Kernels:
         compiled.count,
         compiled.tanimoto,
         compiled.nearest,
-        compiled.centred_disagreement,
+        compiled.distances,
         compiled.feature_rows,
     )
     # Compiled here, by one thread, rather than at the first use by several at once.
@@ -58,7 +58,7 @@ def kernels() -> Kernels:
     made.tanimoto(empty, empty, none, none, best)
     made.nearest(empty, empty, empty, short, none, none, none, none, none, none, best, where)
     groups = np.zeros((0, 1), np.uint8)
-    made.centred_disagreement(
+    made.distances(
         empty, empty, empty, short, none, none, none, none, groups, groups, best[None]
     )  # fmt: skip
     bytes_, features = np.zeros(0, np.uint8), np.zeros(0, np.uint32)

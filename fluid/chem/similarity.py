@@ -139,7 +139,7 @@ def similarity_apart(
     run = kernels()
     left, right = _prepared(queries), _prepared(references).in_order()
     best = np.zeros((len(query_groups), len(queries), k), dtype=np.float32)
-    run.centred_disagreement(
+    run.distances(
         left.whole, right.whole, left.folded, right.folded, left.sizes, right.sizes,
         left.slack, right.slack, np.ascontiguousarray(query_groups.T),
         np.ascontiguousarray(reference_groups.T[right.order]), best,

@@ -6,7 +6,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,6 +53,8 @@ class Federation:
         The noise on labels; part of the protocol if there is any.
     own_policy
         Where a partner is stricter, what it keeps to; no part of the contract or its digest.
+    path
+        The file that it was read from, if it was; no part of the contract.
     """
 
     name: str
@@ -63,6 +65,18 @@ class Federation:
     partners: Mapping[str, str] = field(default_factory=dict)
     mechanism: Mechanism = field(default_factory=Mechanism)
     own_policy: DisclosurePolicy | None = None
+    path: Path | None = field(default=None, compare=False)
+
+    @classmethod
+    def load(cls, source: Federation | Path | str) -> Federation:
+        """Read a federation file; a federation is returned as it is.
+
+        Raises
+        ------
+        FederationError
+            If the file is missing, not TOML, or anything in it is unknown or not allowed.
+        """
+        return source if isinstance(source, Federation) else load_federation(Path(source))
 
     @property
     def in_force(self) -> DisclosurePolicy:
@@ -215,7 +229,7 @@ def load_federation(path: Path) -> Federation:
     except UnicodeDecodeError as error:
         raise FederationError(f"{path}: is not UTF-8 text ({error.reason})") from error
     try:
-        return parse_federation(text)
+        return replace(parse_federation(text), path=path)
     except FederationError as error:
         raise FederationError(f"{path}: {error}") from error
 

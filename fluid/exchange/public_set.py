@@ -34,6 +34,17 @@ class PublicSet:
 
     sealed: SealedFile
 
+    @classmethod
+    def load(cls, source: PublicSet | Path | str) -> PublicSet:
+        """Open a prepared public set; one that is open is returned as it is.
+
+        Raises
+        ------
+        FileFormatError
+            If the file is missing, damaged, changed, or no public set.
+        """
+        return source if isinstance(source, PublicSet) else open_public_set(Path(source))
+
     @property
     def digest(self) -> str:
         """What annotations refer to it by."""

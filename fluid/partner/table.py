@@ -70,6 +70,8 @@ class LabelledCompounds:
     groups
         Of each compound the distinct values of the group column, without those of rows that gave
         no label; empty set if all its cells are empty. Empty list if no group column is named.
+    source
+        What it was read from, for messages.
     """
 
     compounds: Compounds
@@ -77,12 +79,15 @@ class LabelledCompounds:
     rejects: list[Reject]
     n_rows: int
     groups: list[frozenset[str]] = field(default_factory=list)
+    source: str = ""
 
     def take(self, rows: np.ndarray) -> LabelledCompounds:
         """The part with the compounds at these ascending positions; nothing is set aside in it."""
         groups = [self.groups[row] for row in rows] if self.groups else []
         labels = self.labels.take(rows)
-        return LabelledCompounds(self.compounds.take(rows), labels, [], len(rows), groups)
+        return LabelledCompounds(
+            self.compounds.take(rows), labels, [], len(rows), groups, self.source
+        )
 
 
 @dataclass(frozen=True)
@@ -260,7 +265,7 @@ def read_labelled(
     groups: list[frozenset[str]] = []
     if columns.group is not None:
         groups = _gather_groups(read, collected, compounds)
-    return LabelledCompounds(compounds, labels, rejects, n_rows, groups)
+    return LabelledCompounds(compounds, labels, rejects, n_rows, groups, names)
 
 
 def _collect(

@@ -124,8 +124,8 @@ def contributions(
         rng = np.random.default_rng(seed)
         orders = np.stack([rng.permutation(n) for _ in range(permutations)])
         prefixes = {_members(names, order[:k]) for order in orders for k in range(n + 1)}
-        without_partner = {_members(names, np.delete(np.arange(n), k)) for k in range(n)}
-        wanted = sorted(prefixes | without_partner, key=lambda one: (len(one), one))
+        left_out = {_members(names, np.delete(np.arange(n), k)) for k in range(n)}
+        wanted = sorted(prefixes | left_out, key=lambda one: (len(one), one))
     values = utility(wanted)
     place = {one: number for number, one in enumerate(wanted)}
     everybody = values[:, place[tuple(names)]]

@@ -134,8 +134,8 @@ def _left_out_partner(bench: _Bench, cell: CellResult) -> Iterator[Row]:
     everybody = bench.one.student()
     for partner in teachers:
         others = [name for name in bench.one.partners if name != partner]
-        without_partner = bench.one.student(partners=others)
-        for setting, told in (("with", everybody), ("without", without_partner)):
+        left_out = bench.one.student(partners=others)
+        for setting, told in (("with", everybody), ("without", left_out)):
             for number, task in enumerate(bench.tasks):
                 if task.name not in told:
                     continue
@@ -247,10 +247,10 @@ def _contributions(
         return
     found = coalition_values(one, task, truth, seed=bench.seed)
     metric = metric_names(task)[0]
-    disagreement_share = {name for members in found.values for name in members}
+    present = {name for members in found.values for name in members}
     for kind, read in _GAINS.items():
-        if bad in disagreement_share and len(disagreement_share) > 1:
-            others = [read(found.by_partner[name]).value for name in disagreement_share - {bad}]
+        if bad in present and len(present) > 1:
+            others = [read(found.by_partner[name]).value for name in present - {bad}]
             last = read(found.by_partner[bad]).value < min(others)
             yield _row(study, cell, task.name, "shuffled partner", kind, "ranked last", float(last))
         for partner, brings in found.by_partner.items():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fluid.chem.compounds import Compounds
+from fluid.chem.stream import CompoundStream
 from fluid.learn.task import Task
 from fluid.soft_labels.shrinkage import slope_of
 from fluid.soft_labels.teacher_labels import TeacherLabels
@@ -137,6 +140,25 @@ def _disagreement_left(before: np.ndarray, after: np.ndarray) -> float:
     """Of the variance between teachers, the share that those left have; 0 if one is left."""
     between, left = (float((1.0 - 1.0 / np.maximum(k, 1.0)).sum()) for k in (before, after))
     return left / between if between > 0.0 else 0.0
+
+
+@dataclass(frozen=True)
+class PooledSet:
+    """The public compounds with pooled labels: the federated set in memory.
+
+    Attributes
+    ----------
+    compounds
+        The n public compounds, in memory or to be read several times.
+    labels
+        Pooled labels by task.
+    digest
+        SHA-256 of the federated set's file; empty if it was never written.
+    """
+
+    compounds: Compounds | CompoundStream
+    labels: Mapping[str, PooledTask]
+    digest: str = ""
 
 
 class PooledParts:

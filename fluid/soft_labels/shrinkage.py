@@ -31,9 +31,9 @@ def centred_disagreement(
     numpy.ndarray
         Distances times the root of each teacher's share in the label, shape (k, m, o).
     """
-    disagreement_share = np.where(sample.known, weights, 0.0)
-    total = disagreement_share.sum(axis=1, keepdims=True)
-    mean = np.einsum("km,kmo->ko", disagreement_share / np.where(total > 0.0, total, 1.0), told)
+    counted = np.where(sample.known, weights, 0.0)
+    total = counted.sum(axis=1, keepdims=True)
+    mean = np.einsum("km,kmo->ko", counted / np.where(total > 0.0, total, 1.0), told)
     free = np.where(sample.known[:, :, None], told - mean[:, None, :], 0.0)
     together = (sample.share[:, :, None] * free).sum(axis=0)
     return np.asarray(np.sqrt(sample.share)[:, :, None] * (free - together))

@@ -96,11 +96,11 @@ def test_counts_stop_at_what_a_byte_holds():
 
 def test_without_counts_models_see_only_that_a_feature_occurs(structures):
     with_counts = featurize(structures, [""] * len(structures), FeatureSpec())
-    without_partner = featurize(structures, [""] * len(structures), FeatureSpec(counts=False))
+    uncounted = featurize(structures, [""] * len(structures), FeatureSpec(counts=False))
     assert with_counts.counts.max() > 1
-    assert set(without_partner.counts.tolist()) == {1}
-    assert np.array_equal(without_partner.environments, with_counts.environments)
-    assert np.array_equal(without_partner.fingerprints, with_counts.fingerprints)
+    assert set(uncounted.counts.tolist()) == {1}
+    assert np.array_equal(uncounted.environments, with_counts.environments)
+    assert np.array_equal(uncounted.fingerprints, with_counts.fingerprints)
 
 
 def test_descriptors_are_those_of_rdkit(structures):

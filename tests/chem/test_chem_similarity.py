@@ -101,9 +101,9 @@ def test_nearest_are_those_of_a_full_sort(queries, references, k, data):
     )
     best, where = nearest_references(queries, references, k, left_out)
     every = tanimoto(queries, references)
-    for row, without_partner in enumerate(left_out):
-        if without_partner >= 0:
-            every[row, without_partner] = 0.0
+    for row, column in enumerate(left_out):
+        if column >= 0:
+            every[row, column] = 0.0
         # The most similar first, of equals the first; what shares nothing is no neighbour.
         order = [j for j in np.argsort(-every[row], kind="stable") if every[row, j] > 0][:k]
         expected = [-1] * (k - len(order)) + order[::-1]

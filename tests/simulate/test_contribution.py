@@ -104,10 +104,8 @@ def test_axioms(seed: int) -> None:
     for name in names:
         assert values[name] == pytest.approx(gains[name] / 720)
         # Banzhaf's: the mean gain over all 32 coalitions of the others.
-        without_partner = [one for one in found.values if name not in one]
-        gained = [
-            found.values[tuple(sorted([*one, name]))] - found.values[one] for one in without_partner
-        ]
+        left_out = [one for one in found.values if name not in one]
+        gained = [found.values[tuple(sorted([*one, name]))] - found.values[one] for one in left_out]
         assert len(gained) == 32
         assert banzhaf[name] == pytest.approx(np.mean(gained))
 
@@ -143,10 +141,10 @@ def test_many_partners_are_sampled() -> None:
 
 def test_intervals_are_of_the_draws() -> None:
     found = contributions(["a", "b"], game({"a": 1.0, "b": 2.0}, draws=2000))
-    one, without_partner = found.by_partner["a"].shapley, found.by_partner["a"].leave_one_out
+    one, left_out = found.by_partner["a"].shapley, found.by_partner["a"].leave_one_out
     # Half of each of four values with a deviation of 0.01: 0.01 in all.
     assert (one.low, one.high) == pytest.approx((1 - 0.0196, 1 + 0.0196), abs=0.002)
-    assert without_partner.high - without_partner.low > one.high - one.low
+    assert left_out.high - left_out.low > one.high - one.low
     assert np.isnan(contributions(["a"], game({"a": 1.0})).by_partner["a"].shapley.low)
 
 

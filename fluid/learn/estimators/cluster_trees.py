@@ -203,17 +203,17 @@ def _blocks(
     held: list[Compounds] = []
     start = first = last = 0
     for chunk in chunks:
-        charge_query, last = np.searchsorted(rows, [start, start + len(chunk)]).tolist()
-        held.append(chunk.take(rows[charge_query:last] - start))
+        start_row, last = np.searchsorted(rows, [start, start + len(chunk)]).tolist()
+        held.append(chunk.take(rows[start_row:last] - start))
         start += len(chunk)
         if last - first < size:
             continue
         whole = concatenate(held)
-        charge_query = first
+        start_row = first
         while last - first >= size:
-            yield first, whole.take(np.arange(first, first + size) - charge_query)
+            yield first, whole.take(np.arange(first, first + size) - start_row)
             first += size
-        held = [whole.take(np.arange(first, last) - charge_query)]
+        held = [whole.take(np.arange(first, last) - start_row)]
     if last > first:
         yield first, concatenate(held)
 

@@ -189,11 +189,11 @@ class KernelRidge(KernelMachine):
             columns = np.stack([target, plain], axis=1)
             centre = np.array([self.intercept_, float(np.average(plain, weights=each))])
         if len(rows) <= self.most_exact:
-            disagreement_share = each > 0
-            self.rows_ = rows[disagreement_share]
-            prepared = self.kernel_.prepare(training.take(disagreement_share))
-            wanted, *rest = (columns[disagreement_share] - centre).T
-            self.weights_ = self._solve(prepared, wanted, each[disagreement_share], seed, *rest)
+            counted = each > 0
+            self.rows_ = rows[counted]
+            prepared = self.kernel_.prepare(training.take(counted))
+            wanted, *rest = (columns[counted] - centre).T
+            self.weights_ = self._solve(prepared, wanted, each[counted], seed, *rest)
         else:
             chosen = choose_landmarks(len(rows), self.n_landmarks, weights, seed)
             self.rows_ = rows[chosen]

@@ -65,12 +65,12 @@ def measure_influence(
     for position in drawn:
         key = public.connectivities[position]
         less = table.take(np.flatnonzero(decisive != decisive[held[key]]))
-        without_partner = train(less, federation, options, secret, jobs)
+        left_out = train(less, federation, options, secret, jobs)
         found["tried"] += 1
         progress(found["tried"])
-        if without_partner is None:
+        if left_out is None:
             continue
-        after = export_actual(without_partner, less, secret, federation, options, public, jobs)
+        after = export_actual(left_out, less, secret, federation, options, public, jobs)
         for name in moved:
             changed, most_of_all = _difference(before[name], after[name])
             found["rows_changed"] += int(changed[position])

@@ -284,8 +284,8 @@ def averaged(task: Task, mechanism: Mechanism, said: np.ndarray) -> np.ndarray:
     """Noisy mean of clipped numbers; see `voted`. Silence is the middle of the range."""
     low, high = mechanism.bounds(task)
     voters = mechanism.sub_teachers - 1
-    disagreement_share = np.where(np.isfinite(said[:, :, 0]), said[:, :, 0], (low + high) / 2.0)
-    points = to_grid(disagreement_share, low, high, GRID)
+    filled = np.where(np.isfinite(said[:, :, 0]), said[:, :, 0], (low + high) / 2.0)
+    points = to_grid(filled, low, high, GRID)
     # A compound's own sub-teacher is not counted: it is in the middle, which is taken away again.
     total = points.sum(axis=1) - GRID // 2
     means = noisy_means(total, voters, exact(mechanism.sigma))

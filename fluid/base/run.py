@@ -1,0 +1,47 @@
+"""How something is run: what every function that takes long wants to know besides its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from fluid.base.jobs import Workers, count_jobs
+
+
+def _count_quietly(done: int) -> None:
+    """Report nothing."""
+
+
+def _stage_quietly(name: str) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """How to run; no result depends on anything here but the seed.
+
+    Attributes
+    ----------
+    seed
+        Fixes everything random, 0 or more.
+    jobs
+        Cores to use; None uses all that this process may.
+    workers
+        Who works on the chunks in place of this machine's cores, such as a cluster; None for none.
+    progress
+        Called with the number of rows or compounds done so far.
+    stage
+        Called with the name of each stage as it begins.
+    """
+
+    seed: int = 0
+    jobs: int | None = None
+    workers: Workers | None = None
+    progress: Callable[[int], None] = _count_quietly
+    stage: Callable[[str], None] = _stage_quietly
+
+    @cached_property
+    def cores(self) -> int:
+        """`jobs`, or the number of cores that this process may use."""
+        return count_jobs(self.jobs)
