@@ -223,7 +223,7 @@ def test_the_files_say_what_they_correct(consortium: Consortium, corrected: Path
     assert "correction" not in meanings["bbb.prediction"]
     assert base_student.digest in web_page("a", annotation_sections(shown))
     report = (corrected / "round2" / "report.json").read_text(encoding="utf-8")
-    assert f'"corrects": "{base_student.digest}"' in report
+    assert f'"base_student": "{base_student.digest}"' in report
 
 
 def test_corrections_of_different_students_are_not_pooled(
