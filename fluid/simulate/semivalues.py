@@ -130,7 +130,7 @@ def contributions(
     place = {one: number for number, one in enumerate(wanted)}
     everybody = values[:, place[tuple(names)]]
     rest = [place[_members(names, np.delete(np.arange(n), k))] for k in range(n)]
-    leave_one_out = _gains(everybody[:, None] - values[:, rest], np.zeros(n))
+    beside = _gains(everybody[:, None] - values[:, rest], np.zeros(n))
     found = []
     for sizes in (np.full(n, 1.0 / max(n, 1)), _banzhaf_sizes(n)):
         if exact:
@@ -138,7 +138,7 @@ def contributions(
         else:
             found.append(_gains(*_sampled(names, orders, values, place, sizes)))
     return Contributions(
-        {name: Contribution(*three) for name, *three in zip(names, *found, leave_one_out, strict=True)},
+        {name: Contribution(*three) for name, *three in zip(names, *found, beside, strict=True)},
         float(everybody[0]), float(values[0, place[()]]),
         {one: float(values[0, number]) for one, number in place.items()}, exact,
     )  # fmt: skip
