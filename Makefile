@@ -270,6 +270,12 @@ bench: | $(READY) ## what steps cost beside bare library calls, two hours; SUBJE
 bench-plot: | $(READY) ## draw what SUBJECTS=distill measured, docs/distill.svg
 	$(BIN)/python -m benchmarks.plot
 
+# --- documentation ------------------------------------------------------------------------------
+
+.PHONY: docs
+docs: | $(READY) ## docs/api.md from the docstrings
+	$(BIN)/python docs/build_api.py
+
 # --- checks -----------------------------------------------------------------------------------
 
 TREE := build/tree
@@ -282,6 +288,7 @@ check: $(READY) ## style, types and who may import whom
 	cp -R benchmarks $(TREE)
 	cd $(TREE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p fluid -p benchmarks
 	cd $(TREE) && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml
+	$(BIN)/python -m benchmarks.structure
 
 # Files of tests run side by side.
 WORKERS ?= 2

@@ -20,8 +20,8 @@ ORDER = (
 HEAD = """# Python API
 
 `import fluid` loads nothing heavy; each name is imported when it is first used. The commands call
-these functions. Whatever goes wrong raises a `fluid.FluidError` whose message is one sentence. Paths may be
-strings. This page is made from the docstrings by `make docs`.
+these functions. Whatever goes wrong raises a `fluid.FluidError` whose message is one sentence.
+Paths may be strings. This page is made from the docstrings by `make docs`.
 """
 
 

@@ -18,27 +18,12 @@ the coordinator, and only what ``exchange`` defines travels between them.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from fluid.base.errors import FluidError as FluidError
-    from fluid.base.run import Run as Run
-    from fluid.central.distill import distill as distill
-    from fluid.estimator import Model as Model
-    from fluid.estimator import load as load
-    from fluid.exchange.federation import Federation as Federation
-    from fluid.exchange.public_set import PublicSet as PublicSet
-    from fluid.partner.annotate import annotate as annotate
-    from fluid.partner.hybrid.train import train_hybrid as train_hybrid
-    from fluid.partner.release.approve import approve as approve
-    from fluid.partner.teacher.train import train_teacher as train_teacher
-    from fluid.public.prepare import prepare_public as prepare_public
-    from fluid.report.evaluate import evaluate as evaluate
-    from fluid.simulate.run import simulate as simulate
+from typing import Any
 
 __version__ = "0.1.0"
 
-# The Python API, and where each name lives: importing `fluid` loads none of it.
+# The Python API, and where each name lives: importing `fluid` loads none of it. Their types are in
+# __init__.pyi, so that no room comes to import all others through here.
 _HOMES = {
     "Federation": "fluid.exchange.federation",
     "FluidError": "fluid.base.errors",

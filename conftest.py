@@ -1,0 +1,33 @@
+"""Doctests of the Python API run in the folder of a small consortium."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from _pytest.doctest import DoctestItem
+
+pytest_plugins = ["tests.sites"]
+
+# Modules whose examples need files.
+WITH_FILES = {
+    "fluid", "fluid.estimator", "fluid.exchange.federation", "fluid.exchange.public_set",
+    "fluid.public.prepare", "fluid.partner.teacher.train", "fluid.partner.annotate",
+    "fluid.partner.release.approve", "fluid.central.distill", "fluid.partner.hybrid.train",
+    "fluid.report.evaluate", "fluid.simulate.run",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _in_a_consortium(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = request.node
+    if not isinstance(item, DoctestItem):
+        return
+    module = item.dtest.globs["__name__"]
+    if module in WITH_FILES:
+        site = request.getfixturevalue("consortium")
+        shutil.copytree(site.folder, tmp_path / "site")
+        monkeypatch.chdir(tmp_path / "site")
