@@ -84,7 +84,7 @@ STATEMENTS: dict[str, tuple[dict[str, Any], str | None, str]] = {
     "federation": ({"federation": "other"}, "aurora", "federation is 'other', but 'trial' is exp"),
     "protocol": ({"protocol": "0" * 64}, "aurora", "protocol is '0+...', but '.*' is expected"),
     "policy": ({"policy": {}}, "aurora", r"incomplete \(policy.abstain_below is missing\)"),
-    "policy is text": ({"policy": "none"}, "aurora", "policy must be a table of values"),
+    "policy is text": ({"policy": "none"}, "aurora", "'policy' must be a table"),
     "no ledger": ({"ledger": None}, "aurora", "'ledger', 'number' and 'queries' are needed"),
     "no release": (
         {"ledger": {"ledger": "0" * 32, "number": 0, "queries": 1}}, "aurora", "ledger number = 0",

@@ -106,7 +106,7 @@ def test_steps_that_do_not_make_one_are_refused(step: float) -> None:
     [
         ('name = "trial"', 'name = "a/b"', "federation name 'a/b'"),
         ("round = 1", "round = 0", "round = 0"),
-        ("round = 1", 'round = "1"', "'round' is missing or not a whole number"),
+        ("round = 1", 'round = "1"', "round = '1': a whole number is needed"),
         ("radius = 2", "radius = 9", "features radius = 9"),
         ("radius = 2", "radios = 2", "unknown key 'radios'"),
         ("bits = 2048", "bits = 100", "features bits = 100"),
