@@ -25,7 +25,7 @@ from fluid.learn.task import Task
 SCHEMA = "fluid.federation/1"
 # Columns of tables of compounds, which no task may be named like.
 RESERVED = frozenset(
-    [
+    {
         "id",
         "line",
         "smiles",
@@ -36,7 +36,7 @@ RESERVED = frozenset(
         "environments",
         "counts",
         "descriptors",
-    ]
+    }
 )
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 

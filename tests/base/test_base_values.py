@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,9 +62,8 @@ def test_values_that_fit_are_returned_as_the_fields_hold_them() -> None:
     ],
 )
 def test_values_that_do_not_fit_are_refused(values: Any, message: str) -> None:
-    with pytest.raises(ValueError, match="") as caught:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         read_fields(Settings, "a.b", values)
-    assert str(caught.value) == message
 
 
 def test_the_top_of_a_file_has_no_path() -> None:
