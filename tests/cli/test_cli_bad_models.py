@@ -52,7 +52,7 @@ def test_register_refuses_what_is_no_public_key(site: Site, tmp_path: Path) -> N
     # One key is one partner: its annotations would count twice.
     draco = site.key("draco").with_suffix(".pub")
     error = unharmed(tmp_path, "register", draco, "--partner", "shadow", "-f", federation)
-    assert f"{draco} is the key of partner 'draco'; 'shadow' needs one of its own" in error
+    assert f"{draco} is the key of partner 'draco'; 'shadow' needs its own" in error
     by_hand = tmp_path / "by-hand.toml"
     twice = f'\n[partners.shadow]\npublic_key = "{draco.read_text().strip()}"\n'
     by_hand.write_text(federation.read_text() + twice)
