@@ -12,14 +12,18 @@ from functools import partial
 
 import numpy as np
 
-from fluid.base.jobs import map_threads, single_threaded_blas
+from rdkit import DataStructs
+from rdkit.SimDivFilters import rdSimDivPickers
+
+from fluid.base.jobs import map_threads
+from fluid.base.run import Run
 from fluid.chem.similarity import tanimoto
 
 MOST_LEADERS = 2_000
 SAMPLE_PER_LEADER = 10
 _COMPOUNDS_PER_LEADER = 10
 _BLOCK = 4_096
-_GREEDY = 512
+# Of the threshold of leaders: 2^-10.
 _HALVINGS = 10
 _PART = 512
 _CANDIDATES_PER_PICK = 4
@@ -84,10 +88,10 @@ def count_leaders(number: int) -> int:
 def find_leaders(sample: np.ndarray, number: int) -> np.ndarray:
     """Leaders of a sample by sphere exclusion, taken in the order of the sample.
 
-    A compound becomes a leader if no leader before it is as similar as a threshold (the leader
-    algorithm: Hartigan, Clustering Algorithms, Wiley 1975; sphere exclusion: Snarey et al. 1997,
-    doi 10.1016/S1093-3263(98)00008-4). The threshold is the lowest, to 1/1024, at which the sample
-    has leaders enough, so that they lie as far apart as they can.
+    A compound becomes a leader if its similarity to every leader before it is below a threshold
+    (Hartigan, Clustering Algorithms, Wiley 1975; Snarey et al. 1997, doi
+    10.1016/S1093-3263(98)00008-4). The threshold is the lowest, to 1/1024, at which the sample has
+    enough leaders, so that they lie as far apart as possible.
 
     Parameters
     ----------
@@ -102,37 +106,32 @@ def find_leaders(sample: np.ndarray, number: int) -> np.ndarray:
         Positions in the sample, ascending, int64; `number` of them, or fewer if the sample has
         fewer different fingerprints.
     """
+    vectors = _bit_vectors(sample)
+    most = min(number, len(sample))
+
+    def exclude(threshold: float) -> np.ndarray:
+        picker = rdSimDivPickers.LeaderPicker()
+        # RDKit excludes what is as near as a distance or nearer.
+        found = picker.LazyBitVectorPick(vectors, len(vectors), 1.0 - threshold, most)
+        return np.array(found, dtype=np.int64)
+
     low, high = 0.0, 1.0
-    with single_threaded_blas():
-        best = _exclude(sample, high, number)
-        if len(best) < number:
-            return best
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            found = _exclude(sample, middle, number)
-            if len(found) < number:
-                low = middle
-            else:
-                high, best = middle, found
+    best = exclude(high)
+    if len(best) < number:
+        return best
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        found = exclude(middle)
+        if len(found) < number:
+            low = middle
+        else:
+            high, best = middle, found
     return best
 
 
-def _exclude(sample: np.ndarray, threshold: float, number: int) -> np.ndarray:
-    """The first leaders of a sample, at most `number`, each less similar to those before."""
-    leaders: list[int] = []
-    for start in range(0, len(sample), _GREEDY):
-        rows = np.arange(start, min(start + _GREEDY, len(sample)))
-        if leaders:
-            rows = rows[tanimoto(sample[rows], sample[leaders]).max(axis=1) < threshold]
-        among = tanimoto(sample[rows], sample[rows])
-        free = np.ones(len(rows), dtype=bool)
-        for place, row in enumerate(rows):
-            if free[place]:
-                leaders.append(int(row))
-                if len(leaders) == number:
-                    return np.array(leaders, dtype=np.int64)
-                free &= among[place] < threshold
-    return np.array(leaders, dtype=np.int64)
+def _bit_vectors(packed: np.ndarray) -> list[DataStructs.ExplicitBitVect]:
+    """Packed fingerprints as RDKit holds them; in which order of bits makes no difference."""
+    return [DataStructs.CreateFromBinaryText(row.tobytes()) for row in packed]
 
 
 def assign(
@@ -247,39 +246,25 @@ def pick_spread(
     Parameters
     ----------
     candidates
-        Packed fingerprints, uint8 of shape (n, bytes), bytes a multiple of 8.
+        Packed fingerprints, uint8 of shape (n, bytes).
     number
-        How many to pick, at most n.
+        How many to pick, 1 to n.
     start
         The first pick, if nothing is present.
     present
-        Packed fingerprints of compounds that are there already, to keep away from.
+        Packed fingerprints of compounds to keep away from as if they had been picked.
 
     Returns
     -------
     numpy.ndarray
-        Positions in the order of picking, int64; the first of equally dissimilar ones is taken.
+        Positions in the order of picking, int64. Equally dissimilar candidates come in their order.
     """
-    # Words first, compounds second: counting shared bits then runs along memory.
-    words = np.ascontiguousarray(np.ascontiguousarray(candidates).view(np.uint64).T)
-    bits = np.bitwise_count(words).sum(axis=0, dtype=np.int64)
-    nearest = np.zeros(len(candidates))
-
-    def keep_away(word: np.ndarray) -> None:
-        shared = np.bitwise_count(words & word[:, None]).sum(axis=0, dtype=np.int64)
-        union = bits + int(np.bitwise_count(word).sum(dtype=np.int64)) - shared
-        np.maximum(nearest, shared / np.maximum(union, 1), out=nearest)
-
-    for one in present if present is not None else ():
-        keep_away(np.ascontiguousarray(one).view(np.uint64))
-    picked = np.empty(number, dtype=np.int64)
-    for place in range(number):
-        first = place == 0 and (present is None or not len(present))
-        row = start if first else int(nearest.argmin())
-        picked[place] = row
-        keep_away(words[:, row])
-        nearest[row] = 2.0
-    return picked
+    before = _bit_vectors(present) if present is not None else []
+    first = list(range(len(before))) or [start]
+    vectors = before + _bit_vectors(candidates)
+    picker = rdSimDivPickers.MaxMinPicker()
+    found = picker.LazyBitVectorPick(vectors, len(vectors), len(before) + number, first)
+    return np.array(found, dtype=np.int64)[len(before) :] - len(before)
 
 
 @dataclass(frozen=True)

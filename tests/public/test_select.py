@@ -54,13 +54,21 @@ def test_a_repeated_fingerprint_leads_once() -> None:
     assert find_leaders(packed({1, 2}, {1, 2}, {3}), 3).tolist() == [0, 2]
 
 
-def test_leaders_do_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaders_are_those_of_brute_force_at_the_lowest_threshold_that_gives_enough() -> None:
     sample = series(300, 20)
-    whole = find_leaders(sample, 20)
-    monkeypatch.setattr(module, "_GREEDY", 7)
-    assert np.array_equal(find_leaders(sample, 20), whole)
-    assert len(whole) == 20
-    assert len(set(whole % 20)) > 15
+    similarity = tanimoto(sample, sample)
+
+    def exclude(threshold: float) -> list[int]:
+        leaders: list[int] = []
+        for row in range(len(sample)):
+            if all(similarity[row, leader] < threshold for leader in leaders):
+                leaders.append(row)
+        return leaders[:20]
+
+    found = find_leaders(sample, 20)
+    by_threshold = (exclude(step / 1024) for step in range(1025))
+    assert found.tolist() == next(leaders for leaders in by_threshold if len(leaders) == 20)
+    assert len(set(found % 20)) > 15
 
 
 def test_the_first_of_equally_near_leaders_is_the_nearest() -> None:
