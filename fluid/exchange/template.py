@@ -60,13 +60,13 @@ _POLICY = """
 # What an annotation may contain. Every number that leaves is rounded to these steps. A partner may
 # be stricter (`fluid annotate --policy`), never looser.
 [policy]
-folds_by = "{folds_by}"     # no label is learned from the "compound" itself, or from its "framework"
+folds_by = "{folds_by}"     # no label is learned from the "compound", or from its "framework"
 probability_step = {probability_step}
 probability_clip = {probability_clip}       # probabilities are clipped to [clip, 1 - clip]
 value_step = {value_step}            # regression, in the task's unit: about 1% of its spread
 uncertainty_step = {uncertainty_step}
 reliability_step = {reliability_step}       # {levels} levels
-neighbourhood = {neighbourhood}             # training compounds that every similarity is a mean over
+neighbourhood = {neighbourhood}             # training compounds behind every similarity
 abstain_below = {abstain_below}           # compounds of lower reliability are not labelled
 # How often a teacher may label a public set, and how many compounds over all releases.
 max_releases = {max_releases}

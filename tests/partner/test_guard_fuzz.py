@@ -22,7 +22,7 @@ from fluid.exchange.policy import SHAREABLE, DisclosurePolicy, is_on_step
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.release import Release
 from fluid.exchange.sealed import SealedFile
-from fluid.exchange.shared_statistics import SHARED_METRICS, check_shared
+from fluid.exchange.shared_statistics import SHARED_METRICS, check_shared_statistics
 from fluid.exchange.strictness import looser_than
 from fluid.learn.crossfit import cross_fit
 from fluid.learn.folds import FOLDS_BY
@@ -184,7 +184,7 @@ def nothing_private(
 ) -> None:
     """Look for everything private in a file: its bytes, and what is decoded from them."""
     annotation = open_annotation(path)
-    check_shared(annotation)
+    check_shared_statistics(annotation)
     table = pq.read_table(path)
     told = path.read_bytes() + repr(table.to_pydict()).encode() + repr(
         annotation.sealed.manifest
