@@ -234,8 +234,8 @@ def test_a_hybrid_needs_the_student_of_its_round(site: Site, tmp_path: Path) -> 
     error = unharmed(tmp_path, *site.blend(tmp_path / "h", "--federation", later))
     assert f"{site.federated}: round is '1', but '2' is expected" in error
     for wrong, message in {
-        site.public: "is a 'fluid.public/1' file, but a 'fluid.federated/1' file is needed",
-        site.annotation("aurora"): "is a 'fluid.annotation/1' file",
+        site.public: "is a 'fluid.public/1' file, but a 'fluid.federated/2' file is needed",
+        site.annotation("aurora"): "is a 'fluid.annotation/2' file",
         site.student / "library.parquet": "carries no seal; it was not written by fluid",
         site.table("aurora"): "is not a Parquet file",
         site.folder: "no such file",
