@@ -14,6 +14,7 @@ from benchmarks import annotate, prepare
 from benchmarks.material import FOLDER, PARTNERS, federation, public_set, structure_table, teacher
 from benchmarks.measure import in_new_process
 from benchmarks.table import Row
+from fluid.base.run import Run
 
 WORKERS = 2
 STRUCTURES = 10_000
@@ -67,7 +68,7 @@ def preparing(table: str, address: str) -> dict[str, float]:
     with open_cluster(address) as workers:
         started, clock = time.process_time(), time.monotonic()
         target = FOLDER / "prepared-cluster.parquet"
-        prepare_public([Path(table)], contract, target, workers=workers)
+        prepare_public([Path(table)], contract, target, run=Run(workers=workers))
         return {"cpu": time.process_time() - started, "wall": time.monotonic() - clock}
 
 

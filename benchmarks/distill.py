@@ -46,7 +46,7 @@ def annotated(number: int, partners: int, tasks: int) -> list[str]:
     Each partner says something else, so that labels are sharpened. Nothing else of what distilling
     costs depends on what is said.
     """
-    from fluid.exchange.annotation import write_annotation
+    from fluid.exchange.annotation import AnnotationHeader, write_annotation
     from fluid.exchange.release import Release
     from fluid.exchange.sealed import sign_sealed
     from fluid.exchange.signing import load_private_key, sign_digest
@@ -81,9 +81,8 @@ def annotated(number: int, partners: int, tasks: int) -> list[str]:
         key = load_private_key(FOLDER / "keys" / f"{partner}.key")
         release = Release(f"{place:032x}", 1, len(public))
         draft = path.with_suffix(".draft")
-        digest = write_annotation(
-            draft, contract, public, partner, contract.tasks, chunks(), {}, contract.policy, release
-        )
+        header = AnnotationHeader(contract, public.digest, partner, contract.policy, release)
+        digest = write_annotation(draft, header, chunks())
         sign_sealed(draft, path, digest, partial(sign_digest, key))
         draft.unlink()
     return found

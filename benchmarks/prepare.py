@@ -13,6 +13,7 @@ from rdkit.Chem.MolStandardize import rdMolStandardize
 from benchmarks.material import DIFFERENT, FOLDER, federation, structure_table, structures
 from benchmarks.measure import in_new_process
 from benchmarks.table import Row
+from fluid.base.run import Run
 from fluid.chem.descriptors import descriptor_names
 
 COMPOUNDS = DIFFERENT
@@ -60,7 +61,9 @@ def ours(table: str, workers: int) -> dict[str, float]:
 
     _, contract = federation()
     started, clock = time.process_time(), time.monotonic()
-    prepare_public([Path(table)], contract, FOLDER / f"prepared-{workers}.parquet", jobs=workers)
+    prepare_public(
+        [Path(table)], contract, FOLDER / f"prepared-{workers}.parquet", run=Run(jobs=workers)
+    )
     return {"cpu": time.process_time() - started, "wall": time.monotonic() - clock}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.material import FOLDER, PARTNERS, federation, public_set, structure_table, teacher
 from benchmarks.measure import Measured, in_new_process
 from benchmarks.table import Row
+from fluid.base.run import Run
 from fluid.chem.compounds import Compounds
 from fluid.soft_labels.pooled import PooledTask
 
@@ -36,7 +37,9 @@ def prepare(table: str) -> None:
     if not path.is_file():
         tasks = [parse_task_option("polar:binary")]
         init_federation(path, "bench", tasks, FeatureSpec(descriptors="none"))
-    prepare_public([Path(table)], load_federation(path), FOLDER / "published.parquet", jobs=1)
+    prepare_public(
+        [Path(table)], load_federation(path), FOLDER / "published.parquet", run=Run(jobs=1)
+    )
 
 
 def annotate(folder: str, partner: str, target: str) -> None:

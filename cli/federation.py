@@ -1,4 +1,4 @@
-"""Commands that set a federation up: init-federation, keygen, register, prepare-public."""
+"""Commands that set up a federation: init-federation, keygen, register, prepare-public."""
 
 from __future__ import annotations
 
@@ -66,9 +66,8 @@ def init_federation(
     except ValueError as error:
         raise FederationError(str(error)) from error
     with tidy(output):
-        protocol = write(output, name, [parse_task_option(text) for text in task], features,
-            standardizer, round,
-        )  # fmt: skip
+        tasks = [parse_task_option(text) for text in task]
+        protocol = write(output, name, tasks, features, standardizer, round)
     value = {"federation": name, "path": str(output), "protocol": protocol}
     emit(as_json, value, lambda: pairs({"written": output, "protocol": protocol}))
 
@@ -179,7 +178,7 @@ def prepare_public(
     coverage_weight: Annotated[
         float | None,
         typer.Option(
-            help="Part of the selection that follows the reports, 0 to 1, by default 0.5; the rest "
+            help="Part of the selection that follows the reports, 0 to 1 (default 0.5); the rest "
             "is even over clusters.",
             show_default=False,
         ),
@@ -187,8 +186,8 @@ def prepare_public(
     donated: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Table of structures that are always kept and count within N, given by partners "
-            "because they are public already; may be given repeatedly."
+            help="Table of structures that partners donate, because they are public already: "
+            "always kept, and counted within N; may be given repeatedly."
         ),
     ] = None,
     seed: Seed = 0,
@@ -200,8 +199,8 @@ def prepare_public(
 ) -> None:
     """Standardise, key and fingerprint the public compounds, once for everybody.
 
-    Structures that cannot be used are listed with the reason in OUTPUT.rejects.csv. A run that was
-    interrupted goes on where it was, unless it selects.
+    Structures that cannot be used are listed with the reason in OUTPUT.rejects.csv. An interrupted
+    run continues where it stopped, unless it selects.
 
     \b
     Examples:
@@ -214,18 +213,17 @@ def prepare_public(
     """
     from fluid.base.cluster import open_cluster
     from fluid.base.errors import FluidError
-    from fluid.exchange.federation import load_federation
+    from fluid.base.run import Run
+    from fluid.exchange.federation import Federation
     from fluid.exchange.public_set import SCHEMA as PUBLIC
     from fluid.public.candidates import Selection
     from fluid.public.prepare import prepare_public as prepare
 
-    contract = load_federation(federation)
+    contract = Federation.load(federation)
     selection = None
     if select is not None:
         weight = 0.5 if coverage_weight is None else coverage_weight
-        selection = Selection(
-            select, seed, clusters, tuple(coverage or ()), weight, tuple(donated or ())
-        )
+        selection = Selection(select, clusters, tuple(coverage or ()), weight, tuple(donated or ()))
     else:
         given = {
             "--clusters": clusters,
@@ -245,9 +243,14 @@ def prepare_public(
         open_cluster(scheduler) as workers,
     ):
         summary = prepare(
-            structures, contract, output, smiles_column, id_column, jobs, Progress("rows"),
-            selection, workers,
-        )  # fmt: skip
+            structures,
+            contract,
+            output,
+            selection=selection,
+            smiles_column=smiles_column,
+            id_column=id_column,
+            run=Run(seed, jobs, workers, Progress("rows")),
+        )
     value = {"path": str(output), **summary.to_dict()}
     emit(as_json, value, lambda: _show(summary))
 

@@ -146,10 +146,11 @@ def tidy(path: Path) -> Iterator[None]:
 
 
 def is_sealed(kind: str) -> Callable[[Path], bool]:
-    """Whether a file is a sealed one of this schema; whether it is whole does not matter."""
+    """Whether a file is a sealed one of this format: of any version, and whole or not."""
+    from fluid.base.schemas import same_format
     from fluid.exchange.sealed import sealed_kind
 
-    return lambda path: sealed_kind(path) == kind
+    return lambda path: same_format(sealed_kind(path), kind)
 
 
 def starts_with(start: bytes) -> Callable[[Path], bool]:

@@ -1,4 +1,4 @@
-"""Commands that find out what the public set should cover: clusters, survey."""
+"""Commands that find which chemistry the public set should cover: clusters, survey."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ def clusters(
     number: Annotated[
         int,
         typer.Option(
-            help="Clusters wanted, 1 to 2,000; few if tables are small, for a count below the "
-            "policy's minimum is reported as 0."
+            help="Clusters wanted, 1 to 2,000. Take few if partners' tables are small: counts "
+            "below the policy's minimum are reported as 0."
         ),
     ] = 500,
     floor: Annotated[
         float,
         typer.Option(
-            help="A compound less similar to every cluster's leader (Tanimoto) is in no cluster."
+            help="A compound whose Tanimoto similarity to every leader is below this is in no "
+            "cluster."
         ),
     ] = 0.15,
     seed: Seed = 0,
@@ -37,22 +38,29 @@ def clusters(
 ) -> None:
     """Make the clusters of public compounds that partners report their coverage by.
 
-    The leaders are chosen from a random sample of the tables, ten rows a cluster.
+    The leaders are chosen from a random sample of the tables, ten rows per cluster.
 
     \b
     Example:
         fluid clusters pool.csv --federation federation.toml --number 500 -o clusters.parquet
     """
-    from fluid.exchange.federation import load_federation
+    from fluid.base.run import Run
+    from fluid.exchange.federation import Federation
     from fluid.public.clusters import SCHEMA as CLUSTERS
     from fluid.public.clusters import make_clusters
 
-    contract = load_federation(federation)
+    contract = Federation.load(federation)
     with output_file(output, [*structures, federation], "file of clusters", is_sealed(CLUSTERS)):
         summary = make_clusters(
-            structures, contract, output, number, floor, seed, smiles_column, id_column, jobs,
-            Progress("rows"),
-        )  # fmt: skip
+            structures,
+            contract,
+            output,
+            number,
+            floor=floor,
+            smiles_column=smiles_column,
+            id_column=id_column,
+            run=Run(seed, jobs, progress=Progress("rows")),
+        )
     value = {"path": str(output), **summary.to_dict()}
     emit(as_json, value, lambda: pairs({"written": output, **summary.to_dict()}))
 

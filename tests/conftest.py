@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fluid.base.run import Run
 from fluid.central.distill import Round, distill
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.public_set import PublicSet, open_public_set
@@ -92,7 +93,10 @@ def consortium(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
     federation = load_federation(path)
     public_path = folder / "public.parquet"
     prepare_public(
-        [write_public(folder / "public.csv", public_rows(400))], federation, public_path, jobs=1
+        [write_public(folder / "public.csv", public_rows(400))],
+        federation,
+        public_path,
+        run=Run(jobs=1),
     )
     public = open_public_set(public_path)
     annotations = []

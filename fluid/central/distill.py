@@ -37,7 +37,7 @@ from fluid.exchange.base_student import BaseStudent, load_base_student, student_
 from fluid.exchange.federated_set import write_federated
 from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import PublicSet
-from fluid.exchange.shared_statistics import check_shared
+from fluid.exchange.shared_statistics import check_shared_statistics
 from fluid.learn.estimators.cluster_trees import check_cluster
 from fluid.learn.model import Card, TrainedModel
 from fluid.learn.model_file import MODEL_FILE
@@ -236,7 +236,7 @@ def _shared_sizes(admitted: Sequence[AnnotationFile]) -> dict[str, dict[str, flo
     """Training-set sizes of the partners that state them, which the policy must allow."""
     found = {}
     for annotation in admitted:
-        sizes = check_shared(annotation).get("training_size")
+        sizes = check_shared_statistics(annotation).get("training_size")
         if sizes is not None:
             found[annotation.partner] = {name: float(size) for name, size in sizes.items()}
     return found

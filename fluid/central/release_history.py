@@ -8,8 +8,11 @@ from pathlib import Path
 
 from fluid.base.errors import FileFormatError, MismatchError
 from fluid.base.files import read_json
+from fluid.base.schemas import schema_problem
 from fluid.exchange.annotation import AnnotationFile
 from fluid.exchange.release import Release
+
+SCHEMA = "fluid.report/2"
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +60,10 @@ def check_releases(admitted: Sequence[AnnotationFile], former: Sequence[Path]) -
 
 def _read_report(path: Path) -> tuple[dict[str, Release], dict[str, str]]:
     values = read_json(path)
+    problem = schema_problem(values.get("schema") if isinstance(values, dict) else None, SCHEMA)
+    if problem:
+        raise FileFormatError(f"{path}: {problem}")
     try:
-        if values["schema"] != "fluid.report/2":
-            raise ValueError("schema")
         releases = {
             str(name): Release.from_dict(stated) for name, stated in values["releases"].items()
         }

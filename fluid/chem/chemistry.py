@@ -1,4 +1,4 @@
-"""The chemistry of a federation: how structures become numbers, and proof that two sites agree."""
+"""The chemistry of a federation: how structures become features, and a check that sites agree."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fluid.base.errors import MismatchError
+from fluid.base.values import read_fields
 from fluid.chem.features import FeatureSpec
 from fluid.chem.standardize import StandardizerSpec
 
@@ -15,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Chemistry:
-    """Standardiser and features, and the installation that they were fixed with.
+    """Standardiser and features, and what the site that chose them computes.
 
     Attributes
     ----------
@@ -43,7 +44,7 @@ class Chemistry:
         return cls(standardizer, features, rdkit.__version__, digest)
 
     def check(self, owner: str) -> None:
-        """Prove that this installation computes the same.
+        """Check that this installation computes the same as the one that made the contract.
 
         Parameters
         ----------
@@ -66,14 +67,16 @@ class Chemistry:
             raise MismatchError(
                 f"this installation (RDKit {here.rdkit}) computes other structures or features "
                 f"for the reference set than {owner} was made with (RDKit {self.rdkit}): "
-                f"{here.reference[:12]} instead of {self.reference[:12]}; "
+                f"found {here.reference[:12]}, expected {self.reference[:12]}; "
                 f"install RDKit {self.rdkit}"
             )
         if here.rdkit != self.rdkit:
             logger.warning(
                 "RDKit %s here, %s when %s was made; the reference set comes out the same",
-                here.rdkit, self.rdkit, owner,
-            )  # fmt: skip
+                here.rdkit,
+                self.rdkit,
+                owner,
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The chemistry as plain values."""
@@ -86,10 +89,17 @@ class Chemistry:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Chemistry:
-        """The inverse of `to_dict`; KeyError, TypeError or ValueError if something is wrong."""
+        """The inverse of `to_dict`.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If a key is missing or unknown, or a value not allowed.
+        """
+        standardizer, features = values["standardizer"], values["features"]
         return cls(
-            StandardizerSpec(**values["standardizer"]),
-            FeatureSpec(**values["features"]),
+            StandardizerSpec(**read_fields(StandardizerSpec, "standardizer", standardizer)),
+            FeatureSpec(**read_fields(FeatureSpec, "features", features)),
             str(values["rdkit"]),
             str(values["reference"]),
         )

@@ -1,8 +1,8 @@
 """Compiled loops; only `fluid.chem.popcount` imports this, when they are needed.
 
-They are functions of the module, not of another function: what a function encloses becomes part of
-the name that numba keeps its compiled code under, and an intrinsic has another identity in every
-process, so that nothing that was compiled would ever be found again.
+They are functions of the module, not nested in another function: numba names compiled code after
+what a function encloses, and an intrinsic has another identity in every process, so compiled code
+would never be found again. Fingerprints come as `fluid.chem.popcount.Prepared`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-# Similarities are rounded to float32: a pair that is just as similar must not be left out.
+# Similarities are rounded to float32, and an equally similar pair must not be left out.
 _SURELY = 1.0 - 1e-6
-# References compared before the bound is looked at again, and similarities worked out at once.
+# References compared before the bound is computed again, and similarities computed at once.
 _STRIDE = 64
 _BLOCK = 256
 
@@ -37,7 +37,7 @@ def count_bits(typingctx, word):  # type: ignore[no-untyped-def]
     return types.uint64(types.uint64), generate
 
 
-# As an unknown type: what stands here takes no typing context when it is called.
+# Any, because an intrinsic is called without its typing context.
 popcount: Any = intrinsic(count_bits)
 
 
@@ -81,18 +81,21 @@ def tanimoto(queries, references, n_queries, n_references, out):  # type: ignore
 
 @_compiled
 def candidates(  # type: ignore[no-untyped-def]
-    folded, lost, bits, references, slack, sizes, least, beyond, maybe
+    queries, i, references, start, stop, least, beyond, maybe
 ):
-    # Positions of the references whose similarity may be `least` or more. Of the bits that two
-    # have in common, those that fold to one are counted once: no more can be hidden than either
-    # has lost by folding.
-    first, second, third, fourth = references
+    # Positions, from `start`, of the references whose similarity to query i may be `least` or
+    # more. Shared bits that fold to one are counted once: folding hides no more of them than
+    # either fingerprint has lost by it.
+    folded, lost, bits = queries.folded[i], queries.slack[i], queries.sizes[i]
+    first, second = references.folded[0, start:stop], references.folded[1, start:stop]
+    third, fourth = references.folded[2, start:stop], references.folded[3, start:stop]
+    slack, sizes = references.slack[start:stop], references.sizes[start:stop]
     share = np.float64(least) / (1.0 + np.float64(least)) * _SURELY
     for j in range(slack.shape[0]):
-        shared = (
-            popcount(folded[0] & first[j]) + popcount(folded[1] & second[j])
-            + popcount(folded[2] & third[j]) + popcount(folded[3] & fourth[j])
-        )  # fmt: skip
+        shared = popcount(folded[0] & first[j])
+        shared += popcount(folded[1] & second[j])
+        shared += popcount(folded[2] & third[j])
+        shared += popcount(folded[3] & fourth[j])
         most = np.int64(shared) + min(lost, slack[j])
         beyond[j] = np.float64(most) >= share * np.float64(bits + sizes[j])
     found = 0
@@ -104,10 +107,11 @@ def candidates(  # type: ignore[no-untyped-def]
 
 @_compiled
 def next_block(bits, sizes, below, above, least):  # type: ignore[no-untyped-def]
-    # References ascend in their number of bits: two of a and b bits have a similarity of at
-    # most min(a, b) / max(a, b), so that the search goes outwards from a query's own number
-    # and ends where nothing farther can reach `least` (Swamidass and Baldi 2007, doi
-    # 10.1021/ci600358f). Start, end, and what lies below and above then; an end of 0 is the end.
+    # References ascend in their number of bits. Two fingerprints of a and b bits have a similarity
+    # of at most min(a, b) / max(a, b), so the search goes outwards from the query's number of bits
+    # and ends where no reference beyond can reach `least` (Swamidass and Baldi 2007, doi
+    # 10.1021/ci600358f). Returns start and end of the block, and the next bounds below and above;
+    # an end of 0 ends the search.
     upper = np.float32(-1.0)
     lower = np.float32(-1.0)
     if above < sizes.shape[0]:
@@ -124,35 +128,26 @@ def next_block(bits, sizes, below, above, least):  # type: ignore[no-untyped-def
 
 
 @_compiled
-def nearest(  # type: ignore[no-untyped-def]
-    queries, references, folded_queries, folded_references, n_queries, n_references,
-    query_slack, reference_slack, positions, left_out, best, where
-):  # fmt: skip
+def nearest(queries, references, left_out, best, where):  # type: ignore[no-untyped-def]
     k = best.shape[1]
     maybe, beyond = np.empty(_STRIDE, np.int64), np.empty(_STRIDE, np.int64)
-    for i in range(queries.shape[0]):
-        query, folded = queries[i], folded_queries[i]
-        bits, lost = n_queries[i], query_slack[i]
-        above = np.searchsorted(n_references, bits)
+    for i in range(queries.whole.shape[0]):
+        query, bits = queries.whole[i], queries.sizes[i]
+        above = np.searchsorted(references.sizes, bits)
         below = above
         while True:
-            start, stop, below, above = next_block(bits, n_references, below, above, best[i, 0])
+            start, stop, below, above = next_block(bits, references.sizes, below, above, best[i, 0])
             if not stop:
                 break
             # Views, of which the compiler knows that no index is negative.
-            block, sizes = references[start:stop], n_references[start:stop]
-            found = candidates(
-                folded, lost, bits,
-                (folded_references[0, start:stop], folded_references[1, start:stop],
-                 folded_references[2, start:stop], folded_references[3, start:stop]),
-                reference_slack[start:stop], sizes, best[i, 0], beyond, maybe,
-            )  # fmt: skip
+            block, sizes = references.whole[start:stop], references.sizes[start:stop]
+            found = candidates(queries, i, references, start, stop, best[i, 0], beyond, maybe)
             for entry in range(found):
                 j = maybe[entry]
                 shared = shared_bits(query, block[j])
                 union = max(bits + sizes[j] - shared, 1)
                 similarity = np.float32(shared) / np.float32(union)
-                position = positions[start + j]
+                position = references.order[start + j]
                 if similarity < best[i, 0] or shared == 0 or position == left_out[i]:
                     continue
                 if similarity == best[i, 0] and position > where[i, 0]:
@@ -171,31 +166,24 @@ def nearest(  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def distances(  # type: ignore[no-untyped-def]
-    queries, references, folded_queries, folded_references, n_queries, n_references,
-    query_slack, reference_slack, query_groups, reference_groups, best
-):  # fmt: skip
-    # As `nearest`, until no division can gain: a pair is compared once for all of them.
+def nearest_in_other_groups(  # type: ignore[no-untyped-def]
+    queries, references, query_groups, reference_groups, best
+):
+    # As `nearest`, until no division can gain: a pair is compared once for all divisions.
     n_divisions, _, k = best.shape
     maybe, beyond = np.empty(_STRIDE, np.int64), np.empty(_STRIDE, np.int64)
-    for i in range(queries.shape[0]):
-        query, folded = queries[i], folded_queries[i]
-        bits, lost = n_queries[i], query_slack[i]
-        above = np.searchsorted(n_references, bits)
+    for i in range(queries.whole.shape[0]):
+        query, bits = queries.whole[i], queries.sizes[i]
+        above = np.searchsorted(references.sizes, bits)
         below = above
         least = np.float32(0.0)
         while True:
-            start, stop, below, above = next_block(bits, n_references, below, above, least)
+            start, stop, below, above = next_block(bits, references.sizes, below, above, least)
             if not stop:
                 break
-            block, sizes = references[start:stop], n_references[start:stop]
+            block, sizes = references.whole[start:stop], references.sizes[start:stop]
             groups = reference_groups[start:stop]
-            found = candidates(
-                folded, lost, bits,
-                (folded_references[0, start:stop], folded_references[1, start:stop],
-                 folded_references[2, start:stop], folded_references[3, start:stop]),
-                reference_slack[start:stop], sizes, least, beyond, maybe,
-            )  # fmt: skip
+            found = candidates(queries, i, references, start, stop, least, beyond, maybe)
             for entry in range(found):
                 j = maybe[entry]
                 shared = shared_bits(query, block[j])
@@ -220,8 +208,8 @@ def distances(  # type: ignore[no-untyped-def]
 def feature_rows(  # type: ignore[no-untyped-def]
     environments, counts, offsets, bits, presence, descriptors, indptr, indices, data
 ):
-    # Row by row: folded features ascending, those that fall on one bit added up, and then what
-    # is not 0 of the descriptors. Gives the number of entries.
+    # Row by row: folded features ascending, those on the same bit added up, then the descriptors
+    # that are not 0. Returns the number of entries.
     end = 0
     for row in range(indptr.shape[0] - 1):
         first = end

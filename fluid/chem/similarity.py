@@ -2,37 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
-from fluid.chem.popcount import fold, kernels, words
-
-
-class _Prepared(NamedTuple):
-    """Packed fingerprints as words, the same folded, their bits, and how many folding hides."""
-
-    whole: np.ndarray
-    folded: np.ndarray
-    sizes: np.ndarray
-    slack: np.ndarray
-    order: np.ndarray
-
-    def in_order(self) -> _Prepared:
-        """By ascending number of bits, a column of folded words each."""
-        order = np.argsort(self.sizes, kind="stable")
-        return _Prepared(
-            self.whole[order], np.ascontiguousarray(self.folded[order].T), self.sizes[order],
-            self.slack[order], order,
-        )  # fmt: skip
-
-
-def _prepared(packed: np.ndarray) -> _Prepared:
-    whole = words(packed)
-    folded = fold(whole)
-    run = kernels()
-    sizes = run.count(whole)
-    return _Prepared(whole, folded, sizes, sizes - run.count(folded), np.arange(len(whole)))
+from fluid.chem.popcount import kernels, prepare, words
 
 
 def tanimoto(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
@@ -95,18 +67,14 @@ def nearest_references(
     tuple of numpy.ndarray
         Similarities, float32 of shape (n, k), and positions among the references, int64 of the
         same shape. Of equally similar references the first are taken, and the first is the
-        nearest. Where fewer references share a bit with the query, the rest, in front, is
+        nearest. If fewer than k references share a bit with the query, the first entries are
         similarity 0 at position -1.
     """
-    run = kernels()
-    left, right = _prepared(queries), _prepared(references).in_order()
     best = np.zeros((len(queries), k), dtype=np.float32)
     where = np.full((len(queries), k), -1, dtype=np.int64)
-    nobody = np.full(len(queries), -1, dtype=np.int64) if left_out is None else left_out
-    run.nearest(
-        left.whole, right.whole, left.folded, right.folded, left.sizes, right.sizes,
-        left.slack, right.slack, right.order, nobody, best, where,
-    )  # fmt: skip
+    if left_out is None:
+        left_out = np.full(len(queries), -1, dtype=np.int64)
+    kernels().nearest(prepare(queries), prepare(references).as_references(), left_out, best, where)
     return best, where
 
 
@@ -119,7 +87,7 @@ def similarity_apart(
 ) -> np.ndarray:
     """Mean similarity of each query to its k most similar references of other groups.
 
-    For several divisions into groups at once, which costs little more than one.
+    Takes several divisions into groups at once, at little more than the cost of one.
 
     Parameters
     ----------
@@ -136,12 +104,13 @@ def similarity_apart(
         float32 of shape (n_divisions, n) in [0, 1]: row by row what `neighbour_similarity` gives
         for the references of the other groups.
     """
-    run = kernels()
-    left, right = _prepared(queries), _prepared(references).in_order()
+    left, right = prepare(queries), prepare(references).as_references()
     best = np.zeros((len(query_groups), len(queries), k), dtype=np.float32)
-    run.distances(
-        left.whole, right.whole, left.folded, right.folded, left.sizes, right.sizes,
-        left.slack, right.slack, np.ascontiguousarray(query_groups.T),
-        np.ascontiguousarray(reference_groups.T[right.order]), best,
-    )  # fmt: skip
+    kernels().nearest_in_other_groups(
+        left,
+        right,
+        np.ascontiguousarray(query_groups.T),
+        np.ascontiguousarray(reference_groups.T[right.order]),
+        best,
+    )
     return best.sum(axis=2) / np.float32(k)

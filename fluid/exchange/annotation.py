@@ -1,21 +1,20 @@
-"""The annotation: the only thing that leaves a partner. Its columns, how it is written and read."""
+"""The annotation, the only file that leaves a partner: its columns, writing and reading it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from fluid.base.errors import FileFormatError, FluidError
+from fluid.base.errors import FileFormatError
 from fluid.base.software import software_versions
 from fluid.exchange.federation import Federation
 from fluid.exchange.policy import DisclosurePolicy
-from fluid.exchange.public_set import PublicSet
 from fluid.exchange.release import Release
 from fluid.exchange.sealed import SealedFile, open_sealed, write_sealed
 from fluid.exchange.strictness import policy_from_dict
@@ -44,8 +43,8 @@ def column_meanings(tasks: Sequence[Task], base_student: str | None = None) -> d
     ----------
     tasks
         Those of the annotation.
-    corrects
-        Digest of the student whose numbers it corrects, if it does.
+    base_student
+        Digest of the student whose residuals were fitted; None without one.
     """
     meanings = {"inchikey": "key of the public compound, copied from the public set"}
     for task in tasks:
@@ -57,7 +56,7 @@ def column_meanings(tasks: Sequence[Task], base_student: str | None = None) -> d
                 label = task.classes[number if task.kind == "multiclass" else -1 :][:1]
                 what = f"predicted probability of {label[0] if label else 'the positive class'}"
             if base_student and task.kind == "regression":
-                what += ": the student's number and a correction of it"
+                what += ": the student's prediction plus a correction"
             meanings[f"{output}.prediction"] = f"{what}, by models that never saw the compound"
             meanings[f"{output}.uncertainty"] = "standard deviation of that over the repeats"
         meanings[f"{task.name}.reliability"] = (
@@ -66,18 +65,66 @@ def column_meanings(tasks: Sequence[Task], base_student: str | None = None) -> d
     return meanings
 
 
+@dataclass(frozen=True)
+class AnnotationHeader:
+    """What an annotation states of itself.
+
+    Attributes
+    ----------
+    federation
+        The contract, whose tasks are labelled.
+    public_digest
+        Digest of the public set that is labelled.
+    partner
+        Who labels it.
+    policy
+        The policy in force: the federation's or a stricter one.
+    release
+        Its place in the ledger of the partner's teacher.
+    shared
+        Statistics that the policy allows to share with the labels.
+    noise
+        The mechanism that the labels passed through and what that cost; None without one.
+    base_student
+        SHA-256 of the ``model.json`` of the student whose residuals were fitted; None without one.
+    """
+
+    federation: Federation
+    public_digest: str
+    partner: str
+    policy: DisclosurePolicy
+    release: Release
+    shared: dict[str, Any] = field(default_factory=dict)
+    noise: dict[str, Any] | None = None
+    base_student: str | None = None
+
+    def manifest(self, n_compounds: int) -> dict[str, Any]:
+        """The manifest of an annotation with so many rows."""
+        values = {
+            "schema": SCHEMA,
+            "federation": self.federation.name,
+            "round": self.federation.round,
+            "protocol": self.federation.protocol,
+            "public_set": self.public_digest,
+            "n_compounds": n_compounds,
+            "partner": self.partner,
+            "tasks": [task.to_dict() for task in self.federation.tasks],
+            "policy": self.policy.to_dict(),
+            "ledger": self.release.to_dict(),
+            "shared": self.shared,
+            "software": software_versions(),
+        }
+        if self.noise:
+            values["noise"] = self.noise
+        if self.base_student:
+            values["base_student"] = self.base_student
+        return values
+
+
 def write_annotation(
     path: Path,
-    federation: Federation,
-    public: PublicSet,
-    partner: str,
-    tasks: Sequence[Task],
+    header: AnnotationHeader,
     chunks: Iterator[tuple[np.ndarray, dict[str, TeacherLabels]]],
-    shared: dict[str, Any],
-    policy: DisclosurePolicy,
-    release: Release,
-    noise: dict[str, Any] | None = None,
-    base_student: str | None = None,
 ) -> str:
     """Write an annotation as an unsigned draft, whole or not at all.
 
@@ -85,50 +132,20 @@ def write_annotation(
     ----------
     path
         The file to appear.
-    federation, public, partner, tasks
-        What it is an annotation of, and by whom.
+    header
+        What it states of itself.
     chunks
-        InChIKeys and, by task, what is said of them; already within the disclosure policy.
-    shared
-        What the policy allows to be stated besides.
-    policy
-        The policy in force: the federation's or a stricter one.
-    release
-        Which release of the partner's ledger it is.
-    noise
-        What the labels passed through, and what that cost, if there is a mechanism.
-    corrects
-        Digest of the student whose numbers are corrected, if one is.
+        InChIKeys and their labels by task, already within the disclosure policy.
 
     Returns
     -------
     str
         The digest.
     """
+    tasks = header.federation.tasks
     schema = annotation_schema(tasks)
-
-    def manifest(count: int) -> dict[str, Any]:
-        return (
-            {
-                "schema": SCHEMA,
-                "federation": federation.name,
-                "round": federation.round,
-                "protocol": federation.protocol,
-                "public_set": public.digest,
-                "n_compounds": count,
-                "partner": partner,
-                "tasks": [task.to_dict() for task in tasks],
-                "policy": policy.to_dict(),
-                "ledger": release.to_dict(),
-                "shared": shared,
-                "software": software_versions(),
-            }
-            | ({"noise": noise} if noise else {})
-            | ({"base_student": base_student} if base_student else {})
-        )
-
     batches = (_to_batch(schema, tasks, keys, labels) for keys, labels in chunks)
-    return write_sealed(path, schema, batches, manifest)
+    return write_sealed(path, schema, batches, header.manifest)
 
 
 def _to_batch(
@@ -136,37 +153,37 @@ def _to_batch(
 ) -> pa.RecordBatch:
     arrays = [pa.array(keys, type=pa.string())]
     for task in tasks:
-        said = labels[task.name]
+        by_teacher = labels[task.name]
         for number in range(len(task.outputs)):
-            arrays.append(_nullable(said.prediction[:, number]))
-            arrays.append(_nullable(said.uncertainty[:, number]))
-        arrays.append(_nullable(said.reliability))
+            arrays.append(_nullable(by_teacher.prediction[:, number]))
+            arrays.append(_nullable(by_teacher.uncertainty[:, number]))
+        arrays.append(_nullable(by_teacher.reliability))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _nullable(values: np.ndarray) -> pa.Array:
-    # Adding zero turns -0.0 into 0.0: equal labels are equal bytes.
+    # Adding zero turns -0.0 into 0.0, so that equal labels are equal bytes.
     return pa.array(values.astype(np.float32) + np.float32(0.0), mask=np.isnan(values))
 
 
 @dataclass(frozen=True)
 class AnnotationFile:
-    """An annotation whose digest has been verified; signature and content are for intake.
+    """An annotation whose digest has been verified; intake checks its signature and content.
 
     Attributes
     ----------
     sealed
         The file.
     partner
-        Who says to have made it.
+        The partner that the manifest names.
     tasks
         The tasks it labels.
     policy
-        The disclosure policy that it states to keep to.
+        The disclosure policy that the manifest states.
     release
-        Which release of the partner's ledger it states to be.
-    corrects
-        SHA-256 of the ``model.json`` of the student whose numbers it corrects; None if none.
+        The release of the partner's ledger that the manifest states.
+    base_student
+        SHA-256 of the ``model.json`` of the student whose residuals were fitted; None without one.
     """
 
     sealed: SealedFile
@@ -177,12 +194,12 @@ class AnnotationFile:
     base_student: str | None = None
 
     def chunks(self) -> Iterator[tuple[np.ndarray, dict[str, TeacherLabels]]]:
-        """InChIKeys and labels in order, one row group at a time; null comes as NaN.
+        """InChIKeys and labels in order, one row group at a time; NaN where null: not labelled.
 
         Raises
         ------
         FileFormatError
-            If a value is NaN in the file: "not labelled" is null, and NaN is a defect.
+            If a value in the file is NaN or infinite.
         """
         start = 0
         for batch in self.sealed.batches():
@@ -218,8 +235,8 @@ def open_annotation(path: Path) -> AnnotationFile:
     Raises
     ------
     FileFormatError
-        If the file is missing, damaged, changed, no annotation, or has other columns than its
-        tasks ask for.
+        If the file is missing, damaged, changed, not an annotation, or its columns are not those
+        of its tasks.
     """
     sealed = open_sealed(path, SCHEMA)
     try:
@@ -233,8 +250,8 @@ def open_annotation(path: Path) -> AnnotationFile:
         if base_student is not None and not (
             isinstance(base_student, str) and _DIGEST.fullmatch(base_student)
         ):
-            raise ValueError("corrects is no digest")
-    except (FluidError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ValueError("base_student is not a digest")
+    except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(f"{path}: the manifest is incomplete ({error})") from error
     expected = annotation_schema(tasks)
     if not sealed.schema.remove_metadata().equals(expected):

@@ -6,13 +6,14 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from fluid.base.errors import FederationError, FluidError
 from fluid.base.files import canonical_json, sha256_hex
+from fluid.base.values import read_fields
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.features import FeatureSpec
 from fluid.chem.standardize import StandardizerSpec
@@ -22,15 +23,22 @@ from fluid.exchange.signing import decode_public_key, encode_public_key
 from fluid.learn.task import Task
 
 SCHEMA = "fluid.federation/1"
+# Columns of tables of compounds, which no task may be named like.
 RESERVED = frozenset(
     {
-        "id", "line", "smiles", "standard_smiles", "inchikey", "problem", "fingerprint",
-        "environments", "counts", "descriptors",
+        "id",
+        "line",
+        "smiles",
+        "standard_smiles",
+        "inchikey",
+        "problem",
+        "fingerprint",
+        "environments",
+        "counts",
+        "descriptors",
     }
-)  # fmt: skip
+)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
-
-Spec = TypeVar("Spec", StandardizerSpec, FeatureSpec, DisclosurePolicy)
 
 
 @dataclass(frozen=True)
@@ -40,11 +48,11 @@ class Federation:
     Attributes
     ----------
     name, round
-        Identify the round; annotations of another are refused.
+        Identify the round; annotations of other rounds are refused.
     tasks
         Endpoints, in the order of every file's columns.
     chemistry
-        How structures become numbers, and the RDKit that the contract was made with.
+        How structures become features, and the RDKit version of the site that made the contract.
     policy
         What may leave a partner.
     partners
@@ -52,9 +60,9 @@ class Federation:
     mechanism
         The noise on labels; part of the protocol if there is any.
     own_policy
-        Where a partner is stricter, what it keeps to; no part of the contract or its digest.
+        A partner's stricter policy; not part of the contract or its digest. None without one.
     path
-        The file that it was read from, if it was; no part of the contract.
+        The file that the federation was read from; not part of the contract.
     """
 
     name: str
@@ -93,12 +101,12 @@ class Federation:
             raise FederationError(f"round = {self.round}: must be 1 or more")
         if not self.tasks:
             raise FederationError("a federation needs at least one task")
-        # Tables name tasks without regard to case and dashes.
+        # Tables ignore case and dashes in the names of tasks.
         names = [task.name.lower().replace("-", "_") for task in self.tasks]
         taken = [name for name in names if name in RESERVED]
         if taken:
             raise FederationError(
-                f"task '{taken[0]}' has the name of a column of every table; name it otherwise"
+                f"task '{taken[0]}' has the name of a column of every table; choose another"
             )
         twice = [name for name in names if names.count(name) > 1]
         if twice:
@@ -114,13 +122,13 @@ class Federation:
             other = holders.setdefault(key, name)
             if other != name:
                 raise FederationError(
-                    f"partners '{other}' and '{name}' have the same public key; each needs one of "
-                    "its own (keygen)"
+                    f"partners '{other}' and '{name}' have the same public key; each needs its own "
+                    "(keygen)"
                 )
 
     @cached_property
     def protocol(self) -> str:
-        """SHA-256 of everything that changes what numbers mean: tasks, chemistry and policy."""
+        """SHA-256 of what labels depend on: tasks, chemistry, policy and noise."""
         return sha256_hex(canonical_json(self.protocol_dict()))
 
     def protocol_dict(self) -> dict[str, Any]:
@@ -131,11 +139,11 @@ class Federation:
             "chemistry": self.chemistry.to_dict(),
             "policy": self.policy.to_dict(),
         }
-        # So the digest of a federation without noise does not depend on there being mechanisms.
+        # A federation without noise keeps the digest it had before there were mechanisms.
         return values | ({"mechanism": self.mechanism.to_dict()} if self.mechanism.is_used else {})
 
     def task_index(self, name: str) -> int:
-        """Position of a task; -1 if there is none of that name (case does not matter)."""
+        """Position of the task with this name, whatever its case; -1 if there is none."""
         names = [task.name.lower() for task in self.tasks]
         return names.index(name.lower()) if name.lower() in names else -1
 
@@ -157,9 +165,9 @@ class Federation:
 
 
 def _check_classes(task: Task) -> None:
-    """Refuse classes that no table can name, or whose columns would be those of the task."""
+    """Refuse classes without a name, and those whose columns clash with others of the task."""
     if not all(label.strip() for label in task.classes):
-        raise FederationError(f"task '{task.name}': a class without a name")
+        raise FederationError(f"task '{task.name}': a class has no name")
     ends = ("", ".prediction", ".uncertainty", ".label", ".disagreement")
     columns = [output + end for output in task.outputs for end in ends]
     own = ("class", "reliability", "teachers", "domain", "in_domain", "reason")
@@ -173,7 +181,7 @@ def _check_classes(task: Task) -> None:
 
 
 def federation_range_problem(tasks: Sequence[Task], policy: DisclosurePolicy) -> str | None:
-    """What is wrong if some task can say nothing at all under a policy; None if nothing is."""
+    """Say which task has no value that the policy allows; None if every task has one."""
     step = policy.value_step
     for task in tasks:
         if not task.is_classification and math.ceil(task.low / step) > math.floor(task.high / step):
@@ -191,18 +199,18 @@ def _check_mechanism(federation: Federation) -> None:
         raise FederationError(str(error)) from error
     if federation.mechanism.is_used and federation.policy.share:
         raise FederationError(
-            f"policy share = {list(federation.policy.share)}: with a noise mechanism nothing may "
-            "be shared besides, for no noise is added to it"
+            f"policy share = {list(federation.policy.share)}: with a noise mechanism only "
+            "labels may be shared, for no noise is added to anything else"
         )
 
 
 def check_partner_name(name: str) -> str:
-    """The name, if it may be used in files and folders.
+    """Return the name if files and folders can bear it.
 
     Raises
     ------
     FederationError
-        If not.
+        If they cannot.
     """
     if not NAME.fullmatch(name):
         raise FederationError(
@@ -257,111 +265,68 @@ def federation_from_dict(values: dict[str, Any]) -> Federation:
 
     Raises
     ------
-    FederationError, ValueError
+    FluidError, ValueError
         If a key is unknown, missing, or of the wrong type.
     """
-    allowed = {
-        "schema", "name", "round", "tasks", "standardizer", "features", "policy", "mechanism",
-        "partners",
-    }  # fmt: skip
-    _refuse_unknown("federation", values, allowed)
-    if values.get("schema") != SCHEMA:
-        raise FederationError(f"schema is {values.get('schema')!r}; this version reads '{SCHEMA}'")
-    standardizer = dict(_table(values, "standardizer"))
-    rdkit = _text(standardizer.pop("rdkit", None), "standardizer.rdkit")
-    reference = _text(standardizer.pop("reference", None), "standardizer.reference")
-    tasks = values.get("tasks", [])
-    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
-        raise FederationError("'tasks' must be [[tasks]] tables")
-    number = values.get("round")
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise FederationError("'round' is missing or not a whole number")
+    schema = values.get("schema")
+    if schema != SCHEMA:
+        raise FederationError(f"schema is {schema!r}; this version reads '{SCHEMA}'")
+    file = _FederationFile(**read_fields(_FederationFile, "", values))
+    settings = {key: value for key, value in file.standardizer.items() if key not in _SITE_KEYS}
+    site = {key: value for key, value in file.standardizer.items() if key in _SITE_KEYS}
     return Federation(
-        name=_text(values.get("name"), "name"),
-        round=number,
-        tasks=tuple(_task(task) for task in tasks),
+        name=file.name,
+        round=file.round,
+        tasks=tuple(Task.from_dict(task) for task in file.tasks),
         chemistry=Chemistry(
-            _spec(StandardizerSpec, "standardizer", standardizer),
-            _spec(FeatureSpec, "features", _table(values, "features")),
-            rdkit,
-            reference,
+            StandardizerSpec(**read_fields(StandardizerSpec, "standardizer", settings)),
+            FeatureSpec(**read_fields(FeatureSpec, "features", file.features)),
+            **read_fields(_Site, "standardizer", site),
         ),
-        policy=_spec(DisclosurePolicy, "policy", _table(values, "policy")),
-        partners=_partners(_table(values, "partners")),
-        mechanism=mechanism_from_dict(_table(values, "mechanism")),
+        policy=DisclosurePolicy(**read_fields(DisclosurePolicy, "policy", file.policy)),
+        partners=_partners(file.partners),
+        mechanism=mechanism_from_dict(file.mechanism),
     )
 
 
-def _task(values: dict[str, Any]) -> Task:
-    try:
-        return Task.from_dict(values)
-    except OverflowError as error:
-        raise FederationError(f"task '{values['name']}': 'low' or 'high' is too large") from error
+@dataclass(frozen=True)
+class _FederationFile:
+    """The keys of a federation file."""
+
+    schema: str
+    name: str
+    round: int
+    tasks: list[Any]
+    standardizer: dict[str, Any]
+    features: dict[str, Any] = field(default_factory=dict)
+    policy: dict[str, Any] = field(default_factory=dict)
+    mechanism: dict[str, Any] = field(default_factory=dict)
+    partners: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Site:
+    """What the standardizer's table says of the site that made the file."""
+
+    rdkit: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class _Partner:
+    """The table of a partner."""
+
+    public_key: str
+
+
+_SITE_KEYS = ("rdkit", "reference")
 
 
 def _partners(values: dict[str, Any]) -> dict[str, str]:
     keys = {}
     for name, entry in values.items():
         check_partner_name(name)
-        if not isinstance(entry, dict):
-            raise FederationError(f"partner '{name}' must be a table [partners.{name}]")
-        _refuse_unknown(f"partners.{name}", entry, {"public_key"})
-        text = _text(entry.get("public_key"), f"partners.{name}.public_key")
+        partner = _Partner(**read_fields(_Partner, f"partners.{name}", entry))
         # One key has one text.
-        keys[name] = encode_public_key(decode_public_key(text))
+        keys[name] = encode_public_key(decode_public_key(partner.public_key))
     return keys
-
-
-def _spec(kind: type[Spec], name: str, values: dict[str, Any]) -> Spec:
-    return kind(**typed_values(kind, name, values))
-
-
-def typed_values(kind: type[Spec], name: str, values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a table as the fields of a specification want them.
-
-    Raises
-    ------
-    FederationError
-        If a key is unknown or a value of another type.
-    """
-    defaults = {item.name: getattr(kind(), item.name) for item in fields(kind)}
-    _refuse_unknown(name, values, set(defaults))
-    given = {}
-    for key, value in values.items():
-        wanted = type(defaults[key])
-        if wanted is tuple and isinstance(value, list):
-            value = tuple(value)
-        if wanted is float and type(value) is int and abs(value) < 1 << 53:
-            value = float(value)
-        if type(value) is not wanted:
-            shown = repr(value)[:80]
-            raise FederationError(f"{name}.{key} = {shown}: {_WORDS[wanted]} is needed")
-        given[key] = value
-    return given
-
-
-_WORDS: dict[type, str] = {
-    str: "text", int: "a whole number", float: "a number", bool: "true or false",
-    tuple: "a list of text",
-}  # fmt: skip
-
-
-def _refuse_unknown(where: str, values: dict[str, Any], allowed: set[str]) -> None:
-    unknown = sorted(set(values) - allowed)
-    if unknown:
-        raise FederationError(
-            f"{where}: unknown key '{unknown[0]}'; allowed are {', '.join(sorted(allowed))}"
-        )
-
-
-def _table(values: dict[str, Any], key: str) -> dict[str, Any]:
-    found = values.get(key, {})
-    if not isinstance(found, dict):
-        raise FederationError(f"'{key}' must be a table [{key}]")
-    return found
-
-
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise FederationError(f"'{where}' is missing or not text")
-    return value

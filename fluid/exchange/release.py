@@ -6,9 +6,12 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fluid.base.values import read_fields
 from fluid.exchange.policy import DisclosurePolicy
 
 _ID = re.compile(r"[0-9a-f]{32}")
+# Whole numbers up to this survive any JSON reader.
+_MOST = (1 << 53) - 1
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Release:
     ledger
         Name of the ledger, 32 hexadecimal digits; another teacher's folder has another.
     number
-        1 for the first release, and so on. A release that was made again keeps its number.
+        1 for the first release, and so on. A release that is made again keeps its number.
     queries
         Compounds labelled by this release and all before it.
     """
@@ -30,12 +33,14 @@ class Release:
     queries: int
 
     def __post_init__(self) -> None:
-        if type(self.ledger) is not str or not _ID.fullmatch(self.ledger):
-            raise ValueError("ledger: 32 hexadecimal digits are needed")
+        if not _ID.fullmatch(self.ledger):
+            raise ValueError(
+                f"ledger.ledger = {self.ledger[:40]!r}: 32 hexadecimal digits are needed"
+            )
         for name in ("number", "queries"):
             value = getattr(self, name)
-            if type(value) is not int or not 1 <= value < 1 << 53:
-                raise ValueError(f"ledger {name} = {str(value)[:40]}: a whole number is needed")
+            if not 1 <= value <= _MOST:
+                raise ValueError(f"ledger.{name} = {str(value)[:40]}: allowed are 1 to {_MOST}")
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
@@ -43,13 +48,17 @@ class Release:
 
     @classmethod
     def from_dict(cls, values: Any) -> Release:
-        """The inverse of `to_dict`; ValueError if these are not the values of a release."""
-        if not isinstance(values, dict) or set(values) != {"ledger", "number", "queries"}:
-            raise ValueError("ledger: 'ledger', 'number' and 'queries' are needed")
-        return cls(**values)
+        """The inverse of `to_dict`.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown or missing, or a value not allowed.
+        """
+        return cls(**read_fields(cls, "ledger", values))
 
     def over_budget(self, policy: DisclosurePolicy) -> str | None:
-        """Which cap of a policy this release is beyond; None if it is within all."""
+        """Which cap of a policy this release exceeds; None if it keeps to all."""
         if self.number > policy.max_releases:
             return f"release {self.number}, but max_releases = {policy.max_releases}"
         if self.queries > policy.max_queries:

@@ -2,7 +2,7 @@
 
 A sealed file is an ordinary Parquet file whose footer carries two key-value entries: a manifest
 (JSON) and a seal of fixed length. The digest is the SHA-256 of the whole file with the seal
-zeroed; the signature is Ed25519 over that digest. So a change of any byte is seen, before any of
+zeroed; the signature is Ed25519 over that digest. So a change of any byte is noticed before any of
 the content is interpreted.
 """
 
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from fluid.base.errors import FileFormatError
 from fluid.base.files import atomic_file, canonical_json
+from fluid.base.schemas import schema_problem
 
 MANIFEST_KEY = "fluid.manifest"
 SEAL_KEY = "fluid.seal"
@@ -47,12 +48,11 @@ class SealedFile:
     path
         Where it lies.
     manifest
-        What it says of itself.
+        What the file states of itself.
     digest
         SHA-256 of the file with its seal zeroed, 64 hexadecimal digits.
     signature
-        Ed25519 signature of the digest, 64 bytes, or None if the file is unsigned. Whether it is
-        the right one is for the reader to check.
+        Ed25519 signature of the digest, 64 bytes, unverified; None if the file is unsigned.
     n_rows
         Number of rows.
     schema
@@ -89,12 +89,12 @@ class SealedFile:
             with pq.ParquetFile(self.path) as file:
                 wanted = range(file.num_row_groups) if groups is None else groups
                 for group in wanted:
-                    # A reader of its own each: one that goes on keeps what it has decoded. In this
+                    # One reader per row group, for a reader keeps what it has decoded. In this
                     # thread: others cost memory that the system clears each time, and CPU.
                     for batch in file.iter_batches(
                         batch_size=ROW_GROUP, row_groups=[group], use_threads=False
                     ):
-                        # Text that is not UTF-8, say: a digest can be right, the content wrong.
+                        # Content can be wrong under a right digest: text that is not UTF-8.
                         batch.validate(full=True)
                         yield batch
         except (pa.ArrowException, OSError) as error:
@@ -123,7 +123,7 @@ def write_sealed(
     batches
         The rows; one row group is in memory at a time.
     make_manifest
-        Given the number of rows, what the file says of itself; ``schema`` must be a key.
+        Makes the manifest, given the number of rows; ``schema`` must be a key.
     sign
         Signs a digest of 32 bytes; None leaves the file unsigned.
 
@@ -153,7 +153,7 @@ def write_sealed(
 
 
 def _row_groups(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Regroup batches so that row groups have one size whatever the batches were."""
+    """Regroup batches so that all row groups but the last have the same size."""
     held: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:
@@ -168,7 +168,7 @@ def _row_groups(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterato
         yield pa.Table.from_batches(held, schema)
 
 
-def open_sealed(path: Path, kind: str) -> SealedFile:
+def open_sealed(path: Path, kind: str | None) -> SealedFile:
     """Open a sealed file and verify its digest.
 
     Parameters
@@ -176,8 +176,7 @@ def open_sealed(path: Path, kind: str) -> SealedFile:
     path
         The file.
     kind
-        Schema name that its manifest must carry, such as ``"fluid.annotation/2"``; or a prefix
-        ending in ``/`` or ``.`` if several are welcome.
+        Schema that its manifest must state, such as ``"fluid.annotation/2"``; None allows any.
 
     Raises
     ------
@@ -197,9 +196,9 @@ def open_sealed(path: Path, kind: str) -> SealedFile:
             f"{path}: the content does not match its digest; the file was changed or damaged"
         )
     manifest, n_rows, schema = _read_footer(path)
-    found = manifest.get("schema")
-    if found != kind and not (kind[-1] in "/." and str(found).startswith(kind)):
-        raise FileFormatError(f"{path}: is a '{found}' file, but a '{kind}' file is needed")
+    problem = None if kind is None else schema_problem(manifest.get("schema"), kind)
+    if problem:
+        raise FileFormatError(f"{path}: {problem}")
     return SealedFile(path, manifest, digest, _signature(path, signature), n_rows, schema)
 
 
@@ -211,14 +210,14 @@ def sign_sealed(source: Path, target: Path, digest: str, sign: Signer) -> None:
     source, target
         The file, and where it is to appear signed; may be the same.
     digest
-        What is to be signed.
+        The digest to sign.
     sign
         Signs a digest of 32 bytes.
 
     Raises
     ------
     FileFormatError
-        If the file's digest is another one.
+        If the file has another digest.
     """
     with atomic_file(target) as temporary:
         shutil.copyfile(source, temporary)
@@ -231,7 +230,7 @@ def sign_sealed(source: Path, target: Path, digest: str, sign: Signer) -> None:
 
 
 def sealed_kind(path: Path) -> str | None:
-    """The schema that a sealed file states, unverified; None if it is no sealed file."""
+    """The schema that a sealed file states, unverified; None if it is not a sealed file."""
     try:
         _find_seal(path)
         return str(_read_footer(path)[0].get("schema"))
@@ -244,7 +243,7 @@ def _signature(path: Path, text: bytes) -> bytes | None:
         value = bytes.fromhex(text.decode("ascii"))
     except ValueError:
         raise FileFormatError(f"{path}: the seal is damaged") from None
-    # One way to write a signature only: blanks and capitals would pass unseen.
+    # A signature has one text: fromhex also takes blanks and capitals.
     if len(value) != _SIGNATURE_LENGTH // 2 or value.hex().encode() != text:
         raise FileFormatError(f"{path}: the seal is damaged")
     return value if any(value) else None

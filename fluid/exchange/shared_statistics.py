@@ -14,7 +14,7 @@ from fluid.learn.task import Task
 SHARED_METRICS = ("roc_auc", "mcc", "r2", "spearman")
 
 
-def check_shared(annotation: AnnotationFile) -> dict[str, Any]:
+def check_shared_statistics(annotation: AnnotationFile) -> dict[str, Any]:
     """What an annotation states besides its labels, which its policy must allow.
 
     Raises

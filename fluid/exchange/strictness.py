@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from fluid.base.errors import FederationError, FileFormatError, FluidError
-from fluid.exchange.federation import Federation, federation_range_problem, typed_values
+from fluid.base.values import read_fields
+from fluid.exchange.federation import Federation, federation_range_problem
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.learn.folds import looser
 
-# Given what was agreed and what is asked for: whether that is as strict, and what would be.
+# Compares the agreed value with a partner's; and the words for what is allowed.
 Rule = tuple[Callable[[Any, Any], bool], str]
 
 
@@ -46,11 +47,11 @@ RULES: dict[str, Rule] = {
     "audit_max_auc": _LOWER,
     "audit_max_neighbour_auc": _LOWER,
 }
-_OF_COVERAGE = ("coverage_step", "coverage_minimum")
+_COVERAGE_FIELDS = ("coverage_step", "coverage_minimum")
 
 
 def looser_than(agreed: DisclosurePolicy, own: DisclosurePolicy) -> str | None:
-    """Where a policy is looser than the agreed one.
+    """Find where a policy is looser than the agreed one.
 
     Parameters
     ----------
@@ -62,10 +63,10 @@ def looser_than(agreed: DisclosurePolicy, own: DisclosurePolicy) -> str | None:
     Returns
     -------
     str or None
-        What is wrong with the first setting that is looser, and what is allowed; None if none is.
+        The first looser setting and what is allowed; None if no setting is looser.
     """
     for name, (is_strict, allowed) in RULES.items():
-        if name in _OF_COVERAGE and "coverage" not in own.share:
+        if name in _COVERAGE_FIELDS and "coverage" not in own.share:
             continue
         here, there = getattr(agreed, name), getattr(own, name)
         if not is_strict(here, there):
@@ -81,13 +82,13 @@ def _shown(value: object) -> str:
 
 
 def load_own_policy(path: Path, federation: Federation) -> DisclosurePolicy:
-    """Read a partner's policy: the federation's, with what its ``[policy]`` table makes stricter.
+    """Read a partner's policy: the federation's, made stricter by the ``[policy]`` table of a file.
 
     Parameters
     ----------
     path
-        A TOML file with a table ``[policy]`` and nothing else; keys are those of the federation
-        file, and what is not given stays as agreed.
+        A TOML file with a table ``[policy]`` and nothing else. Its keys are those of the federation
+        file; a key that is left out stays as agreed.
     federation
         The contract.
 
@@ -117,17 +118,15 @@ def merge_policy(federation: Federation, values: Mapping[str, Any]) -> Disclosur
         If a key is unknown, a value not allowed, or a setting looser than agreed.
     """
     unknown = sorted(set(values) - {"policy"})
-    if unknown or not isinstance(values.get("policy"), dict):
-        raise FederationError(
-            f"unknown key '{unknown[0]}'; allowed is one table [policy]"
-            if unknown
-            else "a table [policy] is needed"
-        )
-    given = typed_values(DisclosurePolicy, "policy", values["policy"])
-    of_coverage = [name for name in _OF_COVERAGE if name in given]
+    if unknown:
+        raise FederationError(f"unknown key '{unknown[0]}'; allowed is one table [policy]")
+    if "policy" not in values:
+        raise FederationError("a table [policy] is needed")
+    given = read_fields(DisclosurePolicy, "policy", values["policy"])
+    of_coverage = [name for name in _COVERAGE_FIELDS if name in given]
     if of_coverage:
         raise FederationError(
-            f"policy.{of_coverage[0]} is of coverage reports, which follow the federation's policy"
+            f"policy.{of_coverage[0]} limits coverage reports, which follow the federation's policy"
         )
     own = replace(federation.policy, **given)
     problem = looser_than(federation.policy, own) or federation_range_problem(federation.tasks, own)
@@ -137,17 +136,15 @@ def merge_policy(federation: Federation, values: Mapping[str, Any]) -> Disclosur
 
 
 def policy_from_dict(values: Any) -> DisclosurePolicy:
-    """A policy as a manifest states it: every key must be there.
+    """The policy of a manifest, which must state every key.
 
     Raises
     ------
-    FluidError, ValueError
-        If it is no table, a key is missing or unknown, or a value not allowed.
+    ValueError
+        If it is not a table, a key is missing or unknown, or a value not allowed.
     """
-    if not isinstance(values, dict):
-        raise FederationError("policy must be a table of values")
-    policy = DisclosurePolicy(**typed_values(DisclosurePolicy, "policy", values))
+    policy = DisclosurePolicy(**read_fields(DisclosurePolicy, "policy", values))
     missing = sorted(set(policy.to_dict()) - set(values))
     if missing:
-        raise FederationError(f"policy.{missing[0]} is missing")
+        raise ValueError(f"'policy.{missing[0]}' is missing")
     return policy

@@ -40,8 +40,8 @@ isotopes = "{isotopes}"          # "remove" or "keep"
 mixtures = "{mixtures}"          # "reject" two components alike in size, or take the "largest"
 max_heavy_atoms = {max_heavy_atoms}
 # The RDKit that this file was made with, and what it computes for a reference set of structures.
-# A site that computes anything else is refused, and so are settings edited here by hand: the
-# settings of this table and the next are options of `fluid init-federation`.
+# A site that computes anything else is refused, and so are settings edited here by hand: set them,
+# and those of the next table, by options of `fluid init-federation`.
 rdkit = "{rdkit}"
 reference = "{reference}"
 """
@@ -57,26 +57,27 @@ descriptors = "{descriptors}"     # "rdkit-2d" or "none"
 """
 
 _POLICY = """
-# What an annotation may say. Every number that leaves is rounded to these steps. A partner may be
-# stricter (`fluid annotate --policy`), never looser.
+# What an annotation may contain. Every number that leaves is rounded to these steps. A partner may
+# be stricter (`fluid annotate --policy`), never looser.
 [policy]
-folds_by = "{folds_by}"     # what no label is learned from: the "compound", or its "framework"
+folds_by = "{folds_by}"     # no label is learned from the "compound", or from its "framework"
 probability_step = {probability_step}
 probability_clip = {probability_clip}       # probabilities are clipped to [clip, 1 - clip]
-value_step = {value_step}            # of numbers, in the task's unit: 1% of its spread, say
+value_step = {value_step}            # regression, in the task's unit: about 1% of its spread
 uncertainty_step = {uncertainty_step}
 reliability_step = {reliability_step}       # {levels} levels
-neighbourhood = {neighbourhood}             # training compounds behind any figure of similarity
-abstain_below = {abstain_below}           # a compound of lower reliability is not labelled
-# How often a teacher may label a public set, and how many compounds in all of these together.
+neighbourhood = {neighbourhood}             # training compounds behind every similarity
+abstain_below = {abstain_below}           # compounds of lower reliability are not labelled
+# How often a teacher may label a public set, and how many compounds over all releases.
 max_releases = {max_releases}
 max_queries = {max_queries}
-# Besides the labels; allowed: "training-size" (a power of two), "metrics" (out of fold) and
-# "prevalence" (shares of classes), both rounded to 0.05, and "coverage" (how many compounds
-# lie near each cluster of public ones, in tens; set coverage_step and coverage_minimum otherwise).
+# What may be shared with the labels: "training-size" (a power of two), "metrics" (out of fold) and
+# "prevalence" (shares of classes), both rounded to 0.05, and "coverage" (how many compounds lie
+# near each cluster of public ones, in tens; coverage_step and coverage_minimum change that).
 share = {share}
-# `fluid audit` fails if an attack ranks members with a higher ROC-AUC than this: by a compound's
-# own row and the columns beside the prediction; by the rows of its analogues (1.0 only reports).
+# `fluid audit` fails if an attack ranks members with a higher ROC-AUC than this: the first for a
+# compound's own row and the columns beside the prediction, the second for the rows of its analogues
+# (1.0 only reports).
 audit_max_auc = {audit_max_auc}
 audit_max_neighbour_auc = {audit_max_neighbour_auc}
 
@@ -138,7 +139,7 @@ def federation_text(
     tasks
         Endpoints.
     features, standardizer
-        What models see, and how structures are standardised; the recommended ones by default.
+        What models see, and how structures are standardised; by default the recommended settings.
     """
     chemistry = Chemistry.here(standardizer or StandardizerSpec(), features or FeatureSpec())
     policy = DisclosurePolicy()
@@ -160,7 +161,7 @@ def _task_lines(task: Task) -> str:
     if task.kind == "regression":
         lines += f"unit = {json.dumps(task.unit, ensure_ascii=False)}\n"
         given = task.low > LOWEST or task.high < HIGHEST
-        lines += "# Measurements outside a range are refused, predictions are clipped to it.\n"
+        lines += "# Measurements outside a range are rejected, predictions are clipped to it.\n"
         lines += (
             f"low = {task.low!r}\nhigh = {task.high!r}\n"
             if given
@@ -201,12 +202,13 @@ def init_federation(
 
 
 def register_partner(path: Path, partner: str, public_key: Path) -> None:
-    """Add a partner's public key at the end of a federation file, comments untouched.
+    """Add a partner's public key at the end of a federation file; the rest of it stays as it is.
 
     Raises
     ------
     FederationError
-        If the partner is registered with another key already.
+        If the partner is registered with another key already, the key is that of another partner,
+        or the file cannot be read.
     """
     check_partner_name(partner)
     key = read_public_key(public_key)
@@ -225,23 +227,19 @@ def register_partner(path: Path, partner: str, public_key: Path) -> None:
         holders = [name for name, held in federation.partners.items() if held == key]
         if holders:
             raise FederationError(
-                f"{path}: {public_key} is the key of partner '{holders[0]}'; '{partner}' needs one "
-                "of its own (keygen)"
+                f"{path}: {public_key} is the key of partner '{holders[0]}'; '{partner}' needs its "
+                "own (keygen)"
             )
-        text = path.read_text(encoding="utf-8-sig")
+        # Byte for byte: the file keeps its line ends and its byte order mark.
+        text = path.read_bytes().decode("utf-8")
+        end = "\r\n" if "\r\n" in text else "\n"
         if not text.endswith("\n"):
-            text += "\n"
-        text += f'\n[partners.{partner}]\npublic_key = "{key}"\n'
+            text += end
+        text += f'{end}[partners.{partner}]{end}public_key = "{key}"{end}'
         try:
-            after = parse_federation(text)
+            parse_federation(text.removeprefix("\ufeff"))
         except FederationError as error:
             raise FederationError(
                 f"{path}: partner '{partner}' cannot be added at the end ({error}); add it by hand"
             ) from error
-        if (after.protocol, dict(after.partners)) != (
-            federation.protocol, {**federation.partners, partner: key}
-        ):  # fmt: skip
-            raise FederationError(
-                f"{path}: partner '{partner}' cannot be added at the end; add it by hand"
-            )
         write_text(path, text)

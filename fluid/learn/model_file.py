@@ -7,6 +7,7 @@ from typing import Any
 
 from fluid.base.errors import FileFormatError
 from fluid.base.files import read_json
+from fluid.base.schemas import schema_problem
 from fluid.learn.model import Card
 
 SCHEMA = "fluid.model/2"
@@ -35,8 +36,11 @@ def read_head(folder: Path) -> tuple[dict[str, Any], Card]:
     if not folder.is_dir():
         raise FileFormatError(f"{folder}: no such model folder")
     values = read_json(folder / MODEL_FILE)
-    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-        raise FileFormatError(f"{folder}: is not a model folder of schema '{SCHEMA}'")
+    if not isinstance(values, dict):
+        raise FileFormatError(f"{folder / MODEL_FILE}: is not a table of values")
+    problem = schema_problem(values.get("schema"), SCHEMA)
+    if problem:
+        raise FileFormatError(f"{folder}: {problem}")
     try:
         return values, Card(**values["card"])
     except (KeyError, TypeError) as error:

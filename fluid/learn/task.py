@@ -7,16 +7,17 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from fluid.base.values import read_fields
+
 KINDS = ("binary", "multiclass", "regression")
 LOWEST, HIGHEST = -1e9, 1e9
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 
 _POSITIVE = frozenset({"1", "1.0", "true", "yes", "y", "positive", "pos", "active", "+"})
 _NEGATIVE = frozenset({"0", "0.0", "false", "no", "n", "negative", "neg", "inactive", "-"})
-_QUALIFIERS = {
-    "": 0, "=": 0, "==": 0, "~": 0, "'='": 0,
-    ">": 1, ">=": 1, ">>": 1, "'>'": 1, "<": -1, "<=": -1, "<<": -1, "'<'": -1,
-}  # fmt: skip
+_QUALIFIERS = dict.fromkeys(("", "=", "==", "~", "'='"), 0)
+_QUALIFIERS |= dict.fromkeys((">", ">=", ">>", "'>'"), 1)
+_QUALIFIERS |= dict.fromkeys(("<", "<=", "<<", "'<'"), -1)
 
 
 class LabelError(ValueError):
@@ -37,10 +38,10 @@ class Task:
         Unit of a regression task; empty if it has none. A measurement in another unit is refused.
     classes
         Class labels; for a binary task (negative, positive). Labels such as 1/0, yes/no,
-        active/inactive are understood besides.
+        active/inactive are understood too.
     low, high
-        Range of a regression task: measurements outside are refused as of another unit,
-        predictions are clipped to it.
+        Range of a regression task. Measurements outside are rejected, for they may be in another
+        unit; predictions are clipped to it.
     """
 
     name: str
@@ -96,33 +97,17 @@ class Task:
         return values
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Task:
+    def from_dict(cls, values: Any) -> Task:
         """The inverse of `to_dict`.
 
         Raises
         ------
         ValueError
-            If a key is unknown or a value not allowed.
+            If a key is unknown or missing, or a value not allowed.
         """
-        allowed = {"name", "kind", "unit", "classes", "low", "high"}
-        unknown = sorted(set(values) - allowed)
-        if unknown:
-            raise ValueError(f"task: unknown key '{unknown[0]}'; allowed are {sorted(allowed)}")
-        for key in ("name", "kind"):
-            if not isinstance(values.get(key), str):
-                raise ValueError(f"task: '{key}' is missing or not text")
-        if not isinstance(values.get("unit", ""), str):
-            raise ValueError(f"task '{values['name']}': 'unit' must be text")
-        classes = values.get("classes", [])
-        if not isinstance(classes, list) or not all(isinstance(label, str) for label in classes):
-            raise ValueError(f"task '{values['name']}': 'classes' must be a list of text")
-        bounds = {}
-        for key in ("low", "high"):
-            if key in values:
-                if isinstance(values[key], bool) or not isinstance(values[key], (int, float)):
-                    raise ValueError(f"task '{values['name']}': '{key}' must be a number")
-                bounds[key] = float(values[key])
-        return cls(values["name"], values["kind"], values.get("unit", ""), tuple(classes), **bounds)
+        name = values.get("name") if isinstance(values, dict) else None
+        where = f"tasks.{name}" if isinstance(name, str) else "tasks"
+        return cls(**read_fields(cls, where, values))
 
 
 def parse_qualifier(text: str) -> int:
@@ -196,7 +181,7 @@ def _parse_number(task: Task, text: str) -> tuple[float, int]:
         qualifier = parse_qualifier(mark)
         body = body[len(mark) :].strip()
     try:
-        value = float(body.replace("_", "?"))  # Python's own digit separator is no number to us
+        value = float(body.replace("_", "?"))  # Python reads 1_000 as a number.
     except ValueError:
         hint = " (decimal comma?)" if body.count(",") == 1 else ""
         raise LabelError(f"'{text}' is not a number{hint}") from None

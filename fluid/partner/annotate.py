@@ -18,7 +18,7 @@ from fluid.base.jobs import Workers, count_jobs
 from fluid.base.software import software_versions
 from fluid.base.unfinished import Unfinished, pack_arrays, unpack_arrays
 from fluid.chem.compounds import Compounds
-from fluid.exchange.annotation import write_annotation
+from fluid.exchange.annotation import AnnotationHeader, write_annotation
 from fluid.exchange.base_student import load_base_student
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.mechanism import PATE
@@ -202,10 +202,17 @@ def annotate(
         )
         # With a key the output appears signed or not at all.
         draft = output if key_path is None else output.with_name(f".{output.name}.draft")
-        digest = write_annotation(
-            draft, federation, public, model.card.name, federation.tasks, chunks,
-            _besides(model, policy), policy, charged.release, noise, base_digest,
-        )  # fmt: skip
+        header = AnnotationHeader(
+            federation,
+            public.digest,
+            model.card.name,
+            policy,
+            charged.release,
+            _besides(model, policy),
+            noise,
+            base_digest,
+        )
+        digest = write_annotation(draft, header, chunks)
         try:
             with open_ledger(teacher) as ledger:
                 finish(ledger, charged.release, digest)

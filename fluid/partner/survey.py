@@ -17,7 +17,7 @@ from fluid.chem.tables import open_entries
 from fluid.exchange.federation import Federation, check_partner_name
 from fluid.exchange.signing import encode_public_key, load_private_key, sign_digest
 from fluid.public.clusters import Clusters
-from fluid.public.coverage import check_shared, round_counts, write_coverage
+from fluid.public.coverage import check_coverage_allowed, round_counts, write_coverage
 from fluid.public.select import assign
 
 
@@ -109,7 +109,7 @@ def survey(
         If the policy does not allow it, federation, clusters and key do not belong together, or a
         table cannot be read.
     """
-    check_shared(federation)
+    check_coverage_allowed(federation)
     sign = _signer(key_path, federation, check_partner_name(partner))
     federation.chemistry.check(f"federation '{federation.name}'")
     clusters.check(federation)

@@ -1,9 +1,9 @@
-"""A pool of structures to select the public set from: read twice, held as fingerprints between."""
+"""A pool of structures to select the public set from, read twice and held as fingerprints."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from fluid.base.errors import FluidError, TableError
 from fluid.base.files import sha256_file
-from fluid.base.jobs import Workers, count_jobs
+from fluid.base.run import Run
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds
 from fluid.chem.features import FeatureSpec
@@ -22,7 +22,7 @@ from fluid.chem.tables import Entry, EntryTable, Reject, open_entries
 from fluid.exchange.federation import Federation
 from fluid.public.clusters import Clusters, open_clusters
 from fluid.public.coverage import Coverage, admit_coverage
-from fluid.public.select import FingerprintStore, select_rows
+from fluid.public.select import Candidates, ClusterShares, FingerprintStore, select_rows
 
 METHOD = "clusters-maxmin/1"
 
@@ -34,21 +34,18 @@ class Selection:
     Attributes
     ----------
     number
-        Compounds to select, those donated included.
-    seed
-        Of the samples that the selection looks at.
+        Compounds to select, donated ones included.
     clusters
         A file of clusters; by default clusters are made of the pool itself.
     coverage
         Partners' coverage reports on these clusters.
     coverage_weight
-        What part of the selection follows the reports, 0 to 1; the rest is even over clusters.
+        Part of the selection that follows the reports, 0 to 1; the rest is even over clusters.
     donated
         Tables of structures that are public already and always kept.
     """
 
     number: int
-    seed: int = 0
     clusters: Path | None = None
     coverage: tuple[Path, ...] = ()
     coverage_weight: float = 0.5
@@ -59,8 +56,6 @@ class Selection:
             raise FluidError(f"select = {self.number}: must be 1 or more")
         if not 0.0 <= self.coverage_weight <= 1.0:
             raise FluidError(f"coverage weight = {self.coverage_weight}: allowed are 0 to 1")
-        if not 0 <= self.seed < 2**31:
-            raise FluidError(f"seed = {self.seed}: allowed are 0 to 2147483647")
         if self.coverage and self.clusters is None:
             raise FluidError(
                 f"{self.coverage[0]}: a coverage report counts by clusters; give their file too"
@@ -72,7 +67,7 @@ class Selection:
         Raises
         ------
         FluidError
-            If they do not belong to the federation and to one another, or are not signed.
+            If they do not belong to the federation and to each other, or are not signed.
         """
         if self.clusters is None:
             return None, []
@@ -83,7 +78,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Tables:
-    """Tables of structures, read one after the other as often as need be.
+    """Tables of structures, read one after the other and as often as needed.
 
     Attributes
     ----------
@@ -93,28 +88,23 @@ class Tables:
         How structures are standardised and featurised.
     smiles_column, id_column
         Column names, where the usual ones do not fit.
-    jobs
-        Worker processes; no result depends on it.
-    workers
-        Who takes their place, such as a cluster.
     """
 
     paths: Sequence[Path]
     chemistry: Chemistry
     smiles_column: str | None = None
     id_column: str | None = None
-    jobs: int | None = None
-    workers: Workers | None = None
 
     def open(self) -> list[EntryTable]:
         """The tables, to be read from the start."""
         return [open_entries(path, self.smiles_column, self.id_column) for path in self.paths]
 
-    def featurize(self, entries: Iterable[Entry], features: FeatureSpec) -> Iterator[Featurized]:
+    def featurize(
+        self, entries: Iterable[Entry], features: FeatureSpec, run: Run
+    ) -> Iterator[Featurized]:
         """Standardise and featurise entries of one of the tables."""
-        return featurize_entries(
-            entries, self.chemistry.standardizer, features, count_jobs(self.jobs), self.workers
-        )
+        standardizer = self.chemistry.standardizer
+        return featurize_entries(entries, standardizer, features, run.cores, run.workers)
 
 
 @dataclass(frozen=True)
@@ -123,45 +113,34 @@ class Pool:
 
     Attributes
     ----------
-    store
-        Fingerprints of the m usable rows, repeats included.
+    candidates
+        Fingerprints of the m usable rows; of each connectivity the first row may be selected, and
+        is always kept if it or a repeat was donated.
     lines, marks
-        int64 and uint64 of shape (m,): where each stands in its table, and a hash of its
+        int64 and uint64 of shape (m,): the line of each row in its table, and a hash of its
         connectivity.
     bounds
         int64 of shape (tables + 1,): table t holds positions ``bounds[t]:bounds[t + 1]``.
-    rows
-        Positions of the n different compounds, ascending: of each connectivity the first.
-    kept
-        bool of shape (n,): whether the compound was donated, there or in a repeat.
     """
 
-    store: FingerprintStore
+    candidates: Candidates
     lines: np.ndarray
     marks: np.ndarray
     bounds: np.ndarray
-    rows: np.ndarray
-    kept: np.ndarray
 
 
 def mark_connectivities(compounds: Compounds) -> np.ndarray:
-    """64 bits of a hash of each connectivity: of ten million, two are alike once in 10^5 pools."""
+    """64 bits of a hash per connectivity: in one of 10^5 pools of 10^7 compounds two are equal."""
     keys = (
         hashlib.blake2b(key.encode(), digest_size=8).digest() for key in compounds.connectivities
     )
     return np.frombuffer(b"".join(keys), dtype="<u8")
 
 
-def read_pool(
-    tables: Tables,
-    n_donated: int,
-    rejects: list[Reject],
-    progress: Callable[[int], None] = lambda done: None,
-) -> Pool:
+def read_pool(tables: Tables, n_donated: int, run: Run) -> tuple[Pool, list[Reject]]:
     """Read all structures once, and hold their fingerprints.
 
-    Stereoisomers share connectivity, fingerprint and the teachers' opinion, so the first of them
-    stands for all.
+    Stereoisomers share connectivity, fingerprint and labels, so the first of them stands for all.
 
     Parameters
     ----------
@@ -169,29 +148,33 @@ def read_pool(
         The pool's tables, then the donated ones.
     n_donated
         How many of the tables are donated.
-    rejects
-        Rows that cannot be used are added to it.
-    progress
-        Called with the number of rows read so far.
+    run
+        How to run; `Run.progress` is called with the number of rows read so far.
+
+    Returns
+    -------
+    tuple
+        The pool, and the rows that cannot be used.
 
     Raises
     ------
     TableError
         If a table cannot be read, or no compound is left.
     """
-    # Descriptors take time, and nothing is selected by them.
+    # Selection needs no descriptors, and they take time.
     features = replace(tables.chemistry.features, descriptors="none")
     store = FingerprintStore(features.bits // 8)
     lines, marks, bounds = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)], [0]
+    rejects: list[Reject] = []
     done = 0
     for table in tables.open():
-        for batch in tables.featurize(table, features):
+        for batch in tables.featurize(table, features, run):
             rejects.extend(list_rejects(table, batch))
             store.extend(batch.compounds.fingerprints)
             lines.append(np.array([entry.row.line for entry in batch.entries], dtype=np.int64))
             marks.append(mark_connectivities(batch.compounds))
             done += len(batch.entries) + len(batch.rejects)
-            progress(done)
+            run.progress(done)
         bounds.append(len(store))
     names = ", ".join(str(path) for path in tables.paths)
     if not done:
@@ -203,12 +186,11 @@ def read_pool(
     donated = group[bounds[-1 - n_donated] :]
     kept = np.bincount(donated, minlength=len(first)) > 0
     order = np.argsort(first)
-    return Pool(
-        store, np.concatenate(lines), all_marks, np.array(bounds), first[order], kept[order]
-    )
+    candidates = Candidates(store, first[order], kept[order])
+    return Pool(candidates, np.concatenate(lines), all_marks, np.array(bounds)), rejects
 
 
-def read_again(tables: Tables, pool: Pool, chosen: np.ndarray) -> Iterator[Compounds]:
+def read_again(tables: Tables, pool: Pool, chosen: np.ndarray, run: Run) -> Iterator[Compounds]:
     """Read the chosen compounds with all their features, in order.
 
     Parameters
@@ -219,11 +201,13 @@ def read_again(tables: Tables, pool: Pool, chosen: np.ndarray) -> Iterator[Compo
         What the first reading found.
     chosen
         Positions in the pool's store, ascending.
+    run
+        How to run.
 
     Raises
     ------
     TableError
-        If a table is not what it was.
+        If a table has changed since the first reading.
     """
     for number, table in enumerate(tables.open()):
         low, high = pool.bounds[number : number + 2]
@@ -231,7 +215,7 @@ def read_again(tables: Tables, pool: Pool, chosen: np.ndarray) -> Iterator[Compo
         wanted = set(pool.lines[here].tolist())
         entries = (entry for entry in table if entry.row.line in wanted)
         start = 0
-        for batch in tables.featurize(entries, tables.chemistry.features):
+        for batch in tables.featurize(entries, tables.chemistry.features, run):
             expected = pool.marks[here[start : start + len(batch.compounds)]]
             if batch.rejects or not np.array_equal(mark_connectivities(batch.compounds), expected):
                 raise TableError(f"{table.table.path}: was changed while it was read; try again")
@@ -246,30 +230,30 @@ def select_from(
     selection: Selection,
     clusters: Clusters | None,
     reports: Sequence[Coverage],
-    jobs: int | None,
+    run: Run,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Select from a pool that was read.
 
     Parameters
     ----------
     pool, selection
-        What was read, and what is wanted of it.
+        What was read, and what is to be selected.
     clusters, reports
         See `Selection.verify`.
-    jobs
-        Threads; no result depends on it.
+    run
+        The seed of the samples, and threads.
 
     Returns
     -------
     tuple
-        Positions in the pool's store, ascending, and what the manifest says of the selection.
+        Positions in the pool's store, ascending, and the manifest's account of the selection.
 
     Raises
     ------
     FluidError
         If the pool is too small, or more is donated than is to be selected.
     """
-    n_pool, n_donated = len(pool.rows), int(pool.kept.sum())
+    n_pool, n_donated = len(pool.candidates.rows), int(pool.candidates.kept.sum())
     if selection.number > n_pool:
         raise FluidError(
             f"select = {selection.number}: the tables hold {n_pool} usable compounds that differ "
@@ -280,21 +264,16 @@ def select_from(
             f"select = {selection.number}: {n_donated} compounds are donated and always kept; "
             "select at least these"
         )
-    picked = select_rows(
-        pool.store,
-        pool.rows,
-        pool.kept,
-        selection.number,
+    shares = ClusterShares(
         clusters.compounds().fingerprints if clusters is not None else None,
         [report.counts for report in reports],
         selection.coverage_weight,
-        selection.seed,
-        count_jobs(jobs),
     )
-    said = {
+    picked = select_rows(pool.candidates, selection.number, shares, run)
+    account = {
         "method": METHOD,
         "pool": n_pool,
-        "seed": selection.seed,
+        "seed": run.seed,
         "n_clusters": len(picked.sizes),
         "clusters": clusters.digest if clusters is not None else None,
         "coverage": {report.partner: report.digest for report in reports},
@@ -305,4 +284,4 @@ def select_from(
             for path in selection.donated
         ],
     }
-    return picked.rows, said
+    return picked.rows, account

@@ -1,8 +1,8 @@
-"""Clusters of public compounds: leaders that a coverage report counts by, in a sealed file."""
+"""Clusters of public compounds: the leaders that coverage reports refer to, in a sealed file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from fluid.base.errors import FileFormatError, FluidError, MismatchError, TableError
 from fluid.base.files import sha256_file
-from fluid.base.jobs import count_jobs
+from fluid.base.run import Run
 from fluid.base.software import software_versions
 from fluid.chem.arrow import compounds_schema, compounds_to_batch
 from fluid.chem.compounds import Compounds, concatenate
@@ -36,7 +36,7 @@ class Clusters:
     sealed
         The file: one row per cluster, its leader.
     floor
-        A compound less similar to every leader (Tanimoto) belongs to no cluster.
+        A compound whose Tanimoto similarity to every leader is below this is in no cluster.
     """
 
     sealed: SealedFile
@@ -77,7 +77,7 @@ def open_clusters(path: Path) -> Clusters:
     Raises
     ------
     FileFormatError
-        If it is missing, damaged, changed, or no such file.
+        If it is missing, damaged, changed, or not a file of clusters.
     """
     sealed = open_sealed(path, SCHEMA)
     floor = sealed.manifest.get("floor")
@@ -92,14 +92,14 @@ def open_clusters(path: Path) -> Clusters:
 
 @dataclass(frozen=True)
 class ClustersSummary:
-    """What making clusters found.
+    """What was made.
 
     Attributes
     ----------
     digest
         Of the file written.
     n_clusters, n_rows, n_sampled, n_rejected
-        Clusters, rows read, rows looked at, and rows of these that could not be used.
+        Clusters, rows read, rows sampled, and rows of the sample that could not be used.
     """
 
     digest: str
@@ -120,20 +120,19 @@ class ClustersSummary:
 
 
 def make_clusters(
-    sources: Sequence[Path],
-    federation: Federation,
-    output: Path,
+    sources: Sequence[Path | str],
+    federation: Federation | Path | str,
+    output: Path | str,
     number: int = 500,
+    *,
     floor: float = 0.15,
-    seed: int = 0,
     smiles_column: str | None = None,
     id_column: str | None = None,
-    jobs: int | None = None,
-    progress: Callable[[int], None] = lambda done: None,
+    run: Run | None = None,
 ) -> ClustersSummary:
     """Write clusters of a pool of public structures.
 
-    The leaders come from a random sample of ten rows a cluster, see
+    The leaders come from a random sample of ten rows per cluster, see
     `fluid.public.select.find_leaders`, so a pool of millions takes little longer than reading it.
 
     Parameters
@@ -147,15 +146,12 @@ def make_clusters(
     number
         Clusters wanted, 1 to 2,000; fewer come if the sample has fewer different fingerprints.
     floor
-        Tanimoto similarity to the nearest leader below which a compound belongs to no cluster.
-    seed
-        Of the sample.
+        A compound whose Tanimoto similarity to every leader is below this is in no cluster.
     smiles_column, id_column
         Column names, where the usual ones do not fit.
-    jobs
-        Worker processes; by default all cores. The file does not depend on it.
-    progress
-        Called with the number of rows read so far.
+    run
+        How to run: the seed is that of the sample, and progress counts rows. The file does not
+        depend on anything else.
 
     Raises
     ------
@@ -166,58 +162,51 @@ def make_clusters(
         raise FluidError(f"number = {number}: allowed are 1 to {MOST_LEADERS} clusters")
     if not 0.0 <= floor <= 1.0:
         raise FluidError(f"floor = {floor}: allowed are 0 to 1")
-    if not 0 <= seed < 2**31:
-        raise FluidError(f"seed = {seed}: allowed are 0 to 2147483647")
-    federation.chemistry.check(f"federation '{federation.name}'")
-    tables = [open_entries(path, smiles_column, id_column) for path in sources]
-    random = np.random.default_rng(seed)
-    sample, n_rows = _draw(
-        chain.from_iterable(tables), number * SAMPLE_PER_LEADER, random, progress
-    )
-    names = ", ".join(str(path) for path in sources)
+    contract, run = Federation.load(federation), run or Run()
+    paths = [Path(source) for source in sources]
+    contract.chemistry.check(f"federation '{contract.name}'")
+    tables = [open_entries(path, smiles_column, id_column) for path in paths]
+    sample, n_rows = _draw(chain.from_iterable(tables), number * SAMPLE_PER_LEADER, run)
+    names = ", ".join(str(path) for path in paths)
     if not n_rows:
         raise TableError(f"{names}: a header but no rows")
-    entries, compounds, n_rejected = _featurize(sample, federation, jobs)
+    entries, compounds, n_rejected = _featurize(sample, contract, run)
     if not entries:
         raise TableError(f"{names}: no usable structure among {len(sample)} rows drawn")
     leaders = find_leaders(compounds.fingerprints, number)
-    chosen = _with_descriptors([entries[row] for row in leaders], federation, jobs)
+    chosen = _with_descriptors([entries[row] for row in leaders], contract, run)
 
     def manifest(count: int) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
-            "protocol": federation.protocol,
-            "federation": federation.name,
+            "protocol": contract.protocol,
+            "federation": contract.name,
             "n_clusters": count,
             "floor": float(floor),
-            "seed": seed,
-            "chemistry": federation.chemistry.to_dict(),
+            "seed": run.seed,
+            "chemistry": contract.chemistry.to_dict(),
             "sources": [
-                {"name": printable(path.name), "sha256": sha256_file(path)} for path in sources
+                {"name": printable(path.name), "sha256": sha256_file(path)} for path in paths
             ],
             "software": software_versions(),
         }
 
-    features = federation.chemistry.features
+    features = contract.chemistry.features
     schema = compounds_schema(features.bits, features.n_descriptors)
-    digest = write_sealed(output, schema, iter([compounds_to_batch(chosen)]), manifest)
+    digest = write_sealed(Path(output), schema, iter([compounds_to_batch(chosen)]), manifest)
     return ClustersSummary(digest, len(chosen), n_rows, len(sample), n_rejected)
 
 
-def _draw(
-    entries: Iterable[Entry],
-    number: int,
-    random: np.random.Generator,
-    progress: Callable[[int], None],
-) -> tuple[list[Entry], int]:
+def _draw(entries: Iterable[Entry], number: int, run: Run) -> tuple[list[Entry], int]:
     """A random sample of a stream in random order, and the stream's length.
 
     Reservoir sampling: Vitter 1985, algorithm R, doi 10.1145/3147.3165.
     """
+    random = np.random.default_rng(run.seed)
     held: list[Entry] = []
     count = 0
     for batch in batched(entries, BATCH):
-        # Where each would go among all so far; at `number` or behind it is not kept.
+        # The place of each among all so far; those at `number` or behind it are not kept.
         places = random.integers(0, np.arange(count, count + len(batch)) + 1)
         for entry, place in zip(batch, places, strict=True):
             if len(held) < number:
@@ -225,29 +214,27 @@ def _draw(
             elif place < number:
                 held[place] = entry
         count += len(batch)
-        progress(count)
+        run.progress(count)
     return [held[place] for place in random.permutation(len(held))], count
 
 
 def _featurize(
-    sample: list[Entry], federation: Federation, jobs: int | None
+    sample: list[Entry], federation: Federation, run: Run
 ) -> tuple[list[Entry], Compounds, int]:
     """Entries of a sample that can be used, their compounds, and how many cannot."""
     chemistry = federation.chemistry
     # Leaders are found by fingerprints alone.
     features = replace(chemistry.features, descriptors="none")
-    batches = list(featurize_entries(sample, chemistry.standardizer, features, count_jobs(jobs)))
+    batches = list(featurize_entries(sample, chemistry.standardizer, features, run.cores))
     entries = [entry for batch in batches for entry in batch.entries]
     compounds = concatenate([batch.compounds for batch in batches])
     return entries, compounds, len(sample) - len(entries)
 
 
-def _with_descriptors(entries: list[Entry], federation: Federation, jobs: int | None) -> Compounds:
+def _with_descriptors(entries: list[Entry], federation: Federation, run: Run) -> Compounds:
     """The leaders with all features, as in a public set; those without a name get one."""
     chemistry = federation.chemistry
-    stream = featurize_entries(
-        entries, chemistry.standardizer, chemistry.features, count_jobs(jobs)
-    )
+    stream = featurize_entries(entries, chemistry.standardizer, chemistry.features, run.cores)
     compounds = concatenate([batch.compounds for batch in stream])
     for row, name in enumerate(compounds.ids):
         if not name:

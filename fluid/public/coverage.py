@@ -65,7 +65,7 @@ class Coverage:
     signature: bytes | None
 
 
-def check_shared(federation: Federation) -> None:
+def check_coverage_allowed(federation: Federation) -> None:
     """Refuse coverage reports where the partners have not agreed to them.
 
     Raises
@@ -239,7 +239,7 @@ def admit_coverage(
         At the first thing that is wrong, naming the file.
     """
     if paths:
-        check_shared(federation)
+        check_coverage_allowed(federation)
     admitted: dict[str, Coverage] = {}
     for path in paths:
         report = open_coverage(path)

@@ -6,7 +6,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,15 @@ import pyarrow as pa
 
 from fluid.base.errors import TableError
 from fluid.base.files import canonical_json, sha256_file
-from fluid.base.jobs import Processes, Workers, count_jobs
+from fluid.base.jobs import Processes
+from fluid.base.run import Run
 from fluid.base.software import software_versions
 from fluid.base.unfinished import Unfinished
 from fluid.chem.arrow import compounds_from_batch, compounds_schema, compounds_to_batch
 from fluid.chem.compounds import Compounds
 from fluid.chem.featurizer import BATCH, Featurized, featurize_batch, list_rejects
 from fluid.chem.readers import printable
-from fluid.chem.tables import Entry, EntryTable, Reject, batched, open_entries, write_rejects
+from fluid.chem.tables import Entry, EntryTable, Reject, batched, write_rejects
 from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import SCHEMA
 from fluid.exchange.sealed import write_sealed
@@ -32,26 +33,26 @@ from fluid.public.candidates import Selection, Tables, read_again, read_pool, se
 logger = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(frozen=True)
 class PublicSummary:
-    """What preparing found.
+    """What was prepared.
 
     Attributes
     ----------
     digest
         Of the file written.
     n_compounds, n_rejected, n_duplicates
-        Rows kept, set aside with a reason, and dropped as repeats of a compound.
+        Rows kept, rejected with a reason, and dropped as repeats of a compound.
     rejects_path
-        Where the rejects are listed, or None if there are none.
+        Where the rejects are listed; None if there are none.
     selection
-        If compounds were selected, what the manifest says of that.
+        The manifest's account of a selection; None if all compounds were kept.
     """
 
-    digest: str = ""
-    n_compounds: int = 0
-    n_rejected: int = 0
-    n_duplicates: int = 0
+    digest: str
+    n_compounds: int
+    n_rejected: int
+    n_duplicates: int
     rejects_path: Path | None = None
     selection: dict[str, Any] | None = None
 
@@ -68,27 +69,27 @@ class PublicSummary:
 
 
 def prepare_public(
-    sources: Sequence[Path],
-    federation: Federation,
-    output: Path,
+    sources: Sequence[Path | str],
+    federation: Federation | Path | str,
+    output: Path | str,
+    *,
+    selection: Selection | None = None,
     smiles_column: str | None = None,
     id_column: str | None = None,
-    jobs: int | None = None,
-    progress: Callable[[int], None] = lambda done: None,
-    selection: Selection | None = None,
-    workers: Workers | None = None,
+    run: Run | None = None,
 ) -> PublicSummary:
     """Write the public set of a federation.
 
-    Compounds keep the order of the tables; a compound that occurs again (same InChIKey) is
+    Compounds keep the order of the tables. A compound that occurs again (same InChIKey) is
     dropped. Structures that cannot be used go to ``<output stem>.rejects.csv`` with the reason.
 
-    With a selection the tables are a pool that is read twice, and donated tables stand behind it:
-    once for fingerprints, which stay in memory, and again for the compounds that were selected. A
-    compound then occurs again if another has the same connectivity.
+    With a selection, the tables and the donated tables are a pool that is read twice: once for
+    fingerprints, which stay in memory, and again for the compounds that were selected. Compounds
+    with the same connectivity then count as one.
 
-    An interrupted run without a selection, killed even, is gone on with: what it had finished lies
-    beside the output, and is taken if tables, federation and versions are the same.
+    An interrupted run without a selection, even one that was killed, continues where it stopped:
+    finished chunks lie beside the output and are used if tables, federation and versions are the
+    same.
 
     Parameters
     ----------
@@ -98,51 +99,121 @@ def prepare_public(
         The contract.
     output
         The Parquet file to appear.
-    smiles_column, id_column
-        Column names, where the usual ones do not fit.
-    jobs
-        Worker processes; by default all cores. The file does not depend on it.
-    progress
-        Called with the number of rows read so far.
     selection
         Which compounds to keep; by default all.
-    workers
-        Who takes the place of worker processes, such as a cluster. The file does not depend on it.
+    smiles_column, id_column
+        Column names, where the usual ones do not fit.
+    run
+        How to run: the seed is that of a selection, and progress counts rows. The file does not
+        depend on anything else.
 
     Raises
     ------
     TableError
         If a table cannot be read, or no compound is left.
     FluidError
-        If a selection is not possible, or what it rests on cannot be verified.
+        If a selection is not possible, or its clusters or reports cannot be verified.
     """
-    federation.chemistry.check(f"federation '{federation.name}'")
-    tables = [open_entries(path, smiles_column, id_column) for path in sources]
-    summary = PublicSummary()
-    rejects: list[Reject] = []
-    chemistry = federation.chemistry
-    features = chemistry.features
+    contract, output, run = Federation.load(federation), Path(output), run or Run()
+    paths = [Path(source) for source in sources]
+    contract.chemistry.check(f"federation '{contract.name}'")
+    tables = Tables(paths, contract.chemistry, smiles_column, id_column)
+    if selection is None:
+        written = _write_all(tables, contract, output, run)
+    else:
+        written = _write_selected(tables, contract, output, selection, run)
+    rejects_path = output.with_name(output.stem + ".rejects.csv")
+    if written.rejects:
+        write_rejects(rejects_path, written.rejects)
+    else:
+        rejects_path.unlink(missing_ok=True)
+    logger.info("public set of %d compounds, digest %s", written.n_compounds, written.digest)
+    return PublicSummary(
+        written.digest,
+        written.n_compounds,
+        len(written.rejects),
+        written.n_duplicates,
+        rejects_path if written.rejects else None,
+        written.selection,
+    )
 
-    def selected(wanted: Selection) -> Iterator[pa.RecordBatch]:
-        paths = [*sources, *wanted.donated]
-        pool_tables = Tables(paths, chemistry, smiles_column, id_column, jobs, workers)
-        clusters, reports = wanted.verify(federation)
-        pool = read_pool(pool_tables, len(wanted.donated), rejects, progress)
-        summary.n_duplicates = len(pool.lines) - len(pool.rows)
-        rows, summary.selection = select_from(pool, wanted, clusters, reports, jobs)
-        for compounds in read_again(pool_tables, pool, rows):
-            named = _name(compounds, summary.n_compounds)
-            summary.n_compounds += len(named)
-            yield compounds_to_batch(named)
 
-    def everything(unfinished: Unfinished) -> Iterator[pa.RecordBatch]:
-        work = partial(featurize_batch, standardizer=chemistry.standardizer, features=features)
-        spread = workers or Processes(count_jobs(jobs))
-        stream = _prepare(tables, partial(spread.map, work), unfinished)
-        return _different(stream, sources, rejects, summary, progress)
+@dataclass
+class _Written:
+    """What is counted while a public set is written."""
+
+    digest: str = ""
+    n_compounds: int = 0
+    n_duplicates: int = 0
+    rejects: list[Reject] = field(default_factory=list)
+    selection: dict[str, Any] | None = None
+
+    def add(self, compounds: Compounds) -> pa.RecordBatch:
+        """Count compounds and number those without a name."""
+        for row, name in enumerate(compounds.ids):
+            if not name:
+                compounds.ids[row] = f"PUB-{self.n_compounds + row + 1:07d}"
+        self.n_compounds += len(compounds)
+        return compounds_to_batch(compounds)
+
+
+def _write_all(tables: Tables, federation: Federation, output: Path, run: Run) -> _Written:
+    """Write every compound of the tables once."""
+    # Everything that a compound depends on.
+    basis = {
+        "sources": [sha256_file(path) for path in tables.paths],
+        "columns": [tables.smiles_column, tables.id_column],
+        "protocol": federation.protocol,
+        "software": software_versions(),
+    }
+    work = partial(
+        featurize_batch,
+        standardizer=federation.chemistry.standardizer,
+        features=federation.chemistry.features,
+    )
+    spread = run.workers or Processes(run.cores)
+    opened = tables.open()
+    written = _Written()
+    with Unfinished(output, basis) as unfinished:
+        stream = _prepare(opened, partial(spread.map, work), unfinished)
+        batches = _different(stream, tables.paths, written, run)
+        written.digest = _write(output, federation, tables.paths, batches, written)
+    return written
+
+
+def _write_selected(
+    tables: Tables, federation: Federation, output: Path, selection: Selection, run: Run
+) -> _Written:
+    """Write the compounds of a pool that a selection takes."""
+    everything = replace(tables, paths=[*tables.paths, *selection.donated])
+    written = _Written()
+
+    # Read while the file is written, so that an output that cannot be written fails first.
+    def batches() -> Iterator[pa.RecordBatch]:
+        clusters, reports = selection.verify(federation)
+        pool, written.rejects = read_pool(everything, len(selection.donated), run)
+        written.n_duplicates = len(pool.lines) - len(pool.candidates.rows)
+        rows, written.selection = select_from(pool, selection, clusters, reports, run)
+        for compounds in read_again(everything, pool, rows, run):
+            yield written.add(compounds)
+
+    written.digest = _write(output, federation, tables.paths, batches(), written)
+    return written
+
+
+def _write(
+    output: Path,
+    federation: Federation,
+    sources: Sequence[Path],
+    batches: Iterator[pa.RecordBatch],
+    written: _Written,
+) -> str:
+    """Write the file; returns its digest."""
+    features = federation.chemistry.features
+    schema = compounds_schema(features.bits, features.n_descriptors)
 
     def manifest(count: int) -> dict[str, Any]:
-        said = {
+        values = {
             "schema": SCHEMA,
             "protocol": federation.protocol,
             "federation": federation.name,
@@ -153,35 +224,14 @@ def prepare_public(
             ],
             "software": software_versions(),
         }
-        return said if summary.selection is None else said | {"selection": summary.selection}
+        return values if written.selection is None else values | {"selection": written.selection}
 
-    schema = compounds_schema(features.bits, features.n_descriptors)
-    if selection is not None:
-        summary.digest = write_sealed(output, schema, selected(selection), manifest)
-    else:
-        # All that a compound depends on.
-        basis = {
-            "sources": [sha256_file(path) for path in sources],
-            "columns": [smiles_column, id_column],
-            "protocol": federation.protocol,
-            "software": software_versions(),
-        }
-        with Unfinished(output, basis) as unfinished:
-            summary.digest = write_sealed(output, schema, everything(unfinished), manifest)
-    summary.n_rejected = len(rejects)
-    rejects_path = output.with_name(output.stem + ".rejects.csv")
-    if rejects:
-        write_rejects(rejects_path, rejects)
-        summary.rejects_path = rejects_path
-    else:
-        rejects_path.unlink(missing_ok=True)
-    logger.info("public set of %d compounds, digest %s", summary.n_compounds, summary.digest)
-    return summary
+    return write_sealed(output, schema, batches, manifest)
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What a batch of rows became: compounds, and what was set aside."""
+    """What a batch of rows became: compounds and rejects."""
 
     n_rows: int
     compounds: Compounds
@@ -190,8 +240,8 @@ class _Prepared:
     def encode(self) -> bytes:
         """As bytes of an Arrow stream, the rest in its metadata."""
         batch = compounds_to_batch(self.compounds)
-        said = {"rows": self.n_rows, "rejects": [astuple(reject) for reject in self.rejects]}
-        batch = batch.replace_schema_metadata({"prepared": canonical_json(said)})
+        rest = {"rows": self.n_rows, "rejects": [astuple(reject) for reject in self.rejects]}
+        batch = batch.replace_schema_metadata({"prepared": canonical_json(rest)})
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(
             sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")
@@ -203,9 +253,9 @@ class _Prepared:
     def decode(cls, payload: bytes) -> _Prepared:
         """The inverse of `encode`."""
         with pa.ipc.open_stream(payload) as reader:
-            said = json.loads(reader.schema.metadata[b"prepared"])
+            rest = json.loads(reader.schema.metadata[b"prepared"])
             compounds = compounds_from_batch(reader.read_next_batch())
-        return cls(said["rows"], compounds, [Reject(*values) for values in said["rejects"]])
+        return cls(rest["rows"], compounds, [Reject(*values) for values in rest["rejects"]])
 
 
 def _prepare(
@@ -214,46 +264,41 @@ def _prepare(
     unfinished: Unfinished,
 ) -> Iterator[_Prepared]:
     """Batches of all tables in order, those of an interrupted run first."""
-    of: deque[EntryTable] = deque()
+    # The table of each batch under way.
+    origins: deque[EntryTable] = deque()
 
-    def asked() -> Iterator[list[Entry]]:
+    def batches() -> Iterator[list[Entry]]:
         for table in tables:
             for batch in batched(table, BATCH):
-                of.append(table)
+                origins.append(table)
                 yield batch
 
-    def made(batches: Iterable[list[Entry]]) -> Iterator[_Prepared]:
-        # Tables of batches that were passed over stand in front.
+    def prepare(remaining: Iterable[list[Entry]]) -> Iterator[_Prepared]:
+        # The finished batches were drawn first.
         for _ in range(len(unfinished)):
-            of.popleft()
-        for batch in work(batches):
-            rejects = list_rejects(of.popleft(), batch)
+            origins.popleft()
+        for batch in work(remaining):
+            rejects = list_rejects(origins.popleft(), batch)
             yield _Prepared(len(batch.entries) + len(batch.rejects), batch.compounds, rejects)
 
-    yield from unfinished.results(asked(), made, _Prepared.encode, _Prepared.decode)
+    yield from unfinished.results(batches(), prepare, _Prepared.encode, _Prepared.decode)
 
 
 def _different(
-    stream: Iterator[_Prepared],
-    sources: Sequence[Path],
-    rejects: list[Reject],
-    summary: PublicSummary,
-    progress: Callable[[int], None],
+    stream: Iterator[_Prepared], sources: Sequence[Path], written: _Written, run: Run
 ) -> Iterator[pa.RecordBatch]:
     """The compounds that did not occur before, named and counted."""
     seen: set[str] = set()
     done = 0
     for prepared in stream:
-        rejects.extend(prepared.rejects)
+        written.rejects.extend(prepared.rejects)
         new = _unseen(prepared.compounds, seen)
-        summary.n_duplicates += len(prepared.compounds) - len(new)
-        named = _name(prepared.compounds.take(new), summary.n_compounds)
-        summary.n_compounds += len(named)
+        written.n_duplicates += len(prepared.compounds) - len(new)
         done += prepared.n_rows
-        progress(done)
-        if len(named):
-            yield compounds_to_batch(named)
-    if not summary.n_compounds:
+        run.progress(done)
+        if len(new):
+            yield written.add(prepared.compounds.take(new))
+    if not written.n_compounds:
         names = ", ".join(str(path) for path in sources)
         if not done:
             raise TableError(f"{names}: a header but no rows")
@@ -261,17 +306,10 @@ def _different(
 
 
 def _unseen(compounds: Compounds, seen: set[str]) -> np.ndarray:
+    """Positions of the compounds whose key was not seen, each key once; notes them as seen."""
     rows = []
     for row, key in enumerate(compounds.inchikeys):
         if key not in seen:
             seen.add(key)
             rows.append(row)
     return np.array(rows, dtype=np.int64)
-
-
-def _name(compounds: Compounds, start: int) -> Compounds:
-    """Number the compounds that have no name."""
-    for row, name in enumerate(compounds.ids):
-        if not name:
-            compounds.ids[row] = f"PUB-{start + row + 1:07d}"
-    return compounds

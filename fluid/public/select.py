@@ -1,7 +1,7 @@
-"""Choose compounds by diversity and by coverage: leaders, clusters, quotas, and spread in each.
+"""Choose compounds by diversity and coverage: leaders, clusters, quotas, and spread in clusters.
 
-Everything here looks at packed fingerprints alone and is deterministic: equal input and seed give
-the same compounds, whatever the number of threads.
+Everything here works on packed fingerprints and is deterministic: equal input and seed give the
+same compounds, whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -11,22 +11,27 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from rdkit import DataStructs
+from rdkit.SimDivFilters import rdSimDivPickers
 
-from fluid.base.jobs import map_threads, single_threaded_blas
+from fluid.base.jobs import map_threads
+from fluid.base.run import Run
 from fluid.chem.similarity import tanimoto
 
 MOST_LEADERS = 2_000
 SAMPLE_PER_LEADER = 10
 _COMPOUNDS_PER_LEADER = 10
+# Fingerprints per block of a store.
 _BLOCK = 4_096
-_GREEDY = 512
+# Of the threshold of leaders: 2^-10.
 _HALVINGS = 10
+# Most compounds that MaxMin picks at once, and how many it picks each from.
 _PART = 512
 _CANDIDATES_PER_PICK = 4
 
 
 class FingerprintStore:
-    """Packed fingerprints of many compounds, held in blocks: 1/8 byte a bit and nothing besides.
+    """Packed fingerprints of many compounds, held in blocks: an eighth of a byte per bit.
 
     Parameters
     ----------
@@ -77,17 +82,17 @@ class FingerprintStore:
 
 
 def count_leaders(number: int) -> int:
-    """How many clusters serve to select `number` compounds: one in ten, at most 2,000."""
+    """How many clusters to select `number` compounds by: one in ten, at most 2,000."""
     return min(max(1, number // _COMPOUNDS_PER_LEADER), MOST_LEADERS)
 
 
 def find_leaders(sample: np.ndarray, number: int) -> np.ndarray:
     """Leaders of a sample by sphere exclusion, taken in the order of the sample.
 
-    A compound becomes a leader if no leader before it is as similar as a threshold (the leader
-    algorithm: Hartigan, Clustering Algorithms, Wiley 1975; sphere exclusion: Snarey et al. 1997,
-    doi 10.1016/S1093-3263(98)00008-4). The threshold is the lowest, to 1/1024, at which the sample
-    has leaders enough, so that they lie as far apart as they can.
+    A compound becomes a leader if its similarity to every leader before it is below a threshold
+    (Hartigan, Clustering Algorithms, Wiley 1975; Snarey et al. 1997, doi
+    10.1016/S1093-3263(98)00008-4). The threshold is the lowest, to 1/1024, at which the sample has
+    enough leaders, so that they lie as far apart as possible.
 
     Parameters
     ----------
@@ -102,37 +107,32 @@ def find_leaders(sample: np.ndarray, number: int) -> np.ndarray:
         Positions in the sample, ascending, int64; `number` of them, or fewer if the sample has
         fewer different fingerprints.
     """
+    vectors = _bit_vectors(sample)
+    most = min(number, len(sample))
+
+    def exclude(threshold: float) -> np.ndarray:
+        picker = rdSimDivPickers.LeaderPicker()
+        # RDKit excludes what is as near as a distance or nearer.
+        found = picker.LazyBitVectorPick(vectors, len(vectors), 1.0 - threshold, most)
+        return np.array(found, dtype=np.int64)
+
     low, high = 0.0, 1.0
-    with single_threaded_blas():
-        best = _exclude(sample, high, number)
-        if len(best) < number:
-            return best
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            found = _exclude(sample, middle, number)
-            if len(found) < number:
-                low = middle
-            else:
-                high, best = middle, found
+    best = exclude(high)
+    if len(best) < number:
+        return best
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        found = exclude(middle)
+        if len(found) < number:
+            low = middle
+        else:
+            high, best = middle, found
     return best
 
 
-def _exclude(sample: np.ndarray, threshold: float, number: int) -> np.ndarray:
-    """The first leaders of a sample, at most `number`, each less similar to those before."""
-    leaders: list[int] = []
-    for start in range(0, len(sample), _GREEDY):
-        rows = np.arange(start, min(start + _GREEDY, len(sample)))
-        if leaders:
-            rows = rows[tanimoto(sample[rows], sample[leaders]).max(axis=1) < threshold]
-        among = tanimoto(sample[rows], sample[rows])
-        free = np.ones(len(rows), dtype=bool)
-        for place, row in enumerate(rows):
-            if free[place]:
-                leaders.append(int(row))
-                if len(leaders) == number:
-                    return np.array(leaders, dtype=np.int64)
-                free &= among[place] < threshold
-    return np.array(leaders, dtype=np.int64)
+def _bit_vectors(packed: np.ndarray) -> list[DataStructs.ExplicitBitVect]:
+    """Packed fingerprints as RDKit holds them; in which order of bits makes no difference."""
+    return [DataStructs.CreateFromBinaryText(row.tobytes()) for row in packed]
 
 
 def assign(
@@ -168,15 +168,15 @@ def _nearest(block: np.ndarray, leaders: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def mix_shares(sizes: np.ndarray, reported: Sequence[np.ndarray], weight: float) -> np.ndarray:
-    """What share of the selection each cluster is due.
+    """Which share of the selection each cluster is due.
 
     Parameters
     ----------
     sizes
         Compounds of the pool in each of k clusters.
     reported
-        Per partner, its counts in each cluster. Every partner has the same say, however many
-        compounds it has; one that reports nothing but zeros has none.
+        Per partner, its counts in each cluster. Every partner weighs the same, however many
+        compounds it has; one that reports only zeros does not count.
     weight
         Of the reported shares, in [0, 1]; the rest is even over the clusters that the pool has.
 
@@ -186,17 +186,17 @@ def mix_shares(sizes: np.ndarray, reported: Sequence[np.ndarray], weight: float)
         float64 of shape (k,), sum 1.
     """
     even = (sizes > 0) / np.count_nonzero(sizes)
-    told = [counts / counts.sum() for counts in reported if counts.sum() > 0]
-    if not told:
+    shares = [counts / counts.sum() for counts in reported if counts.sum() > 0]
+    if not shares:
         return even
-    return (1.0 - weight) * even + weight * np.mean(told, axis=0)
+    return (1.0 - weight) * even + weight * np.mean(shares, axis=0)
 
 
 def allot(shares: np.ndarray, least: np.ndarray, most: np.ndarray, number: int) -> np.ndarray:
     """Whole quotas in proportion to shares, within bounds, with exactly the sum asked for.
 
-    What a cluster cannot supply goes to the others in proportion to their shares, and if these
-    are 0, evenly. Fractions are settled by largest remainder, the first of equal ones first.
+    Other clusters make up for what a cluster cannot supply: in proportion to their shares, or
+    evenly if these are 0. Fractions are settled by largest remainder, the first of equals first.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def allot(shares: np.ndarray, least: np.ndarray, most: np.ndarray, number: int) 
     quotas = _fill(shares, least, most, number)
     if quotas.sum() < number - 0.5:
         quotas = _fill(np.ones(len(shares)), quotas, most, number)
-    # A hair above, so that a whole number that came out a hair below stays what it is.
+    # Bisection may end a hair below a whole number.
     whole = np.minimum(np.floor(quotas + 1e-6), most).astype(np.int64)
     order = np.argsort(-np.round(quotas - whole, 6), kind="stable")
     open_ = order[whole[order] < most[order]]
@@ -224,7 +224,7 @@ def allot(shares: np.ndarray, least: np.ndarray, most: np.ndarray, number: int) 
 
 
 def _fill(shares: np.ndarray, least: np.ndarray, most: np.ndarray, number: int) -> np.ndarray:
-    """Quotas ``clip(level * share, least, most)`` at the level that gives the sum, if one does."""
+    """Quotas ``clip(level * share, least, most)`` at the level with the sum, if any."""
     high = float(number + 1) / max(float(shares[shares > 0].min(initial=np.inf)), 1e-12)
     low = 0.0
     for _ in range(100):
@@ -247,39 +247,62 @@ def pick_spread(
     Parameters
     ----------
     candidates
-        Packed fingerprints, uint8 of shape (n, bytes), bytes a multiple of 8.
+        Packed fingerprints, uint8 of shape (n, bytes).
     number
-        How many to pick, at most n.
+        How many to pick, 1 to n.
     start
         The first pick, if nothing is present.
     present
-        Packed fingerprints of compounds that are there already, to keep away from.
+        Packed fingerprints of compounds to keep away from as if they had been picked.
 
     Returns
     -------
     numpy.ndarray
-        Positions in the order of picking, int64; the first of equally dissimilar ones is taken.
+        Positions in the order of picking, int64. Equally dissimilar candidates come in their order.
     """
-    # Words first, compounds second: counting shared bits then runs along memory.
-    words = np.ascontiguousarray(np.ascontiguousarray(candidates).view(np.uint64).T)
-    bits = np.bitwise_count(words).sum(axis=0, dtype=np.int64)
-    nearest = np.zeros(len(candidates))
+    before = _bit_vectors(present) if present is not None else []
+    first = list(range(len(before))) or [start]
+    vectors = before + _bit_vectors(candidates)
+    picker = rdSimDivPickers.MaxMinPicker()
+    found = picker.LazyBitVectorPick(vectors, len(vectors), len(before) + number, first)
+    return np.array(found, dtype=np.int64)[len(before) :] - len(before)
 
-    def keep_away(word: np.ndarray) -> None:
-        shared = np.bitwise_count(words & word[:, None]).sum(axis=0, dtype=np.int64)
-        union = bits + int(np.bitwise_count(word).sum(dtype=np.int64)) - shared
-        np.maximum(nearest, shared / np.maximum(union, 1), out=nearest)
 
-    for one in present if present is not None else ():
-        keep_away(np.ascontiguousarray(one).view(np.uint64))
-    picked = np.empty(number, dtype=np.int64)
-    for place in range(number):
-        first = place == 0 and (present is None or not len(present))
-        row = start if first else int(nearest.argmin())
-        picked[place] = row
-        keep_away(words[:, row])
-        nearest[row] = 2.0
-    return picked
+@dataclass(frozen=True)
+class Candidates:
+    """The compounds of a pool.
+
+    Attributes
+    ----------
+    store
+        Fingerprints of the whole pool, repeats included.
+    rows
+        int64 of shape (n,): positions in the store of the n different compounds, ascending.
+    kept
+        bool of shape (n,): compounds that are selected in any case.
+    """
+
+    store: FingerprintStore
+    rows: np.ndarray
+    kept: np.ndarray
+
+
+@dataclass(frozen=True)
+class ClusterShares:
+    """By which clusters a selection is spread, and how much of it each cluster is due.
+
+    Attributes
+    ----------
+    leaders
+        Packed fingerprints of the clusters' leaders, uint8 of shape (k, bytes); None takes leaders
+        from a sample of the pool.
+    reported, weight
+        See `mix_shares`; counts by leader.
+    """
+
+    leaders: np.ndarray | None = None
+    reported: Sequence[np.ndarray] = ()
+    weight: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -300,96 +323,78 @@ class Picked:
 
 
 def select_rows(
-    store: FingerprintStore,
-    rows: np.ndarray,
-    kept: np.ndarray,
+    candidates: Candidates,
     number: int,
-    leaders: np.ndarray | None = None,
-    reported: Sequence[np.ndarray] = (),
-    weight: float = 0.5,
-    seed: int = 0,
-    jobs: int = 1,
+    shares: ClusterShares | None = None,
+    run: Run | None = None,
 ) -> Picked:
     """Select compounds of a pool by clusters.
 
     Parameters
     ----------
-    store
-        Fingerprints of the pool.
-    rows
-        Positions that may be selected, ascending; the others are repeats.
-    kept
-        bool of shape (len(rows),): which of them are selected in any case.
+    candidates
+        The pool.
     number
-        How many to select, those included; between their number and len(rows).
-    leaders
-        Packed fingerprints of the clusters' leaders; by default those of a sample of the pool.
-    reported, weight
-        See `mix_shares`; counts by leader.
-    seed
-        Of the samples.
-    jobs
-        Threads; the result does not depend on it.
+        How many to select, at least those that are kept in any case and at most all.
+    shares
+        Clusters and what each is due; by default even over clusters of the pool.
+    run
+        The seed of the samples, and threads.
 
     Returns
     -------
     Picked
         Exactly `number` rows.
     """
+    shares, run = shares or ClusterShares(), run or Run()
+    store, rows, kept = candidates.store, candidates.rows, candidates.kept
+    leaders = shares.leaders
     if leaders is None:
         wanted = count_leaders(number)
-        order = np.random.default_rng(seed).permutation(len(rows))[: wanted * SAMPLE_PER_LEADER]
-        sample = store.take(rows[order])
+        order = np.random.default_rng(run.seed).permutation(len(rows))
+        sample = store.take(rows[order[: wanted * SAMPLE_PER_LEADER]])
         leaders = sample[find_leaders(sample, wanted)]
-    everywhere, similarity = assign(store.blocks(), leaders, jobs)
+    everywhere, similarity = assign(store.blocks(), leaders, run.cores)
     clusters, similarity = everywhere[rows], similarity[rows]
     sizes = np.bincount(clusters, minlength=len(leaders))
     least = np.bincount(clusters[kept], minlength=len(leaders))
-    quotas = allot(mix_shares(sizes, reported, weight), least, sizes, number)
+    quotas = allot(mix_shares(sizes, shares.reported, shares.weight), least, sizes, number)
     by_cluster = np.split(np.argsort(clusters, kind="stable"), np.cumsum(sizes)[:-1])
-    work = [
-        (cluster, members, int(quota))
+    chosen = [
+        _choose(candidates, similarity, members, int(quota), [run.seed, cluster])
         for cluster, (members, quota) in enumerate(zip(by_cluster, quotas, strict=True))
         if quota
     ]
-
-    def choose(item: tuple[int, np.ndarray, int]) -> np.ndarray:
-        cluster, members, quota = item
-        random = np.random.default_rng([seed, cluster])
-        return _choose(store, rows, kept, similarity, members, quota, random)
-
-    chosen = np.concatenate(map_threads(choose, work, jobs))
-    return Picked(np.sort(rows[chosen]), sizes, quotas)
+    return Picked(np.sort(rows[np.concatenate(chosen)]), sizes, quotas)
 
 
 def _choose(
-    store: FingerprintStore,
-    rows: np.ndarray,
-    kept: np.ndarray,
+    candidates: Candidates,
     similarity: np.ndarray,
     members: np.ndarray,
     quota: int,
-    random: np.random.Generator,
+    seed: Sequence[int],
 ) -> np.ndarray:
-    """Choose in one cluster; positions in `rows`.
+    """Choose in one cluster; positions in the candidates' rows.
 
     A large quota is picked from parts drawn at random, so that the work grows with the quota and
     not with its square.
     """
+    rows, kept = candidates.rows, candidates.kept
     stay, free = members[kept[members]], members[~kept[members]]
     extra = quota - len(stay)
     if extra == len(free):
         return members
     chosen = [stay]
-    present = store.take(rows[stay[:_PART]])
-    free = random.permutation(free)
+    present = candidates.store.take(rows[stay[:_PART]])
+    free = np.random.default_rng(seed).permutation(free)
     n_parts = -(-extra // _PART)
     for part in range(n_parts):
         share = len(range(part, extra, n_parts))
         among = free[part::n_parts][: max(_PART, _CANDIDATES_PER_PICK * share)]
-        # In the order of the pool, so that the first of equals is the pool's first.
+        # In the order of the pool, so that of equals the pool's first is picked.
         among = np.sort(among)
         start = int(similarity[among].argmax())
-        picked = pick_spread(store.take(rows[among]), share, start, present)
+        picked = pick_spread(candidates.store.take(rows[among]), share, start, present)
         chosen.append(among[picked])
     return np.concatenate(chosen)

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from fluid.base.errors import FileFormatError, FluidError, MismatchError
 from fluid.base.files import sha256_file
+from fluid.base.schemas import same_format, schema_problem
 from fluid.exchange.annotation import SCHEMA as ANNOTATION
 from fluid.exchange.annotation import column_meanings, open_annotation
 from fluid.exchange.federated_set import SCHEMA as FEDERATED
@@ -99,7 +100,7 @@ def inspect_path(
 
 
 def _inspect_sealed(path: Path, federation: Federation | None) -> dict[str, Any]:
-    sealed = open_sealed(path, "fluid.")
+    sealed = open_sealed(path, None)
     kind = str(sealed.manifest["schema"])
     what = {
         ANNOTATION: "annotation",
@@ -108,7 +109,8 @@ def _inspect_sealed(path: Path, federation: Federation | None) -> dict[str, Any]
         CLUSTERS: "clusters",
     }
     if kind not in what:
-        raise FileFormatError(f"{path}: is of schema '{kind}', which this version does not know")
+        known = next((one for one in what if same_format(kind, one)), " or ".join(what))
+        raise FileFormatError(f"{path}: {schema_problem(kind, known)}")
     meanings = dict(_MEANINGS)
     if kind == ANNOTATION:
         annotation = open_annotation(path)

@@ -63,3 +63,14 @@ def test_what_is_no_report(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(FileFormatError, match=r"x\.json"):
         check_releases([], [path])
+
+
+def test_a_report_of_the_first_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text('{"schema": "fluid.report/1"}')
+    with pytest.raises(FileFormatError) as caught:
+        check_releases([], [path])
+    assert str(caught.value) == (
+        f"{path}: has the older format 'fluid.report/1', this version of fluid reads "
+        "'fluid.report/2': distill again, or use the version that wrote it"
+    )

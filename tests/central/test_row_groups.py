@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import fluid.exchange.sealed
+from fluid.base.run import Run
 from fluid.central.distill import distill
 from fluid.exchange.federated_set import open_federated
 from fluid.exchange.public_set import open_public_set
@@ -22,7 +23,7 @@ def test_many_row_groups(
 ) -> None:
     monkeypatch.setattr(fluid.exchange.sealed, "ROW_GROUP", 64)
     path = tmp_path / "public.parquet"
-    prepare_public([consortium.folder / "public.csv"], consortium.federation, path, jobs=1)
+    prepare_public([consortium.folder / "public.csv"], consortium.federation, path, run=Run(jobs=1))
     public = open_public_set(path)
     assert pq.ParquetFile(path).metadata.num_row_groups > 5
     assert len(list(public.chunks())) > 5

@@ -52,7 +52,7 @@ def test_register_refuses_what_is_no_public_key(site: Site, tmp_path: Path) -> N
     # One key is one partner: its annotations would count twice.
     draco = site.key("draco").with_suffix(".pub")
     error = unharmed(tmp_path, "register", draco, "--partner", "shadow", "-f", federation)
-    assert f"{draco} is the key of partner 'draco'; 'shadow' needs one of its own" in error
+    assert f"{draco} is the key of partner 'draco'; 'shadow' needs its own" in error
     by_hand = tmp_path / "by-hand.toml"
     twice = f'\n[partners.shadow]\npublic_key = "{draco.read_text().strip()}"\n'
     by_hand.write_text(federation.read_text() + twice)
@@ -234,8 +234,8 @@ def test_a_hybrid_needs_the_student_of_its_round(site: Site, tmp_path: Path) -> 
     error = unharmed(tmp_path, *site.blend(tmp_path / "h", "--federation", later))
     assert f"{site.federated}: round is '1', but '2' is expected" in error
     for wrong, message in {
-        site.public: "is a 'fluid.public/1' file, but a 'fluid.federated/1' file is needed",
-        site.annotation("aurora"): "is a 'fluid.annotation/1' file",
+        site.public: "is a 'fluid.public/1' file, but a 'fluid.federated/2' file is needed",
+        site.annotation("aurora"): "is a 'fluid.annotation/2' file",
         site.student / "library.parquet": "carries no seal; it was not written by fluid",
         site.table("aurora"): "is not a Parquet file",
         site.folder: "no such file",

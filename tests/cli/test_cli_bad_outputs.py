@@ -9,6 +9,10 @@ import shutil
 import socket
 from pathlib import Path
 
+import pyarrow as pa
+
+from fluid.exchange.public_set import open_public_set
+from fluid.exchange.sealed import write_sealed
 from fluid.learn.storage import load_model
 from tests.cli.cli_site import Site, done, refused, spawn
 from tests.cli.refusals import unharmed
@@ -185,3 +189,11 @@ def test_long_names(site: Site, tmp_path: Path) -> None:
         site.prepare(tmp_path / ("x" * 300)),
     ):
         assert "File name too long" in unharmed(tmp_path, *arguments)
+
+
+def test_a_file_of_an_older_version_may_be_made_again(site: Site, tmp_path: Path) -> None:
+    path = tmp_path / "public.parquet"
+    old = {"schema": "fluid.public/0"}
+    write_sealed(path, pa.schema([("id", pa.string())]), iter([]), lambda count: old)
+    done(*site.prepare(path))
+    assert open_public_set(path).digest == open_public_set(site.public).digest

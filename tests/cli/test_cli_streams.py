@@ -15,6 +15,7 @@ import pytest
 import typer.main
 from fluid.cli.main import app
 
+from fluid.base.run import Run
 from fluid.exchange.federation import load_federation
 from fluid.public.clusters import make_clusters
 from tests.cli.cli_site import FLUID, PARTNERS, Site, done, run, spawn
@@ -36,7 +37,7 @@ def in_order(site: Site, folder: Path) -> dict[str, list[object]]:
     text = site.federation.read_text(encoding="utf-8")
     sharing.write_text(text.replace("share = []", 'share = ["coverage"]'), encoding="utf-8")
     number = ("--number", 5, "--jobs", 1)
-    make_clusters([site.public_table], load_federation(sharing), clusters, 5, jobs=1)
+    make_clusters([site.public_table], load_federation(sharing), clusters, 5, run=Run(jobs=1))
     return {
         "init-federation": [
             "init-federation", "--name", "x", "--task", "t:regression:µM:0:10",

@@ -49,6 +49,32 @@ def test_a_partner_joins_without_changing_the_protocol(path: Path, tmp_path: Pat
     assert "# How structures are standardised" in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_registering_only_adds_to_the_file(
+    path: Path, tmp_path: Path, mark: bytes, end: bytes
+) -> None:
+    before = mark + path.read_bytes().replace(b"\n", end) + b"# mine" + end + b"#\ttoo"
+    path.write_bytes(before)
+    _, key = generate_keys("aurora", tmp_path)
+    register_partner(path, "aurora", key)
+    after = path.read_bytes()
+    text = key.read_bytes().strip()
+    added = end.join([b"", b"", b"[partners.aurora]", b'public_key = "' + text + b'"', b""])
+    assert after == before + added
+    assert list(load_federation(path).partners) == ["aurora"]
+
+
+def test_a_file_that_cannot_be_added_to_is_left_as_it_is(path: Path, tmp_path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    before = text.replace("round = 1\n", "round = 1\npartners = {}\n")
+    path.write_text(before, encoding="utf-8")
+    _, key = generate_keys("aurora", tmp_path)
+    with pytest.raises(FederationError, match=r"'aurora' cannot be added at the end .* by hand"):
+        register_partner(path, "aurora", key)
+    assert path.read_text(encoding="utf-8") == before
+
+
 def test_another_key_for_a_registered_partner_is_refused(path: Path, tmp_path: Path) -> None:
     _, first = generate_keys("aurora", tmp_path / "a")
     _, second = generate_keys("aurora", tmp_path / "b")
@@ -106,7 +132,7 @@ def test_steps_that_do_not_make_one_are_refused(step: float) -> None:
     [
         ('name = "trial"', 'name = "a/b"', "federation name 'a/b'"),
         ("round = 1", "round = 0", "round = 0"),
-        ("round = 1", 'round = "1"', "'round' is missing or not a whole number"),
+        ("round = 1", 'round = "1"', "round = '1': a whole number is needed"),
         ("radius = 2", "radius = 9", "features radius = 9"),
         ("radius = 2", "radios = 2", "unknown key 'radios'"),
         ("bits = 2048", "bits = 100", "features bits = 100"),

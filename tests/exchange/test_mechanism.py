@@ -81,7 +81,7 @@ def test_a_task_without_range_needs_a_clip() -> None:
 
 
 def test_nothing_is_shared_beside_noisy_labels() -> None:
-    with pytest.raises(FederationError, match="nothing may be shared besides"):
+    with pytest.raises(FederationError, match="only labels may be shared"):
         replace(_federation(PATE), policy=DisclosurePolicy(share=("training-size",)))
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import fluid.exchange.sealed
 from fluid.base.errors import MismatchError
+from fluid.base.run import Run
 from fluid.chem.arrow import compounds_schema, compounds_to_batch
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.exchange.public_set import open_public_set
@@ -22,14 +23,18 @@ from tests.conftest import Consortium, public_rows, write_public
 def test_workers_do_not_change_the_file(consortium: Consortium, tmp_path: Path) -> None:
     source = write_public(tmp_path / "public.csv", public_rows(600))
     for jobs in (1, 2):
-        prepare_public([source], consortium.federation, tmp_path / f"{jobs}.parquet", jobs=jobs)
+        prepare_public(
+            [source], consortium.federation, tmp_path / f"{jobs}.parquet", run=Run(jobs=jobs)
+        )
     assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
 
 
 def test_repeats_are_dropped_and_order_is_kept(consortium: Consortium, tmp_path: Path) -> None:
     rows = public_rows(30)
     source = write_public(tmp_path / "public.csv", [*rows, *rows[::-1]])
-    summary = prepare_public([source], consortium.federation, tmp_path / "p.parquet", jobs=1)
+    summary = prepare_public(
+        [source], consortium.federation, tmp_path / "p.parquet", run=Run(jobs=1)
+    )
     compounds = concatenate(list(open_public_set(tmp_path / "p.parquet").chunks()))
     assert summary.n_compounds + summary.n_rejected // 2 == 30
     assert summary.n_duplicates == summary.n_compounds

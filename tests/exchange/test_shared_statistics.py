@@ -12,7 +12,7 @@ from fluid.base.errors import FluidError
 from fluid.exchange.annotation import AnnotationFile
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.release import Release
-from fluid.exchange.shared_statistics import check_shared
+from fluid.exchange.shared_statistics import check_shared_statistics
 from fluid.learn.task import Task
 from fluid.partner.guard import disclose_statistics
 
@@ -32,7 +32,7 @@ def besides(*share: str) -> dict[str, Any]:
 def stated(value: object, *share: str) -> dict[str, Any]:
     sealed = SimpleNamespace(path=Path("a.parquet"), manifest={"shared": value})
     policy = DisclosurePolicy(share=share)
-    return check_shared(
+    return check_shared_statistics(
         AnnotationFile(sealed, "aurora", TASKS, policy, Release("0" * 32, 1, 1))  # type: ignore[arg-type]
     )
 

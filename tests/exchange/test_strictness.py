@@ -129,8 +129,11 @@ def test_a_policy_that_is_not_allowed(values: dict[str, float], message: str) ->
         ("", "a table [policy] is needed"),
         ("name = 'x'\n[policy]\n", "unknown key 'name'; allowed is one table [policy]"),
         ("[policy]\ndrop_overlap = true\n", "policy: unknown key 'drop_overlap'; allowed are"),
-        ("[policy]\nabstain_below = 'x'\n", "policy.abstain_below = 'x': a number is needed"),
-        ("[policy]\ncoverage_step = 20\n", "policy.coverage_step is of coverage reports"),
+        (
+            "[policy]\nabstain_below = 'x'\n",
+            "policy.abstain_below = 'x': a finite number is needed",
+        ),
+        ("[policy]\ncoverage_step = 20\n", "policy.coverage_step limits coverage reports"),
         ("[policy]\nprobability_step = 0.025\n", "0.025 is looser than the federation's 0.01"),
         ("[policy]\nshare = ['metrics']\n", "share = ['metrics'] is looser than the fed"),
         ("[policy]\nneighbourhood = 3\n", "policy neighbourhood = 3: allowed are 5 to 100"),

@@ -153,8 +153,9 @@ MEMBER = ("tasks", 0, "members", 0)
         (spoil("card"), "is incomplete"),
         (spoil("files"), "is incomplete"),
         (spoil("files", "arrays.npz"), r"arrays\.npz: is not listed in model\.json"),
-        (spoil("schema", value="fluid.model/99"), "is not a model folder of schema"),
-        (spoil("schema"), "is not a model folder of schema"),
+        (spoil("schema", value="fluid.model/1"), "has the older format .*: train or distill"),
+        (spoil("schema", value="fluid.model/99"), "has the newer format 'fluid.model/99'"),
+        (spoil("schema"), "is a 'None' file, but a 'fluid.model/2' file is needed"),
     ],
 )  # fmt: skip
 def test_a_model_file_that_is_not_right_is_refused(folder, edit, message):
@@ -209,7 +210,7 @@ def test_what_is_no_model_folder_is_refused(tmp_path):
     with pytest.raises(FileFormatError, match=r"model\.json: no such file"):
         load_model(tmp_path)
     (tmp_path / "model.json").write_text("[]")
-    with pytest.raises(FileFormatError, match="is not a model folder of schema"):
+    with pytest.raises(FileFormatError, match=r"model\.json: is not a table of values"):
         load_model(tmp_path)
 
 

@@ -153,14 +153,29 @@ def test_outputs_and_bounds_follow_the_kind():
         ({"name": "x", "kind": "regression", "classes": ["a", "b"]}, "has no classes"),
         ({"name": "x", "kind": "binary", "classes": ["A", " a"]}, "the same name"),
         ({"name": "x", "kind": "regression", "low": 3, "high": 3}, "low must be a number below"),
-        ({"name": "x", "kind": "regression", "low": float("nan")}, "low must be a number below"),
-        ({"name": "x", "kind": "regression", "low": "1"}, "'low' must be a number"),
-        ({"name": "x", "kind": "regression", "high": True}, "'high' must be a number"),
-        ({"name": "x", "kind": "regression", "unit": 3}, "'unit' must be text"),
-        ({"name": "x", "kind": "binary", "classes": "ab"}, "'classes' must be a list of text"),
-        ({"name": "x", "kind": "binary", "clases": []}, "unknown key 'clases'"),
-        ({"name": "x"}, "'kind' is missing or not text"),
-        ({"kind": "binary"}, "'name' is missing or not text"),
+        (
+            {"name": "x", "kind": "regression", "low": float("nan")},
+            "low = nan: a finite number is needed",
+        ),
+        (
+            {"name": "x", "kind": "regression", "low": "1"},
+            "tasks.x.low = '1': a finite number is needed",
+        ),
+        (
+            {"name": "x", "kind": "regression", "high": True},
+            "high = True: a finite number is needed",
+        ),
+        ({"name": "x", "kind": "regression", "unit": 3}, "unit = 3: text is needed"),
+        (
+            {"name": "x", "kind": "binary", "classes": "ab"},
+            "classes = 'ab': a list of text is needed",
+        ),
+        (
+            {"name": "x", "kind": "binary", "clases": []},
+            "tasks.x: unknown key 'clases'; allowed are classes",
+        ),
+        ({"name": "x"}, "'tasks.x.kind' is missing"),
+        ({"kind": "binary"}, "'tasks.name' is missing"),
     ],
 )
 def test_tasks_that_make_no_sense_are_refused(values, message):

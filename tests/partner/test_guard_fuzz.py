@@ -16,13 +16,11 @@ from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds
 from fluid.chem.features import FeatureSpec, featurize
 from fluid.chem.standardize import StandardizerSpec, standardize
-from fluid.exchange.annotation import open_annotation, write_annotation
+from fluid.exchange.annotation import AnnotationHeader, open_annotation, write_annotation
 from fluid.exchange.federation import Federation
 from fluid.exchange.policy import SHAREABLE, DisclosurePolicy, is_on_step
-from fluid.exchange.public_set import PublicSet
 from fluid.exchange.release import Release
-from fluid.exchange.sealed import SealedFile
-from fluid.exchange.shared_statistics import SHARED_METRICS, check_shared
+from fluid.exchange.shared_statistics import SHARED_METRICS, check_shared_statistics
 from fluid.exchange.strictness import looser_than
 from fluid.learn.crossfit import cross_fit
 from fluid.learn.folds import FOLDS_BY
@@ -173,10 +171,9 @@ def export(
     """What the command does, without a folder."""
     federation = Federation("trial", 1, TASKS, CHEMISTRY, agreed, own_policy=own)
     said = TeacherLabeler(model, SECRET).annotate(federation, compounds)
-    write_annotation(
-        path, federation, _public(compounds), "aurora", TASKS,
-        iter([(compounds.inchikeys, said)]), _besides(model, own), own, Release("0" * 32, 1, 1),
-    )  # fmt: skip
+    release = Release("0" * 32, 1, 1)
+    header = AnnotationHeader(federation, "1" * 64, "aurora", own, release, _besides(model, own))
+    write_annotation(path, header, iter([(compounds.inchikeys, said)]))
 
 
 def nothing_private(
@@ -184,7 +181,7 @@ def nothing_private(
 ) -> None:
     """Look for everything private in a file: its bytes, and what is decoded from them."""
     annotation = open_annotation(path)
-    check_shared(annotation)
+    check_shared_statistics(annotation)
     table = pq.read_table(path)
     told = path.read_bytes() + repr(table.to_pydict()).encode() + repr(
         annotation.sealed.manifest
@@ -206,11 +203,6 @@ def nothing_private(
     assert set(shared) <= {item.replace("-", "_") for item in own.share}
     for stated in shared.get("metrics", {}).values():
         assert set(stated) <= set(SHARED_METRICS)
-
-
-def _public(compounds: Compounds) -> PublicSet:
-    sealed = SealedFile(Path("public.parquet"), {}, "1" * 64, None, len(compounds), None)
-    return PublicSet(sealed)
 
 
 def _only_rounded(table: Any, policy: DisclosurePolicy) -> None:

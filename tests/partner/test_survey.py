@@ -14,6 +14,7 @@ from rdkit import Chem, DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 
 from fluid.base.errors import FederationError, MismatchError, SignatureError, TableError
+from fluid.base.run import Run
 from fluid.chem.features import FeatureSpec
 from fluid.chem.standardize import StandardizerSpec, StructureError, standardize
 from fluid.exchange.federation import Federation, load_federation
@@ -65,7 +66,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
         register_partner(path, partner, public_key)
     federation = load_federation(path)
     pool = write_public(folder / "pool.csv", public_rows(300))
-    make_clusters([pool], federation, folder / "clusters.parquet", 15, jobs=1)
+    make_clusters([pool], federation, folder / "clusters.parquet", 15, run=Run(jobs=1))
     with (DATA / "partners" / "aurora.csv").open(encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))[:220]
     for number, row in enumerate(rows):

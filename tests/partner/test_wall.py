@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from fluid.base.run import Run
 from fluid.chem.standardize import StandardizerSpec, standardize
 from fluid.exchange.federation import load_federation
 from fluid.exchange.public_set import open_public_set
@@ -55,7 +56,10 @@ def test_no_marked_string_hash_or_key_leaves(tmp_path: Path) -> None:
         writer.writeheader()
         writer.writerows(rows)
     prepare_public(
-        [write_public(tmp_path / "public.csv", public)], federation, tmp_path / "p.parquet", jobs=1
+        [write_public(tmp_path / "public.csv", public)],
+        federation,
+        tmp_path / "p.parquet",
+        run=Run(jobs=1),
     )
     train_teacher(
         [private], federation, path, "aurora", tmp_path / "teacher",

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fluid.base.run import Run
 from fluid.chem.similarity import tanimoto
 from fluid.public import select as module
 from fluid.public.select import (
+    Candidates,
+    ClusterShares,
     FingerprintStore,
     allot,
     assign,
@@ -54,13 +57,21 @@ def test_a_repeated_fingerprint_leads_once() -> None:
     assert find_leaders(packed({1, 2}, {1, 2}, {3}), 3).tolist() == [0, 2]
 
 
-def test_leaders_do_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaders_are_those_of_brute_force_at_the_lowest_threshold_that_gives_enough() -> None:
     sample = series(300, 20)
-    whole = find_leaders(sample, 20)
-    monkeypatch.setattr(module, "_GREEDY", 7)
-    assert np.array_equal(find_leaders(sample, 20), whole)
-    assert len(whole) == 20
-    assert len(set(whole % 20)) > 15
+    similarity = tanimoto(sample, sample)
+
+    def exclude(threshold: float) -> list[int]:
+        leaders: list[int] = []
+        for row in range(len(sample)):
+            if all(similarity[row, leader] < threshold for leader in leaders):
+                leaders.append(row)
+        return leaders[:20]
+
+    found = find_leaders(sample, 20)
+    by_threshold = (exclude(step / 1024) for step in range(1025))
+    assert found.tolist() == next(leaders for leaders in by_threshold if len(leaders) == 20)
+    assert len(set(found % 20)) > 15
 
 
 def test_the_first_of_equally_near_leaders_is_the_nearest() -> None:
@@ -160,22 +171,23 @@ def test_a_store_gives_back_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -
     assert np.array_equal(store.take(rows), prints[rows])
 
 
-def choose(prints: np.ndarray, number: int, **given: object) -> np.ndarray:
-    rows = given.pop("rows", np.arange(len(prints)))
-    kept = given.pop("kept", np.zeros(len(rows), dtype=bool))
-    store = FingerprintStore(8, [prints])
-    return select_rows(store, rows, kept, number, **given).rows  # type: ignore[arg-type]
+def pool(
+    prints: np.ndarray, rows: np.ndarray | None = None, kept: np.ndarray | None = None
+) -> Candidates:
+    rows = np.arange(len(prints)) if rows is None else rows
+    kept = np.zeros(len(rows), dtype=bool) if kept is None else kept
+    return Candidates(FingerprintStore(8, [prints]), rows, kept)
 
 
 @pytest.mark.parametrize("number", [1, 2, 37, 400, 1999, 2000])
 def test_exactly_as_many_as_asked_for_in_the_order_of_the_pool(number: int) -> None:
     prints = series(2000, 31)
-    found = choose(prints, number)
+    found = select_rows(pool(prints), number).rows
     assert len(found) == number
     assert (np.diff(found) > 0).all()
-    assert np.array_equal(found, choose(prints, number, jobs=2))
+    assert np.array_equal(found, select_rows(pool(prints), number, run=Run(jobs=2)).rows)
     if number in (37, 400):
-        assert not np.array_equal(found, choose(prints, number, seed=1))
+        assert not np.array_equal(found, select_rows(pool(prints), number, run=Run(seed=1)).rows)
 
 
 def test_only_rows_that_may_be_selected_are_and_donated_ones_always() -> None:
@@ -184,7 +196,7 @@ def test_only_rows_that_may_be_selected_are_and_donated_ones_always() -> None:
     kept = np.zeros(len(rows), dtype=bool)
     kept[5:700:31] = True
     for number in (kept.sum(), kept.sum() + 1, 200, 749):
-        found = choose(prints, int(number), rows=rows, kept=kept)
+        found = select_rows(pool(prints, rows, kept), int(number)).rows
         assert len(found) == number
         assert set(rows[kept]) <= set(found) <= set(rows)
 
@@ -193,7 +205,7 @@ def test_a_large_quota_is_picked_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(module, "_PART", 16)
     prints = series(900, 2)
     kept = np.arange(900) % 100 == 0
-    found = choose(prints, 700, kept=kept)
+    found = select_rows(pool(prints, kept=kept), 700).rows
     assert len(set(found)) == 700
     assert set(np.flatnonzero(kept)) <= set(found)
 
@@ -201,7 +213,8 @@ def test_a_large_quota_is_picked_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
 def test_small_series_are_not_drowned_by_large_ones() -> None:
     # One series holds 1,900 of 2,000 compounds, the other ten hold 10 each.
     prints = np.concatenate([series(1900, 1), series(100, 10, seed=5)])
-    found = choose(prints, 100, leaders=prints[[0, *range(1900, 1910)]])
+    shares = ClusterShares(prints[[0, *range(1900, 1910)]])
+    found = select_rows(pool(prints), 100, shares).rows
     assert (found >= 1900).sum() > 80
 
 
@@ -211,10 +224,9 @@ def test_coverage_moves_the_quota_to_the_reported_cluster() -> None:
     clusters, _ = assign([prints], leaders)
     counts = np.zeros(10, dtype=np.int64)
     counts[4] = 730
-    store, rows, kept = FingerprintStore(8, [prints]), np.arange(1000), np.zeros(1000, dtype=bool)
     shares = {}
     for weight in (0.0, 0.5, 1.0):
-        picked = select_rows(store, rows, kept, 80, leaders, [counts], weight)
+        picked = select_rows(pool(prints), 80, ClusterShares(leaders, [counts], weight))
         assert picked.quotas.sum() == 80
         assert np.array_equal(np.bincount(clusters[picked.rows], minlength=10), picked.quotas)
         shares[weight] = picked.quotas[4]
@@ -223,7 +235,7 @@ def test_coverage_moves_the_quota_to_the_reported_cluster() -> None:
 
 def test_the_selection_is_more_diverse_than_a_random_one() -> None:
     prints = series(3000, 40)
-    found = choose(prints, 60)
+    found = select_rows(pool(prints), 60).rows
     drawn = np.random.default_rng(0).choice(3000, 60, replace=False)
 
     def nearest(rows: np.ndarray) -> float:

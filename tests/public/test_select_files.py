@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fluid.base.errors import FederationError, FluidError, TableError
+from fluid.base.run import Run
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.features import FeatureSpec
 from fluid.chem.standardize import StandardizerSpec
@@ -56,12 +57,12 @@ def test_a_selected_set_is_rows_of_the_whole_set(
     federation: Federation, folder: Path, tmp_path: Path
 ) -> None:
     source = folder / "pool.csv"
-    prepare_public([source], federation, tmp_path / "whole.parquet", jobs=1)
+    prepare_public([source], federation, tmp_path / "whole.parquet", run=Run(jobs=1))
     whole = compounds_of(tmp_path / "whole.parquet")
     for jobs in (1, 2):
         path = tmp_path / f"{jobs}.parquet"
         summary = prepare_public(
-            [source], federation, path, jobs=jobs, selection=Selection(50, seed=3)
+            [source], federation, path, selection=Selection(50), run=Run(seed=3, jobs=jobs)
         )
     assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
     public = open_public_set(path)
@@ -89,14 +90,14 @@ def test_one_compound_of_each_connectivity_is_selected_and_donated_ones_are_kept
     donated.write_text("id,smiles\ngift,CCN(CC)CC\ntwice,OCCCC\n")
     output = tmp_path / "p.parquet"
     summary = prepare_public(
-        [pool], federation, output, jobs=1, selection=Selection(4, donated=(donated,))
+        [pool], federation, output, run=Run(jobs=1), selection=Selection(4, donated=(donated,))
     )
     assert list(compounds_of(output).ids) == ["R", "x", "y", "gift"]
     assert (summary.n_rejected, summary.n_duplicates) == (1, 2)
     assert "nonsense" in (tmp_path / "p.rejects.csv").read_text()
     for seed in range(5):
-        chosen = Selection(2, seed=seed, donated=(donated,))
-        prepare_public([pool], federation, output, jobs=1, selection=chosen)
+        chosen = Selection(2, donated=(donated,))
+        prepare_public([pool], federation, output, run=Run(seed=seed, jobs=1), selection=chosen)
         assert list(compounds_of(output).ids) == ["x", "gift"]
     said = open_public_set(output).sealed.manifest
     assert [source["name"] for source in said["sources"]] == ["pool.smi"]
@@ -104,7 +105,7 @@ def test_one_compound_of_each_connectivity_is_selected_and_donated_ones_are_kept
     for number, message in ((5, "hold 4 usable compounds"), (1, "2 compounds are donated")):
         with pytest.raises(FluidError, match=message):
             prepare_public(
-                [pool], federation, tmp_path / "no.parquet", jobs=1,
+                [pool], federation, tmp_path / "no.parquet", run=Run(jobs=1),
                 selection=Selection(number, donated=(donated,)),
             )  # fmt: skip
     assert not (tmp_path / "no.parquet").exists()
@@ -115,11 +116,11 @@ def test_a_signed_report_draws_the_selection_to_its_cluster(
 ) -> None:
     source = folder / "pool.csv"
     path = tmp_path / "clusters.parquet"
-    summary = make_clusters([source], federation, path, 8, jobs=1)
+    summary = make_clusters([source], federation, path, 8, run=Run(jobs=1))
     clusters = open_clusters(path)
     clusters.check(federation)
     assert (len(clusters), clusters.digest) == (8, summary.digest)
-    make_clusters([source], federation, tmp_path / "again.parquet", 8, jobs=2)
+    make_clusters([source], federation, tmp_path / "again.parquet", 8, run=Run(jobs=2))
     assert (tmp_path / "again.parquet").read_bytes() == path.read_bytes()
     leaders = clusters.compounds().fingerprints
     counts = np.where(np.arange(8) == 2, 500, 0)
@@ -131,7 +132,7 @@ def test_a_signed_report_draws_the_selection_to_its_cluster(
     near = {}
     for name, reports in {"even": (), "told": (report,)}.items():
         chosen = Selection(40, clusters=path, coverage=reports)
-        prepare_public([source], federation, tmp_path / name, jobs=1, selection=chosen)
+        prepare_public([source], federation, tmp_path / name, run=Run(jobs=1), selection=chosen)
         nearest, _ = assign([compounds_of(tmp_path / name).fingerprints], leaders)
         near[name] = int((nearest == 2).sum())
     assert near["told"] >= near["even"] + 10
@@ -157,13 +158,13 @@ def test_a_table_that_changes_between_the_readings_is_noticed(
     monkeypatch.setattr("fluid.public.prepare.read_pool", read_then_change)
     with pytest.raises(TableError, match=r"pool\.csv: was changed while it was read"):
         prepare_public(
-            [source], federation, tmp_path / "p.parquet", jobs=1, selection=Selection(20)
+            [source], federation, tmp_path / "p.parquet", run=Run(jobs=1), selection=Selection(20)
         )
     assert not (tmp_path / "p.parquet").exists()
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    wrong = [{"number": 0}, {"seed": -1}, {"coverage_weight": 1.1}, {"coverage": (Path("a"),)}]
+    wrong = [{"number": 0}, {"coverage_weight": 1.1}, {"coverage": (Path("a"),)}]
     for settings_ in wrong:
         with pytest.raises(FluidError):
             Selection(**{"number": 5, **settings_})

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fluid.base.run import Run
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.public_set import PublicSet, open_public_set
@@ -73,7 +74,7 @@ def build_small(folder: Path) -> Small:
         cut_table(DATA / "partners" / f"{owner}.csv", folder / f"{owner}.csv", 110)
     public_path = folder / "public.parquet"
     source = write_public(folder / "public.csv", public_rows(260))
-    prepare_public([source], federation, public_path, jobs=1)
+    prepare_public([source], federation, public_path, run=Run(jobs=1))
     public_set = open_public_set(public_path)
     tables = [folder / f"{owner}.csv" for owner in OWNERS]
     summary = simulate(

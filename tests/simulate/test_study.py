@@ -11,6 +11,7 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
+from fluid.base.run import Run
 from fluid.central.distill import distill
 from fluid.central.student import StudentOptions
 from fluid.exchange.annotation import open_annotation
@@ -180,7 +181,7 @@ def test_a_consortium_says_what_the_commands_say(small: Small, tmp_path: Path) -
         writer = csv.writer(handle)
         writer.writerow(["id", "smiles"])
         writer.writerows(zip(one.public.ids, one.public.smiles, strict=True))
-    prepare_public([source], federation, tmp_path / "public.parquet", jobs=1)
+    prepare_public([source], federation, tmp_path / "public.parquet", run=Run(jobs=1))
     public = open_public_set(tmp_path / "public.parquet")
     annotations = []
     for partner in one.partners:

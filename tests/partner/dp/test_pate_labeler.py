@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fluid.base.errors import MismatchError
+from fluid.base.run import Run
 from fluid.central.distill import distill
 from fluid.central.intake import admit
 from fluid.exchange.annotation import open_annotation
@@ -72,7 +73,7 @@ def _round(
     path = _federation(folder, kind, settings)
     federation = load_federation(path)
     source = write_public(folder / "public.csv", public_rows(90))
-    prepare_public([source], federation, folder / "public.parquet", jobs=1)
+    prepare_public([source], federation, folder / "public.parquet", run=Run(jobs=1))
     public = open_public_set(folder / "public.parquet")
     table = cut_table(DATA / "partners" / "aurora.csv", folder / "aurora.csv", 160)
     train_teacher(

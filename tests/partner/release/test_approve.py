@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fluid.base.errors import FluidError, LedgerError, MismatchError, SignatureError
+from fluid.base.run import Run
 from fluid.chem.features import FeatureSpec
 from fluid.exchange.annotation import open_annotation
 from fluid.exchange.federation import load_federation
@@ -83,7 +84,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Home(folder, []).train(folder / "teacher")
     for number in range(3):
         source = write_public(folder / f"{number}.csv", public_rows(24 + number * 2))
-        prepare_public([source], load_federation(path), folder / f"{number}.parquet", jobs=1)
+        prepare_public(
+            [source], load_federation(path), folder / f"{number}.parquet", run=Run(jobs=1)
+        )
     return folder
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import fluid.exchange.sealed
+from fluid.base.run import Run
 from fluid.exchange.public_set import PublicSet, open_public_set
 from fluid.partner.annotate import annotate
 from fluid.partner.release.ledger import read_ledger
@@ -42,7 +43,7 @@ def public(consortium: Consortium, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """A public set of several chunks."""
     monkeypatch.setattr(fluid.exchange.sealed, "ROW_GROUP", GROUP)
     path = tmp_path / "public.parquet"
-    prepare_public([consortium.folder / "public.csv"], consortium.federation, path, jobs=1)
+    prepare_public([consortium.folder / "public.csv"], consortium.federation, path, run=Run(jobs=1))
     found = open_public_set(path)
     assert len(found) > 4 * GROUP
     return found
@@ -166,7 +167,7 @@ def test_labels_of_another_teacher_public_set_or_policy_are_not_taken(
     shorter = tmp_path / "shorter.parquet"
     lines = (consortium.folder / "public.csv").read_text(encoding="utf-8").splitlines()
     (tmp_path / "shorter.csv").write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
-    prepare_public([tmp_path / "shorter.csv"], consortium.federation, shorter, jobs=1)
+    prepare_public([tmp_path / "shorter.csv"], consortium.federation, shorter, run=Run(jobs=1))
     site.public = open_public_set(shorter)
     site.run()
     assert site.labelled == chunks

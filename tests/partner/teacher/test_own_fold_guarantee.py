@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fluid.base.errors import FluidError, MismatchError, TrainingError
+from fluid.base.run import Run
 from fluid.chem.compounds import concatenate
 from fluid.chem.scaffolds import framework_keys
 from fluid.chem.standardize import StandardizerSpec, StructureError, connectivity, standardize
@@ -44,7 +45,7 @@ def test_export_is_the_same_with_and_without_a_compound(tmp_path: Path, learner:
     shared = held.take(range(0, len(held), len(held) // 2 - 1))
     overlap = [{"id": f"shared-{n}", "smiles": smiles} for n, smiles in enumerate(shared.smiles)]
     source = write_public(tmp_path / "public.csv", overlap + public_rows(60))
-    prepare_public([source], federation, tmp_path / "public.parquet", jobs=1)
+    prepare_public([source], federation, tmp_path / "public.parquet", run=Run(jobs=1))
     public = open_public_set(tmp_path / "public.parquet")
     (tmp_path / "secret").write_text(SECRET)
 
@@ -90,7 +91,7 @@ def test_by_framework_a_whole_series_leaves_no_trace_in_its_rows(tmp_path: Path)
         if key in members[:2]
     ]
     source = write_public(tmp_path / "public.csv", shared + public_rows(120))
-    prepare_public([source], federation, tmp_path / "public.parquet", jobs=1)
+    prepare_public([source], federation, tmp_path / "public.parquet", run=Run(jobs=1))
     public = open_public_set(tmp_path / "public.parquet")
     compounds = concatenate(list(public.chunks()))
     of_series = framework_keys(compounds) == series
@@ -129,7 +130,7 @@ def test_folds_are_as_strict_as_the_policy(tmp_path: Path) -> None:
     table = cut_table(DATA / "partners" / "aurora.csv", tmp_path / "all.csv", 120)
     loose = load_federation(path)
     source = write_public(tmp_path / "public.csv", public_rows(60))
-    prepare_public([source], loose, tmp_path / "public.parquet", jobs=1)
+    prepare_public([source], loose, tmp_path / "public.parquet", run=Run(jobs=1))
     public = open_public_set(tmp_path / "public.parquet")
     options = TrainingOptions(learner="logistic", folds=3, repeats=1)
     train_teacher([table], loose, path, "aurora", tmp_path / "teacher", options, jobs=1)

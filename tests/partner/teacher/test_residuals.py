@@ -219,7 +219,7 @@ def test_the_files_say_what_they_correct(consortium: Consortium, corrected: Path
         assert open_annotation(consortium.annotation(partner)).base_student is None
     shown = inspect_path(corrected / "aurora.parquet")
     meanings = {column["name"]: column["meaning"] for column in shown["columns"]}
-    assert "the student's number and a correction of it" in meanings["logbb.prediction"]
+    assert "the student's prediction plus a correction" in meanings["logbb.prediction"]
     assert "correction" not in meanings["bbb.prediction"]
     assert base_student.digest in web_page("a", annotation_sections(shown))
     report = (corrected / "round2" / "report.json").read_text(encoding="utf-8")

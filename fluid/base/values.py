@@ -1,0 +1,77 @@
+"""Plain values of a file, checked against the fields of a dataclass."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import MISSING, fields
+from typing import Any, get_origin, get_type_hints
+
+_WORDS: dict[type, str] = {
+    str: "text",
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    list: "a list",
+    tuple: "a list of text",
+    dict: "a table",
+}
+# Whole numbers below this are exact as floats.
+_EXACT = 1 << 53
+
+
+def read_fields(kind: type[Any], where: str, values: Any) -> dict[str, Any]:
+    """Check a table of plain values against the fields of a dataclass.
+
+    Parameters
+    ----------
+    kind
+        A dataclass with fields of type str, int, float, bool, list, dict or ``tuple[str, ...]``.
+    where
+        Dotted path of the table in its file, for messages; empty if the file is the table.
+    values
+        As JSON or TOML holds them.
+
+    Returns
+    -------
+    dict
+        The values by field. A whole number becomes a float and a list of text a tuple where the
+        field needs one. Fields that the table leaves out and that have a default are left out.
+
+    Raises
+    ------
+    ValueError
+        If `values` is not a table, a key is unknown or missing, or a value has another type.
+
+    Examples
+    --------
+    >>> from fluid.base.run import Run
+    >>> read_fields(Run, "run", {"seed": "7"})
+    Traceback (most recent call last):
+    ValueError: run.seed = '7': a whole number is needed
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"'{where}' must be a table")
+    prefix = f"{where}." if where else ""
+    known = {item.name: item for item in fields(kind)}
+    for key in sorted(set(values) - set(known)):
+        place = f"{where}: " if where else ""
+        raise ValueError(f"{place}unknown key '{key}'; allowed are {', '.join(sorted(known))}")
+    for key, item in known.items():
+        if key not in values and item.default is MISSING and item.default_factory is MISSING:
+            raise ValueError(f"'{prefix}{key}' is missing")
+    types = get_type_hints(kind)
+    return {
+        key: _converted(value, get_origin(types[key]) or types[key], f"{prefix}{key}")
+        for key, value in values.items()
+    }
+
+
+def _converted(value: Any, wanted: type, where: str) -> Any:
+    if wanted is float and type(value) is int and abs(value) < _EXACT:
+        return float(value)
+    if wanted is tuple and type(value) is list and all(type(item) is str for item in value):
+        return tuple(value)
+    # A bool is an int to isinstance.
+    if type(value) is not wanted or (wanted is float and not math.isfinite(value)):
+        raise ValueError(f"{where} = {repr(value)[:80]}: {_WORDS[wanted]} is needed")
+    return value
