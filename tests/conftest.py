@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fluid.base.run import Run
 from fluid.central.distill import Round, distill
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.public_set import PublicSet, open_public_set
@@ -107,7 +108,7 @@ def consortium(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
         )  # fmt: skip
         annotations.append(home / "annotation.parquet")
         annotate(home / "teacher", public, annotations[-1], folder / "keys" / f"{partner}.key")
-    outcome = distill(annotations, public, federation, folder / "round1", jobs=2)
+    outcome = distill(annotations, public, federation, folder / "round1", run=Run(jobs=2))
     train_hybrid(
         [folder / "aurora" / "private.csv"],
         folder / "round1" / "federated.parquet",

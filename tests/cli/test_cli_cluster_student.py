@@ -9,10 +9,10 @@ from threading import Thread
 
 import numpy as np
 import pytest
+from fluid.learn.estimators.cluster_trees import _block_size, _blocks
 
 from fluid.chem.compounds import Compounds
 from fluid.exchange.public_set import open_public_set
-from fluid.learn.estimators.cluster_trees import _block_size, _blocks
 from fluid.learn.storage import load_trained
 from tests.cli.cli_site import Site, done, refused
 from tests.local_cluster import LocalCluster, local_cluster

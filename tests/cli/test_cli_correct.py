@@ -66,7 +66,7 @@ def test_distill_asks_for_the_student_that_is_corrected(
 
 def test_corrections_need_not_be_sharpened(site: Site, second: Path, tmp_path: Path) -> None:
     paths = [second / f"{partner}.parquet" for partner in PARTNERS]
-    done(*site.distill(tmp_path / "round", paths), "--student", site.student, "--no-sharpen")
+    done(*site.distill(tmp_path / "round", paths), "--student", site.student, "--no-twicing")
     report = json.loads((tmp_path / "round" / "report.json").read_text())
     assert report["tasks"]["logbb"]["twicing_of_residuals"] is None
     same = json.loads((second / "round2" / "report.json").read_text())
