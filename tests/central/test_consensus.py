@@ -74,7 +74,7 @@ def test_correlation_is_the_weighted_one_with_the_pooled_label_of_the_others() -
     rng = np.random.default_rng(2)
     labels = {name: said(m, rng.uniform(0.05, 0.6, N)) for name, m in margins.items()}
     one = agreement(BINARY, labels, FINGERPRINTS)["p0"]
-    others = pool_task(BINARY, {name: labels[name] for name in ("p1", "p2")}, {}, N)
+    others = pool_task(BINARY, {name: labels[name] for name in ("p1", "p2")}, {}, N).labels
     own = logit(labels["p0"].prediction[:, 0].astype(np.float64), 0.01)
     theirs = logit(others.label[:, 0].astype(np.float64), 0.01)
     weight = labels["p0"].reliability.astype(np.float64) * others.reliability

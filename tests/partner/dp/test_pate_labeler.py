@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fluid.base.errors import MismatchError
+from fluid.base.run import Run
 from fluid.central.distill import distill
 from fluid.central.intake import admit
 from fluid.exchange.annotation import open_annotation
@@ -125,7 +126,7 @@ def test_pate_from_the_table_to_the_student(tmp_path: Path) -> None:
     assert ("mechanism", "pate") in section.rows
     assert any(name == "this release" and "at delta 1e-06" in text for name, text in section.rows)
     # The coordinator takes it, and makes a student of it.
-    distill([tmp_path / "a.parquet"], public, federation, tmp_path / "round", jobs=1)
+    distill([tmp_path / "a.parquet"], public, federation, tmp_path / "round", run=Run(jobs=1))
     # Further releases get what is left, and never the same draw; then there are no more.
     draws, refusal = _spend_all(tmp_path / "teacher", public)
     assert "does not afford a single label" in refusal
