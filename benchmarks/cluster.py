@@ -42,9 +42,16 @@ def cluster() -> Iterator[tuple[str, list[int]]]:
         address = json.loads(file.read_text())["address"]
         for _ in range(WORKERS):
             start(
-                "dask_worker", address, "--nthreads", "1", "--no-nanny", "--memory-limit", "0",
-                "--local-directory", str(FOLDER),
-            )  # fmt: skip
+                "dask_worker",
+                address,
+                "--nthreads",
+                "1",
+                "--no-nanny",
+                "--memory-limit",
+                "0",
+                "--local-directory",
+                str(FOLDER),
+            )
         yield address, [process.pid for process in running]
     finally:
         for process in running[::-1]:

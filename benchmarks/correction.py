@@ -24,9 +24,13 @@ def labelled(folder: str, number: int, student: str) -> float:
 
     def run(count: int) -> None:
         annotate(
-            Path(folder), public_set(count, kind=KIND), _target(count, student), key, jobs=1,
+            Path(folder),
+            public_set(count, kind=KIND),
+            _target(count, student),
+            key,
+            jobs=1,
             student=path,
-        )  # fmt: skip
+        )
 
     run(_FEW)
     started = time.process_time()

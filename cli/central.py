@@ -19,7 +19,7 @@ def distill(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the round to write.")],
     twicing: Annotated[
         bool,
-        typer.Option(help="Sharpen pooled labels by what teachers disagree on."),
+        typer.Option(help="Sharpen pooled labels where teachers disagree (twicing)."),
     ] = True,
     former: Annotated[
         list[Path] | None,

@@ -162,7 +162,7 @@ def test_versions_are_compared(there: dict[str, str | None], message: str) -> No
      "tcp://host:99999", "tcp://host:8786/", "tcp://ho st:8786", "tcp://host:8786\n"],
 )  # fmt: skip
 def test_a_malformed_address_is_refused(address: str) -> None:
-    message = "is no address; allowed are such as tcp://host:8786"
+    message = "is not an address; allowed are such as tcp://host:8786"
     with pytest.raises(ClusterError, match=message), open_cluster(address):
         pass
 

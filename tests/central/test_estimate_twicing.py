@@ -89,7 +89,7 @@ def apply_twicing(public: Compounds, label: np.ndarray, found: Twicing) -> np.nd
 
 
 @pytest.mark.parametrize("size", [30, 100])
-def test_sharpened_labels_are_nearer_to_the_truth(public: Compounds, size: int) -> None:
+def test_labels_after_twicing_are_nearer_to_the_truth(public: Compounds, size: int) -> None:
     """Over draws of the truth: pooled labels, with shrinkage undone, and with twicing."""
     errors = []
     for seed in range(6):
@@ -112,7 +112,7 @@ def test_sharpened_labels_are_nearer_to_the_truth(public: Compounds, size: int) 
     assert sharp_error < 0.95 * wide_error
 
 
-def test_a_student_of_sharpened_labels_predicts_better(public: Compounds) -> None:
+def test_a_student_with_twicing_predicts_better(public: Compounds) -> None:
     """Half of the compounds are public, and the other half is what it is asked for."""
     half = np.arange(0, len(public), 2)
     library, test = public.take(half), half[:-1] + 1
@@ -129,8 +129,8 @@ def test_a_student_of_sharpened_labels_predicts_better(public: Compounds) -> Non
     assert np.mean(errors[True]) < 0.97 * np.mean(errors[False])
 
 
-def test_of_corrections_what_is_added_is_sharpened(public: Compounds) -> None:
-    """It does not matter what is corrected; and no step is longer than twice a teacher's."""
+def test_twicing_of_residuals_does_not_depend_on_their_base(public: Compounds) -> None:
+    """And no step is longer than twice a teacher's."""
     library = CompoundStream.of(public)
     _, predictions = teachers(public, 60)
     base = 5.0 * public.descriptors[:, 0] / public.descriptors[:, 0].std()
@@ -150,7 +150,7 @@ def test_of_corrections_what_is_added_is_sharpened(public: Compounds) -> None:
 def test_tasks_with_and_without_a_base_are_stated_apart(
     public: Compounds, consortium: Consortium
 ) -> None:
-    """A task of numbers that the student before did not predict is one of a first round."""
+    """A regression task that the base student did not predict is one of a first round."""
     _, predictions = teachers(public, 60)
     second = Task("second", "regression")
     labels = {
@@ -168,12 +168,12 @@ def test_tasks_with_and_without_a_base_are_stated_apart(
     assert set(made.card.training["twicing_of_residuals"]) == {"logbb"}
 
 
-def test_a_student_of_sharpened_corrections_predicts_better(public: Compounds) -> None:
-    """Than one of what is labels altogether, in which nobody disagrees on what is corrected."""
+def test_a_student_with_twicing_of_residuals_predicts_better(public: Compounds) -> None:
+    """Better than one with twicing of whole labels, as no teacher disagrees on the base."""
     half = np.arange(0, len(public), 2)
     library, test = public.take(half), half[:-1] + 1
     queries = public.take(test)
-    # As smooth as what a student says.
+    # As smooth as a student's predictions.
     base = 10.0 * teachers(public, 30, seed=99)[1].mean(axis=0)
     errors: dict[bool, list[float]] = {False: [], True: []}
     for seed in range(6):
@@ -185,11 +185,11 @@ def test_a_student_of_sharpened_corrections_predicts_better(public: Compounds) -
             (estimator,) = model.members[0].estimators
             wanted = truth[test] + base[test]
             found.append(float(np.mean((estimator.score(queries, library) - wanted) ** 2)))
-    # Most of the error is of what is corrected, and the same.
+    # Most of the error comes from the base, and is the same.
     assert all(one < other for one, other in zip(errors[True], errors[False], strict=True))
 
 
-def test_classes_are_sharpened_in_log_odds(public: Compounds) -> None:
+def test_twicing_of_classification_is_in_log_odds(public: Compounds) -> None:
     _, predictions = teachers(public, 40)
     probabilities = 1.0 / (1.0 + np.exp(-predictions))
     found = estimate_twicing(
@@ -203,11 +203,11 @@ def test_classes_are_sharpened_in_log_odds(public: Compounds) -> None:
     assert found.base == pytest.approx(same.base * slope, rel=0.1)
 
 
-def test_nothing_is_sharpened_that_nobody_disagrees_on(public: Compounds) -> None:
+def test_no_twicing_where_nobody_disagrees(public: Compounds) -> None:
     stream = CompoundStream.of(public)
     _, predictions = teachers(public, 40, 2)
     assert estimate_twicing(stream, NUMBER, pooled(public, NUMBER, predictions[:1])) is None
-    # That one says more than the other of everything is no disagreement.
+    # A constant offset between teachers does not count as disagreement.
     alike = np.stack([predictions[0], predictions[0] + 3.0])
     assert estimate_twicing(stream, NUMBER, pooled(public, NUMBER, alike)) is None
     assert estimate_twicing(stream, NUMBER, pooled(public, NUMBER, predictions, 0.0)) is None
@@ -241,14 +241,14 @@ def test_of_a_few_compounds_nothing_is_known(public: Compounds) -> None:
         assert found is None or len(found.steps) <= 1
 
 
-def test_noise_is_not_sharpened(public: Compounds, consortium: Consortium) -> None:
+def test_no_twicing_of_noise(public: Compounds, consortium: Consortium) -> None:
     _, predictions = teachers(public, 40)
     labels = pooled(public, NUMBER, predictions)
     noisy = distill_task(public, NUMBER, labels, noisy=True)
     assert noisy.twicing is None
     clear = distill_task(public, NUMBER, labels)
     assert clear.twicing is not None
-    # A federation with a mechanism is noisy, whatever the sample says.
+    # A federation with a mechanism is noisy, even if there is a sample.
     contract = consortium.federation
     mechanism = replace(
         contract.mechanism, kind="gaussian", sigma=1.0, clip=(("logbb", -3.0, 2.0),)

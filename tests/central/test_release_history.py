@@ -1,4 +1,4 @@
-"""Former rounds: a partner's release numbers go on, or the coordinator says so."""
+"""Former rounds: a partner's release numbers go on, or the coordinator refuses or warns."""
 
 from __future__ import annotations
 

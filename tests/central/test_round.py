@@ -63,7 +63,7 @@ def test_student_learned_what_teachers_know(consortium: Consortium) -> None:
         ("round1/student", "mean teacher"),
         ("round1/student", "mean of teachers"),
         ("aurora/hybrid", "aurora/teacher"),
-    }  # fmt: skip
+    }
 
 
 def test_student_carries_only_public_compounds(consortium: Consortium) -> None:

@@ -23,9 +23,12 @@ FREE = Task("logd", "regression")
 def _pooled(label: np.ndarray, slope: float) -> PooledLabels:
     n = len(label)
     return PooledLabels(
-        label.astype(np.float32), np.full(label.shape, 0.5, dtype=np.float32),
-        np.full(n, 0.3, dtype=np.float32), np.full(n, 2, dtype=np.uint16), slope=slope,
-    )  # fmt: skip
+        label.astype(np.float32),
+        np.full(label.shape, 0.5, dtype=np.float32),
+        np.full(n, 0.3, dtype=np.float32),
+        np.full(n, 2, dtype=np.uint16),
+        slope=slope,
+    )
 
 
 def _labels(predictions: np.ndarray, reliability: np.ndarray) -> dict[str, TeacherLabels]:

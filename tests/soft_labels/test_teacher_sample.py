@@ -84,9 +84,13 @@ def test_parts_and_the_whole_give_the_same_sample(seed: int, lengths: list[int])
             one = _draw(reliability[part], digests[part])
             # The same predictions as in the whole, at their place there.
             one = TeacherSample(
-                one.rows, one.priority, one.counts, one.share,
-                one.predictions + np.array([[[start]], [[-start]]]), one.known,
-            )  # fmt: skip
+                one.rows,
+                one.priority,
+                one.counts,
+                one.share,
+                one.predictions + np.array([[[start]], [[-start]]]),
+                one.known,
+            )
             joined = [(one, length)] if found is None else [(found, start), (one, length)]
             found = TeacherSample.of_parts(joined)
             start += length

@@ -50,9 +50,12 @@ def test_worked_by_hand() -> None:
     """Odds 1 and 4 to the power of 2.5 weigh 1 and 32: (32 * 0.2 + 1 * 0.86) / 33 = 0.22."""
     own = TeacherLabels(np.array([[0.86]]), np.array([[0.0]]), np.array([0.5]))
     pooled = PooledLabels(
-        np.array([[0.22]]), np.array([[0.1]]), np.array([0.8]), np.array([2], np.uint16),
+        np.array([[0.22]]),
+        np.array([[0.1]]),
+        np.array([0.8]),
+        np.array([2], np.uint16),
         np.array([33.0]),
-    )  # fmt: skip
+    )
     found = without_partner(pooled, own)
     assert found.label[0, 0] == pytest.approx(0.2, abs=1e-6)
     assert found.teachers.tolist() == [1]
