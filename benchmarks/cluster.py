@@ -1,16 +1,18 @@
-"""What a cluster costs beside as many local workers: wall time, and CPU of those that pass on."""
+"""A cluster against as many local workers: wall time, and CPU of client and scheduler."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import annotate, prepare
+from benchmarks import annotate, distill, prepare
 from benchmarks.material import FOLDER, PARTNERS, federation, public_set, structure_table, teacher
 from benchmarks.measure import in_new_process
 from benchmarks.table import Row
@@ -41,9 +43,16 @@ def cluster() -> Iterator[tuple[str, list[int]]]:
         address = json.loads(file.read_text())["address"]
         for _ in range(WORKERS):
             start(
-                "dask_worker", address, "--nthreads", "1", "--no-nanny", "--memory-limit", "0",
-                "--local-directory", str(FOLDER),
-            )  # fmt: skip
+                "dask_worker",
+                address,
+                "--nthreads",
+                "1",
+                "--no-nanny",
+                "--memory-limit",
+                "0",
+                "--local-directory",
+                str(FOLDER),
+            )
         yield address, [process.pid for process in running]
     finally:
         for process in running[::-1]:
@@ -86,50 +95,80 @@ def annotating(folder: str, number: int, address: str | None) -> dict[str, float
         return {"cpu": time.process_time() - started, "wall": time.monotonic() - clock}
 
 
+def distilling(number: int, address: str | None) -> dict[str, float]:
+    """CPU of this process and wall seconds of `distill`; without an address by threads here."""
+    from fluid.base.cluster import open_cluster
+    from fluid.base.run import Run
+    from fluid.central.distill import distill as run_round
+
+    _, contract = federation()
+    paths = [Path(path) for path in distill.annotated(number, 2, 1)]
+    target = FOLDER / f"round-{'here' if address is None else 'there'}"
+    shutil.rmtree(target, ignore_errors=True)
+    with open_cluster(address) as workers:
+        started, clock = time.process_time(), time.monotonic()
+        run = Run(jobs=WORKERS, workers=workers)
+        run_round(paths, public_set(number), contract, target, run=run)
+        return {"cpu": time.process_time() - started, "wall": time.monotonic() - clock}
+
+
 def rows() -> list[Row]:
-    """Both commands beside the same number of local workers."""
+    """All commands beside the same number of local workers."""
     table, few = str(structure_table(STRUCTURES)), str(structure_table(1000))
     learner, size = annotate.TEACHERS[0]
     folder = str(teacher(size, learner))
     for number in (1000, COMPOUNDS):
         public_set(number)
-    local = in_new_process(prepare.ours, table, WORKERS).value
-    here = in_new_process(annotating, folder, COMPOUNDS, None).value
+        distill.annotated(number, 2, 1)
+    prepared = in_new_process(prepare.ours, table, WORKERS).value
+    labelled = in_new_process(annotating, folder, COMPOUNDS, None).value
+    distilled = in_new_process(distilling, COMPOUNDS, None).value
     with cluster() as (address, pids):
+        scheduler = pids[0]
         # Workers import before the clock runs.
         in_new_process(preparing, few, address)
         in_new_process(annotating, folder, 1000, address)
-        before = cpu(pids[0])
-        there = in_new_process(preparing, table, address).value
-        between = cpu(pids[0])
-        labelled = in_new_process(annotating, folder, COMPOUNDS, address).value
-        after = cpu(pids[0])
-    return [
-        *_beside("prepare-public", STRUCTURES, "processes", local, there, between - before),
-        *_beside(f"annotate`, {learner} teacher of {size:,}", COMPOUNDS, "threads", here, labelled,
-            after - between,
-        ),
-    ]  # fmt: skip
+        steps = [
+            Step("`prepare-public`", STRUCTURES, "processes", prepared, preparing, (table,)),
+            Step(
+                f"`annotate`, {learner} teacher of {size:,}",
+                COMPOUNDS,
+                "threads",
+                labelled,
+                annotating,
+                (folder, COMPOUNDS),
+            ),
+            Step("`distill`", COMPOUNDS, "threads", distilled, distilling, (COMPOUNDS,)),
+        ]
+        return [row for step in steps for row in step.rows(address, scheduler)]
 
 
-def _beside(
-    name: str,
-    number: int,
-    kind: str,
-    local: dict[str, float],
-    there: dict[str, float],
-    scheduler: float,
-) -> list[Row]:
-    each = 1e6 / number
-    title = name if "`" in name else f"{name}`"
-    return [
-        Row(
-            f"`{title}, {number:,} compounds, {WORKERS} cluster workers, wall",
-            f"{there['wall']:.1f} s",
-            f"{there['wall'] / local['wall']:.2f} x {WORKERS} local {kind} ({local['wall']:.1f} s)",
-        ),
-        Row(
-            "CPU of client and scheduler",
-            f"{there['cpu'] * each:.0f} us and {scheduler * each:.0f} us a compound",
-        ),
-    ]
+@dataclass(frozen=True)
+class Step:
+    """A command, its number of compounds, what it took here, and the function to run it."""
+
+    name: str
+    number: int
+    kind: str
+    here: dict[str, float]
+    function: Callable[..., dict[str, float]]
+    arguments: tuple[object, ...]
+
+    def rows(self, address: str, scheduler: int) -> list[Row]:
+        """Wall time on the cluster, and CPU of the processes that only pass on."""
+        before = cpu(scheduler)
+        there = in_new_process(self.function, *self.arguments, address).value
+        passing = cpu(scheduler) - before
+        each = 1e6 / self.number
+        local = self.here["wall"]
+        return [
+            Row(
+                f"{self.name}, {self.number:,} compounds, {WORKERS} cluster workers, wall",
+                f"{there['wall']:.1f} s",
+                f"{there['wall'] / local:.2f} x {WORKERS} local {self.kind} ({local:.1f} s)",
+            ),
+            Row(
+                "CPU of client and scheduler",
+                f"{there['cpu'] * each:.0f} us and {passing * each:.0f} us a compound",
+            ),
+        ]

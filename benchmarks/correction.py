@@ -24,9 +24,13 @@ def labelled(folder: str, number: int, student: str) -> float:
 
     def run(count: int) -> None:
         annotate(
-            Path(folder), public_set(count, kind=KIND), _target(count, student), key, jobs=1,
+            Path(folder),
+            public_set(count, kind=KIND),
+            _target(count, student),
+            key,
+            jobs=1,
             student=path,
-        )  # fmt: skip
+        )
 
     run(_FEW)
     started = time.process_time()
@@ -36,6 +40,7 @@ def labelled(folder: str, number: int, student: str) -> float:
 
 def distilled(number: int, student: str) -> float:
     """CPU seconds of pooling these labels and distilling them."""
+    from fluid.base.run import Run
     from fluid.central.distill import distill
 
     target = _NEXT if student else _FIRST
@@ -43,9 +48,13 @@ def distilled(number: int, student: str) -> float:
     _, contract = federation(kind=KIND)
     started = time.process_time()
     distill(
-        [_target(number, student)], public_set(number, kind=KIND), contract, target, jobs=1,
-        student_path=Path(student) if student else None,
-    )  # fmt: skip
+        [_target(number, student)],
+        public_set(number, kind=KIND),
+        contract,
+        target,
+        student=Path(student) if student else None,
+        run=Run(jobs=1),
+    )
     return time.process_time() - started
 
 

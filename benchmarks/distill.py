@@ -43,8 +43,8 @@ class Spent:
 def annotated(number: int, partners: int, tasks: int) -> list[str]:
     """Annotations without a teacher, smooth functions of the descriptors, each made once.
 
-    Each partner says something else, so that labels are sharpened. Nothing else of what distilling
-    costs depends on what is said.
+    Partners differ, so labels are sharpened. Otherwise the cost of distilling does not depend on
+    the labels.
     """
     from fluid.exchange.annotation import AnnotationHeader, write_annotation
     from fluid.exchange.release import Release
@@ -66,17 +66,17 @@ def annotated(number: int, partners: int, tasks: int) -> list[str]:
 
         def chunks(slopes: np.ndarray = slopes) -> Iterator[Any]:
             for chunk in public.chunks():
-                told = np.tanh(np.log1p(np.abs(chunk.descriptors)) @ slopes / 10.0)
-                said = {}
+                values = np.tanh(np.log1p(np.abs(chunk.descriptors)) @ slopes / 10.0)
+                labels = {}
                 for n, task in enumerate(contract.tasks):
-                    sure, likely = np.round(25 + 20 * told[:, n]) / 50, told[:, tasks + n]
-                    probability = np.round(50 + 45 * likely)[:, None] / 100
-                    said[task.name] = TeacherLabels(
+                    reliability = np.round(25 + 20 * values[:, n]) / 50
+                    probability = np.round(50 + 45 * values[:, tasks + n])[:, None] / 100
+                    labels[task.name] = TeacherLabels(
                         probability.astype(np.float32),
                         np.full((len(chunk), 1), 0.05, dtype=np.float32),
-                        sure.astype(np.float32),
+                        reliability.astype(np.float32),
                     )
-                yield chunk.inchikeys, said
+                yield chunk.inchikeys, labels
 
         key = load_private_key(FOLDER / "keys" / f"{partner}.key")
         release = Release(f"{place:032x}", 1, len(public))
@@ -90,6 +90,7 @@ def annotated(number: int, partners: int, tasks: int) -> list[str]:
 
 def ours(number: int, tasks: int, paths: list[str], first: list[str]) -> dict[str, float]:
     """CPU and wall seconds of pooling and distilling, without imports, and of pooling alone."""
+    from fluid.base.run import Run
     from fluid.central.distill import distill
 
     _, contract = federation(tasks)
@@ -98,8 +99,13 @@ def ours(number: int, tasks: int, paths: list[str], first: list[str]) -> dict[st
     def run(count: int, files: list[str]) -> None:
         target = FOLDER / f"round-{count}-{len(files)}-{tasks}"
         shutil.rmtree(target, ignore_errors=True)
-        distill([Path(path) for path in files], public_set(count, tasks), contract, target, jobs=1,
-                progress=stage)  # fmt: skip
+        distill(
+            [Path(path) for path in files],
+            public_set(count, tasks),
+            contract,
+            target,
+            run=Run(jobs=1, stage=stage),
+        )
 
     def stage(name: str) -> None:
         reached.setdefault(name.partition(" ")[0], time.process_time())

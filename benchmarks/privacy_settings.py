@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from benchmarks.privacy_tables import TableRow, markdown, tell
+from fluid.base.run import Run
 from fluid.central.distill import train_student
 from fluid.central.pooling import pool_labels
 from fluid.chem.compounds import Compounds, concatenate
@@ -38,6 +39,7 @@ from fluid.partner.audit.run import near_public
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher.fit import TrainingOptions
 from fluid.simulate.statistics import draw_weights, weighted_rmse, weighted_roc_auc
+from fluid.soft_labels.pooled import PooledSet
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
 # Whose neighbours are attacked: a small partner with a small minority class, and a middling one.
@@ -264,7 +266,9 @@ class Students:
         }  # fmt: skip
         tasks = self.federation.tasks
         pooled = pool_labels(tasks, said, {}, digest_connectivities(self.public))
-        model, _ = train_student(self.public, tasks, pooled, self.federation, "", 0, self.jobs)
+        model, _ = train_student(
+            tasks, PooledSet.of(self.public, pooled), self.federation, run=Run(jobs=self.jobs)
+        )
         told = model.predict(self.external.compounds, None).by_task
         rows, truth = self.external.labels.column(self.federation.task_index("bbb"))
         auc = weighted_roc_auc(truth > 0, told["bbb"].values[rows, 0], _weights(len(rows)))

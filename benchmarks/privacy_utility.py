@@ -18,6 +18,7 @@ import numpy as np
 
 from fluid.base.errors import TrainingError
 from fluid.base.jobs import count_jobs
+from fluid.base.run import Run
 from fluid.central.distill import train_student
 from fluid.central.pooling import pool_labels
 from fluid.chem.compounds import Compounds
@@ -37,6 +38,7 @@ from fluid.partner.table import LabelledCompounds, read_labelled
 from fluid.partner.teacher.fit import TrainingOptions, fit_model
 from fluid.partner.teacher.labeler import TeacherLabeler
 from fluid.simulate.holdout import hold_out
+from fluid.soft_labels.pooled import PooledSet
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
 TASK = "bbb"
@@ -143,7 +145,10 @@ class Study:
         pooled = pool_labels(federation.tasks, said, {}, digest_connectivities(self.public))
         try:
             model, _ = train_student(
-                self.public, federation.tasks, pooled, federation, "", 0, self.jobs
+                federation.tasks,
+                PooledSet.of(self.public, pooled),
+                federation,
+                run=Run(jobs=self.jobs),
             )
         except TrainingError:
             return [np.full(len(test.truth), 0.5) for test in self.tests.values()]

@@ -15,7 +15,7 @@ from benchmarks.measure import Measured, in_new_process
 from benchmarks.table import Row
 from fluid.base.run import Run
 from fluid.chem.compounds import Compounds
-from fluid.soft_labels.pooled import PooledTask
+from fluid.soft_labels.pooled import PoolingResult
 
 PUBLIC = 50_000
 PRIVATE = 775
@@ -62,10 +62,11 @@ def pool(paths: list[str]) -> None:
     admitted = admit([Path(path) for path in paths], contract, public)
     consensus = Consensus(contract.tasks, {})
 
-    def chunks() -> Iterator[tuple[Compounds, dict[str, PooledTask]]]:
-        for compounds, said in admitted_chunks(public, admitted):
-            consensus.add(said, compounds.fingerprints)
-            yield compounds, pool_labels(contract.tasks, said, {}, digest_connectivities(compounds))
+    def chunks() -> Iterator[tuple[Compounds, dict[str, PoolingResult]]]:
+        for compounds, labels in admitted_chunks(public, admitted):
+            consensus.add(labels, compounds.fingerprints)
+            digests = digest_connectivities(compounds)
+            yield compounds, pool_labels(contract.tasks, labels, {}, digests)
 
     features = contract.chemistry.features
     tasks = contract.tasks

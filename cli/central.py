@@ -17,32 +17,15 @@ def distill(
     public: Annotated[Path, typer.Option(help="The prepared public set.")],
     federation: FederationFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the round to write.")],
-    weighting: Annotated[
-        str,
-        typer.Option(
-            help="What public compounds weigh: 'reliability' of the teachers, 'none' (all alike) "
-            "or 'uncertain' (more where teachers are unsure, in the manner of FLIT)."
-        ),
-    ] = "reliability",
-    learners: Annotated[
-        str,
-        typer.Option(
-            help="What the student is: 'kernel-ridge', 'lightgbm-student', or both joined by a "
-            "comma, which are averaged."
-        ),
-    ] = "kernel-ridge",
     twicing: Annotated[
         bool,
-        typer.Option(
-            help="Whether 'kernel-ridge' learns pooled labels sharpened by what teachers disagree "
-            "on."
-        ),
+        typer.Option(help="Sharpen pooled labels where teachers disagree (twicing)."),
     ] = True,
     former: Annotated[
         list[Path] | None,
         typer.Option(
-            help="report.json of a former round, to see that each partner's release numbers go "
-            "on; repeatable."
+            help="report.json of a former round, whose release numbers each partner must "
+            "continue; repeatable."
         ),
     ] = None,
     student: Annotated[
@@ -58,8 +41,9 @@ def distill(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Train 'lightgbm-student' on all workers of this Dask scheduler together; needs "
-            "the extra 'cluster'. The trees differ a little from those of one machine.",
+            help="Sum over public compounds on the workers of this Dask scheduler, to the same "
+            "bytes; needs the extra 'cluster'. Only a student of more than 30,000 labelled "
+            "compounds needs such sums; a smaller one is fitted here.",
             show_default=False,
         ),
     ] = None,
@@ -74,27 +58,27 @@ def distill(
         fluid distill */annotation.parquet --public public.parquet \\
             --federation federation.toml -o round1
         fluid distill */annotation.parquet --public public.parquet \\
-            --federation federation.toml -o round1 \\
-            --learners lightgbm-student --scheduler tcp://cluster:8786
+            --federation federation.toml -o round1 --scheduler tcp://cluster:8786
         fluid distill */corrected.parquet --public public.parquet \\
             --federation federation.toml -o round2 --student round1/student
     """
     from fluid.base.cluster import open_cluster
-    from fluid.central.distill import distill as run
+    from fluid.base.run import Run
+    from fluid.central.distill import distill as distill_round
     from fluid.central.student import StudentOptions
-    from fluid.exchange.federation import load_federation
-    from fluid.exchange.public_set import open_public_set
 
-    contract = load_federation(federation)
     inputs = [*annotations, public, federation, *(former or []), *([student] if student else [])]
     with output_folder(output, inputs, ROUND_ENTRIES), open_cluster(scheduler) as cluster:
-        outcome = run(
-            annotations, open_public_set(public), contract, output, seed, jobs, stage,
-            StudentOptions(
-                weighting, tuple(name.strip() for name in learners.split(",")), twicing
-            ),
-            former or (), cluster, student,
-        )  # fmt: skip
+        outcome = distill_round(
+            annotations,
+            public,
+            federation,
+            output,
+            options=StudentOptions(twicing),
+            former=former or (),
+            student=student,
+            run=Run(seed, jobs, cluster, stage=stage),
+        )
     value = {"path": str(output), **outcome.report}
     emit(as_json, value, lambda: _show(output, outcome.report))
 
@@ -125,12 +109,12 @@ def _show(output: Path, report: dict[str, Any]) -> str:
                         cell
                         for t in tasks
                         for cell in (
-                            f"{said['labelled'][t]:,} ({said['inside_domain'][t]:,})",
-                            _agreement(said["agreement"].get(t)),
+                            f"{entry['labelled'][t]:,} ({entry['inside_domain'][t]:,})",
+                            _agreement(entry["agreement"].get(t)),
                         )
                     ),
                 ]
-                for name, said in report["partners"].items()
+                for name, entry in report["partners"].items()
             ],
         ),
         table(
@@ -151,12 +135,12 @@ def _show(output: Path, report: dict[str, Any]) -> str:
     ]
     parts += [
         f"look at {name}, {task}: {found['reason']}"
-        for name, said in report["partners"].items()
-        for task, found in said["agreement"].items()
+        for name, entry in report["partners"].items()
+        for task, found in entry["agreement"].items()
         if found["flagged"]
     ]
     parts += [
-        f"no student of {name}: {found['skipped']}"
+        f"no student for {name}: {found['skipped']}"
         for name, found in report["tasks"].items()
         if "skipped" in found
     ]

@@ -69,15 +69,9 @@ def simulate(
         ),
     ] = "auto",
     learner: Annotated[str, typer.Option(help="Learner of the teachers.")] = "auto",
-    weighting: Annotated[
-        str,
-        typer.Option(
-            help="Students to distill: 'reliability', 'none', 'uncertain', separated by commas; "
-            "the first is the one that hybrids use."
-        ),
-    ] = "reliability",
     without_twicing: Annotated[
-        bool, typer.Option("--unsharpened", help="Distill pooled labels as they are besides.")
+        bool,
+        typer.Option("--without-twicing", help="Also distill a student without twicing."),
     ] = False,
     study: Annotated[
         list[str] | None,
@@ -130,13 +124,9 @@ def simulate(
     columns_named = {one.column for one in partitions if one.column} | {group} - {None}
     if len(columns_named) > 1:
         raise typer.BadParameter("one column of groups at a time: run simulate for each")
-    names = [name.strip() for name in weighting.split(",")]
-    recipes = tuple(
-        (STUDENT if number == 0 else f"{STUDENT}, weights {name}", StudentOptions(name))
-        for number, name in enumerate(names)
-    )
+    recipes: tuple[tuple[str, StudentOptions], ...] = ((STUDENT, StudentOptions()),)
     if without_twicing:
-        recipes += ((f"{STUDENT}, not sharpened", StudentOptions(names[0], twicing=False)),)
+        recipes += ((f"{STUDENT}, without twicing", StudentOptions(twicing=False)),)
     learners = tuple(name.strip() for name in references.split(",") if references.strip())
     for name in learners:
         TrainingOptions(name)

@@ -111,7 +111,7 @@ def consortium(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
         )  # fmt: skip
         annotations.append(home / "annotation.parquet")
         annotate(home / "teacher", public, annotations[-1], folder / "keys" / f"{partner}.key")
-    outcome = distill(annotations, public, federation, folder / "round1", jobs=2)
+    outcome = distill(annotations, public, federation, folder / "round1", run=Run(jobs=2))
     train_hybrid(
         [folder / "aurora" / "private.csv"],
         folder / "round1" / "federated.parquet",

@@ -1,8 +1,8 @@
 """Spread the chunks of a command over a Dask cluster; results are those of a local run.
 
-The client talks to the scheduler alone, and workers need no file of it. What all chunks share (a
-teacher, say) travels once as a task of its own, so that a lost copy is made again; a chunk
-travels with its task and is computed again if its worker is lost. Dask is an optional extra.
+The client talks to the scheduler alone, and workers need no file of it. What all chunks share (such
+as a teacher) travels once as a task of its own, so a lost copy is made again. A chunk travels with
+its task and is computed again if its worker is lost. Dask is an optional extra.
 """
 
 from __future__ import annotations
@@ -36,12 +36,20 @@ _LEAST_AHEAD = 16
 _RECOUNT = 1.0
 _RETRIES = 2
 _ADDRESS = re.compile(r"(tcp|tls)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
-# What must be the same everywhere: the libraries whose version can change a number, and those
+# Versions that must be the same everywhere: of libraries that can change a number, and of those
 # that carry functions and data from one process to another.
 _PACKAGES = (
-    "rdkit", "lightgbm", "scikit-learn", "numpy", "scipy", "pyarrow", "numba", "dask",
-    "distributed", "cloudpickle",
-)  # fmt: skip
+    "rdkit",
+    "lightgbm",
+    "scikit-learn",
+    "numpy",
+    "scipy",
+    "pyarrow",
+    "numba",
+    "dask",
+    "distributed",
+    "cloudpickle",
+)
 _DISTRIBUTION = "fluid-federated"
 
 
@@ -49,7 +57,7 @@ _DISTRIBUTION = "fluid-federated"
 def open_cluster(address: str | None) -> Iterator[Cluster | None]:
     """Connect to a Dask scheduler for the time of a ``with`` block; None if there is no address.
 
-    Security, timeouts and the like are what Dask's own configuration says.
+    Security, timeouts and the like come from Dask's own configuration.
 
     Parameters
     ----------
@@ -81,7 +89,7 @@ def _connect(address: str) -> Any:
     found = _ADDRESS.fullmatch(address)
     if not found or not 0 < int(found[3]) < 65536:
         raise ClusterError(
-            f"scheduler '{address}': is no address; allowed are such as tcp://host:8786 and "
+            f"scheduler '{address}': is not an address; allowed are such as tcp://host:8786 and "
             "tls://host:8786"
         )
     try:
@@ -103,7 +111,7 @@ def _connect(address: str) -> Any:
 
 
 def _hush() -> None:
-    """Dask logs what becomes an error of ours, and what a lost worker costs it."""
+    """Silence Dask's logs: what matters in them becomes an error of ours."""
     for name in ("distributed", "distributed.client", "distributed.core", "distributed.comm"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -146,7 +154,7 @@ class Cluster:
         self._places: list[str] = []
 
     def check(self) -> None:
-        """Refuse a scheduler or a worker with other versions, and say if there is no worker.
+        """Refuse a scheduler or a worker with other versions, and warn if there is no worker.
 
         Workers that come later are checked when they get their first chunk.
 
@@ -164,11 +172,11 @@ class Cluster:
         here = {name: _installed(name) for name in packages}
         here["python"] = ".".join(platform.python_version_tuple()[:2])
         asked = {"scheduler": found["scheduler"], **found["workers"]}
-        for name, said in asked.items():
-            if not isinstance(said, dict) or "packages" not in said:
+        for name, answer in asked.items():
+            if not isinstance(answer, dict) or "packages" not in answer:
                 continue
             who = "the scheduler" if name == "scheduler" else f"worker {name}"
-            there = dict(said["packages"])
+            there = dict(answer["packages"])
             there["python"] = ".".join(str(there.get("python")).split(".")[:2])
             _compare(who, there, here)
         if not threads:
@@ -201,9 +209,17 @@ class Cluster:
             place = self._least_busy(waiting)
             with self.guard(), quiet():
                 future = self.client.submit(
-                    work, shared, run, pack(item), expected, key=f"{run}-{number}",
-                    retries=_RETRIES, pure=False, workers=place, allow_other_workers=bool(place),
-                )  # fmt: skip
+                    work,
+                    shared,
+                    run,
+                    pack(item),
+                    expected,
+                    key=f"{run}-{number}",
+                    retries=_RETRIES,
+                    pure=False,
+                    workers=place,
+                    allow_other_workers=bool(place),
+                )
             return future, place
 
         def take() -> Result:
@@ -225,7 +241,7 @@ class Cluster:
         finally:
             for future in (*(future for future, _ in waiting), shared):
                 future.release()
-            # What was sent may be private: no worker keeps it for its own sake.
+            # What was sent may be private, so no worker keeps it.
             with suppress(Exception), quiet():
                 self.client.run(forget, run, wait=False)
 
@@ -253,7 +269,7 @@ class Cluster:
         return max(_LEAST_AHEAD, _AHEAD * len(self.workers()))
 
     def _least_busy(self, waiting: Iterable[tuple[Any, str | None]]) -> str | None:
-        """Where the next chunk should go: Dask itself prefers whoever has what is shared."""
+        """The worker for the next chunk; Dask itself would prefer whoever has the shared part."""
         busy = Counter(place for future, place in waiting if not future.done())
         return min(self.workers(), key=lambda place: busy[place], default=None)
 
@@ -264,8 +280,10 @@ class Cluster:
         logger.warning(
             "%s: has workers whose processors (%s) are not like this machine's (%s); numbers may "
             "differ in their last bits",
-            self.address, reply.processor, processor(),
-        )  # fmt: skip
+            self.address,
+            reply.processor,
+            processor(),
+        )
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -299,5 +317,5 @@ def _compare(who: str, there: dict[str, str | None], here: dict[str, str | None]
         raise MismatchError(f"{who}: has no {_DISTRIBUTION}; it needs the same installation")
     other = [name for name, mine in here.items() if there.get(name) != mine]
     if other:
-        said = ", ".join(f"{name} {there.get(name)} (here {here[name]})" for name in other)
-        raise MismatchError(f"{who}: has other versions: {said}; it needs the same installation")
+        found = ", ".join(f"{name} {there.get(name)} (here {here[name]})" for name in other)
+        raise MismatchError(f"{who}: has other versions: {found}; it needs the same installation")

@@ -1,4 +1,4 @@
-"""What runs at the workers of a cluster: one chunk at a time, with what all chunks share."""
+"""Code that runs at the workers of a cluster: one chunk at a time, with what all chunks share."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _limited = False
 
 
 def hold(shared: Packed) -> Packed:
-    """What all chunks share, kept by workers as the result of a task."""
+    """Keep what all chunks share at a worker, as the result of a task."""
     return shared
 
 
 def work(shared: Packed, run: str, item: Packed, expected: dict[str, str]) -> Reply:
-    """One chunk at a worker, alone in its process: threads would share RDKit's tools and BLAS."""
+    """Compute a chunk, alone in its process: threads would share RDKit's tools and BLAS."""
     with _one_at_a_time:
         try:
             _check_versions(expected)
@@ -50,7 +50,7 @@ def work(shared: Packed, run: str, item: Packed, expected: dict[str, str]) -> Re
 
 
 def _recall(run: str, shared: Packed) -> Callable[[Any], Any]:
-    """The function of a run, unpacked once a process; that of the run before is let go."""
+    """The function of a run, unpacked once per process; that of the run before is dropped."""
     if run not in _known:
         _known.clear()
         _known[run] = unpack(shared)
@@ -58,7 +58,7 @@ def _recall(run: str, shared: Packed) -> Callable[[Any], Any]:
 
 
 async def forget(run: str) -> None:
-    """Let go of the function of a run."""
+    """Drop the function of a run."""
     _known.pop(run, None)
 
 
@@ -66,9 +66,9 @@ def _check_versions(expected: dict[str, str]) -> None:
     there: dict[str, str | None] = dict(software_versions())
     other = [name for name in expected if there.get(name) != expected[name]]
     if other:
-        said = ", ".join(f"{name} {there.get(name)} (here {expected[name]})" for name in other)
+        found = ", ".join(f"{name} {there.get(name)} (here {expected[name]})" for name in other)
         raise MismatchError(
-            f"worker {platform.node()}: has other versions: {said}; it needs the same installation"
+            f"worker {platform.node()}: has other versions: {found}; it needs the same installation"
         )
 
 
@@ -85,7 +85,7 @@ def _limit_threads() -> None:
 
 
 def processor() -> str:
-    """What decides the last bits: the machine, and the kernels that BLAS chose for it."""
+    """The machine and the kernels that BLAS chose for it, which decide the last bits."""
     # BLAS chooses when it is loaded.
     import numpy as np  # noqa: F401
     import threadpoolctl

@@ -1,9 +1,9 @@
-"""Does a partner agree with the others? Labels that are shuffled or turned round are flagged.
+"""Does a partner agree with the others? Labels that are shuffled or inverted are flagged.
 
-A partner's predictions are compared with what the others say together of the same public
-compounds. Teachers of random labels still predict smooth functions of chemistry, which correlate
-by chance far more than independent numbers would. So chance is judged as if each block of
-neighbouring compounds were one compound.
+A partner's predictions are compared with the pooled labels of all others for the same public
+compounds. Teachers of random labels still predict smooth functions of chemistry, which correlate by
+chance far more than independent numbers would. So chance is judged as if each block of neighbouring
+compounds were one compound.
 """
 
 from __future__ import annotations
@@ -20,32 +20,35 @@ from fluid.soft_labels.targets import soft_targets
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
 BLOCKS = 64
-_FEWEST = 50
-_FEWEST_BLOCKS, _FEWEST_CLEAR = 12.0, 4.0
-_OVERLAP = 0.25
+_FEWEST_COMPOUNDS = 50
+# Effective blocks that a comparison needs, and one that clearly agrees or disagrees.
+_FEWEST_BLOCKS, _FEWEST_BLOCKS_IF_CLEAR = 12.0, 4.0
+_LEAST_OVERLAP = 0.25
 # Half the step that reliabilities are rounded to by default.
-_SILENT = 0.01
-# One-sided 5% of a normal distribution; a partner may differ in skill by a tenth for no fault.
+_NO_RELIABILITY = 0.01
+# One-sided 5% of a normal distribution.
 _CLEAR = 1.645
-_NARROWEST = 0.1
+# A partner may differ in skill by a tenth for no fault.
+_LEAST_SPREAD = 0.1
 _FAR = 4.0
+# Median absolute deviation to standard deviation, of a normal distribution.
 _MAD = 1.4826
-# Similar to the square root of the weights in pooling, and with them steeper than reliability.
-_POWER = 1.5
-_MOST = 0.98
+# Similar to the square root of the weights in pooling, and like them steeper than reliability.
+_WEIGHT_EXPONENT = 1.5
+_HIGHEST_RELIABILITY = 0.98
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How one partner's predictions of one task go with the others'.
+    """How one partner's predictions of one task agree with the others'.
 
     Attributes
     ----------
     correlation
-        Pearson correlation in [-1, 1] of log-odds (classification) or numbers with the pooled
-        label of all others, weighted by both reliabilities; NaN if nothing is in common.
+        Pearson correlation in [-1, 1] of log-odds (classification) or numbers (regression) with the
+        pooled label of all others, weighted by both reliabilities; NaN if there is no overlap.
     chance
-        Standard deviation of that correlation if there was nothing in it; NaN if unknown.
+        Standard deviation of that correlation by chance alone; NaN if unknown.
     n
         Compounds that the partner and somebody else label, both with some reliability.
     reliability
@@ -55,7 +58,8 @@ class Agreement:
         know the same chemistry.
     offset
         Weighted mean difference from the others in units of their standard deviation; NaN for
-        several classes. A correlation does not see a wrong unit, this does. It is stated only.
+        several classes. It reveals a wrong unit, which a correlation does not. Nothing is flagged
+        by it.
     flagged
         Whether somebody should ask the partner before its labels are used.
     reason
@@ -74,7 +78,7 @@ class Agreement:
 
 @dataclass
 class _Sums:
-    """What is kept of one partner and task: nothing that grows with the public set."""
+    """Running sums of one partner and task. Nothing here grows with the public set."""
 
     moments: np.ndarray
     blocks: np.ndarray
@@ -85,19 +89,27 @@ class _Sums:
     common: float = 0.0
 
     def add(
-        self, own: np.ndarray, others: np.ndarray, trust: np.ndarray, weight: np.ndarray,
+        self,
+        own: np.ndarray,
+        others: np.ndarray,
+        reliability: np.ndarray,
+        weight: np.ndarray,
         block: np.ndarray,
-    ) -> None:  # fmt: skip
-        """`own`, `others` of shape (n, n_outputs), centred; `weight` is 0 where one is missing."""
-        ratio = np.minimum(trust, _MOST) / (1.0 - np.minimum(trust, _MOST))
-        known = ratio.prod(axis=0) ** _POWER * (weight > 0)
+    ) -> None:
+        """Add n compounds.
+
+        `own` and `others` are centred, of shape (n, n_outputs); `reliability` is that of both, of
+        shape (2, n); `weight` (n,) is 0 where one is missing.
+        """
+        bounded = np.minimum(reliability, _HIGHEST_RELIABILITY)
+        known = (bounded / (1.0 - bounded)).prod(axis=0) ** _WEIGHT_EXPONENT * (weight > 0)
         parts = (np.ones_like(own), own, others, own**2, others**2, own * others)
         self.moments += np.stack([weight @ part for part in parts])
         self.blocks += np.bincount(block, known, minlength=len(self.blocks))
         self.n += int((weight > 0).sum())
-        self.own += float((trust[0] ** 2).sum())
-        self.others += float((trust[1] ** 2).sum())
-        self.common += float((trust[0] * trust[1]).sum())
+        self.own += float((reliability[0] ** 2).sum())
+        self.others += float((reliability[1] ** 2).sum())
+        self.common += float((reliability[0] * reliability[1]).sum())
 
 
 @dataclass
@@ -107,7 +119,7 @@ class Consensus:
     Parameters
     ----------
     tasks
-        What is compared.
+        The tasks to compare.
     sizes
         Training-set sizes by partner and task, where they are shared; see `pool_task`.
     leaders
@@ -118,21 +130,21 @@ class Consensus:
     -----
     A partner is flagged in a task if
 
-    - the reliability that it states itself is next to none (its labels then hardly count, but it
-      should be told: they are too few, or wrong); or
+    - it states next to no reliability itself (its labels then hardly count, but the partner should
+      know: they are too few, or wrong); or
     - its correlation with the others is less than one standard deviation of chance; or
     - it is not clearly above chance (one-sided 5%), and more than four robust standard deviations
       (1.4826 x median absolute deviation, at least 0.1) below the median of the others.
 
-    The last two only if at least two other partners clearly agree with the rest: of two partners
-    who contradict each other, and often of three, no one can say who is wrong. A partner that
-    knows too little that others know is not judged: fewer than 50 compounds, an overlap below
-    0.25, or fewer than 12 blocks (4, if it clearly says the same as the others or the opposite).
+    The last two apply only if at least two other partners clearly agree with the rest: if two
+    partners contradict each other, and often if three do, it is open who is wrong. A partner that
+    shares too little knowledge with others is not judged: fewer than 50 compounds, an overlap below
+    0.25, or fewer than 12 blocks (4, if it clearly agrees or clearly contradicts).
 
     Each block counts as one independent compound, blocks weighing unequally by Kish's effective
     number, ``(sum w)^2 / sum w^2`` (Kish 1965, Survey Sampling, ISBN 978-0471489009). There, w is
-    the product of the signal-to-noise ratios r / (1 - r) to the power of 1.5: a partner that knows
-    a corner of chemistry says little about the rest, and is not to be blamed for that.
+    the product of the signal-to-noise ratios r / (1 - r) to the power of 1.5, so a partner that
+    knows one corner of chemistry is not blamed for its labels elsewhere.
 
     The limits were set on 16 divisions of the demonstration data. A partner with wrong labels and
     high stated reliability lowers the others' correlations as well: after it is left out, the
@@ -148,14 +160,14 @@ class Consensus:
         self._centres: dict[str, np.ndarray] = {}
 
     def add(
-        self, said: Mapping[str, Mapping[str, TeacherLabels]], fingerprints: np.ndarray
+        self, labels: Mapping[str, Mapping[str, TeacherLabels]], fingerprints: np.ndarray
     ) -> None:
-        """Take in a chunk.
+        """Add a chunk.
 
         Parameters
         ----------
-        said
-            By partner and task: annotations of n public compounds.
+        labels
+            By partner and task, of n public compounds.
         fingerprints
             Their packed fingerprints, uint8 of shape (n, bytes).
         """
@@ -167,38 +179,39 @@ class Consensus:
             self.leaders = fingerprints[chosen]
         block = tanimoto(fingerprints, self.leaders).argmax(axis=1)
         for task in self.tasks:
-            here = {name: by[task.name] for name, by in said.items() if task.name in by}
+            here = {name: by[task.name] for name, by in labels.items() if task.name in by}
             size = {name: by[task.name] for name, by in self.sizes.items() if task.name in by}
             for partner in sorted(here):
-                others = {name: one for name, one in here.items() if name != partner}
-                self._add(task, partner, here[partner], others, size, block)
+                self._add(task, partner, here, size, block)
 
     def _add(
         self,
         task: Task,
         partner: str,
-        own: TeacherLabels,
-        others: Mapping[str, TeacherLabels],
+        labels: Mapping[str, TeacherLabels],
         sizes: Mapping[str, float],
         block: np.ndarray,
     ) -> None:
         assert self.leaders is not None
+        own = labels[partner]
+        others = {name: one for name, one in labels.items() if name != partner}
         n_outputs = len(task.outputs)
         sums = self._sums[task.name].setdefault(
             partner, _Sums(np.zeros((6, n_outputs)), np.zeros(len(self.leaders)))
         )
-        pooled = pool_task(task, others, sizes, len(block))
+        pooled = pool_task(task, others, sizes, len(block)).labels
         mine, theirs = soft_targets(task, own.prediction), soft_targets(task, pooled.label)
         both = np.isfinite(mine).all(axis=1) & np.isfinite(theirs).all(axis=1)
         if task.name not in self._centres and both.any():
             # Sums of squares of numbers far from 0 would lose their digits.
             self._centres[task.name] = theirs[both].mean(axis=0)
         centre = self._centres.get(task.name, np.zeros(n_outputs))
-        trust = np.stack([np.nan_to_num(own.reliability), pooled.reliability]).astype(np.float64)
+        reliability = np.stack([np.nan_to_num(own.reliability), pooled.reliability])
+        reliability = reliability.astype(np.float64)
         sums.labelled += int(np.isfinite(own.reliability).sum())
         mine = np.where(both[:, None], mine - centre, 0.0)
         theirs = np.where(both[:, None], theirs - centre, 0.0)
-        sums.add(mine, theirs, trust, trust.prod(axis=0) * both, block)
+        sums.add(mine, theirs, reliability, reliability.prod(axis=0) * both, block)
 
     def result(self) -> dict[str, dict[str, Agreement]]:
         """By task and partner. Partners that label nothing in a task are left out."""
@@ -209,16 +222,16 @@ class Consensus:
 
 
 def agreement(
-    task: Task, said: Mapping[str, TeacherLabels], fingerprints: np.ndarray
+    task: Task, labels: Mapping[str, TeacherLabels], fingerprints: np.ndarray
 ) -> dict[str, Agreement]:
-    """Compare every partner with the others on a public set that is held as a whole.
+    """Compare every partner with the others on a public set that is in memory.
 
     Parameters
     ----------
     task
-        What is compared.
-    said
-        By partner: its annotation of n public compounds.
+        The task to compare.
+    labels
+        By partner, of n public compounds.
     fingerprints
         Their packed fingerprints, uint8 of shape (n, bytes).
 
@@ -228,13 +241,13 @@ def agreement(
         By partner; see `Consensus`.
     """
     consensus = Consensus([task])
-    consensus.add({name: {task.name: one} for name, one in said.items()}, fingerprints)
+    consensus.add({name: {task.name: one} for name, one in labels.items()}, fingerprints)
     return consensus.result()[task.name]
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """Numbers of one partner, before anybody is compared; see `Agreement`."""
+    """Figures of one partner, before partners are compared; see `Agreement`."""
 
     correlation: float
     chance: float
@@ -245,20 +258,20 @@ class _Measured:
 
     def _enough(self, blocks: float) -> bool:
         return (
-            self.reliability >= _SILENT
-            and self.n >= _FEWEST
-            and self.overlap >= _OVERLAP
+            self.reliability >= _NO_RELIABILITY
+            and self.n >= _FEWEST_COMPOUNDS
+            and self.overlap >= _LEAST_OVERLAP
             and self.chance <= (blocks - 1.0) ** -0.5
             and bool(np.isfinite(self.correlation))
         )
 
     @property
     def agrees(self) -> bool:
-        return self._enough(_FEWEST_CLEAR) and self.correlation >= _CLEAR * self.chance
+        return self._enough(_FEWEST_BLOCKS_IF_CLEAR) and self.correlation >= _CLEAR * self.chance
 
     @property
     def comparable(self) -> bool:
-        opposed = self._enough(_FEWEST_CLEAR) and self.correlation < -_CLEAR * self.chance
+        opposed = self._enough(_FEWEST_BLOCKS_IF_CLEAR) and self.correlation < -_CLEAR * self.chance
         return self.agrees or opposed or self._enough(_FEWEST_BLOCKS)
 
 
@@ -287,28 +300,34 @@ def _judge(sums: Mapping[str, _Sums]) -> dict[str, Agreement]:
         others = [other for key, other in measured.items() if key != name and other.comparable]
         flagged, reason = _verdict(one, others)
         found[name] = Agreement(
-            one.correlation, one.chance, one.n, one.reliability, one.overlap, one.offset,
-            flagged, reason,
-        )  # fmt: skip
+            one.correlation,
+            one.chance,
+            one.n,
+            one.reliability,
+            one.overlap,
+            one.offset,
+            flagged,
+            reason,
+        )
     return found
 
 
 def _verdict(one: _Measured, others: Sequence[_Measured]) -> tuple[bool, str]:
-    if one.reliability < _SILENT:
+    if one.reliability < _NO_RELIABILITY:
         return True, "states next to no reliability: its labels are too few, or wrong"
     if not one.comparable:
-        what = "what it and others know is too much of one chemistry to compare them by"
-        if one.n < _FEWEST or one.overlap < _OVERLAP:
+        what = "the chemistry that it shares with others is too narrow to compare them by"
+        if one.n < _FEWEST_COMPOUNDS or one.overlap < _LEAST_OVERLAP:
             what = "knows too few compounds that others know"
         elif not np.isfinite(one.correlation):
-            what = "it, or all others, say the same of every compound"
+            what = "its labels, or those of all others, are the same for every compound"
         return False, f"cannot be judged: {what}"
     correlations = np.array([other.correlation for other in others])
     usual = float(np.median(correlations)) if others else float("nan")
     numbers = f"correlation {one.correlation:.2f} with the others"
     if one.correlation >= one.chance:
         spread = _MAD * float(np.median(np.abs(correlations - usual))) if others else 0.0
-        far = one.correlation < usual - _FAR * max(spread, _NARROWEST)
+        far = one.correlation < usual - _FAR * max(spread, _LEAST_SPREAD)
         if one.agrees or not far:
             return False, f"agrees: {numbers}" if one.agrees else f"agrees weakly: {numbers}"
     if sum(other.agrees for other in others) < 2:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fluid.base.cluster import Cluster
 from fluid.base.errors import FluidError, MismatchError, TrainingError
 from fluid.base.files import atomic_folder, check_folder, sha256_file, write_json
-from fluid.base.jobs import count_jobs
+from fluid.base.run import Run
 from fluid.base.software import software_versions
-from fluid.central.consensus import Consensus
+from fluid.central.consensus import Agreement, Consensus
 from fluid.central.fit_student import keep_referred
 from fluid.central.intake import admit, admitted_chunks
 from fluid.central.pooling import pool_labels
@@ -38,14 +37,13 @@ from fluid.exchange.federated_set import write_federated
 from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.shared_statistics import check_shared_statistics
-from fluid.learn.estimators.cluster_trees import check_cluster
 from fluid.learn.model import Card, TrainedModel
 from fluid.learn.model_file import MODEL_FILE
 from fluid.learn.reliability import TRUSTED
 from fluid.learn.storage import save_model
 from fluid.learn.task import Task
 from fluid.learn.trained_on import digest_connectivities
-from fluid.soft_labels.pooled import PooledTask
+from fluid.soft_labels.pooled import PooledSet, PoolingResult
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +59,7 @@ class Round:
     Attributes
     ----------
     report
-        What ``report.json`` holds.
+        The content of ``report.json``.
     student
         The model that was written.
     """
@@ -71,135 +69,133 @@ class Round:
 
 
 def distill(
-    annotations: Sequence[Path],
-    public: PublicSet,
-    federation: Federation,
-    output: Path,
-    seed: int = 0,
-    jobs: int | None = None,
-    progress: Callable[[str], None] = lambda stage: None,
+    annotations: Sequence[Path | str],
+    public: PublicSet | Path | str,
+    federation: Federation | Path | str,
+    output: Path | str,
+    *,
     options: StudentOptions | None = None,
-    former: Sequence[Path] = (),
-    cluster: Cluster | None = None,
-    student_path: Path | None = None,
+    former: Sequence[Path | str] = (),
+    student: Path | str | None = None,
+    run: Run | None = None,
 ) -> Round:
-    """Check and pool annotations, and train the student.
+    """Verify and pool annotations, and train the student.
 
     Parameters
     ----------
     annotations
         Signed annotations, one per partner.
     public, federation
-        What they must belong to.
+        The public set and the contract that they must belong to.
     output
         The folder to appear: ``federated.parquet``, ``student`` and ``report.json``.
-    seed
-        Fixes everything random.
-    jobs
-        Cores to use; by default all. The files do not depend on it.
-    progress
-        Called with the name of each stage.
     options
         How to distill.
     former
-        Reports of former rounds: a partner's releases must go on from there.
-    cluster
-        Whose workers train the student's boosted trees. The student then depends, slightly, on
-        how many there are; pooled labels do not.
-    student_path
-        The student that annotations correct; needed if they do, and refused otherwise. What is
-        sharpened of their numbers is what they add to it.
+        Reports of former rounds, whose release numbers each partner must continue.
+    student
+        Folder of the base student whose residuals the annotations label; needed if they do, and
+        refused otherwise. Only the pooled residuals are then sharpened.
+    run
+        How to run. No file depends on anything but the seed. Workers sum the chunks of a student of
+        more than 30,000 compounds.
 
     Raises
     ------
     FluidError
-        If an annotation is not admitted, the student is not the one that they correct, or the
-        labels do not suffice.
+        If an annotation is not admitted, the student is not the one that they name, or there are
+        too few labels.
     """
+    run = run or Run()
+    federation, public, output = Federation.load(federation), PublicSet.load(public), Path(output)
     check_folder(output, REPORT_FILE)
-    if cluster is not None:
-        check_cluster(cluster)
-        learners = (options or StudentOptions()).learners
-        if "lightgbm-student" not in learners:
-            raise FluidError(
-                f"student's learners '{','.join(learners)}': none of these trains on a cluster; "
-                "only lightgbm-student does"
-            )
     federation.chemistry.check(f"federation '{federation.name}'")
     public.check(federation)
-    progress("verifying annotations")
-    admitted = admit(annotations, federation, public)
-    check_releases(admitted, former)
-    base_student = _subject(admitted, student_path, federation)
-    tasks = _labelled_tasks(federation, admitted)
-    sizes = _shared_sizes(admitted)
-    tally = Tally(tasks, [annotation.partner for annotation in admitted])
-    base_digest = admitted[0].base_student
-    # Corrections of one student agree in what that says, whatever a partner's own labels say.
-    consensus = Consensus([one for one in tasks if not base_digest or one.is_classification], sizes)
-    digests: list[np.ndarray] = []
-
-    def chunks() -> Iterator[tuple[Compounds, dict[str, PooledTask]]]:
-        for compounds, said in admitted_chunks(public, admitted):
-            tally.add(said, len(compounds))
-            consensus.add(said, compounds.fingerprints)
-            digests.append(digest_connectivities(compounds))
-            bases = _bases(base_student, tasks, compounds)
-            labels = pool_labels(tasks, said, sizes, digests[-1], bases)
-            if federation.mechanism.is_used:
-                # Teachers disagree by the noise, of which nothing is to be concluded.
-                labels = {
-                    name: replace(one, slope=1.0, sample=None) for name, one in labels.items()
-                }
-            yield compounds, labels
-
+    run.stage("verifying annotations")
+    verified = _verify(annotations, public, federation, former, student)
     with atomic_folder(output, REPORT_FILE) as folder:
-        progress("pooling")
-        identity = {
-            "federation": federation.name,
-            "round": federation.round,
-            "protocol": federation.protocol,
-            "public_set": public.digest,
-            "tasks": [task.to_dict() for task in tasks],
-            "annotations": {a.partner: a.sealed.digest for a in admitted},
-            "software": software_versions(),
-        }
-        if base_digest:
-            identity["base_student"] = base_digest
-        features = federation.chemistry.features
-        path = folder / FEDERATED_FILE
-        digest, joined = write_federated(path, features, tasks, chunks(), identity)
-        library = CompoundStream(len(public), public.chunks)
+        run.stage("pooling")
+        pooled = _pool(verified, folder / FEDERATED_FILE)
         try:
-            student, distilled = train_student(
-                library, tasks, joined, federation, digest, seed, jobs, progress, options, cluster,
-                np.concatenate(digests), base_digest,
-            )  # fmt: skip
+            made, distilled = train_student(
+                verified.tasks,
+                pooled.set,
+                federation,
+                options=options,
+                digests=pooled.digests,
+                base_student=verified.base_digest,
+                run=run,
+            )
         except TrainingError as error:
             raise TrainingError(f"{public.sealed.path}: {error}") from error
         (folder / STUDENT_FOLDER).mkdir()
-        save_model(student, folder / STUDENT_FOLDER)
-        report = identity | {
-            "schema": "fluid.report/2",
-            "federated_set": digest,
-            "student": sha256_file(folder / STUDENT_FOLDER / MODEL_FILE),
-            "n_compounds": len(public),
-            "releases": {a.partner: a.release.to_dict() for a in admitted},
-            "partners": report_partners(admitted, tally, consensus.result()),
-            "tasks": {
-                task.name: report_task(task, joined[task.name], distilled.get(task.name), tally)
-                for task in tasks
-            },
-        }
+        save_model(made, folder / STUDENT_FOLDER)
+        report = _report(verified, pooled, distilled, folder / STUDENT_FOLDER)
         write_json(folder / REPORT_FILE, report)
-    return Round(report, student)
+    return Round(report, made)
 
 
-def _subject(
-    admitted: Sequence[AnnotationFile], path: Path | None, federation: Federation
+@dataclass(frozen=True)
+class _Verified:
+    """What a round starts from, after every check that needs no label.
+
+    Attributes
+    ----------
+    annotations
+        Admitted, by partner name.
+    public, federation
+        The public set and the contract.
+    tasks
+        That at least one partner labels, in the federation's order.
+    base_student
+        The student whose residuals are labelled; None in a first round.
+    """
+
+    annotations: list[AnnotationFile]
+    public: PublicSet
+    federation: Federation
+    tasks: list[Task]
+    base_student: BaseStudent | None
+
+    @property
+    def base_digest(self) -> str | None:
+        return self.base_student.digest if self.base_student else None
+
+    def identity(self) -> dict[str, Any]:
+        """What federated set and report state of the round."""
+        identity = {
+            "federation": self.federation.name,
+            "round": self.federation.round,
+            "protocol": self.federation.protocol,
+            "public_set": self.public.digest,
+            "tasks": [task.to_dict() for task in self.tasks],
+            "annotations": {one.partner: one.sealed.digest for one in self.annotations},
+            "software": software_versions(),
+        }
+        return identity | ({"base_student": self.base_digest} if self.base_digest else {})
+
+
+def _verify(
+    paths: Sequence[Path | str],
+    public: PublicSet,
+    federation: Federation,
+    former: Sequence[Path | str],
+    student: Path | str | None,
+) -> _Verified:
+    admitted = admit([Path(path) for path in paths], federation, public)
+    check_releases(admitted, [Path(path) for path in former])
+    base_student = _load_base_student(
+        admitted[0], None if student is None else Path(student), federation
+    )
+    labelled = {task.name for annotation in admitted for task in annotation.tasks}
+    tasks = [task for task in federation.tasks if task.name in labelled]
+    return _Verified(admitted, public, federation, tasks, base_student)
+
+
+def _load_base_student(
+    first: AnnotationFile, path: Path | None, federation: Federation
 ) -> BaseStudent | None:
-    """The student that annotations correct: none, or the one that they name."""
-    first = admitted[0]
+    """The student whose residuals the annotations label: none, or the one that they name."""
     if path is None and first.base_student:
         raise FluidError(
             f"{first.sealed.path}: corrects the student '{first.base_student[:12]}...', "
@@ -212,10 +208,47 @@ def _subject(
     return load_base_student(path, federation, first.base_student)
 
 
-def _bases(
+@dataclass(frozen=True)
+class _Pooled:
+    """Outcome of the pass over all annotations; `digests` are of the compounds' connectivities."""
+
+    set: PooledSet
+    digests: np.ndarray
+    tally: Tally
+    agreement: dict[str, dict[str, Agreement]]
+
+
+def _pool(verified: _Verified, path: Path) -> _Pooled:
+    """Read all annotations side by side, pool them, and write the federated set."""
+    tasks, annotations, public = verified.tasks, verified.annotations, verified.public
+    federation = verified.federation
+    sizes = _shared_sizes(annotations)
+    tally = Tally(tasks, [annotation.partner for annotation in annotations])
+    # Teachers' labels agree in the base student that they share, whatever each adds to it.
+    compared = [task for task in tasks if verified.base_student is None or task.is_classification]
+    consensus = Consensus(compared, sizes)
+    digests: list[np.ndarray] = []
+
+    def chunks() -> Iterator[tuple[Compounds, dict[str, PoolingResult]]]:
+        for compounds, labels in admitted_chunks(public, annotations):
+            tally.add(labels, len(compounds))
+            consensus.add(labels, compounds.fingerprints)
+            digests.append(digest_connectivities(compounds))
+            bases = _base_predictions(verified.base_student, tasks, compounds)
+            noisy = federation.mechanism.is_used
+            yield compounds, pool_labels(tasks, labels, sizes, digests[-1], bases, noisy)
+
+    features = federation.chemistry.features
+    digest, results = write_federated(path, features, tasks, chunks(), verified.identity())
+    library = CompoundStream(len(public), public.chunks)
+    pooled = PooledSet.of(library, results, digest)
+    return _Pooled(pooled, np.concatenate(digests), tally, consensus.result())
+
+
+def _base_predictions(
     base_student: BaseStudent | None, tasks: Sequence[Task], compounds: Compounds
 ) -> dict[str, np.ndarray]:
-    """What the student that is corrected says of the tasks of numbers that it predicts."""
+    """Predictions of the base student for the regression tasks that it has."""
     if base_student is None:
         return {}
     predicted = {task.name for task in base_student.student.tasks}
@@ -226,112 +259,149 @@ def _bases(
     }
 
 
-def _labelled_tasks(federation: Federation, admitted: Sequence[AnnotationFile]) -> list[Task]:
-    """Tasks that at least one partner labels, in the federation's order."""
-    present = {task.name for annotation in admitted for task in annotation.tasks}
-    return [task for task in federation.tasks if task.name in present]
-
-
-def _shared_sizes(admitted: Sequence[AnnotationFile]) -> dict[str, dict[str, float]]:
+def _shared_sizes(annotations: Sequence[AnnotationFile]) -> dict[str, dict[str, float]]:
     """Training-set sizes of the partners that state them, which the policy must allow."""
     found = {}
-    for annotation in admitted:
+    for annotation in annotations:
         sizes = check_shared_statistics(annotation).get("training_size")
         if sizes is not None:
             found[annotation.partner] = {name: float(size) for name, size in sizes.items()}
     return found
 
 
+def _report(
+    verified: _Verified, pooled: _Pooled, distilled: Mapping[str, Distilled], student: Path
+) -> dict[str, Any]:
+    """The content of ``report.json``, of a student that is written already."""
+    return verified.identity() | {
+        "schema": "fluid.report/2",
+        "federated_set": pooled.set.digest,
+        "student": sha256_file(student / MODEL_FILE),
+        "n_compounds": len(verified.public),
+        "releases": {one.partner: one.release.to_dict() for one in verified.annotations},
+        "partners": report_partners(verified.annotations, pooled.tally, pooled.agreement),
+        "tasks": {
+            task.name: report_task(
+                task, pooled.set.result(task.name), distilled.get(task.name), pooled.tally
+            )
+            for task in verified.tasks
+        },
+    }
+
+
 def train_student(
-    library: Compounds | CompoundStream,
     tasks: Sequence[Task],
-    pooled: dict[str, PooledTask],
+    pooled: PooledSet,
     federation: Federation,
-    digest: str,
-    seed: int,
-    jobs: int | None,
-    progress: Callable[[str], None] = lambda stage: None,
+    *,
     options: StudentOptions | None = None,
-    cluster: Cluster | None = None,
     digests: np.ndarray | None = None,
     base_student: str | None = None,
+    run: Run | None = None,
 ) -> tuple[TrainedModel, dict[str, Distilled]]:
     """Train a student on pooled labels.
 
     Parameters
     ----------
-    library
-        The public compounds: in memory, or to be read several times.
-    tasks, pooled
-        Tasks, and the pooled labels of each by name.
-    federation, digest
-        The contract, and the digest of the federated set.
-    seed, jobs, progress, options, cluster
-        See `distill`.
+    tasks
+        What it is to predict.
+    pooled
+        The public compounds with pooled labels of each task.
+    federation
+        The contract. If it has a noise mechanism, labels are learned as `distill_task` does noisy
+        ones.
+    options
+        How to distill.
     digests
-        What `fluid.learn.trained_on.digest_connectivities` finds of the compounds, if it is known.
-    corrects
-        Digest of the student that pooled labels correct, if they do.
+        From `fluid.learn.trained_on.digest_connectivities`, of all compounds, if they are known.
+    base_student
+        Digest of the student whose residuals the pooled labels hold, if they do.
+    run
+        See `distill`.
 
     Raises
     ------
     TrainingError
-        If no task has labels enough.
+        If no task has enough labels.
     """
-    library = CompoundStream.of(library)
+    run = run or Run()
+    library = CompoundStream.of(pooled.compounds)
     if digests is None:
         digests = digest_stream(library)
     groups = held_out_groups(digests)
-    options = options or StudentOptions()
-    if federation.mechanism.is_used:
-        options = replace(options, noisy=True)
     distilled: dict[str, Distilled] = {}
     for task in tasks:
-        n_labelled = int(np.isfinite(pooled[task.name].label).all(axis=1).sum())
+        result = pooled.result(task.name)
+        n_labelled = int(np.isfinite(result.labels.label).all(axis=1).sum())
         if n_labelled < FEWEST_COMPOUNDS:
             logger.warning("task %s: %s", task.name, too_few(n_labelled))
             continue
-        n_known = count_known(pooled[task.name])
-        if n_known < FEWEST_COMPOUNDS:
-            logger.warning(
-                "task %s: teachers know %s of %s public compounds (reliability %g or more); "
-                "compounds nearer to their chemistry make a better student (clusters, survey, "
-                "prepare-public --select)",
-                task.name, f"{n_known:,}", f"{len(library):,}", TRUSTED,
-            )  # fmt: skip
-        progress(f"distilling {task.name}")
+        _warn_of_little_known(task, count_known(result.labels), len(library))
+        run.stage(f"distilling {task.name}")
         distilled[task.name] = distill_task(
-            library, task, pooled[task.name], seed, count_jobs(jobs), options, groups, cluster
+            library,
+            task,
+            result,
+            options=options,
+            noisy=federation.mechanism.is_used,
+            groups=groups,
+            run=run,
         )
     if not distilled:
         raise TrainingError(f"no task has pooled labels of {FEWEST_COMPOUNDS} compounds or more")
-    training = {
-        "federated_set": digest,
-        "seed": seed,
+    training: dict[str, Any] = {
+        "federated_set": pooled.digest,
+        "seed": run.seed,
         "compounds": len(library),
         "labels": {name: {"compounds": found.n_labelled} for name, found in distilled.items()},
     }
-    # A twicing of corrections must not be applied to whole labels, which is what a hybrid does
-    # with a student's: it has a key of its own.
-    for key, corrected in (("twicing", False), ("twicing_of_residuals", True)):
-        twicings = {
-            name: found.twicing.to_dict()
-            for name, found in distilled.items()
-            if found.twicing and (pooled[name].base is not None) == corrected
-        }
-        if twicings:
-            training[key] = twicings
+    training |= _stated_twicing(distilled, pooled)
     if base_student:
         training["base_student"] = base_student
-    if cluster is not None:
-        training["workers"] = len(cluster.workers())
     metrics: dict[str, dict[str, float | None]] = {
         name: {"fidelity": round(found.fidelity, 4)} for name, found in distilled.items()
     }
     card = Card(
-        "student", federation.name, federation.name, federation.round, federation.protocol,
-        training, metrics, software_versions(),
-    )  # fmt: skip
+        "student",
+        federation.name,
+        federation.name,
+        federation.round,
+        federation.protocol,
+        training,
+        metrics,
+        software_versions(),
+    )
     models = [distilled[task.name].model for task in tasks if task.name in distilled]
-    kept, trained_on = keep_referred(library, models, digests)
+    kept, models, trained_on = keep_referred(library, models, digests)
     return TrainedModel(card, federation.chemistry, kept, models, trained_on), distilled
+
+
+def _warn_of_little_known(task: Task, n_known: int, n_compounds: int) -> None:
+    if n_known < FEWEST_COMPOUNDS:
+        logger.warning(
+            "task %s: teachers know %s of %s public compounds (reliability %g or more); "
+            "compounds nearer to their chemistry make a better student (clusters, survey, "
+            "prepare-public --select)",
+            task.name,
+            f"{n_known:,}",
+            f"{n_compounds:,}",
+            TRUSTED,
+        )
+
+
+def _stated_twicing(distilled: Mapping[str, Distilled], pooled: PooledSet) -> dict[str, Any]:
+    """The card's entries on twicing.
+
+    A hybrid applies a student's twicing to whole labels. Twicing of residuals must not be applied
+    to these, so it has a key of its own.
+    """
+    stated: dict[str, Any] = {}
+    for key, of_residuals in (("twicing", False), ("twicing_of_residuals", True)):
+        by_task = {
+            name: found.twicing.to_dict()
+            for name, found in distilled.items()
+            if found.twicing and (name in pooled.bases) == of_residuals
+        }
+        if by_task:
+            stated[key] = by_task
+    return stated

@@ -1,4 +1,4 @@
-"""How much sharper than pooled labels the truth is, by what teachers disagree on."""
+"""How much twicing pooled labels need, estimated from the teachers' disagreement."""
 
 from __future__ import annotations
 
@@ -8,51 +8,52 @@ from fluid.chem.stream import CompoundStream
 from fluid.learn.estimators.mixed_kernel import MixedKernel
 from fluid.learn.estimators.twicing import Step, Twicing
 from fluid.learn.task import Task
-from fluid.soft_labels.pooled import PooledTask
+from fluid.soft_labels.pooled import PoolingResult
 from fluid.soft_labels.shrinkage import centred_disagreement
 from fluid.soft_labels.targets import soft_targets
 
-# Components of the sample by falling eigenvalue are divided here into bands.
+# The sample's components, by falling eigenvalue, are divided here into bands.
 _EDGES = (10, 100, 1000)
-# A band of fewer components says nothing, nor do fewer compounds.
+# Smaller bands, and smaller samples, are too few to estimate a slope from.
 _FEWEST_IN_BAND, _FEWEST = 10, 50
-_HIGHEST = 4.0
-# Corrections are steps of a descent whose operators have norms up to one: made longer than
-# twofold, a step could overshoot by more than was missing.
-_LONGEST_STEP = 2.0
+_LARGEST_SLOPE = 4.0
+# Residuals are steps of a descent whose operators have norms up to one. A step made longer than
+# twofold could overshoot by more than was missing.
+_LARGEST_SLOPE_OF_RESIDUALS = 2.0
 _LEAST_GAIN = 1e-3
 
 
-def estimate_twicing(library: CompoundStream, task: Task, pooled: PooledTask) -> Twicing | None:
+def estimate_twicing(library: CompoundStream, task: Task, pooled: PoolingResult) -> Twicing | None:
     """How pooled labels are to be sharpened.
 
     Teachers of few compounds agree on what changes slowly from compound to compound and disagree on
-    the rest, and a mean of theirs has lost more of the rest than any of them. By smoothness, that
-    is by component of the kernel matrix: if each teacher is calibrated, so that the covariance of
-    its component with the truth's is its own variance, the truth regresses on the pooled component
-    with the slope ``1 + E[disagreement^2] / E[pooled^2]`` (`fluid.soft_labels.shrinkage.slope_of`
-    is the same of all components together). No measured label is needed.
+    the rest, and their mean has lost more of the rest than any of them. This is estimated by
+    smoothness, that is, by component of the kernel matrix: if each teacher is calibrated, so that
+    the covariance of its component with the truth's is its own variance, the truth regresses on the
+    pooled component with the slope ``1 + E[disagreement^2] / E[pooled^2]``
+    (`fluid.soft_labels.shrinkage.shrinkage_slope` is the same for all components together). No
+    measured label is needed.
 
     The slopes are found in four bands of the components of a sample, the first 10, 100, 1,000 and
     the rest, and made to rise from band to band (isotonic regression), since a few components can
-    hold a teacher's mean. What lies in a band and beyond is what ridge regression leaves with the
-    penalty of the band's first eigenvalue, compounds weighing by squared reliability, as in a
-    student by default.
+    hold a teacher's mean. The components of a band and beyond are the residual of ridge regression
+    with the penalty of the band's first eigenvalue, compounds weighing by squared reliability, as
+    in a student.
 
     Parameters
     ----------
     library
         The public compounds.
     task, pooled
-        The task, and its pooled labels with their sample: in a further round that of corrections,
-        which alone are sharpened, and by no more than 2.
+        The task and its pooled labels with their sample. In a further round the sample holds
+        residuals: only these are sharpened, and at most twofold.
 
     Returns
     -------
     Twicing or None
-        Relative to what the student learns, of which numbers are widened by ``pooled.slope``
-        already; six digits, so that it does not depend on a processor's last bits. None if
-        labels are learned as they are: nothing is known of single teachers, or nobody disagrees.
+        Relative to the student's targets, whose shrinkage is undone already with
+        ``pooled.labels.slope``; six digits, so that it does not depend on a processor's last bits.
+        None if labels are learned as they are: there is no sample, or nobody disagrees.
     """
     if pooled.sample is None:
         return None
@@ -71,16 +72,17 @@ def estimate_twicing(library: CompoundStream, task: Task, pooled: PooledTask) ->
     label = label - weights @ label
     # In units of the label, so that the unit of a task changes nothing.
     unit = float(np.sqrt(weights @ (label**2).sum(axis=1))) or 1.0
-    told = np.where(sample.known[:, :, None], soft_targets(task, sample.told), 0.0) / unit
+    predictions = soft_targets(task, sample.predictions)
+    predictions = np.where(sample.known[:, :, None], predictions, 0.0) / unit
     pooled_power = ((vectors.T @ (root[:, None] * label / unit)) ** 2).sum(axis=1)
-    away = centred_disagreement(sample, told, weights) * root[:, None]
-    disagreed = sum(((vectors.T @ teacher) ** 2).sum(axis=1) for teacher in away)
+    disagreement = centred_disagreement(sample, predictions, weights) * root[:, None]
+    disagreed = sum(((vectors.T @ teacher) ** 2).sum(axis=1) for teacher in disagreement)
 
     edges = [edge for edge in _EDGES if edge + _FEWEST_IN_BAND <= len(values)]
     power, noise = (np.add.reduceat(each, [0, *edges]) for each in (pooled_power, disagreed))
-    highest = _HIGHEST if pooled.base is None else _LONGEST_STEP
-    slopes = np.minimum(_rising(1.0 + noise / np.maximum(power, 1e-12), power), highest)
-    slopes = slopes / pooled.slope
+    largest = _LARGEST_SLOPE if pooled.base is None else _LARGEST_SLOPE_OF_RESIDUALS
+    slopes = np.minimum(_rising(1.0 + noise / np.maximum(power, 1e-12), power), largest)
+    slopes = slopes / pooled.labels.slope
     ridges = [float(np.sqrt(values[edge - 1] * values[edge])) for edge in edges]
     steps = [
         Step(float(f"{ridge:.6g}"), float(f"{gain:.6g}"))

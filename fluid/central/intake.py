@@ -1,8 +1,9 @@
-"""Intake: verify every annotation before anything of it is used."""
+"""Intake: verify every annotation before any of its labels are used."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def admit(paths: Sequence[Path], federation: Federation, public: PublicSet) -> l
     Raises
     ------
     FluidError
-        At the first thing that is wrong, naming the file.
+        At the first fault, naming the file.
     """
     if not paths:
         raise FluidError("no annotation was given")
@@ -55,22 +56,22 @@ def admit(paths: Sequence[Path], federation: Federation, public: PublicSet) -> l
             )
         admitted[annotation.partner] = annotation
     found = [admitted[name] for name in sorted(admitted)]
-    _check_subjects(found)
+    _check_base_students(found)
     return found
 
 
-def _check_subjects(admitted: Sequence[AnnotationFile]) -> None:
-    """All correct one student, or none does: corrections of different ones cannot be pooled."""
+def _check_base_students(admitted: Sequence[AnnotationFile]) -> None:
+    """All correct one student, or none does: residuals of different ones cannot be pooled."""
     first = admitted[0]
     for other in admitted[1:]:
         if other.base_student != first.base_student:
             raise MismatchError(
-                f"{other.sealed.path}: corrects {_subject(other)}, but {first.sealed.path} "
-                f"corrects {_subject(first)}; all annotations must correct the same"
+                f"{other.sealed.path}: corrects {_named_student(other)}, but {first.sealed.path} "
+                f"corrects {_named_student(first)}; all annotations must correct the same"
             )
 
 
-def _subject(annotation: AnnotationFile) -> str:
+def _named_student(annotation: AnnotationFile) -> str:
     return (
         f"the student '{annotation.base_student[:12]}...'"
         if annotation.base_student
@@ -154,7 +155,7 @@ def admitted_chunks(
     Yields
     ------
     tuple
-        Compounds, and by partner and task what is said of them.
+        Compounds, and their labels by partner and task.
 
     Raises
     ------
@@ -165,14 +166,14 @@ def admitted_chunks(
     streams = [annotation.chunks() for annotation in annotations]
     start = 0
     for compounds in public.chunks():
-        labels: dict[str, dict[str, TeacherLabels]] = {}
+        by_partner: dict[str, dict[str, TeacherLabels]] = {}
         for annotation, stream in zip(annotations, streams, strict=True):
-            keys, said = next(stream, (np.zeros(0, dtype=object), {}))
+            keys, by_task = next(stream, (np.zeros(0, dtype=object), {}))
             _check_rows(annotation, keys, compounds, start)
             for task in annotation.tasks:
-                _check_values(annotation, task, said[task.name], start)
-            labels[annotation.partner] = said
-        yield compounds, labels
+                _check_values(annotation, task, by_task[task.name], start)
+            by_partner[annotation.partner] = by_task
+        yield compounds, by_partner
         start += len(compounds)
 
 
@@ -193,53 +194,69 @@ def _check_rows(
 
 
 def _check_values(
-    annotation: AnnotationFile,
-    task: Task,
-    said: TeacherLabels,
-    start: int,
+    annotation: AnnotationFile, task: Task, labels: TeacherLabels, start: int
 ) -> None:
     policy = annotation.policy
-    step = policy.prediction_step(task.is_classification)
     low, high = policy.probability_bounds if task.is_classification else task.bounds
     columns = []
     for number, output in enumerate(task.outputs):
-        columns.append((f"{output}.prediction", said.prediction[:, number], low, high, step))
-        columns.append(
-            (f"{output}.uncertainty", said.uncertainty[:, number], 0.0, high - low,
-             policy.uncertainty_step)
-        )  # fmt: skip
-    columns.append(
-        (f"{task.name}.reliability", said.reliability, policy.abstain_below, 1.0,
-         policy.reliability_step)
-    )  # fmt: skip
-    for name, values, smallest, largest, grain in columns:
-        tolerance = 1e-6 * max(1.0, abs(smallest), abs(largest))
-        known = np.isfinite(values)
-        rule = f"allowed are {smallest:g} to {largest:g}"
-        outside = known & ((values < smallest - tolerance) | (values > largest + tolerance))
-        _refuse(annotation, name, values, outside, start, rule)
-        fine = known & ~is_on_step(values, grain)
-        _refuse(annotation, name, values, fine, start, f"allowed are multiples of {grain:g}")
-    silent = ~np.isfinite(said.prediction).all(axis=1)
-    half = silent != ~np.isfinite(said.reliability)
-    _refuse(
-        annotation, f"{task.name}.reliability", said.reliability, half, start,
-        "prediction and reliability must be given or missing together",
-    )  # fmt: skip
-
-
-def _refuse(
-    annotation: AnnotationFile,
-    column: str,
-    values: np.ndarray,
-    wrong: np.ndarray,
-    start: int,
-    rule: str,
-) -> None:
-    found = np.flatnonzero(wrong)
-    if len(found):
-        row = found[0]
-        raise FileFormatError(
-            f"{annotation.sealed.path}: row {start + row + 1}, column '{column}': "
-            f"{values[row]:g}; {rule}"
+        prediction = _Column(
+            f"{output}.prediction",
+            labels.prediction[:, number],
+            low,
+            high,
+            policy.prediction_step(task.is_classification),
         )
+        uncertainty = _Column(
+            f"{output}.uncertainty",
+            labels.uncertainty[:, number],
+            0.0,
+            high - low,
+            policy.uncertainty_step,
+        )
+        columns += [prediction, uncertainty]
+    reliability = _Column(
+        f"{task.name}.reliability",
+        labels.reliability,
+        policy.abstain_below,
+        1.0,
+        policy.reliability_step,
+    )
+    path = annotation.sealed.path
+    for column in [*columns, reliability]:
+        column.check(path, start)
+    missing = ~np.isfinite(labels.prediction).all(axis=1)
+    half = missing != ~np.isfinite(labels.reliability)
+    reliability.refuse(
+        path, half, start, "prediction and reliability must be given or missing together"
+    )
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of an annotation, the range of its values, and the step that they are rounded to."""
+
+    name: str
+    values: np.ndarray
+    low: float
+    high: float
+    step: float
+
+    def check(self, path: Path, start: int) -> None:
+        """Refuse values out of range or finer than the step; NaN stands for a missing label."""
+        tolerance = 1e-6 * max(1.0, abs(self.low), abs(self.high))
+        known = np.isfinite(self.values)
+        low, high = self.low - tolerance, self.high + tolerance
+        outside = known & ((self.values < low) | (self.values > high))
+        self.refuse(path, outside, start, f"allowed are {self.low:g} to {self.high:g}")
+        fine = known & ~is_on_step(self.values, self.step)
+        self.refuse(path, fine, start, f"allowed are multiples of {self.step:g}")
+
+    def refuse(self, path: Path, wrong: np.ndarray, start: int, rule: str) -> None:
+        """Raise for the first wrong row, if there is one; the values begin at row `start`."""
+        found = np.flatnonzero(wrong)
+        if len(found):
+            row = found[0]
+            raise FileFormatError(
+                f"{path}: row {start + row + 1}, column '{self.name}': {self.values[row]:g}; {rule}"
+            )

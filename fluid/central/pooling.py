@@ -1,4 +1,4 @@
-"""Pool what several teachers say into one soft label per compound and task."""
+"""Pool the labels of several teachers into one soft label per compound and task."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fluid.learn.task import Task
-from fluid.soft_labels.pooled import PooledTask, pooling_weight
-from fluid.soft_labels.shrinkage import slope_of
+from fluid.soft_labels.pooled import PooledLabels, PoolingResult, pooling_weight
+from fluid.soft_labels.shrinkage import shrinkage_slope
 from fluid.soft_labels.teacher_labels import TeacherLabels
 from fluid.soft_labels.teacher_sample import TeacherSample
 
 
 def pool_task(
     task: Task,
-    said: Mapping[str, TeacherLabels],
+    labels: Mapping[str, TeacherLabels],
     sizes: Mapping[str, float],
     n_compounds: int,
     digests: np.ndarray | None = None,
     base: np.ndarray | None = None,
-) -> PooledTask:
+) -> PoolingResult:
     """Weighted mean of the teachers' predictions.
 
     The weight of teacher j for a compound is ``(r_j / (1 - r_j)) ** 2.5`` of its reliability r_j,
@@ -32,42 +32,34 @@ def pool_task(
     ----------
     task
         What is predicted.
-    said
+    labels
         By partner; partners without the task are left out.
     sizes
         Training-set sizes by partner; used only if all partners that label anything are there.
     n_compounds
         Number of compounds n.
     digests
-        What `fluid.learn.trained_on.digest_connectivities` finds of these, shape (n,). Without
-        them no sample is drawn, so that it is not known how much labels are to be widened and
-        sharpened.
+        From `fluid.learn.trained_on.digest_connectivities`, of shape (n,). Without them no sample
+        is drawn, so neither shrinkage nor twicing can be estimated.
     base
-        What the student says that teachers correct, shape (n, n_outputs); None in a first round.
-        What is to be sharpened is then their corrections: all teachers repeat the student, so that
-        their agreement in it tells nothing.
+        Predictions of the base student whose residuals the teachers label, shape (n, n_outputs);
+        None in a first round. The sample then holds residuals: all teachers repeat the base, so
+        their agreement on it says nothing.
 
     Returns
     -------
-    PooledTask
+    PoolingResult
         Labels of shape (n, n_outputs), NaN where nobody labelled the compound.
     """
-    n_outputs = len(task.outputs)
-    partners = sorted(said)
+    partners = sorted(labels)
     if not partners:
-        return PooledTask(
-            np.full((n_compounds, n_outputs), np.nan, dtype=np.float32),
-            np.full((n_compounds, n_outputs), np.nan, dtype=np.float32),
-            np.zeros(n_compounds, dtype=np.float32),
-            np.zeros(n_compounds, dtype=np.uint16),
-            np.zeros(n_compounds, dtype=np.float32),
-        )
-    predictions = np.stack([said[name].prediction for name in partners]).astype(np.float64)
-    reliability = np.stack([said[name].reliability for name in partners]).astype(np.float64)
+        return PoolingResult(_no_labels(n_compounds, len(task.outputs)))
+    predictions = np.stack([labels[name].prediction for name in partners]).astype(np.float64)
+    reliability = np.stack([labels[name].reliability for name in partners]).astype(np.float64)
     known = np.isfinite(reliability)
     weights = pooling_weight(reliability)
-    speaking = [name for name, row in zip(partners, known, strict=True) if row.any()]
-    if all(name in sizes for name in speaking):
+    labelling = [name for name, row in zip(partners, known, strict=True) if row.any()]
+    if all(name in sizes for name in labelling):
         weights *= np.sqrt([sizes.get(name, 0.0) for name in partners])[:, None]
     total = weights.sum(axis=0)
     teachers = known.sum(axis=0)
@@ -79,55 +71,69 @@ def pool_task(
     label = (share[:, :, None] * filled).sum(axis=0)
     variance = (share[:, :, None] * (filled - label) ** 2).sum(axis=0)
     label[teachers == 0] = np.nan
-    spread = np.sqrt(variance)
-    spread[teachers == 0] = np.nan
+    disagreement = np.sqrt(variance)
+    disagreement[teachers == 0] = np.nan
     best = np.where(known, reliability, 0.0).max(axis=0)
     sample = None
     if digests is not None:
         sample = TeacherSample.draw(digests, share, filled, known, best)
-    as_it_is = task.is_classification or base is not None
-    return PooledTask(
+    has_slope = not task.is_classification and base is None
+    pooled = PooledLabels(
         (label if base is None else label + base).astype(np.float32),
-        spread.astype(np.float32),
+        disagreement.astype(np.float32),
         best.astype(np.float32),
         teachers.astype(np.uint16),
         total.astype(np.float32),
-        1.0 if as_it_is else slope_of(sample),
-        sample,
-        base=base,
+        shrinkage_slope(sample) if has_slope else 1.0,
     )
+    return PoolingResult(pooled, sample, base)
+
+
+def _no_labels(n: int, n_outputs: int) -> PooledLabels:
+    nothing = np.full((n, n_outputs), np.nan, dtype=np.float32)
+    zero = np.zeros(n, dtype=np.float32)
+    return PooledLabels(nothing, nothing.copy(), zero, np.zeros(n, dtype=np.uint16), zero.copy())
 
 
 def pool_labels(
     tasks: Sequence[Task],
-    said: Mapping[str, Mapping[str, TeacherLabels]],
+    labels: Mapping[str, Mapping[str, TeacherLabels]],
     sizes: Mapping[str, Mapping[str, float]],
     digests: np.ndarray,
     bases: Mapping[str, np.ndarray] | None = None,
-) -> dict[str, PooledTask]:
+    noisy: bool = False,
+) -> dict[str, PoolingResult]:
     """Pool every task.
 
     Parameters
     ----------
     tasks
         What is pooled.
-    said
+    labels
         By partner and task; see `pool_task`.
     sizes
         Training-set sizes by partner and task, where they are shared.
     digests
         Of the compounds' connectivities; see `pool_task`.
     bases
-        By task that is corrected, what the student says; see `pool_task`.
+        Predictions of the base student, by task whose residuals are labelled; see `pool_task`.
+    noisy
+        Whether labels passed through a noise mechanism. Teachers then disagree because of the
+        noise, so no sample is drawn.
     """
     bases = bases or {}
     pooled = {}
     for task in tasks:
-        by_partner = {name: by[task.name] for name, by in said.items() if task.name in by}
+        by_partner = {name: by[task.name] for name, by in labels.items() if task.name in by}
         size = {
             name: sizes[name][task.name] for name in by_partner if task.name in sizes.get(name, {})
         }
         pooled[task.name] = pool_task(
-            task, by_partner, size, len(digests), digests, bases.get(task.name)
+            task,
+            by_partner,
+            size,
+            len(digests),
+            None if noisy else digests,
+            bases.get(task.name),
         )
     return pooled

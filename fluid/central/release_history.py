@@ -1,4 +1,4 @@
-"""Former rounds: a partner's releases are numbered, and a number is used once."""
+"""Release numbers of former rounds: each partner must go on from its last, without repeats."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 def check_releases(admitted: Sequence[AnnotationFile], former: Sequence[Path]) -> None:
     """Compare the releases of annotations with those of former rounds.
 
-    A number that was used for another annotation, or one that has gone back, says that the
-    partner's ledger was brought back from a copy, with its key. Another ledger is a new teacher's
-    folder, whose budget began anew: that is a warning, for the partner may have a reason.
+    A number that was used for another annotation, or one that has gone back, shows that the
+    partner's ledger was restored from a backup. Another ledger belongs to a new teacher folder,
+    whose budget began anew: that is only a warning, as the partner may have a reason.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def check_releases(admitted: Sequence[AnnotationFile], former: Sequence[Path]) -
     Raises
     ------
     MismatchError
-        If a partner's release number does not go on.
+        If a partner's release number does not go up.
     FileFormatError
         If a report cannot be read or states no releases.
     """
@@ -48,13 +48,15 @@ def check_releases(admitted: Sequence[AnnotationFile], former: Sequence[Path]) -
             if here.ledger != before.ledger:
                 logger.warning(
                     "%s: partner '%s' has another ledger than in %s; its budget began anew",
-                    annotation.sealed.path, annotation.partner, path,
-                )  # fmt: skip
+                    annotation.sealed.path,
+                    annotation.partner,
+                    path,
+                )
             elif here.number <= before.number or here.queries <= before.queries:
                 raise MismatchError(
                     f"{annotation.sealed.path}: is release {here.number} of partner "
                     f"'{annotation.partner}', but {path} has release {before.number} already; the "
-                    "ledger was brought back from a copy"
+                    "ledger was restored from a backup"
                 )
 
 
@@ -69,5 +71,7 @@ def _read_report(path: Path) -> tuple[dict[str, Release], dict[str, str]]:
         }
         digests = {str(name): str(digest) for name, digest in values["annotations"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FileFormatError(f"{path}: is no report of a round that states releases") from error
+        raise FileFormatError(
+            f"{path}: is not the report of a round, or states no releases"
+        ) from error
     return releases, digests

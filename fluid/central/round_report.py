@@ -1,4 +1,4 @@
-"""What the report of a round states of partners and tasks."""
+"""The report of a round: its entries on partners and tasks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fluid.central.student import FEWEST_COMPOUNDS, Distilled
 from fluid.exchange.annotation import AnnotationFile
 from fluid.learn.reliability import TRUSTED
 from fluid.learn.task import Task
-from fluid.soft_labels.pooled import PooledTask
+from fluid.soft_labels.pooled import PoolingResult
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
 logger = logging.getLogger(__name__)
 
 
 class Tally:
-    """Counts what each partner said, chunk by chunk."""
+    """Counts each partner's labels, chunk by chunk."""
 
     def __init__(self, tasks: Sequence[Task], partners: Sequence[str]) -> None:
         self.tasks = tasks
@@ -29,11 +29,11 @@ class Tally:
         # How many compounds are known to 0, 1, 2, ... partners.
         self.inside = {task.name: np.zeros(len(partners) + 1, dtype=np.int64) for task in tasks}
 
-    def add(self, said: dict[str, dict[str, TeacherLabels]], n: int) -> None:
-        """Count what was said of n compounds, by partner and task."""
+    def add(self, labels: dict[str, dict[str, TeacherLabels]], n: int) -> None:
+        """Count the labels of n compounds, by partner and task."""
         for task in self.tasks:
             inside = np.zeros(n, dtype=np.int64)
-            for partner, by_task in said.items():
+            for partner, by_task in labels.items():
                 if task.name not in by_task:
                     continue
                 reliability = np.nan_to_num(by_task[task.name].reliability)
@@ -43,11 +43,11 @@ class Tally:
                 )
                 self.known[partner][task.name] += int(here.sum())
                 inside += here
-            self.inside[task.name] += np.bincount(inside, minlength=len(said) + 1)
+            self.inside[task.name] += np.bincount(inside, minlength=len(labels) + 1)
 
 
 def too_few(n_labelled: int) -> str:
-    """Why a task is not distilled."""
+    """The reason why a task is not distilled."""
     return (
         f"{n_labelled} public compounds have a pooled label, {FEWEST_COMPOUNDS} are needed; the "
         "student does not predict it"
@@ -59,7 +59,7 @@ def report_partners(
     tally: Tally,
     agreed: dict[str, dict[str, Agreement]],
 ) -> dict[str, dict[str, Any]]:
-    """What each partner said, and how it goes with the others, with warnings."""
+    """Counts of each partner's labels, and how they agree with the others'; warns of flags."""
     for task, by_partner in agreed.items():
         for partner, found in by_partner.items():
             if found.flagged:
@@ -80,7 +80,7 @@ def report_partners(
 
 
 def _describe(found: Agreement) -> dict[str, Any]:
-    """How a partner's labels go with the others', as plain values."""
+    """An agreement as plain values."""
 
     def number(value: float) -> float | None:
         return round(value, 3) if np.isfinite(value) else None
@@ -96,11 +96,12 @@ def _describe(found: Agreement) -> dict[str, Any]:
 
 
 def report_task(
-    task: Task, pooled: PooledTask, distilled: Distilled | None, tally: Tally
+    task: Task, pooled: PoolingResult, distilled: Distilled | None, tally: Tally
 ) -> dict[str, Any]:
-    """What the pooled labels look like, and how much of the public set teachers knew."""
+    """Quantiles of the pooled labels, and how much of the public set teachers knew."""
     inside = tally.inside[task.name]
-    known = np.isfinite(pooled.label).all(axis=1)
+    labels = pooled.labels
+    known = np.isfinite(labels.label).all(axis=1)
     if distilled is None:
         n_labelled = int(known.sum())
         return {"kind": task.kind, "labelled": n_labelled, "skipped": too_few(n_labelled)}
@@ -109,7 +110,7 @@ def report_task(
         f"{count} or more": round(float(inside[count:].sum() / inside.sum()), 4)
         for count in range(1, most + 1)
     }
-    quantiles = np.quantile(pooled.label[known], [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
+    quantiles = np.quantile(labels.label[known], [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
     return {
         "kind": task.kind,
         "labelled": distilled.n_labelled,
@@ -121,5 +122,5 @@ def report_task(
         "twicing" if pooled.base is None else "twicing_of_residuals": (
             distilled.twicing.to_dict() if distilled.twicing else None
         ),
-        "mean_disagreement": round(float(pooled.disagreement[known].mean()), 4),
+        "mean_disagreement": round(float(labels.disagreement[known].mean()), 4),
     }

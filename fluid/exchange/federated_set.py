@@ -17,8 +17,8 @@ from fluid.chem.features import FeatureSpec
 from fluid.exchange.federation import Federation
 from fluid.exchange.sealed import SealedFile, open_sealed, write_sealed
 from fluid.learn.task import Task
-from fluid.soft_labels.pooled import PooledParts, PooledTask
-from fluid.soft_labels.shrinkage import WIDEST
+from fluid.soft_labels.pooled import PooledLabels, PooledParts, PoolingResult
+from fluid.soft_labels.shrinkage import LARGEST_SLOPE
 
 SCHEMA = "fluid.federated/2"
 _HEAVIEST = 1e15
@@ -41,9 +41,9 @@ def write_federated(
     path: Path,
     features: FeatureSpec,
     tasks: Sequence[Task],
-    chunks: Iterator[tuple[Compounds, dict[str, PooledTask]]],
+    chunks: Iterator[tuple[Compounds, dict[str, PoolingResult]]],
     manifest: dict[str, Any],
-) -> tuple[str, dict[str, PooledTask]]:
+) -> tuple[str, dict[str, PoolingResult]]:
     """Write a federated set.
 
     Returns
@@ -59,23 +59,23 @@ def write_federated(
         for compounds, pooled in chunks:
             arrays = compounds_to_arrays(compounds)
             for task in tasks:
-                said = pooled[task.name]
-                parts[task.name].add(said)
+                parts[task.name].add(pooled[task.name])
+                labels = pooled[task.name].labels
                 for number in range(len(task.outputs)):
-                    for values in (said.label[:, number], said.disagreement[:, number]):
+                    for values in (labels.label[:, number], labels.disagreement[:, number]):
                         arrays.append(pa.array(values.astype(np.float32), mask=np.isnan(values)))
-                arrays.append(pa.array(said.reliability.astype(np.float32)))
-                arrays.append(pa.array(said.teachers.astype(np.uint16)))
-                weight = np.zeros(len(compounds)) if said.weight is None else said.weight
+                arrays.append(pa.array(labels.reliability.astype(np.float32)))
+                arrays.append(pa.array(labels.teachers.astype(np.uint16)))
+                weight = np.zeros(len(compounds)) if labels.weight is None else labels.weight
                 arrays.append(pa.array(weight.astype(np.float32)))
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-    joined: dict[str, PooledTask] = {}
+    joined: dict[str, PoolingResult] = {}
 
     def describe(count: int) -> dict[str, Any]:
         joined.update({name: each.joined() for name, each in parts.items()} if count else {})
         slopes = {
-            task.name: joined[task.name].slope
+            task.name: joined[task.name].labels.slope
             for task in tasks
             if task.name in joined and not task.is_classification
         }
@@ -95,7 +95,7 @@ class FederatedSet:
     tasks
         The tasks it holds labels of.
     slopes
-        By task of numbers: see `PooledTask.slope`.
+        By task of numbers: see `PooledLabels.slope`.
     """
 
     sealed: SealedFile
@@ -140,7 +140,7 @@ class FederatedSet:
                     f"{found_types.get(field.name, 'none')}, but {field.type} is needed"
                 )
 
-    def load(self) -> tuple[Compounds, dict[str, PooledTask]]:
+    def load(self) -> tuple[Compounds, dict[str, PooledLabels]]:
         """All compounds and labels."""
         compounds: list[Compounds] = []
         pooled = {task.name: PooledParts(task) for task in self.tasks}
@@ -151,13 +151,14 @@ class FederatedSet:
             except FileFormatError as error:
                 raise FileFormatError(f"{self.sealed.path}: {error}") from error
             for task in self.tasks:
-                pooled[task.name].add(self._task(batch, task, start))
+                pooled[task.name].add(PoolingResult(self._task(batch, task, start)))
             start += batch.num_rows
         if not compounds:
             raise FileFormatError(f"{self.sealed.path}: holds no compounds")
-        return concatenate(compounds), {name: parts.joined() for name, parts in pooled.items()}
+        labels = {name: parts.joined().labels for name, parts in pooled.items()}
+        return concatenate(compounds), labels
 
-    def _task(self, batch: pa.RecordBatch, task: Task, start: int) -> PooledTask:
+    def _task(self, batch: pa.RecordBatch, task: Task, start: int) -> PooledLabels:
         def column(name: str, low: float, high: float, may_miss: bool) -> np.ndarray:
             array = batch.column(name)
             values = array.to_numpy(zero_copy_only=False).astype(np.float32)
@@ -178,7 +179,7 @@ class FederatedSet:
             return np.stack(columns, axis=1)
 
         low, high = task.bounds
-        return PooledTask(
+        return PooledLabels(
             stacked("label", low, high),
             stacked("disagreement", 0.0, high - low),
             column(f"{task.name}.reliability", 0.0, 1.0, False),
@@ -205,8 +206,10 @@ def open_federated(path: Path) -> FederatedSet:
             raise ValueError(f"column '{missing[0]}' is missing")
         slopes = {str(name): float(slope) for name, slope in sealed.manifest["slopes"].items()}
         for name, slope in slopes.items():
-            if not 1.0 <= slope <= WIDEST:
-                raise ValueError(f"slope of '{name}' is {slope:g}; allowed are 1 to {WIDEST:g}")
+            if not 1.0 <= slope <= LARGEST_SLOPE:
+                raise ValueError(
+                    f"slope of '{name}' is {slope:g}; allowed are 1 to {LARGEST_SLOPE:g}"
+                )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FileFormatError(f"{path}: is incomplete ({error})") from error
     return FederatedSet(sealed, tasks, slopes)

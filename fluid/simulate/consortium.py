@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from fluid.base.errors import FluidError, TrainingError
+from fluid.base.run import Run
 from fluid.central.distill import train_student
 from fluid.central.pooling import pool_labels
 from fluid.central.student import StudentOptions
@@ -40,7 +41,7 @@ from fluid.simulate.predictions import (
     unpack_out_of_fold,
     unpack_predictions,
 )
-from fluid.soft_labels.pooled import PooledTask
+from fluid.soft_labels.pooled import PooledSet, PoolingResult
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
 
@@ -95,7 +96,7 @@ class Consortium:
         self.student_options = student_options or StudentOptions()
         self.seed = seed
         self.jobs = jobs
-        self._given: dict[str, PooledTask] | None = None
+        self._given: dict[str, PoolingResult] | None = None
         self._given_said: Mapping[str, Mapping[str, TeacherLabels]] = {}
         self.latest: Consortium | None = None  # Whose student answers in hybrids.
         self._teachers: dict[str, TeacherResult] = {}
@@ -129,7 +130,7 @@ class Consortium:
 
     def with_pooled(
         self,
-        pooled: dict[str, PooledTask],
+        pooled: dict[str, PoolingResult],
         said: Mapping[str, Mapping[str, TeacherLabels]] | None = None,
     ) -> Consortium:
         """The same partners when these labels are pooled, wherever they come from.
@@ -262,7 +263,7 @@ class Consortium:
 
     def pool(
         self, partners: Sequence[str] | None = None, rows: np.ndarray | None = None
-    ) -> dict[str, PooledTask]:
+    ) -> dict[str, PoolingResult]:
         """Pooled labels of the public set, or of some rows of it, by task."""
         if self._given is not None and partners is None:
             given = self._given
@@ -326,9 +327,12 @@ class Consortium:
             pooled = self.pool(names, rows)
             public = self.public if rows is None else self.public.take(rows)
             model, _ = train_student(
-                public, self.tasks, pooled, self.federation, "", self.seed, self.jobs,
+                self.tasks,
+                PooledSet.of(public, pooled),
+                self.federation,
                 options=options,
-            )  # fmt: skip
+                run=Run(self.seed, self.jobs),
+            )
             self._students[key] = model
         return self._students[key]
 
@@ -379,7 +383,8 @@ class Consortium:
 
     def fit_hybrid(self, partner: str) -> FittedHybrid:
         """The hybrid itself."""
-        said, pooled = self.labels_of(partner), self.pool()
+        said = self.labels_of(partner)
+        pooled = {name: one.labels for name, one in self.pool().items()}
         if said is not None:
             pooled = peer_labels(pooled, said)
         return fit_hybrid(

@@ -26,7 +26,7 @@ from fluid.simulate.semivalues import (
     contributions,
 )
 from fluid.simulate.statistics import draw_weights, weighted_rmse, weighted_roc_auc
-from fluid.soft_labels.targets import soft_targets, widen
+from fluid.soft_labels.targets import soft_targets, undo_shrinkage
 
 LANDMARKS = 1500
 _BLOCK = 2048
@@ -203,9 +203,9 @@ class StudentUtility:
         said = {name: self._said[name] for name in members if name in self._said}
         # Numbers are widened, for which a sample is needed.
         digests = None if self.task.is_classification else self._digests
-        pooled = pool_task(self.task, said, {}, self._n_public, digests)
+        pooled = pool_task(self.task, said, {}, self._n_public, digests).labels
         rows = np.flatnonzero(np.isfinite(pooled.label[:, 0]))
-        targets[rows] = soft_targets(self.task, widen(self.task, pooled, rows))[:, 0]
+        targets[rows] = soft_targets(self.task, undo_shrinkage(self.task, pooled, rows))[:, 0]
         self.unlabelled[members] = self._n_public - len(rows)
         return targets
 

@@ -11,7 +11,7 @@ from fluid.simulate.cache import (
     digest_arrays,
     digest_compounds,
 )
-from fluid.soft_labels.pooled import PooledTask
+from fluid.soft_labels.pooled import PooledLabels, PoolingResult
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
 
@@ -28,24 +28,28 @@ def take_said(said: TeacherLabels, rows: np.ndarray) -> TeacherLabels:
     return TeacherLabels(said.prediction[rows], said.uncertainty[rows], said.reliability[rows])
 
 
-def take_pooled(pooled: PooledTask, rows: np.ndarray) -> PooledTask:
-    """Pooled labels of some compounds, without the sample of what each teacher said."""
-    return PooledTask(
-        pooled.label[rows], pooled.disagreement[rows], pooled.reliability[rows],
-        pooled.teachers[rows], None if pooled.weight is None else pooled.weight[rows],
-        pooled.slope, base=None if pooled.base is None else pooled.base[rows],
-    )  # fmt: skip
+def take_pooled(pooled: PoolingResult, rows: np.ndarray) -> PoolingResult:
+    """Pooled labels of some compounds, without the sample of each teacher's predictions."""
+    labels = pooled.labels
+    part = PooledLabels(
+        labels.label[rows],
+        labels.disagreement[rows],
+        labels.reliability[rows],
+        labels.teachers[rows],
+        None if labels.weight is None else labels.weight[rows],
+        labels.slope,
+    )
+    return PoolingResult(part, base=None if pooled.base is None else pooled.base[rows])
 
 
-def digest_pooled(pooled: Mapping[str, PooledTask]) -> str:
+def digest_pooled(pooled: Mapping[str, PoolingResult]) -> str:
     """SHA-256 of pooled labels."""
-    parts = [
-        array
-        for name in sorted(pooled)
-        for array in (pooled[name].label, pooled[name].disagreement, pooled[name].reliability)
-    ] + [one.weight for _, one in sorted(pooled.items()) if one.weight is not None]
-    slopes = np.array([one.slope for _, one in sorted(pooled.items())])
-    samples = [one.sample for _, one in sorted(pooled.items()) if one.sample is not None]
-    told = [array for one in samples for array in (one.rows, one.priority, one.share, one.told)]
-    bases = [one.base for _, one in sorted(pooled.items()) if one.base is not None]
-    return digest_arrays(*parts, slopes, *told, *bases)
+    results = [one for _, one in sorted(pooled.items())]
+    labels = [one.labels for one in results]
+    arrays = [a for one in labels for a in (one.label, one.disagreement, one.reliability)]
+    arrays += [one.weight for one in labels if one.weight is not None]
+    arrays.append(np.array([one.slope for one in labels]))
+    samples = [one.sample for one in results if one.sample is not None]
+    arrays += [a for one in samples for a in (one.rows, one.priority, one.share, one.predictions)]
+    arrays += [one.base for one in results if one.base is not None]
+    return digest_arrays(*arrays)

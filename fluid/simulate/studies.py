@@ -113,7 +113,7 @@ def _size_of_public_set(bench: _Bench, cell: CellResult) -> Iterator[Row]:
 def _composition_of_public_set(bench: _Bench, cell: CellResult) -> Iterator[Row]:
     """Students of equally many public compounds: best known to teachers, least known, random."""
     pooled = bench.one.pool()
-    known = np.max([one.reliability for one in pooled.values()], axis=0)
+    known = np.max([one.labels.reliability for one in pooled.values()], axis=0)
     order = np.argsort(-known, kind="stable")
     size = min(2500, len(order) // 3)
     random = np.random.default_rng(bench.seed).permutation(len(order))

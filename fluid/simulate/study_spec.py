@@ -101,7 +101,7 @@ class StudySpec:
             ("partition", [partition_name(one) for one in self.partitions]),
             ("seed", self.seeds),
             ("student", [name for name, _ in self.recipes]),
-            ("student's weighting", [repr(options) for _, options in self.recipes]),
+            ("student's options", [repr(options) for _, options in self.recipes]),
             ("reference", self.references),
         ):
             twice = [name for number, name in enumerate(names) if name in names[:number]]

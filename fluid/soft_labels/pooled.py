@@ -1,30 +1,31 @@
-"""Pooled labels: what several teachers say of the public compounds, as one label a task."""
+"""Pooled labels: the labels of several teachers as one label per compound and task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from fluid.chem.compounds import Compounds
 from fluid.chem.stream import CompoundStream
 from fluid.learn.task import Task
-from fluid.soft_labels.shrinkage import slope_of
+from fluid.soft_labels.shrinkage import shrinkage_slope
 from fluid.soft_labels.teacher_labels import TeacherLabels
 from fluid.soft_labels.teacher_sample import TeacherSample
 
-POWER = 2.5
-# A teacher without any reliability still has a say where nobody knows better.
-_FLOOR = 1e-6
-_SUREST = 0.98
-# What rounding leaves of the others' weight cannot be told from nothing below this share.
-_LEAST_REST = 1e-3
+# Of the signal-to-noise ratio, in the weight of a teacher's label.
+WEIGHT_EXPONENT = 2.5
+# A teacher without any reliability still counts where nobody knows better.
+_LEAST_WEIGHT = 1e-6
+_HIGHEST_RELIABILITY = 0.98
+# Below this share of the total the weight of the other partners cannot be told from rounding.
+_LEAST_SHARE_OF_OTHERS = 1e-3
 
 
 @dataclass(frozen=True)
-class PooledTask:
-    """Pooled labels of one task for n compounds.
+class PooledLabels:
+    """Pooled labels of one task for n compounds, as the federated set holds them.
 
     Attributes
     ----------
@@ -36,23 +37,16 @@ class PooledTask:
     reliability
         float32 of shape (n,) in [0, 1]: the highest of any teacher; 0 where there is no label.
     teachers
-        uint16 of shape (n,): how many gave a label.
+        uint16 of shape (n,): number of teachers that gave a label.
     weight
         float32 of shape (n,): sum of the teachers' weights, with which a partner takes its own
-        part out again (`without_partner`); None if it is not known.
+        labels out again (`without_partner`); None if it is not known.
     slope
-        With which the truth regresses on the label, in [1, 2] (`slope_of`); 1 for classes, and
-        where there is a base.
-    heard
-        Of the disagreement behind the slope, and behind the student's twicing, the share that
-        is left (`without_partner`), in [0, 1].
-    sample
-        What each teacher said of some compounds, while labels are being pooled; never in a file.
-        Where there is a base it is their corrections, what they said less the base.
-    base
-        float32 of shape (n, n_outputs): in a further round what the student says that is
-        corrected, while labels are being pooled. What is sharpened is then the label less the
-        base, and nothing is widened; None in a first round.
+        Shrinkage slope in [1, 2] (`fluid.soft_labels.shrinkage`); 1 for classification, and where
+        teachers label the residuals of a base student.
+    disagreement_share
+        Share, in [0, 1], of the disagreement between all teachers that remains after
+        `without_partner`: slope and twicing come from that disagreement.
     """
 
     label: np.ndarray
@@ -61,13 +55,32 @@ class PooledTask:
     teachers: np.ndarray
     weight: np.ndarray | None = None
     slope: float = 1.0
-    sample: TeacherSample | None = None
     disagreement_share: float = 1.0
+
+
+@dataclass(frozen=True)
+class PoolingResult:
+    """Pooled labels of one task, with what only the coordinator has and no file holds.
+
+    Attributes
+    ----------
+    labels
+        Of n compounds.
+    sample
+        Each teacher's predictions for some of the compounds, less the base where there is one;
+        None if no sample was drawn.
+    base
+        float32 of shape (n, n_outputs): predictions of the base student whose residuals the
+        teachers label. Only the difference from it is sharpened. None in a first round.
+    """
+
+    labels: PooledLabels
+    sample: TeacherSample | None = None
     base: np.ndarray | None = None
 
 
 def pooling_weight(reliability: np.ndarray) -> np.ndarray:
-    """What a teacher's label weighs: ``(r / (1 - r)) ** 2.5``, and next to nothing at least.
+    """Weight of a teacher's label: ``(r / (1 - r)) ** 2.5`` of its reliability r, above 0.
 
     Parameters
     ----------
@@ -80,30 +93,31 @@ def pooling_weight(reliability: np.ndarray) -> np.ndarray:
         float64 of the same shape; 0 where there is no label.
     """
     known = np.isfinite(reliability)
-    sure = np.clip(np.where(known, reliability, 0.0).astype(np.float64), 0.0, _SUREST)
-    return np.where(known, (sure / (1.0 - sure)) ** POWER + _FLOOR, 0.0)
+    bounded = np.where(known, reliability, 0.0).astype(np.float64)
+    bounded = np.clip(bounded, 0.0, _HIGHEST_RELIABILITY)
+    return np.where(known, (bounded / (1.0 - bounded)) ** WEIGHT_EXPONENT + _LEAST_WEIGHT, 0.0)
 
 
-def without_partner(pooled: PooledTask, own: TeacherLabels) -> PooledTask:
+def without_partner(pooled: PooledLabels, own: TeacherLabels) -> PooledLabels:
     """Pooled labels of all other partners.
 
-    A hybrid learns from these: in the pooled labels near a private compound there is what this
-    partner's own teacher said, and it knew that compound, so that out of fold a model trained on
-    them looks better than it is.
+    A hybrid learns from these. Near a private compound the pooled labels contain this partner's own
+    teacher, which knew that compound, so a model trained on them would look better out of fold than
+    it is.
 
     Parameters
     ----------
     pooled
         Of all partners, with their weights.
     own
-        What this partner said of the same compounds, as it was released.
+        This partner's labels of the same compounds, as they were released.
 
     Returns
     -------
-    PooledTask
-        NaN where only this partner, or next to only it, gave a label. Disagreement and
-        reliability stay those of all partners. The slope is that of a mean of fewer teachers, the
-        variance between k of which goes with 1 - 1 / k: of one teacher's labels it is 1.
+    PooledLabels
+        NaN where this partner has all, or nearly all, of the weight. Disagreement and reliability
+        stay those of all partners. The slope is that of a mean of fewer teachers: the variance
+        between k teachers goes with 1 - 1 / k, so with one teacher left the slope is 1.
 
     Raises
     ------
@@ -112,32 +126,31 @@ def without_partner(pooled: PooledTask, own: TeacherLabels) -> PooledTask:
     """
     if pooled.weight is None:
         raise ValueError("the federated set does not state its weights")
-    mine = pooling_weight(own.reliability)
+    own_weight = pooling_weight(own.reliability)
     total = pooled.weight.astype(np.float64)
-    rest = total - mine
-    spoke = mine > 0
-    known = np.where(spoke, rest > _LEAST_REST * total, True)
-    said = np.where(spoke[:, None], own.prediction, 0.0).astype(np.float64)
-    label = (total[:, None] * pooled.label - mine[:, None] * said) / np.where(known, rest, 1.0)[
-        :, None
-    ]
+    others = total - own_weight
+    labelled_here = own_weight > 0
+    known = np.where(labelled_here, others > _LEAST_SHARE_OF_OTHERS * total, True)
+    own_label = np.where(labelled_here[:, None], own.prediction, 0.0).astype(np.float64)
+    divisor = np.where(known, others, 1.0)[:, None]
+    label = (total[:, None] * pooled.label - own_weight[:, None] * own_label) / divisor
     label[~known] = np.nan
-    teachers = pooled.teachers - spoke.astype(np.uint16)
+    teachers = pooled.teachers - labelled_here.astype(np.uint16)
     labelled = known & (pooled.teachers > 0)
-    disagreement_share = _disagreement_left(pooled.teachers[labelled], teachers[labelled])
-    return PooledTask(
+    share = _disagreement_left(pooled.teachers[labelled], teachers[labelled])
+    return PooledLabels(
         label.astype(np.float32),
         np.where(known[:, None], pooled.disagreement, np.nan).astype(np.float32),
         np.where(known, pooled.reliability, 0.0).astype(np.float32),
         teachers,
-        np.where(known, rest, 0.0).astype(np.float32),
-        1.0 + disagreement_share * (pooled.slope - 1.0),
-        disagreement_share=disagreement_share * pooled.disagreement_share,
+        np.where(known, others, 0.0).astype(np.float32),
+        1.0 + share * (pooled.slope - 1.0),
+        share * pooled.disagreement_share,
     )
 
 
 def _disagreement_left(before: np.ndarray, after: np.ndarray) -> float:
-    """Of the variance between teachers, the share that those left have; 0 if one is left."""
+    """Share of the variance between teachers that remains; 0 if one teacher remains."""
     between, left = (float((1.0 - 1.0 / np.maximum(k, 1.0)).sum()) for k in (before, after))
     return left / between if between > 0.0 else 0.0
 
@@ -154,11 +167,35 @@ class PooledSet:
         Pooled labels by task.
     digest
         SHA-256 of the federated set's file; empty if it was never written.
+    samples, bases
+        By task: see `PoolingResult`. Empty for a set that was read from a file.
     """
 
     compounds: Compounds | CompoundStream
-    labels: Mapping[str, PooledTask]
+    labels: Mapping[str, PooledLabels]
     digest: str = ""
+    samples: Mapping[str, TeacherSample] = field(default_factory=dict)
+    bases: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        compounds: Compounds | CompoundStream,
+        results: Mapping[str, PoolingResult],
+        digest: str = "",
+    ) -> PooledSet:
+        """The set of what pooling found by task."""
+        return cls(
+            compounds,
+            {name: one.labels for name, one in results.items()},
+            digest,
+            {name: one.sample for name, one in results.items() if one.sample is not None},
+            {name: one.base for name, one in results.items() if one.base is not None},
+        )
+
+    def result(self, name: str) -> PoolingResult:
+        """What pooling found of one task; without sample and base if these are not known."""
+        return PoolingResult(self.labels[name], self.samples.get(name), self.bases.get(name))
 
 
 class PooledParts:
@@ -166,29 +203,33 @@ class PooledParts:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self._parts: list[PooledTask] = []
+        self._labels: list[PooledLabels] = []
+        self._bases: list[np.ndarray] = []
         self._length = 0
         self._sample: TeacherSample | None = None
 
-    def add(self, part: PooledTask) -> None:
-        """Add the next part; of samples no more is held than of one part."""
-        both = [(self._sample, self._length), (part.sample, len(part.label))]
-        self._sample = TeacherSample.of_parts(both[1:] if not self._parts else both)
-        self._length += len(part.label)
-        self._parts.append(replace(part, sample=None))
+    def add(self, part: PoolingResult) -> None:
+        """Add the next part. The joint sample never grows beyond the size of one part's."""
+        length = len(part.labels.label)
+        both = [(self._sample, self._length), (part.sample, length)]
+        self._sample = TeacherSample.of_parts(both if self._labels else both[1:])
+        self._length += length
+        self._labels.append(part.labels)
+        if part.base is not None:
+            self._bases.append(part.base)
 
-    def joined(self) -> PooledTask:
-        """All parts as one; its slope is that of all together, where samples tell it."""
-        parts, weights = self._parts, [one.weight for one in self._parts if one.weight is not None]
-        bases = [one.base for one in self._parts if one.base is not None]
-        as_stated = self._sample is None or self.task.is_classification or bool(bases)
-        return PooledTask(
+    def joined(self) -> PoolingResult:
+        """All parts as one. The slope is found anew from the joint sample if there is one."""
+        parts = self._labels
+        weights = [one.weight for one in parts if one.weight is not None]
+        keep_slope = self._sample is None or self.task.is_classification or bool(self._bases)
+        labels = PooledLabels(
             np.concatenate([part.label for part in parts]),
             np.concatenate([part.disagreement for part in parts]),
             np.concatenate([part.reliability for part in parts]),
             np.concatenate([part.teachers for part in parts]),
             np.concatenate(weights) if len(weights) == len(parts) else None,
-            parts[0].slope if as_stated else slope_of(self._sample),
-            self._sample,
-            base=np.concatenate(bases) if len(bases) == len(parts) else None,
+            parts[0].slope if keep_slope else shrinkage_slope(self._sample),
         )
+        base = np.concatenate(self._bases) if len(self._bases) == len(parts) else None
+        return PoolingResult(labels, self._sample, base)

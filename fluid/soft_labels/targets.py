@@ -1,4 +1,4 @@
-"""What a student learns of pooled labels, and how much each compound counts."""
+"""What a student learns from pooled labels, and how much each compound counts."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import numpy as np
 
 from fluid.learn.estimators import logit
 from fluid.learn.task import Task
-from fluid.soft_labels.pooled import PooledTask
+from fluid.soft_labels.pooled import PooledLabels
 
 CLIP = 0.01
-WEIGHTINGS = ("reliability", "none", "uncertain")
-# No compound is left out altogether, and none counts more than so many times the mean.
-_LEAST, _MOST = 0.02, 20.0
+# Limits of a compound's weight, in units of the mean weight.
+_LEAST_WEIGHT, _MOST_WEIGHT = 0.02, 20.0
 
 
 def soft_targets(task: Task, label: np.ndarray) -> np.ndarray:
@@ -24,12 +23,12 @@ def soft_targets(task: Task, label: np.ndarray) -> np.ndarray:
     return logit(values, CLIP) if task.is_classification else values
 
 
-def widen(task: Task, pooled: PooledTask, rows: np.ndarray) -> np.ndarray:
-    """Pooled labels to learn from, of these compounds; numbers are spread out as truth would be.
+def undo_shrinkage(task: Task, pooled: PooledLabels, rows: np.ndarray) -> np.ndarray:
+    """Pooled labels of some compounds with their shrinkage undone.
 
-    Numbers move away from their mean, in which a compound counts by its squared reliability, by
-    the slope of the pooled labels (`slope_of`). Probabilities are left as they are: a ranking
-    does not change.
+    Labels of a regression task move away from their mean by the shrinkage slope; a compound counts
+    in the mean by its squared reliability. Probabilities stay as they are: a ranking does not
+    change.
 
     Parameters
     ----------
@@ -43,7 +42,7 @@ def widen(task: Task, pooled: PooledTask, rows: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        float64 of shape (len(rows), n_outputs).
+        float64 of shape (len(rows), n_outputs), within the range of the task.
     """
     label = pooled.label[rows].astype(np.float64)
     if task.is_classification or not len(rows):
@@ -53,37 +52,25 @@ def widen(task: Task, pooled: PooledTask, rows: np.ndarray) -> np.ndarray:
     return np.clip(centre + pooled.slope * (label - centre), task.low, task.high)
 
 
-def sample_weights(
-    task: Task, pooled: PooledTask, rows: np.ndarray, weighting: str
-) -> np.ndarray | None:
-    """Weight of each compound's squared error, of mean 1.
+def sample_weights(pooled: PooledLabels, rows: np.ndarray) -> np.ndarray | None:
+    """Weight of each compound's squared error: the squared reliability of its best teacher.
 
     Parameters
     ----------
-    task, pooled
-        The task and its pooled labels.
+    pooled
+        Pooled labels.
     rows
         The n compounds with a label.
-    weighting
-        See `StudentOptions`.
 
     Returns
     -------
     numpy.ndarray or None
-        float64 of shape (n,); None if all weigh the same.
+        float64 of shape (n,) and mean 1; None if no teacher is reliable anywhere, so that all
+        compounds weigh the same.
     """
-    if weighting == "none":
-        return None
-    if weighting == "reliability":
-        raw = pooled.reliability[rows].astype(np.float64) ** 2
-    else:
-        label = pooled.label[rows].astype(np.float64)
-        spread = pooled.disagreement[rows].astype(np.float64).mean(axis=1)
-        # The standard deviation of the class itself, and that between the teachers.
-        own = np.sqrt(label * (1.0 - label)).mean(axis=1) if task.is_classification else 0.0
-        raw = own + spread
-    mean = float(raw.mean())
+    squared = pooled.reliability[rows].astype(np.float64) ** 2
+    mean = float(squared.mean())
     if mean <= 0.0:
         return None
-    bounded = np.clip(raw / mean, _LEAST, _MOST)
+    bounded = np.clip(squared / mean, _LEAST_WEIGHT, _MOST_WEIGHT)
     return bounded / bounded.mean()

@@ -1,4 +1,4 @@
-"""What one teacher says of public compounds in one task, in memory."""
+"""Labels that one teacher gives to public compounds in one task, in memory."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class TeacherLabels:
-    """What one teacher says of n public compounds in one task.
+    """Labels of n public compounds by one teacher in one task.
 
     Attributes
     ----------
     prediction, uncertainty
-        float32 of shape (n, n_outputs); NaN stands for "not labelled".
+        float32 of shape (n, n_outputs); NaN where the teacher gives no label.
     reliability
         float32 of shape (n,) in [0, 1]; NaN where there is no prediction.
     """

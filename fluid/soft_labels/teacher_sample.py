@@ -1,4 +1,4 @@
-"""What each teacher said of a sample of public compounds: kept while labels are being pooled."""
+"""Each teacher's labels of a sample of public compounds, kept while labels are pooled."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 MOST_SAMPLED = 2500
-# Bits of a digest are well mixed by an odd constant (2^64 over the golden ratio), and 53 make a
-# number in [0, 1): the first bits alone also say what a student holds out.
+# An odd constant (2^64 over the golden ratio) mixes the bits of a digest, and 53 of them make a
+# number in [0, 1). The first bits unmixed would not do: they also decide what a student holds out.
 _MIX, _BITS = np.uint64(0x9E3779B97F4A7C15), np.uint64(53)
 
 
 @dataclass(frozen=True)
 class TeacherSample:
-    """Compounds drawn with a probability that goes with squared reliability, and what was said.
+    """Compounds drawn in proportion to squared reliability, with each teacher's predictions.
 
-    It is a priority sample (Duffield, Lund and Thorup 2007, doi 10.1145/1314690.1314696): of each
-    compound's squared reliability r^2 over a number u in (0, 1) the highest are kept, and a
-    compound then stands for max(r^2, t), where t is the highest that was not kept. The number
-    comes from the compound's connectivity, so that the order of the public set and its division
-    into parts do not matter. It tells of single teachers, and is in no file.
+    It is a priority sample (Duffield, Lund and Thorup 2007, doi 10.1145/1314690.1314696). Each
+    compound has a priority, its squared reliability r^2 over a number u in (0, 1); the highest
+    priorities are kept, and a compound then stands for max(r^2, t), where t is the highest priority
+    that was not kept. The number u comes from the compound's connectivity, so the order of the
+    public set and its division into parts do not matter. The sample exposes individual teachers,
+    so it is never saved.
 
     Of m compounds, k teachers and o outputs:
 
@@ -30,11 +31,11 @@ class TeacherSample:
     rows
         Positions in the public set, int64 of shape (m,).
     priority, counts
-        r^2 / u, descending, and r^2, shape (m,). One compound more than are used is kept.
+        r^2 / u, descending, and r^2, shape (m,). One compound more than is used is kept.
     share
         Of each teacher in the pooled label, shape (k, m); 0 where it gives none.
-    told
-        Its predictions, shape (k, m, o); 0 where it gives none.
+    predictions
+        Of each teacher, shape (k, m, o); 0 where it gives none.
     known
         Where it gives one, bool of shape (k, m).
     """
@@ -43,7 +44,7 @@ class TeacherSample:
     priority: np.ndarray
     counts: np.ndarray
     share: np.ndarray
-    told: np.ndarray
+    predictions: np.ndarray
     known: np.ndarray
 
     @classmethod
@@ -51,17 +52,17 @@ class TeacherSample:
         cls,
         digests: np.ndarray,
         share: np.ndarray,
-        told: np.ndarray,
+        predictions: np.ndarray,
         known: np.ndarray,
         reliability: np.ndarray,
     ) -> TeacherSample:
-        """A sample of n compounds.
+        """Draw a sample of n compounds.
 
         Parameters
         ----------
         digests
-            What `fluid.learn.trained_on.digest_connectivities` finds, uint64 of shape (n,).
-        share, told, known
+            From `fluid.learn.trained_on.digest_connectivities`, uint64 of shape (n,).
+        share, predictions, known
             As above, of all n.
         reliability
             The highest of any teacher, shape (n,).
@@ -71,15 +72,15 @@ class TeacherSample:
         priority = counts / ((uniform + 0.5) / 2.0 ** int(_BITS))
         rows = np.flatnonzero(priority > 0.0)
         everything = cls(
-            rows, priority[rows], counts[rows], share[:, rows], told[:, rows], known[:, rows]
+            rows, priority[rows], counts[rows], share[:, rows], predictions[:, rows], known[:, rows]
         )
         return everything._best()
 
     @classmethod
     def of_parts(cls, parts: Iterable[tuple[TeacherSample | None, int]]) -> TeacherSample | None:
-        """That of several parts of a public set with the same teachers, and their lengths.
+        """The sample of a public set that comes in parts: each part's sample and length.
 
-        None if a part has none.
+        All parts have the same teachers. None if a part has no sample.
         """
         found: TeacherSample | None = None
         start = 0
@@ -97,7 +98,7 @@ class TeacherSample:
             np.concatenate([self.priority, other.priority]),
             np.concatenate([self.counts, other.counts]),
             np.concatenate([self.share, other.share], axis=1),
-            np.concatenate([self.told, other.told], axis=1),
+            np.concatenate([self.predictions, other.predictions], axis=1),
             np.concatenate([self.known, other.known], axis=1),
         )._best()
 
@@ -107,17 +108,21 @@ class TeacherSample:
 
     def _take(self, chosen: np.ndarray) -> TeacherSample:
         return TeacherSample(
-            self.rows[chosen], self.priority[chosen], self.counts[chosen],
-            self.share[:, chosen], self.told[:, chosen], self.known[:, chosen],
-        )  # fmt: skip
+            self.rows[chosen],
+            self.priority[chosen],
+            self.counts[chosen],
+            self.share[:, chosen],
+            self.predictions[:, chosen],
+            self.known[:, chosen],
+        )
 
     def used(self) -> tuple[TeacherSample, np.ndarray]:
-        """The compounds that are used, by ascending position, and what each stands for.
+        """The compounds to use, by ascending position, and the weight of each.
 
         Returns
         -------
         TeacherSample, numpy.ndarray
-            The sample without the compound whose priority is the bar, and weights of sum 1,
+            The sample without the compound whose priority is the bar t, and weights of sum 1,
             shape (m,).
         """
         bar = float(self.priority[-1]) if len(self.rows) > MOST_SAMPLED else 0.0
@@ -128,4 +133,4 @@ class TeacherSample:
 
     def label(self) -> np.ndarray:
         """Pooled labels, shape (m, o)."""
-        return np.asarray((self.share[:, :, None] * self.told).sum(axis=0))
+        return np.asarray((self.share[:, :, None] * self.predictions).sum(axis=0))

@@ -40,7 +40,7 @@ def smooth(rng: np.random.Generator, spread: float = 1.0) -> np.ndarray:
     return spread * rng.normal(size=N_BLOCKS)[np.arange(N) % N_BLOCKS]
 
 
-def said(
+def teacher_labels(
     margin: np.ndarray, reliability: np.ndarray | float = 0.3, task: Task = BINARY
 ) -> TeacherLabels:
     values = (sigmoid(margin) if task.is_classification else margin).astype(np.float32)
@@ -59,7 +59,7 @@ def honest(seed: int, n: int = 5, noise: float = 0.7) -> tuple[np.ndarray, dict[
 
 
 def annotate(margins: dict[str, np.ndarray], task: Task = BINARY) -> dict[str, TeacherLabels]:
-    return {name: said(margin, 0.3, task) for name, margin in margins.items()}
+    return {name: teacher_labels(margin, 0.3, task) for name, margin in margins.items()}
 
 
 def flagged(found: dict[str, Agreement]) -> list[str]:
@@ -72,9 +72,9 @@ def flagged(found: dict[str, Agreement]) -> list[str]:
 def test_correlation_is_the_weighted_one_with_the_pooled_label_of_the_others() -> None:
     _, margins = honest(1, n=3)
     rng = np.random.default_rng(2)
-    labels = {name: said(m, rng.uniform(0.05, 0.6, N)) for name, m in margins.items()}
+    labels = {name: teacher_labels(m, rng.uniform(0.05, 0.6, N)) for name, m in margins.items()}
     one = agreement(BINARY, labels, FINGERPRINTS)["p0"]
-    others = pool_task(BINARY, {name: labels[name] for name in ("p1", "p2")}, {}, N)
+    others = pool_task(BINARY, {name: labels[name] for name in ("p1", "p2")}, {}, N).labels
     own = logit(labels["p0"].prediction[:, 0].astype(np.float64), 0.01)
     theirs = logit(others.label[:, 0].astype(np.float64), 0.01)
     weight = labels["p0"].reliability.astype(np.float64) * others.reliability
@@ -102,12 +102,13 @@ def test_streaming_equals_whole(task: Task) -> None:
             part = {
                 name: {
                     task.name: TeacherLabels(
-                        one.prediction[start:stop], one.uncertainty[start:stop],
+                        one.prediction[start:stop],
+                        one.uncertainty[start:stop],
                         one.reliability[start:stop],
                     )
                 }
                 for name, one in labels.items()
-            }  # fmt: skip
+            }
             accumulator.add(part, FINGERPRINTS[start:stop])
         results.append(accumulator.result()[task.name])
     whole, pieces = results
@@ -140,7 +141,7 @@ def test_chance_counts_blocks_not_compounds() -> None:
 
     assert chance() == pytest.approx((N_BLOCKS - 1) ** -0.5)
     # What is hardly known adds hardly anything: ten series are left.
-    labels["p0"] = said(margins["p0"], np.where(np.arange(N) % N_BLOCKS < 10, 0.5, 0.02))
+    labels["p0"] = teacher_labels(margins["p0"], np.where(np.arange(N) % N_BLOCKS < 10, 0.5, 0.02))
     assert chance() == pytest.approx(1 / 3, rel=0.02)
 
 
@@ -179,8 +180,9 @@ def test_several_classes() -> None:
         for number in range(4)
     }
     margins["p2"] = margins["p2"][:, ::-1]
-    found = agreement(THREE, {name: said(m, 0.3, THREE) for name, m in margins.items()},
-                      FINGERPRINTS)  # fmt: skip
+    found = agreement(
+        THREE, {name: teacher_labels(m, 0.3, THREE) for name, m in margins.items()}, FINGERPRINTS
+    )
     assert flagged(found) == ["p2"]
     assert np.isnan(found["p0"].offset)
 
@@ -188,7 +190,7 @@ def test_several_classes() -> None:
 def test_who_states_no_reliability_is_told_so() -> None:
     _, margins = honest(10)
     labels = annotate(margins)
-    labels["p4"] = said(margins["p4"], 0.0)
+    labels["p4"] = teacher_labels(margins["p4"], 0.0)
     found = agreement(BINARY, labels, FINGERPRINTS)
     assert flagged(found) == ["p4"]
     assert "next to no reliability" in found["p4"].reason
@@ -198,13 +200,13 @@ def test_who_states_no_reliability_is_told_so() -> None:
 def test_disjoint_chemistry_is_not_judged() -> None:
     _, margins = honest(11)
     here = np.arange(N) % N_BLOCKS < 12
-    labels = {name: said(m, np.where(here, 0.0, 0.4)) for name, m in margins.items()}
-    labels["p0"] = said(smooth(np.random.default_rng(12)), np.where(here, 0.4, 0.0))
+    labels = {name: teacher_labels(m, np.where(here, 0.0, 0.4)) for name, m in margins.items()}
+    labels["p0"] = teacher_labels(smooth(np.random.default_rng(12)), np.where(here, 0.4, 0.0))
     found = agreement(BINARY, labels, FINGERPRINTS)
     assert not flagged(found)
     assert "cannot be judged" in found["p0"].reason
     # Nor if it states a little reliability where it extrapolates, and is wrong there.
-    labels["p0"] = said(smooth(np.random.default_rng(12)), np.where(here, 0.4, 0.02))
+    labels["p0"] = teacher_labels(smooth(np.random.default_rng(12)), np.where(here, 0.4, 0.02))
     found = agreement(BINARY, labels, FINGERPRINTS)
     assert "cannot be judged" in found["p0"].reason
 
@@ -226,7 +228,7 @@ def test_alone_or_silent() -> None:
     assert alone.n == 0
     assert "cannot be judged" in alone.reason
     # Who labels nothing is not there at all.
-    labels["p1"] = said(margins["p1"], np.full(N, np.nan))
+    labels["p1"] = teacher_labels(margins["p1"], np.full(N, np.nan))
     assert list(agreement(BINARY, labels, FINGERPRINTS)) == ["p0"]
     assert Consensus([BINARY]).result() == {"active": {}}
 

@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from fluid.central import fit_student as fits
+from fluid.base.jobs import Workers
+from fluid.base.run import Run
+from fluid.central import fit_student as module
 from fluid.central.distill import train_student
-from fluid.central.fit_student import FitOptions, FittedLearners, StudentTask, fit_learners
-from fluid.central.student import StudentOptions
+from fluid.central.fit_student import FitOptions, StudentFit, StudentTask, fit_student
 from fluid.chem.compounds import Compounds
 from fluid.chem.stream import CompoundStream
 from fluid.exchange.federated_set import open_federated
-from fluid.learn.estimators import kernel
+from fluid.learn.estimators import kernel, landmarks
 from fluid.learn.estimators.kernel import KernelRidge
 from fluid.learn.estimators.twicing import Step, Twicing
 from fluid.learn.model import TrainedModel
 from fluid.learn.storage import load_model, save_model
 from fluid.learn.task import Task
 from fluid.report.calibration_sets import _were_trained_on
+from fluid.soft_labels.pooled import PooledLabels, PooledSet
 from tests.conftest import Consortium
 
 LANDMARKS, RIDGE = 60, KernelRidge().ridge
+TWICING = Twicing(1.5, (Step(0.01, 2.0),))
 
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits that the small consortium exceeds."""
-    monkeypatch.setattr(fits, "MOST_HELD", 100)
-    monkeypatch.setattr(fits, "LANDMARKS", LANDMARKS)
-    monkeypatch.setattr(fits, "MOST_JUDGED", 20)
-    monkeypatch.setattr(fits, "MOST_FOR_TREES", 150)
+    monkeypatch.setattr(module, "MOST_HELD", 100)
+    monkeypatch.setattr(module, "LANDMARKS", LANDMARKS)
+    monkeypatch.setattr(module, "MOST_JUDGED", 20)
+
+
+@pytest.fixture(scope="module")
+def federated(consortium: Consortium) -> tuple[Compounds, dict[str, PooledLabels]]:
+    return open_federated(consortium.folder / "round1" / "federated.parquet").load()
+
+
+@pytest.fixture(scope="module")
+def compounds(federated: tuple[Compounds, dict[str, PooledLabels]]) -> Compounds:
+    return federated[0]
 
 
 def cut(compounds: Compounds, size: int) -> CompoundStream:
@@ -41,57 +55,64 @@ def cut(compounds: Compounds, size: int) -> CompoundStream:
     return CompoundStream(len(compounds), lambda: iter(parts))
 
 
-def fit(library: CompoundStream, names: tuple[str, ...], jobs: int = 1) -> FittedLearners:
+def make_task(library: CompoundStream, n_outputs: int = 2) -> StudentTask:
+    """Random targets and weights of 350 of the compounds, a tenth of them held out."""
     random = np.random.default_rng(5)
     rows = np.sort(random.choice(len(library), 350, replace=False))
-    targets = random.normal(size=(350, 2))
+    targets = random.normal(size=(350, n_outputs))
     weights = random.exponential(size=350) + 0.1
     inside = random.random(350) > 0.1
-    student_task = StudentTask(library, rows, targets, weights, inside, rows[:7])
-    return fit_learners(student_task, FitOptions(names, 3, jobs))
+    return StudentTask(library, rows, targets, weights, inside, rows[:7])
+
+
+def fit(library: CompoundStream, jobs: int = 1, workers: Workers | None = None) -> StudentFit:
+    return fit_student(make_task(library), FitOptions(), Run(3, jobs, workers))
+
+
+def assert_same_bytes(one: StudentFit, other: StudentFit) -> None:
+    assert np.array_equal(one.positions, other.positions)
+    assert np.array_equal(one.held, other.held)
+    mine, theirs = (each.final + each.held_out_fit for each in (one, other))
+    for a, b in zip(mine, theirs, strict=True):
+        states = [estimator.to_state() for estimator in (a, b)]
+        assert states[0].params == states[1].params
+        for name, array in states[0].arrays.items():
+            assert array.tobytes() == states[1].arrays[name].tobytes(), name
 
 
 @pytest.mark.usefixtures("few")
-def test_a_plain_part_is_not_sharpened_on_landmarks(consortium: Consortium) -> None:
-    """Of targets that are plain altogether nothing is sharpened; of half of each, half."""
-    compounds, _ = open_federated(consortium.folder / "round1" / "federated.parquet").load()
-    random = np.random.default_rng(5)
-    rows = np.sort(random.choice(len(compounds), 350, replace=False))
-    targets = random.normal(size=(350, 2))
-    weights, inside = np.ones(350), random.random(350) > 0.1
-    sharp = Twicing(1.5, (Step(0.01, 2.0),))
+def test_a_plain_part_is_not_sharpened_on_landmarks(compounds: Compounds) -> None:
+    """If all of the targets is plain nothing is sharpened; if half of each is, the other half."""
+    task = make_task(cut(compounds, 90))
+    targets = task.targets
 
     def learned(plain: np.ndarray | None, twicing: Twicing | None) -> np.ndarray:
-        student_task = StudentTask(
-            cut(compounds, 90), rows, targets, weights, inside, rows[:7], plain=plain
+        part = StudentTask(
+            task.library, task.rows, targets, np.ones(350), task.inside, task.references, plain
         )
-        made = fit_learners(student_task, FitOptions(("kernel-ridge",), 3, 1, twicing=twicing))
-        both = [*made.final["kernel-ridge"], *made.tried["kernel-ridge"]]
+        made = fit_student(part, FitOptions(twicing=twicing), Run(3, 1))
+        both = [*made.final, *made.held_out_fit]
         assert len(both) == 4
         return np.stack([one.score(compounds, made.compounds) for one in both])
 
-    as_they_are, apply_twicing = learned(None, None), learned(None, sharp)
-    assert np.abs(apply_twicing - as_they_are).max() > 0.1
-    assert learned(targets, sharp) == pytest.approx(as_they_are, abs=1e-6)
-    half = learned(targets / 2.0, sharp)
-    assert half == pytest.approx((as_they_are + apply_twicing) / 2.0, abs=1e-6)
+    as_they_are, sharpened = learned(None, None), learned(None, TWICING)
+    assert np.abs(sharpened - as_they_are).max() > 0.1
+    assert learned(targets, TWICING) == pytest.approx(as_they_are, abs=1e-6)
+    half = learned(targets / 2.0, TWICING)
+    assert half == pytest.approx((as_they_are + sharpened) / 2.0, abs=1e-6)
 
 
 @pytest.mark.usefixtures("few")
-def test_ridge_on_landmarks_is_the_closed_form(consortium: Consortium) -> None:
-    compounds, _ = open_federated(consortium.folder / "round1" / "federated.parquet").load()
-    random = np.random.default_rng(5)
-    rows = np.sort(random.choice(len(compounds), 350, replace=False))
-    targets = random.normal(size=(350, 2))
-    weights = random.exponential(size=350) + 0.1
-    inside = random.random(350) > 0.1
-    found = fit(cut(compounds, 90), ("kernel-ridge",))
+def test_ridge_on_landmarks_is_the_closed_form(compounds: Compounds) -> None:
+    task = make_task(CompoundStream.of(compounds))
+    rows, inside, weights = task.rows, task.inside, task.weights
+    assert weights is not None
+    found = fit(cut(compounds, 90))
     assert set(rows[:7]) <= set(found.positions)
     assert len(found.held) == 20
     assert set(found.positions[found.held]) <= set(rows[~inside])
-    for learned, part in ((found.final, np.ones(350, dtype=bool)), (found.tried, inside)):
-        for output, model in enumerate(learned["kernel-ridge"]):
-            assert isinstance(model, KernelRidge)
+    for models, part in ((found.final, np.ones(350, dtype=bool)), (found.held_out_fit, inside)):
+        for output, model in enumerate(models):
             places = found.positions[model.rows_]
             assert len(places) == LANDMARKS
             unseen = np.isin(places, rows[~part])
@@ -99,7 +120,7 @@ def test_ridge_on_landmarks_is_the_closed_form(consortium: Consortium) -> None:
             kernel = model.kernel_
             basis = kernel.prepare(compounds.take(places[~unseen]))
             cross = kernel(kernel.prepare(compounds.take(rows[part])), basis).astype(np.float64)
-            each, wanted = weights[part], targets[part, output]
+            each, wanted = weights[part], task.targets[part, output]
             normal = cross.T @ (cross * each[:, None])
             normal += RIDGE * kernel(basis, basis) + 1e-6 * part.sum() * np.eye(len(normal))
             centre = np.average(wanted, weights=each)
@@ -109,32 +130,51 @@ def test_ridge_on_landmarks_is_the_closed_form(consortium: Consortium) -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_neither_pieces_nor_threads_change_a_bit(consortium: Consortium) -> None:
-    compounds, _ = open_federated(consortium.folder / "round1" / "federated.parquet").load()
-    names = ("kernel-ridge", "lightgbm-student")
-    first = fit(CompoundStream.of(compounds), names)
+def test_neither_pieces_nor_threads_change_a_bit(compounds: Compounds) -> None:
+    first = fit(CompoundStream.of(compounds))
     for size, jobs in ((37, 1), (400, 2)):
-        other = fit(cut(compounds, size), names, jobs)
-        assert np.array_equal(first.positions, other.positions)
-        assert np.array_equal(first.held, other.held)
-        for name in names:
-            for one, two in zip(
-                first.final[name] + first.tried[name], other.final[name] + other.tried[name],
-                strict=True,
-            ):  # fmt: skip
-                scores = [e.score(compounds, first.compounds) for e in (one, two)]
-                assert np.array_equal(*scores)
+        assert_same_bytes(first, fit(cut(compounds, size), jobs))
+
+
+class Recorder:
+    """Workers of this process that count the chunks that they sum."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            self.sizes.append(len(item.compounds))
+            yield function(item)
 
 
 @pytest.mark.usefixtures("few")
-def test_a_student_takes_along_what_it_refers_to(consortium: Consortium, tmp_path: Path) -> None:
-    compounds, pooled = open_federated(
-        consortium.folder / "round1" / "federated.parquet"
-    ).load()  # fmt: skip
-    options = StudentOptions(learners=("kernel-ridge", "lightgbm-student"))
+def test_workers_sum_every_chunk_and_change_no_bit(
+    compounds: Compounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landmarks, "_CHUNK", 64)
+    monkeypatch.setattr(landmarks, "_BLOCK", 24)
+    workers = Recorder()
+    assert_same_bytes(fit(cut(compounds, 90)), fit(cut(compounds, 90), 1, workers))
+    inside = int(make_task(CompoundStream.of(compounds)).inside.sum())
+    last, rest = inside % 64, 350 - inside
+    assert workers.sizes == [64] * (inside // 64) + [last, rest]
+
+
+def test_a_small_student_needs_no_workers(compounds: Compounds) -> None:
+    workers = Recorder()
+    fit(CompoundStream.of(compounds), 1, workers)
+    assert workers.sizes == []
+
+
+@pytest.mark.usefixtures("few")
+def test_a_student_takes_along_what_it_refers_to(
+    consortium: Consortium, federated: tuple[Compounds, dict[str, PooledLabels]], tmp_path: Path
+) -> None:
+    compounds, pooled = federated
     tasks = consortium.federation.tasks
     model, distilled = train_student(
-        cut(compounds, 90), tasks, pooled, consortium.federation, "", 0, 1, options=options
+        tasks, PooledSet(cut(compounds, 90), pooled), consortium.federation, run=Run(jobs=1)
     )
     assert len(model.library) < len(compounds)
     queries = compounds.take(np.arange(40))
@@ -146,9 +186,9 @@ def test_a_student_takes_along_what_it_refers_to(consortium: Consortium, tmp_pat
     save_model(model, tmp_path)
     again = load_model(tmp_path)
     assert isinstance(again, TrainedModel)
-    told, told_again = model.predict(queries), again.predict(queries)
+    predicted, predicted_again = model.predict(queries), again.predict(queries)
     for task in tasks:
-        one, two = told.by_task[task.name], told_again.by_task[task.name]
+        one, two = predicted.by_task[task.name], predicted_again.by_task[task.name]
         assert np.array_equal(one.values, two.values)
         # It follows the labels that it has learned from.
         known = np.isfinite(pooled[task.name].label[:40]).all(axis=1)
@@ -163,18 +203,15 @@ def test_a_student_takes_along_what_it_refers_to(consortium: Consortium, tmp_pat
 
 
 def test_large_students_do_not_depend_on_threads(
-    consortium: Consortium, monkeypatch: pytest.MonkeyPatch
+    compounds: Compounds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compounds, _ = open_federated(consortium.folder / "round1" / "federated.parquet").load()
-    names = ("kernel-ridge", "lightgbm-student")
-    small = fit(CompoundStream.of(compounds), names)
-    for module in (fits, kernel):
-        monkeypatch.setattr(module, "MOST_FACTORED", 100)
-    one, two = (fit(CompoundStream.of(compounds), names, jobs) for jobs in (1, 2))
-    for name in names:
-        for found, other, exact in zip(
-            *(each.final[name] + each.tried[name] for each in (one, two, small)), strict=True
-        ):
-            scores = [e.score(compounds, one.compounds) for e in (found, other, exact)]
-            assert np.array_equal(scores[0], scores[1])
-            assert scores[0] == pytest.approx(scores[2], abs=1e-3)
+    small = fit(CompoundStream.of(compounds))
+    for place in (module, kernel):
+        monkeypatch.setattr(place, "MOST_FACTORED", 100)
+    one, two = (fit(CompoundStream.of(compounds), jobs) for jobs in (1, 2))
+    assert_same_bytes(one, two)
+    for found, exact in zip(
+        one.final + one.held_out_fit, small.final + small.held_out_fit, strict=True
+    ):
+        scores = [estimator.score(compounds, one.compounds) for estimator in (found, exact)]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-3)

@@ -1,4 +1,4 @@
-"""Former rounds: a partner's release numbers go on, or the coordinator says so."""
+"""Former rounds: a partner's release numbers go on, or the coordinator refuses or warns."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_numbers_that_go_on_and_the_same_file_are_welcome(
 
 @pytest.mark.parametrize(("number", "queries"), [(3, 300), (3, 400), (2, 200), (4, 300)])
 def test_a_number_that_was_used_or_has_gone_back(report: Path, number: int, queries: int) -> None:
-    with pytest.raises(MismatchError, match="the ledger was brought back from a copy"):
+    with pytest.raises(MismatchError, match="the ledger was restored from a backup"):
         check_releases([annotation(MINE, number, queries)], [report])
 
 

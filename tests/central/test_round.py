@@ -1,4 +1,4 @@
-"""A round on real data: something was learned, and what was learned is told."""
+"""A round on real data: the student learned from the teachers, and the report states it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fluid.base.run import Run
 from fluid.central.distill import train_student
 from fluid.central.student import held_out_groups
 from fluid.chem.stream import CompoundStream
@@ -17,6 +18,7 @@ from fluid.learn.storage import load_model
 from fluid.learn.task import Task
 from fluid.learn.trained_on import digest_connectivities
 from fluid.report.evaluate import evaluate
+from fluid.soft_labels.pooled import PooledSet
 from fluid.soft_labels.targets import soft_targets
 from tests.conftest import DATA, PARTNERS, Consortium
 
@@ -28,7 +30,7 @@ def test_soft_targets_are_not_rounded_to_classes() -> None:
     assert soft_targets(Task("y", "regression"), label)[1, 0] == pytest.approx(0.55)
 
 
-def test_report_says_what_the_files_hold(consortium: Consortium) -> None:
+def test_the_report_agrees_with_the_files(consortium: Consortium) -> None:
     report = json.loads((consortium.folder / "round1" / "report.json").read_text())
     federated = open_federated(consortium.folder / "round1" / "federated.parquet")
     assert report["federated_set"] == federated.sealed.digest
@@ -61,7 +63,7 @@ def test_student_learned_what_teachers_know(consortium: Consortium) -> None:
         ("round1/student", "mean teacher"),
         ("round1/student", "mean of teachers"),
         ("aurora/hybrid", "aurora/teacher"),
-    }  # fmt: skip
+    }
 
 
 def test_student_carries_only_public_compounds(consortium: Consortium) -> None:
@@ -90,7 +92,7 @@ def test_a_failed_round_leaves_nothing(consortium: Consortium, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_public_set_that_no_teacher_knows_is_said(
+def test_a_public_set_that_no_teacher_knows_is_a_warning(
     consortium: Consortium, caplog: pytest.LogCaptureFixture
 ) -> None:
     compounds, pooled = open_federated(consortium.folder / "round1" / "federated.parquet").load()
@@ -100,9 +102,11 @@ def test_a_public_set_that_no_teacher_knows_is_said(
         trust[: 7 if name == consortium.federation.tasks[0].name else 60] = 0.3
         few[name] = replace(one, reliability=trust)
     train_student(
-        CompoundStream.of(compounds), consortium.federation.tasks, few, consortium.federation,
-        "", 0, 1,
-    )  # fmt: skip
-    said = [record.getMessage() for record in caplog.records if "teachers know" in record.msg]
-    assert len(said) == 1
-    assert f"teachers know 7 of {len(compounds):,} public compounds (reliability 0.2" in said[0]
+        consortium.federation.tasks,
+        PooledSet(CompoundStream.of(compounds), few),
+        consortium.federation,
+        run=Run(jobs=1),
+    )
+    warnings = [record.getMessage() for record in caplog.records if "teachers know" in record.msg]
+    assert len(warnings) == 1
+    assert f"teachers know 7 of {len(compounds):,} public compounds (reliability 0.2" in warnings[0]

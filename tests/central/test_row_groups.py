@@ -34,7 +34,7 @@ def test_many_row_groups(
         annotate(consortium.folder / partner / "teacher", public, annotations[-1], key, jobs=1)
         here = pq.read_table(annotations[-1])
         assert here.equals(pq.read_table(consortium.annotation(partner)))
-    distill(annotations, public, consortium.federation, tmp_path / "round", jobs=2)
+    distill(annotations, public, consortium.federation, tmp_path / "round", run=Run(jobs=2))
     _, many = open_federated(tmp_path / "round" / "federated.parquet").load()
     _, one = open_federated(consortium.folder / "round1" / "federated.parquet").load()
     for task in ("bbb", "logbb"):

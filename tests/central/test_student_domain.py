@@ -1,23 +1,23 @@
-"""What the student's domain states: an expectation under the teachers' labels."""
+"""The error rate that a student's domain states: an expectation under the teachers' labels."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from fluid.central.student import FEWEST_COMPOUNDS, _expected_calls
+from fluid.central.student import FEWEST_COMPOUNDS, HeldOutPredictions, _expected_calls
 from fluid.learn.correctness import ReliabilityDomain
 from fluid.learn.judgement import DomainInput, Neighbours
 from fluid.learn.task import Task
-from fluid.soft_labels.pooled import PooledTask
+from fluid.soft_labels.pooled import PooledLabels
 
 BINARY = Task("bbb", "binary")
 THREE = Task("kind", "multiclass", classes=("x", "y", "z"))
 
 
-def _pooled(label: np.ndarray, disagreement: float, reliability: float = 0.5) -> PooledTask:
+def _pooled(label: np.ndarray, disagreement: float, reliability: float = 0.5) -> PooledLabels:
     n = len(label)
-    return PooledTask(
+    return PooledLabels(
         label.astype(np.float32),
         np.full(label.shape, disagreement, dtype=np.float32),
         np.full(n, reliability, dtype=np.float32),
@@ -25,30 +25,34 @@ def _pooled(label: np.ndarray, disagreement: float, reliability: float = 0.5) ->
     )
 
 
+def _held_out(rows: np.ndarray, values: np.ndarray) -> HeldOutPredictions:
+    return HeldOutPredictions(rows, values, np.ones(len(rows)))
+
+
 def test_a_call_is_right_with_the_pooled_probability_of_the_class_called() -> None:
     label = np.array([[0.9], [0.2], [0.6], [0.3]])
-    said = np.array([[0.8], [0.7], [0.2], [0.39]])
+    values = np.array([[0.8], [0.7], [0.2], [0.39]])
     rows = np.arange(4)
-    found = _expected_calls(BINARY, _pooled(label, 0.0), rows, rows, said, np.ones(4), 0.4)
+    found = _expected_calls(BINARY, _pooled(label, 0.0), rows, _held_out(rows, values), 0.4)
     assert found is not None
-    # Teachers are too modest: odds of the class called, 9, 1/4, 2/3 and 7/3, to the power of 1.2.
+    # Pooled labels are underconfident: odds of the class called to the power of 1.2.
     odds = np.array([9.0, 1 / 4, 2 / 3, 7 / 3]) ** 1.2
     assert found.correct == pytest.approx(odds / (1 + odds), abs=1e-6)
     assert found.weights.tolist() == pytest.approx([0.5] * 4)
     assert not found.measured
 
 
-def test_what_teachers_disagree_on_widens_the_log_odds_about_the_mean_label() -> None:
+def test_disagreement_moves_the_log_odds_away_from_those_of_the_mean_label() -> None:
     label = np.array([[0.9], [0.1], [0.9], [0.1], [0.5]])
     rows, held = np.arange(5), np.array([0, 4])
-    said = np.array([[0.9], [0.9]])
+    values = np.array([[0.9], [0.9]])
     # Variance 0.128 and squared disagreement 0.064: slope 1.5 x 1.2 about log-odds 0.
     pooled = _pooled(label, float(np.sqrt(0.064)))
-    found = _expected_calls(BINARY, pooled, rows, held, said, np.ones(2), 0.5)
+    found = _expected_calls(BINARY, pooled, rows, _held_out(held, values), 0.5)
     assert found is not None
     assert found.correct.tolist() == pytest.approx([9**1.8 / (1 + 9**1.8), 0.5], abs=1e-5)
     flat = _pooled(np.full((5, 1), 0.9), 0.4)
-    found = _expected_calls(BINARY, flat, rows, held, said, np.ones(2), 0.5)
+    found = _expected_calls(BINARY, flat, rows, _held_out(held, values), 0.5)
     assert found is not None
     assert found.correct.tolist() == pytest.approx([0.9, 0.9], abs=1e-5)
 
@@ -60,11 +64,11 @@ def test_the_slope_recovers_the_truth_that_a_mean_of_calibrated_teachers_hides()
     odds = np.log(each / (1 - each)).sum(axis=1)
     truth = random.random(20_000) < 1 / (1 + np.exp(-odds))
     label = each.mean(axis=1, keepdims=True)
-    pooled = PooledTask(
+    pooled = PooledLabels(
         label, each.std(axis=1, keepdims=True), np.full(20_000, 0.3), np.full(20_000, 2)
     )
     rows = np.arange(20_000)
-    found = _expected_calls(BINARY, pooled, rows, rows, label, np.ones(20_000), 0.5)
+    found = _expected_calls(BINARY, pooled, rows, _held_out(rows, label), 0.5)
     assert found is not None
     sure = label[:, 0] > 0.8
     observed = truth[sure].mean()
@@ -80,13 +84,13 @@ def test_no_rate_is_stated_where_teachers_know_next_to_nothing() -> None:
     for n_known in (FEWEST_COMPOUNDS - 1, FEWEST_COMPOUNDS):
         pooled = _pooled(label, 0.0, 0.1)
         pooled.reliability[:n_known] = 0.3
-        found = _expected_calls(BINARY, pooled, rows, rows, label, near, 0.5)
+        found = _expected_calls(BINARY, pooled, rows, HeldOutPredictions(rows, label, near), 0.5)
         assert found is not None
         domain = ReliabilityDomain().fit_calls(found)
         around = Neighbours(near, near, np.full(400, "", dtype=object))
         result = domain.assess(None, DomainInput(label, around, np.zeros(400)))  # type: ignore[arg-type]
         inside[n_known] = result.inside.mean()
-        # The score is there in any case.
+        # There is a score in any case.
         assert result.score.min() > 0.9
     assert inside == {FEWEST_COMPOUNDS - 1: 0.0, FEWEST_COMPOUNDS: 1.0}
 
@@ -94,8 +98,8 @@ def test_no_rate_is_stated_where_teachers_know_next_to_nothing() -> None:
 def test_several_classes_and_numbers() -> None:
     label = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
     rows = np.arange(2)
-    said = np.array([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3]])
-    found = _expected_calls(THREE, _pooled(label, 0.0), rows, rows, said, np.ones(2), 0.5)
+    values = np.array([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3]])
+    found = _expected_calls(THREE, _pooled(label, 0.0), rows, _held_out(rows, values), 0.5)
     assert found is not None
     centre = np.array([0.4, 0.15, 0.45])
     odds = centre / (1 - centre) * (label / (1 - label) / (centre / (1 - centre))) ** 1.2
@@ -103,4 +107,4 @@ def test_several_classes_and_numbers() -> None:
     shares /= shares.sum(axis=1, keepdims=True)
     assert found.correct == pytest.approx([shares[0, 0], shares[1, 0]], abs=1e-5)
     number = Task("size", "regression", low=0, high=9)
-    assert _expected_calls(number, _pooled(label, 0.0), rows, rows, said, np.ones(2), 0.5) is None
+    assert _expected_calls(number, _pooled(label, 0.0), rows, _held_out(rows, values), 0.5) is None

@@ -184,7 +184,7 @@ class Site:
         return [
             "distill", *(self.annotations if annotations is None else annotations),
             "--public", public or self.public, "--federation", federation or self.federation,
-            "-o", output, "--learners", "kernel-ridge, lightgbm-student", "--jobs", 1,
+            "-o", output, "--jobs", 1,
         ]  # fmt: skip
 
     def blend(self, output: Path, *more: object) -> list[object]:

@@ -49,11 +49,11 @@ def test_the_coordinator_takes_approved_files_only(site: Site, draft: Path, tmp_
     forged = site.forge(tmp_path / "forged.parquet", changes={"software": {}})
     error = refused(*site.distill(tmp_path / "later", [forged, *others]), *former)
     assert f"{forged}: is release 1 of partner 'aurora', but " in error
-    assert "has release 1 already; the ledger was brought back from a copy" in error
+    assert "has release 1 already; the ledger was restored from a backup" in error
     broken = tmp_path / "broken.json"
     broken.write_text('{"schema": "fluid.report/2"}')
     error = refused(*site.distill(tmp_path / "x", [draft, *others]), "--former", broken)
-    assert f"{broken}: is no report of a round that states releases" in error
+    assert f"{broken}: is not the report of a round, or states no releases" in error
 
 
 def test_approve_asks_and_nothing_is_signed_without_a_yes(draft: Path) -> None:

@@ -265,7 +265,7 @@ def test_a_student_whose_sharpening_cannot_be_read(site: Site, tmp_path: Path) -
 
 
 def test_labels_can_be_learned_as_they_are(site: Site, tmp_path: Path) -> None:
-    done(*site.distill(tmp_path / "round", None), "--no-sharpen")
+    done(*site.distill(tmp_path / "round", None), "--no-twicing")
     report = json.loads((tmp_path / "round" / "report.json").read_text())
     assert [task["twicing"] for task in report["tasks"].values()] == [None, None]
     usual = json.loads((site.student.parent / "report.json").read_text())

@@ -155,7 +155,10 @@ def test_a_lost_scheduler_is_one_line_and_the_next_run_goes_on(
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("host:8786", "scheduler 'host:8786': is no address; allowed are such as tcp://host:8786"),
+        (
+            "host:8786",
+            "scheduler 'host:8786': is not an address; allowed are such as tcp://host:8786",
+        ),
         ("tcp://127.0.0.1:9", "scheduler tcp://127.0.0.1:9: cannot be reached"),
     ],
 )

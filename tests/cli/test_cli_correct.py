@@ -17,9 +17,18 @@ def second(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("second")
     for partner in PARTNERS:
         done(
-            "annotate", site.teacher(partner), site.public, "--key", site.key(partner),
-            "--student", site.student, "-o", folder / f"{partner}.parquet", "--jobs", 1,
-        )  # fmt: skip
+            "annotate",
+            site.teacher(partner),
+            site.public,
+            "--key",
+            site.key(partner),
+            "--student",
+            site.student,
+            "-o",
+            folder / f"{partner}.parquet",
+            "--jobs",
+            1,
+        )
     paths = [folder / f"{partner}.parquet" for partner in PARTNERS]
     done(*site.distill(folder / "round2", paths), "--student", site.student)
     return folder
@@ -39,7 +48,7 @@ def test_the_round_goes_on_from_the_first(site: Site, second: Path) -> None:
     assert "a correction of it" in text
 
 
-def test_what_is_sharpened_is_what_is_added(site: Site, second: Path) -> None:
+def test_twicing_applies_to_residuals_only(site: Site, second: Path) -> None:
     card = json.loads((second / "round2" / "student" / "model.json").read_text())["card"]
     assert "logbb" not in card["training"].get("twicing", {})
     assert set(card["training"]["twicing_of_residuals"]) == {"logbb"}
@@ -64,9 +73,9 @@ def test_distill_asks_for_the_student_that_is_corrected(
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]
 
 
-def test_corrections_need_not_be_sharpened(site: Site, second: Path, tmp_path: Path) -> None:
+def test_residuals_need_no_twicing(site: Site, second: Path, tmp_path: Path) -> None:
     paths = [second / f"{partner}.parquet" for partner in PARTNERS]
-    done(*site.distill(tmp_path / "round", paths), "--student", site.student, "--no-sharpen")
+    done(*site.distill(tmp_path / "round", paths), "--student", site.student, "--no-twicing")
     report = json.loads((tmp_path / "round" / "report.json").read_text())
     assert report["tasks"]["logbb"]["twicing_of_residuals"] is None
     same = json.loads((second / "round2" / "report.json").read_text())
@@ -93,27 +102,43 @@ def test_a_hybrid_of_corrections_is_told_to_be_favourable(
 ) -> None:
     outcome = done(
         *site.blend(
-            tmp_path / "hybrid", "--federated", second / "round2" / "federated.parquet",
-            "--student", second / "round2" / "student", "--annotation", second / "aurora.parquet",
+            tmp_path / "hybrid",
+            "--federated",
+            second / "round2" / "federated.parquet",
+            "--student",
+            second / "round2" / "student",
+            "--annotation",
+            second / "aurora.parquet",
         )
-    )  # fmt: skip
+    )
     assert "will be favourable" in outcome.stderr
 
 
 def test_an_audit_asks_for_the_student(site: Site, second: Path, tmp_path: Path) -> None:
     command = [
-        "audit", site.teacher("aurora"), site.public, second / "aurora.parquet", "--jobs", 2,
-        "--shadows", 4, "--overlap", 1,
-    ]  # fmt: skip
+        "audit",
+        site.teacher("aurora"),
+        site.public,
+        second / "aurora.parquet",
+        "--jobs",
+        2,
+        "--shadows",
+        4,
+        "--overlap",
+        1,
+    ]
     assert "name it with --student" in refused(*command)
     other = second / "round2" / "student"
     assert "corrects the student" in refused(*command, "--student", other)
     found = json.loads(done(*command, "--student", site.student, "--json").stdout)
     assert found["influence"]["rows_changed"] == 0
     assert {one["task"] for one in found["attacks"]} == {"bbb", "logbb"}
-    # Classes are labelled as before: the first release tells nothing more of them.
-    both = {(one["task"], one["channel"]) for one in found["attacks"]
-            if one["export"] == "both releases"}  # fmt: skip
+    # Classification is labelled as before: the first release adds nothing to it.
+    both = {
+        (one["task"], one["channel"])
+        for one in found["attacks"]
+        if one["export"] == "both releases"
+    }
     assert {task for task, _ in both} == {"logbb"}
     assert {"own row", "neighbours"} < {channel for _, channel in both}
     # The columns beside the prediction are those of the first release: nothing new to attack.
@@ -148,11 +173,27 @@ def test_refusals(site: Site, second: Path, tmp_path: Path) -> None:
 
 def test_simulate_has_a_student_of_each_round(site: Site, tmp_path: Path) -> None:
     done(
-        "simulate", *(site.table(partner) for partner in PARTNERS), "--public", site.public,
-        "--federation", site.federation, "--draws", 100, "--jobs", 1, "-o", tmp_path / "study",
-        "--partition", "random:partners=2", "--no-paper", "--references", "", "--rounds", 3,
-    )  # fmt: skip
-    said = json.loads((tmp_path / "study" / "summary.json").read_text())
-    numbers = {row["model"] for row in said["tasks"]["logbb"]["students"]}
+        "simulate",
+        *(site.table(partner) for partner in PARTNERS),
+        "--public",
+        site.public,
+        "--federation",
+        site.federation,
+        "--draws",
+        100,
+        "--jobs",
+        1,
+        "-o",
+        tmp_path / "study",
+        "--partition",
+        "random:partners=2",
+        "--no-paper",
+        "--references",
+        "",
+        "--rounds",
+        3,
+    )
+    summary = json.loads((tmp_path / "study" / "summary.json").read_text())
+    numbers = {row["model"] for row in summary["tasks"]["logbb"]["students"]}
     assert numbers == {"student", "student, round 2", "student, round 3"}
-    assert {row["model"] for row in said["tasks"]["bbb"]["students"]} == {"student"}
+    assert {row["model"] for row in summary["tasks"]["bbb"]["students"]} == {"student"}

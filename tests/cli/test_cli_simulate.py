@@ -73,11 +73,11 @@ def test_other_settings_in_the_same_folder(site: Site, finished: Path, tmp_path:
 def test_students_of_labels_as_they_are(site: Site, finished: Path, tmp_path: Path) -> None:
     output = Path(shutil.copytree(finished, tmp_path / "study"))
     students = snapshot(output / "cache" / "student")
-    done(*in_three(site, output, *BARE, "--unsharpened", "--seeds", 1))
+    done(*in_three(site, output, *BARE, "--without-twicing", "--seeds", 1))
     assert snapshot(output / "cache" / "student").items() >= students.items()
     said = json.loads((output / "summary.json").read_text())
     assert {row["model"] for row in said["tasks"]["bbb"]["students"]} == {
-        "student", "student, not sharpened",
+        "student", "student, without twicing",
     }  # fmt: skip
 
 

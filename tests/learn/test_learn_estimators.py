@@ -15,7 +15,6 @@ from fluid.learn import estimators as module
 from fluid.learn.estimators import (
     AUTO,
     LEARNERS,
-    STUDENT_LEARNERS,
     Mixture,
     State,
     choose_learner,
@@ -26,7 +25,7 @@ from fluid.learn.estimators import (
 from fluid.learn.estimators.kernel import KernelRidge, KernelSVM, MixedKernel
 from fluid.learn.estimators.linear import Linear
 
-EVERY = LEARNERS | STUDENT_LEARNERS
+EVERY = LEARNERS | {"kernel-ridge": KernelRidge}
 ROWS = np.arange(0, 160, 2)
 HELD = np.arange(1, 160, 2)
 
@@ -101,7 +100,7 @@ def test_no_queries_no_scores(fitted, library, name):
     assert fitted[name, "binary"].score(nothing, library).shape == (0,)
 
 
-@pytest.mark.parametrize("name", ["lightgbm", "random-forest", "lightgbm-student"])
+@pytest.mark.parametrize("name", ["lightgbm", "random-forest"])
 def test_scores_are_what_lightgbm_predicts_from_the_stored_text(fitted, library, name):
     matrix = library.feature_matrix(counts=True)
     for kind in ("binary", "regression"):
@@ -214,17 +213,16 @@ def test_many_compounds_are_solved_like_few(library, problems, monkeypatch):
     many = [KernelRidge(jobs=jobs).fit(library, ROWS, target, False, 3, weights) for jobs in (1, 3)]
     np.testing.assert_allclose(many[0].weights_, few.weights_, rtol=1e-4, atol=1e-5)
     assert np.array_equal(many[0].weights_, many[1].weights_)
-    # Only whose weight is above 0 is heard, whichever way is taken.
+    # Only compounds with a weight above 0 count, whichever way is taken.
     weights[::3] = 0.0
     assert len(KernelRidge().fit(library, ROWS, target, False, 3, weights).rows_) < len(ROWS)
 
 
 def test_equal_weights_are_no_weights(library, problems):
     target, ones = problems["regression"][1][ROWS], np.ones(len(ROWS))
-    for name, make in STUDENT_LEARNERS.items():
-        each = [make().fit(library, ROWS, target, False, 3, weights) for weights in (None, ones)]
-        without_partner, equal = (model.score(library, library) for model in each)
-        np.testing.assert_allclose(equal, without_partner, rtol=1e-9, err_msg=name)
+    each = [KernelRidge().fit(library, ROWS, target, False, 3, weights) for weights in (None, ones)]
+    unweighted, equal = (model.score(library, library) for model in each)
+    np.testing.assert_allclose(equal, unweighted, rtol=1e-9)
 
 
 def test_compounds_without_weight_are_left_out_of_kernel_ridge(structures, problems):
@@ -235,9 +233,9 @@ def test_compounds_without_weight_are_left_out_of_kernel_ridge(structures, probl
     weights[::4] = 0.0
     with_zeros = KernelRidge().fit(bare, ROWS, target[ROWS], False, 3, weights)
     kept = ROWS[weights > 0]
-    without_partner = KernelRidge().fit(bare, kept, target[kept], False, 3)
-    assert with_zeros.intercept_ == pytest.approx(without_partner.intercept_)
-    found, expected = (model.score(bare, bare) for model in (with_zeros, without_partner))
+    left_out = KernelRidge().fit(bare, kept, target[kept], False, 3)
+    assert with_zeros.intercept_ == pytest.approx(left_out.intercept_)
+    found, expected = (model.score(bare, bare) for model in (with_zeros, left_out))
     np.testing.assert_allclose(found, expected, atol=1e-2 * target.std())
 
 
@@ -250,23 +248,6 @@ def test_three_quarters_of_the_landmarks_are_the_compounds_of_highest_weight(lib
     assert set(heaviest) <= set(model.rows_) <= set(ROWS)
     # The others are drawn from all the rest.
     assert np.isin(weights.argsort()[:40], np.searchsorted(ROWS, model.rows_)).any()
-
-
-def test_weights_of_trees_are_those_of_lightgbm(library, problems):
-    target = problems["regression"][1][ROWS]
-    weights = np.random.default_rng(5).exponential(size=len(ROWS))
-    model = STUDENT_LEARNERS["lightgbm-student"]().fit(library, ROWS, target, False, 5, weights)
-    params = {
-        "objective": "regression", "seed": 5, "num_threads": 1, "deterministic": True,
-        "max_bin": 63, "force_row_wise": True, "feature_pre_filter": False, "verbosity": -1,
-        **model.params,
-    }  # fmt: skip
-    matrix = library.take(ROWS).feature_matrix(counts=True)
-    data = lightgbm.Dataset(matrix, target, weight=weights, params=params)
-    expected = lightgbm.train(params, data, 300).predict(library.feature_matrix(counts=True))
-    np.testing.assert_allclose(model.score(library, library), expected, rtol=1e-9)
-    plain = STUDENT_LEARNERS["lightgbm-student"]().fit(library, ROWS, target, False, 5)
-    assert not np.allclose(plain.score(library, library), expected)
 
 
 def test_linear_models_are_those_of_scikit_learn(library, problems):

@@ -1,4 +1,4 @@
-"""Sharpened labels against the closed form, by every way of solving."""
+"""Twicing against the closed form, by every way of solving."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def compounds(consortium: Consortium) -> Compounds:
     return found.take(np.arange(0, len(found), 2))
 
 
-def test_a_component_is_multiplied_by_what_the_steps_say() -> None:
+def test_a_component_is_multiplied_as_the_steps_state() -> None:
     """Eigenvalues 1.5 and 0.5 of two compounds, by hand."""
     gram = np.array([[1.0, 0.5], [0.5, 1.0]])
     smooth, rough = np.array([1.0, 1.0]), np.array([1.0, -1.0])
 
     def sharp(labels: np.ndarray) -> np.ndarray:
-        def left(ridge: float) -> np.ndarray:
+        def residual(ridge: float) -> np.ndarray:
             return ridge * np.linalg.solve(gram + ridge * np.eye(2), labels)
 
-        return Twicing(1.2, (Step(0.25, 0.8),)).apply(labels, 2.0, left)
+        return Twicing(1.2, (Step(0.25, 0.8),)).apply(labels, 2.0, residual)
 
-    # Ridge 0.5: a quarter and a half are left.
+    # Ridge 0.5: residuals of a quarter and a half.
     assert sharp(smooth) == pytest.approx(1.4 * smooth)
     assert sharp(rough) == pytest.approx(1.6 * rough)
     assert sharp(3.0 * smooth - rough) == pytest.approx(4.2 * smooth - 1.6 * rough)
@@ -42,7 +42,7 @@ def test_a_component_is_multiplied_by_what_the_steps_say() -> None:
 def expected(
     compounds: Compounds, targets: np.ndarray, weights: np.ndarray, twicing: Twicing
 ) -> np.ndarray:
-    """What a student says of its own compounds, by eigenvectors."""
+    """A student's predictions for its own compounds, by eigenvectors."""
     made = KernelRidge().kernel_.fit(compounds)
     prepared = made.prepare(compounds)
     root = np.sqrt(weights)
@@ -70,7 +70,7 @@ def solving(way: str, n: int, monkeypatch: pytest.MonkeyPatch) -> tuple[KernelRi
         monkeypatch.setattr(kernel, "MOST_FACTORED", 50)
     if way == "landmarks":
         learner.most_exact, learner.n_landmarks = 50, n
-    # On landmarks the penalty is a little higher than it says.
+    # On landmarks the penalty is a little higher than stated.
     return learner, 2e-2 if way == "landmarks" else 2e-4
 
 
@@ -84,10 +84,10 @@ def test_every_way_of_solving_learns_sharpened_labels(
     weights = some_weights(random, n)
     learner, near = solving(way, n, monkeypatch)
     learner.fit(compounds, np.arange(n), targets, False, 0, weights)
-    told = learner.score(compounds, compounds)
-    assert told == pytest.approx(expected(compounds, targets, weights, SHARP), abs=near)
+    found = learner.score(compounds, compounds)
+    assert found == pytest.approx(expected(compounds, targets, weights, SHARP), abs=near)
     plain = expected(compounds, targets, weights, Twicing(1.0, ()))
-    assert np.abs(told - plain).max() > 0.3
+    assert np.abs(found - plain).max() > 0.3
 
 
 @pytest.mark.parametrize("way", ["factor", "gradients", "landmarks"])
@@ -101,20 +101,20 @@ def test_a_plain_part_is_learned_as_it_is(
     weights = some_weights(random, n)
     learner, near = solving(way, n, monkeypatch)
     learner.fit(compounds, np.arange(n), plain + rest, False, 0, weights, plain)
-    told = learner.score(compounds, compounds)
+    found = learner.score(compounds, compounds)
     both = expected(compounds, plain, weights, Twicing(1.0, ())) + expected(
         compounds, rest, weights, SHARP
     )
-    assert told == pytest.approx(both, abs=near)
+    assert found == pytest.approx(both, abs=near)
 
 
 def test_labels_of_fewer_teachers_are_sharpened_less() -> None:
-    """Bands of slopes 1.8, 2.4 and 3.75 of labels that are widened by 1.5."""
+    """Bands of slopes 1.8, 2.4 and 3.75 of labels with a shrinkage slope of 1.5."""
     stated = Twicing(1.2, (Step(0.02, 0.4), Step(0.002, 0.9)))
     assert stated.of_fewer(1.0, 1.5) == stated
     half = stated.of_fewer(0.5, 1.25)
     assert half is not None
-    # The slopes left are 1.4, 1.7 and 2.375.
+    # The slopes that remain are 1.4, 1.7 and 2.375.
     assert half.base * 1.25 == pytest.approx(1.4)
     assert half.steps[0].gain * 1.25 == pytest.approx(0.3)
     assert half.steps[1].gain * 1.25 == pytest.approx(0.675)
@@ -122,7 +122,7 @@ def test_labels_of_fewer_teachers_are_sharpened_less() -> None:
     assert stated.of_fewer(0.0, 1.0) is None
 
 
-def test_what_a_report_says_of_it() -> None:
+def test_as_plain_values() -> None:
     assert SHARP.to_dict() == {
         "base": 1.2,
         "steps": [{"ridge": 0.02, "gain": 0.4}, {"ridge": 0.002, "gain": 0.9}],

@@ -242,7 +242,7 @@ def test_values_of_coalitions_redone() -> None:
     assert set(found.values) == {(), ("a",), ("b",), ("a", "b")}
     assert found.nobody == 0.5
     said = {name: made.said["active"] for name, made in fake.made.items()}
-    targets = soft_targets(BINARY, pool_task(BINARY, said, {}, 300).label)
+    targets = soft_targets(BINARY, pool_task(BINARY, said, {}, 300).labels.label)
     student = KernelRidge(n_landmarks=300, most_exact=100)
     student.fit(fake.public, np.arange(300), targets[:, 0], False, 0)
     told = student.score(fake.queries, fake.public)

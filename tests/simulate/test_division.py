@@ -145,7 +145,7 @@ def test_a_partition_that_is_not_possible_is_said_before_anything_is_trained(
         ({"references": ("auto", "auto")}, "reference 'auto' is given twice"),
         ({"recipes": ()}, "at least one student"),
         ({"recipes": ((STUDENT, StudentOptions()),) * 2}, "student 'student' is given twice"),
-        ({"recipes": (("a", StudentOptions()), ("b", StudentOptions()))}, "weighting .* twice"),
+        ({"recipes": (("a", StudentOptions()), ("b", StudentOptions()))}, "options .* twice"),
         ({"share_random": 0.6}, "share_random = 0.6: allowed are 0 to 0.5"),
         ({"share_scaffold": float("nan")}, "share_scaffold = nan"),
         ({"donate": 1.1}, "donate = 1.1: allowed are 0 to 1"),

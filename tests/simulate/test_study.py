@@ -116,8 +116,8 @@ def test_what_was_lost_or_damaged_is_made_again(small: Small, copy: Path) -> Non
 @pytest.mark.long
 def test_a_setting_makes_again_what_it_changes_and_no_more(small: Small, copy: Path) -> None:
     whole = set(files(copy))
-    weighed = replace(SPEC, recipes=((STUDENT, StudentOptions("none")),))
-    made = models(small, weighed, copy)[0]
+    plain = replace(SPEC, recipes=((STUDENT, StudentOptions(twicing=False)),))
+    made = models(small, plain, copy)[0]
     new = set(files(copy)) - whole
     # Hybrids blend with the student.
     assert sorted(path.parent.name for path in new) == ["hybrid"] * 3 + ["student"] * 2
@@ -209,7 +209,9 @@ def test_a_consortium_says_what_the_commands_say(small: Small, tmp_path: Path) -
         for task, said in made.told.items():
             assert np.array_equal(told[task].values, said.values)
             assert told[task].threshold == said.threshold
-    outcome = distill(annotations, public, federation, tmp_path / "round", one.seed, jobs=1)
+    outcome = distill(
+        annotations, public, federation, tmp_path / "round", run=Run(one.seed, jobs=1)
+    )
     assert outcome is not None
     _, pooled = open_federated(tmp_path / "round" / "federated.parquet").load()
     for task, found in one.pool().items():
@@ -228,7 +230,8 @@ def test_a_consortium_says_what_the_commands_say(small: Small, tmp_path: Path) -
             tmp_path / partner / "teacher", public, again[-1], tmp_path / "keys" /
             f"{partner}.key", jobs=1, student=place,
         )  # fmt: skip
-    distill(again, public, federation, tmp_path / "second", one.seed, jobs=1, student_path=place)
+    run = Run(one.seed, jobs=1)
+    distill(again, public, federation, tmp_path / "second", student=place, run=run)
     _, pooled = open_federated(tmp_path / "second" / "federated.parquet").load()
     for task, found in second.pool().items():
         assert np.array_equal(pooled[task].label, found.label, equal_nan=True)

@@ -1,4 +1,4 @@
-"""A sample of public compounds by reliability: what it keeps, and what each stands for."""
+"""A sample of public compounds by reliability: which it keeps, and the weight of each."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from fluid.soft_labels.teacher_sample import TeacherSample
 def _draw(reliability: np.ndarray, digests: np.ndarray) -> TeacherSample:
     n = len(reliability)
     share = np.tile([[0.25], [0.75]], n)
-    told = np.stack([np.arange(n), -np.arange(n)]).astype(np.float64)[:, :, None]
-    return TeacherSample.draw(digests, share, told, np.ones((2, n), dtype=bool), reliability)
+    predictions = np.stack([np.arange(n), -np.arange(n)]).astype(np.float64)[:, :, None]
+    return TeacherSample.draw(digests, share, predictions, np.ones((2, n), dtype=bool), reliability)
 
 
 def test_a_small_set_is_kept_whole_and_weighs_by_squared_reliability() -> None:
@@ -29,10 +29,10 @@ def test_a_small_set_is_kept_whole_and_weighs_by_squared_reliability() -> None:
     assert len(weights) == 0
 
 
-def test_what_nobody_labels_is_not_drawn() -> None:
+def test_compounds_without_labels_are_not_drawn() -> None:
     known = np.array([[True, False], [False, False]])
-    share, told = known / 1.0, np.ones((2, 2, 1))
-    found = TeacherSample.draw(np.arange(2, dtype=np.uint64), share, told, known, np.ones(2))
+    share, predictions = known / 1.0, np.ones((2, 2, 1))
+    found = TeacherSample.draw(np.arange(2, dtype=np.uint64), share, predictions, known, np.ones(2))
     assert found.rows.tolist() == [0]
 
 
@@ -82,11 +82,15 @@ def test_parts_and_the_whole_give_the_same_sample(seed: int, lengths: list[int])
         for length in lengths:
             part = slice(start, start + length)
             one = _draw(reliability[part], digests[part])
-            # What was said is said again, at its place in the whole.
+            # The same predictions as in the whole, at their place there.
             one = TeacherSample(
-                one.rows, one.priority, one.counts, one.share,
-                one.told + np.array([[[start]], [[-start]]]), one.known,
-            )  # fmt: skip
+                one.rows,
+                one.priority,
+                one.counts,
+                one.share,
+                one.predictions + np.array([[[start]], [[-start]]]),
+                one.known,
+            )
             joined = [(one, length)] if found is None else [(found, start), (one, length)]
             found = TeacherSample.of_parts(joined)
             start += length

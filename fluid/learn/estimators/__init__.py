@@ -11,15 +11,10 @@ from fluid.learn.estimators.kernel import KernelRidge, KernelSVM
 from fluid.learn.estimators.linear import Linear
 from fluid.learn.estimators.mixture import Mixture
 from fluid.learn.estimators.tree_text import check_tree_text
-from fluid.learn.estimators.trees import (
-    Trees,
-    boosted_trees,
-    random_forest,
-    student_trees,
-)
+from fluid.learn.estimators.trees import Trees, boosted_trees, random_forest
 
-# Above this many compounds a support vector machine costs more than it gains. Its labels make
-# better students than those of trees.
+# Above this many compounds a support vector machine costs more than it gains. Below, its labels
+# make better students than those of trees.
 KERNEL_LIMIT = 8000
 
 
@@ -31,12 +26,6 @@ def _average() -> Learner:
     }
     return Average("average", learners)
 
-
-# What the student averages in logit space.
-STUDENT_LEARNERS: dict[str, Callable[[], KernelRidge | Trees]] = {
-    "kernel-ridge": KernelRidge,
-    "lightgbm-student": student_trees,
-}
 
 # What a partner may choose for its teacher; the keys are the command's choices.
 LEARNERS: dict[str, Callable[[], Learner]] = {
@@ -50,7 +39,6 @@ AUTO = "auto"
 
 _REVIVE: dict[str, Callable[[State], Estimator]] = {
     "lightgbm": Trees.from_state,
-    "lightgbm-student": Trees.from_state,
     "random-forest": Trees.from_state,
     "svm": KernelSVM.from_state,
     "kernel-ridge": KernelRidge.from_state,
@@ -99,7 +87,6 @@ __all__ = [
     "LEARNERS",
     "Learner",
     "Mixture",
-    "STUDENT_LEARNERS",
     "State",
     "logit",
     "check_tree_text",

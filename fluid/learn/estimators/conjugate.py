@@ -13,8 +13,8 @@ from fluid.base.errors import TrainingError
 _BLOCK = 1024
 # Compounds that the preconditioner is made from, and at most this share of all.
 _MOST_LANDMARKS, _LANDMARK_SHARE = 1000, 0.25
-# Squared residual over that of zero at which a solution is called exact, what one run of single
-# precision is to gain, and how many products and runs there are at most.
+# Squared residual, relative to that of zero, at which a solution counts as exact; the factor that
+# one run in single precision must gain; and the most products and runs.
 _EXACT, _GAIN, _PRODUCTS, _RUNS = 1e-12, 1e-6, 1000, 20
 _LEAST = 1e-8
 
@@ -47,7 +47,7 @@ def solve_ridge(
     ridge
         Penalty on the function's norm, above 0.
     seed
-        Of the draw of landmarks, on which nothing but the time depends.
+        Of the draw of landmarks. Only the time depends on it.
     jobs
         Threads; the result does not depend on it.
 
@@ -59,7 +59,7 @@ def solve_ridge(
     Raises
     ------
     TrainingError
-        If it does not converge, because of numbers that are not finite, say.
+        If it does not converge, for example because a number is not finite.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def _nystroem(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """The inverse of ``B B' + noise I``, where B B' approximates the kernel between root weights.
 
-    `noise` is the ridge and the mean of what the approximation leaves of the diagonal.
+    `noise` is the ridge plus the mean of what the diagonal has beyond the approximation.
     """
     import scipy.linalg
 

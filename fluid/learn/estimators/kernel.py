@@ -16,7 +16,7 @@ from fluid.learn.estimators.mixed_kernel import MixedKernel, Prepared
 from fluid.learn.estimators.twicing import Twicing
 
 _BLOCK = 2048
-# Rows of a kernel matrix that one thread finds at once: fixed, so that no value depends on threads.
+# Rows of a kernel matrix that one thread finds at once: fixed, so no value depends on threads.
 _ROWS = 512
 # Above this many compounds conjugate gradients are faster than a Cholesky factor, and smaller.
 MOST_FACTORED = 4000
@@ -45,7 +45,7 @@ class KernelMachine:
         return result
 
     def renumber(self, positions: np.ndarray) -> None:
-        """Go over to another library, in which compound i of this one is at ``positions[i]``."""
+        """Refer to another library, in which compound i of this one is at ``positions[i]``."""
         self.rows_ = positions[self.rows_]
 
     def to_state(self) -> State:
@@ -114,12 +114,12 @@ class KernelSVM(KernelMachine):
 
 
 class KernelRidge(KernelMachine):
-    """Kernel ridge regression: exact up to so many compounds, on landmarks (Nystroem) for more.
+    """Kernel ridge regression: exact up to `most_exact` compounds, on landmarks (Nystroem) above.
 
-    Exact, it is solved with a Cholesky factor of few compounds and by conjugate gradients
-    (`solve_ridge`) of more, which costs some hundred n^2 operations and 4 n^2 bytes. On landmarks
-    it is the subset-of-regressors solution of Williams and Seeger 2000 (NIPS 13): time and memory
-    grow with n, so that many public compounds can be used.
+    The exact solution takes a Cholesky factor up to 4,000 compounds and conjugate gradients
+    (`solve_ridge`) above, which cost some hundred n^2 operations and 4 n^2 bytes. On landmarks it
+    is the subset-of-regressors solution of Williams and Seeger 2000 (NIPS 13), whose time grows
+    with n.
 
     Parameters
     ----------
@@ -129,14 +129,13 @@ class KernelRidge(KernelMachine):
         Landmarks, drawn at random without replacement; with weights, three quarters of them are
         the compounds of the highest weight.
     most_exact
-        With at most so many compounds every compound is a landmark.
+        Up to this many compounds every compound is a landmark.
     jobs
         Threads; the result does not depend on it.
     twicing
-        Of the targets before they are learned; None takes them as they are.
+        Applied to the targets before they are learned; None takes them as they are.
     kernel
-        One whose descriptors are scaled already; by default they are scaled by what is learned
-        from.
+        With descriptor scaling already fitted; by default it is fitted to the training compounds.
     """
 
     kind = "kernel-ridge"
@@ -192,8 +191,8 @@ class KernelRidge(KernelMachine):
             counted = each > 0
             self.rows_ = rows[counted]
             prepared = self.kernel_.prepare(training.take(counted))
-            wanted, *rest = (columns[counted] - centre).T
-            self.weights_ = self._solve(prepared, wanted, each[counted], seed, *rest)
+            centred, *plain_part = (columns[counted] - centre).T
+            self.weights_ = self._solve(prepared, centred, each[counted], seed, *plain_part)
         else:
             chosen = choose_landmarks(len(rows), self.n_landmarks, weights, seed)
             self.rows_ = rows[chosen]
@@ -217,65 +216,65 @@ class KernelRidge(KernelMachine):
     def _solve(
         self,
         prepared: Prepared,
-        wanted: np.ndarray,
+        centred: np.ndarray,
         each: np.ndarray,
         seed: int,
         plain: np.ndarray | None = None,
     ) -> np.ndarray:
         gram = self._gram(prepared)
-        left = wanted if plain is None else wanted - plain
-        left = self._sharpened(gram, left, each, float(each.sum()), seed)
-        wanted = left if plain is None else left + plain
-        return self._coefficients(gram, wanted, each, self.ridge, seed)
+        sharpened = centred if plain is None else centred - plain
+        sharpened = self._with_twicing(gram, sharpened, each, float(each.sum()), seed)
+        labels = sharpened if plain is None else sharpened + plain
+        return self._coefficients(gram, labels, each, self.ridge, seed)
 
     def apply_twicing(
-        self, compounds: Compounds, wanted: np.ndarray, weights: np.ndarray, n: float, seed: int = 0
+        self, compounds: Compounds, labels: np.ndarray, weights: np.ndarray, n: float, seed: int = 0
     ) -> np.ndarray:
-        """Labels as they are learned, with the kernel as it is scaled.
+        """Labels as they are learned, with the kernel's scaling as it is.
 
         Parameters
         ----------
         compounds
-            m compounds: all that labels are of, or those of one region.
-        wanted
-            Their labels about the mean of all, shape (m, n_outputs).
+            m compounds: all that have labels, or those of one region.
+        labels
+            Their labels, centred on the mean of all, shape (m, n_outputs).
         weights
             Of the compounds, above 0, of mean 1 over all, shape (m,).
         n
-            How many there are in all.
+            Number of compounds in all.
         seed
-            Nothing but the time depends on it.
+            Only the time depends on it.
         """
         gram = self._gram(self.kernel_.prepare(compounds))
-        columns = [self._sharpened(gram, column, weights, n, seed) for column in wanted.T]
+        columns = [self._with_twicing(gram, column, weights, n, seed) for column in labels.T]
         return np.stack(columns, axis=1)
 
-    def _sharpened(
-        self, gram: np.ndarray, wanted: np.ndarray, each: np.ndarray, n: float, seed: int
+    def _with_twicing(
+        self, gram: np.ndarray, labels: np.ndarray, each: np.ndarray, n: float, seed: int
     ) -> np.ndarray:
         if self.twicing is None:
-            return wanted
+            return labels
 
-        def left(ridge: float) -> np.ndarray:
-            return ridge / each * self._coefficients(gram, wanted, each, ridge, seed)
+        def residual(ridge: float) -> np.ndarray:
+            return ridge / each * self._coefficients(gram, labels, each, ridge, seed)
 
-        return self.twicing.apply(wanted, n, left)
+        return self.twicing.apply(labels, n, residual)
 
     def _coefficients(
-        self, gram: np.ndarray, wanted: np.ndarray, each: np.ndarray, ridge: float, seed: int
+        self, gram: np.ndarray, labels: np.ndarray, each: np.ndarray, ridge: float, seed: int
     ) -> np.ndarray:
         import scipy.linalg
 
-        if len(wanted) > MOST_FACTORED:
-            return solve_ridge(gram, wanted, each, ridge, seed, self.jobs)
+        if len(labels) > MOST_FACTORED:
+            return solve_ridge(gram, labels, each, ridge, seed, self.jobs)
         # In Fortran's order, so that LAPACK works in place instead of on a copy.
         factored = gram.astype(np.float64, order="F")
-        factored[np.diag_indices(len(wanted))] += ridge / each + 1e-8
+        factored[np.diag_indices(len(labels))] += ridge / each + 1e-8
         return np.asarray(
             scipy.linalg.solve(
-                factored, wanted, assume_a="pos", overwrite_a=True, check_finite=False
+                factored, labels, assume_a="pos", overwrite_a=True, check_finite=False
             )
-        )  # fmt: skip
+        )
 
     def _gram(self, prepared: Prepared) -> np.ndarray:
         """Kernel matrix, float32; found above the diagonal and mirrored."""

@@ -44,7 +44,7 @@ class MixedKernel:
         return self._scale(values.mean(axis=0), values.std(axis=0))
 
     def fit_stream(self, library: CompoundStream, rows: np.ndarray) -> Self:
-        """The same on compounds that are not held, at ascending positions; one pass."""
+        """The same for compounds at ascending positions of a stream; one pass."""
         count, centre, total, squares = len(rows), None, 0.0, 0.0
         for _, block in library.blocks(rows, _BLOCK):
             values = block.descriptors.astype(np.float64)

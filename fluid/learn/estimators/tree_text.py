@@ -9,17 +9,32 @@ from __future__ import annotations
 import numpy as np
 
 _SPLITS = (
-    "split_feature", "split_gain", "threshold", "decision_type", "left_child", "right_child",
-    "internal_value", "internal_weight", "internal_count",
-)  # fmt: skip
+    "split_feature",
+    "split_gain",
+    "threshold",
+    "decision_type",
+    "left_child",
+    "right_child",
+    "internal_value",
+    "internal_weight",
+    "internal_count",
+)
 _LEAVES = ("leaf_value", "leaf_weight", "leaf_count")
 _SCALARS = ("num_leaves", "num_cat", "is_linear", "shrinkage")
 _HEADER = frozenset(
     {
-        "version", "num_class", "num_tree_per_iteration", "label_index", "max_feature_idx",
-        "objective", "feature_names", "feature_infos", "monotone_constraints", "tree_sizes",
+        "version",
+        "num_class",
+        "num_tree_per_iteration",
+        "label_index",
+        "max_feature_idx",
+        "objective",
+        "feature_names",
+        "feature_infos",
+        "monotone_constraints",
+        "tree_sizes",
     }
-)  # fmt: skip
+)
 _END = "end of trees"
 
 

@@ -29,15 +29,6 @@ _TEACHER = {
     "bagging_freq": 1,
     "lambda_l2": 1.0,
 }
-_STUDENT = {
-    "learning_rate": 0.07,
-    "num_leaves": 31,
-    "min_data_in_leaf": 10,
-    "feature_fraction": 0.1,
-    "bagging_fraction": 0.8,
-    "bagging_freq": 1,
-    "lambda_l2": 1.0,
-}
 _FOREST = {
     "boosting": "rf",
     "num_leaves": 255,
@@ -57,7 +48,7 @@ class Trees:
     kind
         Name in the registry of learners.
     params
-        LightGBM parameters besides the common ones (one thread, deterministic).
+        LightGBM parameters in addition to the common ones (one thread, deterministic).
     n_trees
         Number of boosting rounds or forest trees.
     """
@@ -77,26 +68,17 @@ class Trees:
         target: np.ndarray,
         classification: bool,
         seed: int,
-        weights: np.ndarray | None = None,
     ) -> Self:
-        """See `Learner.fit`; `weights` of shape (n,), at least 0, are equal by default."""
+        """See `Learner.fit`."""
         import lightgbm
 
         matrix = library.take(rows).feature_matrix(self.counts)
-        params = self.parameters(seed, classification)
-        data = lightgbm.Dataset(matrix, target, weight=weights, params=params, free_raw_data=True)
-        booster = lightgbm.train(params, data, num_boost_round=self.n_trees)
-        return self.take(booster.model_to_string())
-
-    def parameters(self, seed: int, classification: bool) -> dict[str, Any]:
-        """LightGBM's parameters for a fit."""
         objective = "binary" if classification else "regression"
-        return _COMMON | self.params | {"seed": seed % (2**31), "objective": objective}
-
-    def take(self, text: str) -> Self:
-        """Become what LightGBM's text of a fitted model says."""
+        params = _COMMON | self.params | {"seed": seed % (2**31), "objective": objective}
+        data = lightgbm.Dataset(matrix, target, params=params, free_raw_data=True)
+        booster = lightgbm.train(params, data, num_boost_round=self.n_trees)
         # The parameter dump at the end is not needed to predict.
-        self.text_ = text.split("\nparameters:\n", 1)[0] + "\n"
+        self.text_ = booster.model_to_string().split("\nparameters:\n", 1)[0] + "\n"
         self._booster = None
         return self
 
@@ -107,7 +89,7 @@ class Trees:
         matrix = queries.feature_matrix(self.counts)
         model = self.booster()
         raw = np.asarray(model.predict(matrix, raw_score=True, num_threads=1), dtype=np.float64)
-        # Of a forest LightGBM gives the sum over trees, and says so in the header of its text.
+        # LightGBM gives a forest's sum over trees, and marks it in the header of its text.
         averaged = "\naverage_output\n" in self.text_.split("\nTree=0\n", 1)[0]
         return raw / model.num_trees() if averaged else raw
 
@@ -138,11 +120,6 @@ class Trees:
 def boosted_trees() -> Trees:
     """LightGBM as a teacher uses it: 200 small trees."""
     return Trees("lightgbm", _TEACHER, 200)
-
-
-def student_trees() -> Trees:
-    """LightGBM as the student uses it, on many soft labels: 300 trees."""
-    return Trees("lightgbm-student", _STUDENT, 300)
 
 
 def random_forest() -> Trees:

@@ -1,4 +1,4 @@
-"""Labels that are smoother than the truth, made sharper: what smooth fits leave of them, again."""
+"""Twicing: labels that are smoother than the truth get back part of what smoothing took."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST, _MOST_STEPS = 1e3, 3
 
 @dataclass(frozen=True)
 class Step:
-    """What a ridge regression leaves of the labels is added `gain` times.
+    """The residual of a ridge regression of the labels is added `gain` times.
 
     Attributes
     ----------
@@ -29,41 +29,41 @@ class Step:
 
 @dataclass(frozen=True)
 class Twicing:
-    """The labels' parts by smoothness, each times a factor that grows as they get less smooth.
+    """Factors for the labels' components by smoothness: the less smooth, the larger.
 
     With R(c) = c (K + c I)^-1 the residual of kernel ridge regression of n compounds, labels y
-    about their mean become ``base y + sum of gain R(ridge n) y``. A component of eigenvalue v is
-    multiplied by ``base + sum of gain c / (v + c)``. With one step this is twicing (Tukey 1977,
-    Exploratory Data Analysis), which undoes a part of what smoothing has taken.
+    centred on their mean become ``base y + sum of gain R(ridge n) y``. A component of eigenvalue v
+    is multiplied by ``base + sum of gain c / (v + c)``. With one step this is twicing (Tukey 1977,
+    Exploratory Data Analysis).
 
     Attributes
     ----------
     base
         Of the smoothest part, above 0.
     steps
-        Of ever smaller ridges.
+        With falling ridges.
     """
 
     base: float
     steps: tuple[Step, ...]
 
     def apply(
-        self, wanted: np.ndarray, n: float, left: Callable[[float], np.ndarray]
+        self, labels: np.ndarray, n: float, residual: Callable[[float], np.ndarray]
     ) -> np.ndarray:
         """Sharpened labels, or any linear function of them.
 
         Parameters
         ----------
-        wanted
-            The same function of the labels about their mean.
+        labels
+            The centred labels, or the same function of them.
         n
             Number of compounds, or the sum of their weights.
-        left
-            The same function of what ridge regression of a given penalty leaves of them.
+        residual
+            Gives the same function of the residual of ridge regression with a given penalty.
         """
-        found = self.base * wanted
+        found = self.base * labels
         for step in self.steps:
-            found = found + step.gain * left(step.ridge * n)
+            found = found + step.gain * residual(step.ridge * n)
         return found
 
     @classmethod
@@ -89,20 +89,20 @@ class Twicing:
         return cls(float(base), tuple(Step(float(one), float(two)) for one, two in pairs))
 
     def of_fewer(self, disagreement_share: float, slope: float) -> Twicing | None:
-        """That of labels of fewer teachers, which disagree less.
+        """The twicing for labels of fewer teachers, which disagree less.
 
         Parameters
         ----------
-        heard
-            Of the disagreement between all, the share that is left, in [0, 1].
+        disagreement_share
+            Share of the disagreement between all teachers that remains, in [0, 1].
         slope
-            By which these labels are widened, 1 or more.
+            Shrinkage slope that was applied to these labels, 1 or more.
 
         Returns
         -------
         Twicing or None
             The excess of every slope over 1 is `disagreement_share` times that of all teachers.
-            None if nobody is left to disagree.
+            None if nobody remains to disagree.
         """
         if disagreement_share <= 0.0:
             return None

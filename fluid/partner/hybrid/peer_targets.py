@@ -12,8 +12,8 @@ from fluid.learn.estimators.mixed_kernel import MixedKernel
 from fluid.learn.estimators.twicing import Twicing
 from fluid.learn.model import TrainedModel
 from fluid.learn.task import Task
-from fluid.soft_labels.pooled import PooledTask
-from fluid.soft_labels.targets import CLIP, sample_weights, soft_targets, widen
+from fluid.soft_labels.pooled import PooledLabels
+from fluid.soft_labels.targets import CLIP, sample_weights, soft_targets, undo_shrinkage
 
 
 def student_twicing(student: TrainedModel) -> dict[str, Twicing]:
@@ -33,7 +33,7 @@ def student_twicing(student: TrainedModel) -> dict[str, Twicing]:
 def peer_targets(
     public: Compounds,
     task: Task,
-    pooled: PooledTask,
+    pooled: PooledLabels,
     near: np.ndarray,
     twicing: Twicing | None,
     jobs: int = 1,
@@ -65,13 +65,13 @@ def peer_targets(
         those of 0.01 and 0.99.
     """
     known = np.flatnonzero(np.isfinite(pooled.label).all(axis=1))
-    targets = soft_targets(task, widen(task, pooled, known))
+    targets = soft_targets(task, undo_shrinkage(task, pooled, known))
     here = np.searchsorted(known, near)
     found = targets[here]
     if twicing is not None:
         twicing = twicing.of_fewer(pooled.disagreement_share, pooled.slope)
     if twicing is not None and len(near):
-        stated = sample_weights(task, pooled, known, "reliability")
+        stated = sample_weights(pooled, known)
         weights = np.ones(len(known)) if stated is None else stated
         centre = np.average(targets, axis=0, weights=weights)
         ridge = KernelRidge(jobs=jobs, twicing=twicing)

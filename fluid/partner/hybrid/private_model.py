@@ -35,7 +35,7 @@ from fluid.partner.hybrid.blend_weight import choose_mixture
 from fluid.partner.hybrid.peer_targets import peer_targets
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher.fit import count_labels, too_few_labels
-from fluid.soft_labels.pooled import PooledTask
+from fluid.soft_labels.pooled import PooledLabels
 
 # Pooled labels of this many public compounds, the nearest ones, join the private labels.
 NEAREST_PUBLIC = 1500
@@ -95,7 +95,7 @@ def hybrid_folds(compounds: Compounds, options: HybridOptions) -> np.ndarray:
 def fit_private_model(
     table: LabelledCompounds,
     public: Compounds,
-    pooled: dict[str, PooledTask],
+    pooled: dict[str, PooledLabels],
     digest: str,
     federation: Federation,
     name: str,
@@ -154,7 +154,7 @@ def fit_private_model(
     return TrainedModel(card, federation.chemistry, library, models), fitted, skipped
 
 
-def _nearest(public: Compounds, pooled: PooledTask | None, private: np.ndarray) -> np.ndarray:
+def _nearest(public: Compounds, pooled: PooledLabels | None, private: np.ndarray) -> np.ndarray:
     """Positions of the labelled public compounds nearest to the private ones, ascending."""
     if pooled is None:
         return np.zeros(0, dtype=np.int64)

@@ -46,7 +46,7 @@ from fluid.partner.table import Columns, LabelledCompounds, read_labelled
 from fluid.partner.teacher.fit import out_of_fold_metrics
 from fluid.partner.teacher.train import TrainingSummary
 from fluid.partner.teacher_folder import REJECTS_FILE, SECRET_FILE, read_secret
-from fluid.soft_labels.pooled import PooledTask, without_partner
+from fluid.soft_labels.pooled import PooledLabels, without_partner
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
 logger = logging.getLogger(__name__)
@@ -163,8 +163,8 @@ def in_folds_of(
 
 
 def peer_labels(
-    pooled: Mapping[str, PooledTask], said: Mapping[str, TeacherLabels]
-) -> dict[str, PooledTask]:
+    pooled: Mapping[str, PooledLabels], said: Mapping[str, TeacherLabels]
+) -> dict[str, PooledLabels]:
     """Pooled labels of every task without what this partner said."""
     return {
         name: without_partner(one, said[name]) if name in said else one
@@ -231,7 +231,7 @@ class FittedHybrid:
 def fit_hybrid(
     table: LabelledCompounds,
     public: Compounds,
-    pooled: dict[str, PooledTask],
+    pooled: dict[str, PooledLabels],
     digest: str,
     student: TrainedModel,
     federation: Federation,

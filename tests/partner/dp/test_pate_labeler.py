@@ -126,7 +126,7 @@ def test_pate_from_the_table_to_the_student(tmp_path: Path) -> None:
     assert ("mechanism", "pate") in section.rows
     assert any(name == "this release" and "at delta 1e-06" in text for name, text in section.rows)
     # The coordinator takes it, and makes a student of it.
-    distill([tmp_path / "a.parquet"], public, federation, tmp_path / "round", jobs=1)
+    distill([tmp_path / "a.parquet"], public, federation, tmp_path / "round", run=Run(jobs=1))
     # Further releases get what is left, and never the same draw; then there are no more.
     draws, refusal = _spend_all(tmp_path / "teacher", public)
     assert "does not afford a single label" in refusal

@@ -12,21 +12,21 @@ from fluid.exchange.federated_set import open_federated
 from fluid.learn.estimators import KernelRidge
 from fluid.learn.estimators.twicing import Step, Twicing
 from fluid.partner.hybrid.peer_targets import peer_targets, student_twicing
-from fluid.soft_labels.pooled import PooledTask
-from fluid.soft_labels.targets import sample_weights, soft_targets, widen
+from fluid.soft_labels.pooled import PooledLabels
+from fluid.soft_labels.targets import sample_weights, soft_targets, undo_shrinkage
 from tests.conftest import Consortium
 
 SHARP = Twicing(0.9, (Step(0.01, 0.3), Step(0.001, 0.8)))
 
 
 @pytest.fixture(scope="module")
-def federated(consortium: Consortium) -> tuple[Compounds, dict[str, PooledTask]]:
+def federated(consortium: Consortium) -> tuple[Compounds, dict[str, PooledLabels]]:
     return open_federated(consortium.folder / "round1" / "federated.parquet").load()
 
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_of_all_compounds_it_is_what_a_student_learns(
-    consortium: Consortium, federated: tuple[Compounds, dict[str, PooledTask]], index: int
+    consortium: Consortium, federated: tuple[Compounds, dict[str, PooledLabels]], index: int
 ) -> None:
     public, pooled = federated
     task = consortium.federation.tasks[index]
@@ -34,8 +34,8 @@ def test_of_all_compounds_it_is_what_a_student_learns(
     known = np.flatnonzero(np.isfinite(labels.label).all(axis=1))
     found = peer_targets(public, task, labels, known, SHARP)
     # A student's own ridge regression is all but interpolation at a tiny penalty.
-    wanted = soft_targets(task, widen(task, labels, known))
-    weights = sample_weights(task, labels, known, "reliability")
+    wanted = soft_targets(task, undo_shrinkage(task, labels, known))
+    weights = sample_weights(labels, known)
     student = KernelRidge(1e-6, twicing=SHARP)
     student.fit(public, known, wanted[:, 0], False, 0, weights)
     bound = np.log(99.0) if index == 0 else np.inf
@@ -45,7 +45,7 @@ def test_of_all_compounds_it_is_what_a_student_learns(
 
 
 def test_without_sharpening_labels_are_widened_only(
-    consortium: Consortium, federated: tuple[Compounds, dict[str, PooledTask]]
+    consortium: Consortium, federated: tuple[Compounds, dict[str, PooledLabels]]
 ) -> None:
     public, pooled = federated
     task = consortium.federation.tasks[1]
@@ -53,12 +53,12 @@ def test_without_sharpening_labels_are_widened_only(
     known = np.flatnonzero(np.isfinite(labels.label).all(axis=1))
     near = known[::7]
     found = peer_targets(public, task, labels, near, None)
-    assert found == pytest.approx(widen(task, labels, known)[::7])
+    assert found == pytest.approx(undo_shrinkage(task, labels, known)[::7])
     assert peer_targets(public, task, labels, near[:0], SHARP).shape == (0, 1)
 
 
 def test_numbers_stay_in_the_range_of_the_task(
-    consortium: Consortium, federated: tuple[Compounds, dict[str, PooledTask]]
+    consortium: Consortium, federated: tuple[Compounds, dict[str, PooledLabels]]
 ) -> None:
     public, pooled = federated
     labels = pooled["logbb"]
@@ -71,14 +71,14 @@ def test_numbers_stay_in_the_range_of_the_task(
 
 
 def test_what_one_other_partner_says_is_learned_as_it_is(
-    consortium: Consortium, federated: tuple[Compounds, dict[str, PooledTask]]
+    consortium: Consortium, federated: tuple[Compounds, dict[str, PooledLabels]]
 ) -> None:
     public, pooled = federated
     task = consortium.federation.tasks[0]
     labels = replace(pooled[task.name], disagreement_share=0.0)
     known = np.flatnonzero(np.isfinite(labels.label).all(axis=1))
     found = peer_targets(public, task, labels, known, SHARP)
-    assert np.array_equal(found, soft_targets(task, widen(task, labels, known)))
+    assert np.array_equal(found, soft_targets(task, undo_shrinkage(task, labels, known)))
 
 
 def test_the_student_says_how_it_was_sharpened(consortium: Consortium) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from fluid.base.run import Run
 from fluid.central.distill import distill
 from fluid.partner.annotate import annotate
 from fluid.partner.teacher.train import train_teacher
@@ -47,5 +48,5 @@ def test_round_repeats_on_one_and_two_threads_and_in_any_order(
     for jobs, partners in ((1, PARTNERS), (2, PARTNERS[::-1])):
         target = tmp_path / str(jobs)
         paths = [consortium.annotation(partner) for partner in partners]
-        distill(paths, consortium.public, consortium.federation, target, jobs=jobs)
+        distill(paths, consortium.public, consortium.federation, target, run=Run(jobs=jobs))
         assert _bytes(target) == _bytes(consortium.folder / "round1")

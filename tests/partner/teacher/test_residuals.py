@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fluid.base.errors import FluidError, MismatchError
+from fluid.base.run import Run
 from fluid.central.distill import distill
 from fluid.chem.standardize import StandardizerSpec, StructureError, connectivity, standardize
 from fluid.exchange.annotation import open_annotation
@@ -49,9 +50,13 @@ def corrected(consortium: Consortium, tmp_path_factory: pytest.TempPathFactory) 
             "student", jobs=2,
         )  # fmt: skip
     distill(
-        paths, consortium.public, consortium.federation, folder / "round2", jobs=2,
-        student_path=consortium.folder / "round1" / "student",
-    )  # fmt: skip
+        paths,
+        consortium.public,
+        consortium.federation,
+        folder / "round2",
+        student=consortium.folder / "round1" / "student",
+        run=Run(jobs=2),
+    )
     return folder
 
 
