@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import fluid.exchange.sealed
+from fluid.base.run import Run
 from fluid.central.distill import distill
 from fluid.exchange.federated_set import open_federated
 from fluid.exchange.public_set import open_public_set
@@ -30,7 +31,13 @@ def test_many_row_groups(
     for partner in PARTNERS:
         annotations.append(tmp_path / f"{partner}.parquet")
         key = consortium.folder / "keys" / f"{partner}.key"
-        annotate(consortium.folder / partner / "teacher", public, annotations[-1], key, jobs=1)
+        annotate(
+            consortium.folder / partner / "teacher",
+            public,
+            annotations[-1],
+            key=key,
+            run=Run(jobs=1),
+        )
         here = pq.read_table(annotations[-1])
         assert here.equals(pq.read_table(consortium.annotation(partner)))
     distill(annotations, public, consortium.federation, tmp_path / "round", jobs=2)

@@ -24,12 +24,12 @@ from fluid.exchange.release import Release
 from fluid.exchange.sealed import SealedFile
 from fluid.exchange.shared_statistics import SHARED_METRICS, check_shared
 from fluid.exchange.strictness import looser_than
-from fluid.learn.crossfit import cross_fit
+from fluid.learn.crossfit import CrossFitting, LabelledTask, cross_fit
 from fluid.learn.folds import FOLDS_BY
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels, folds_of_repeats
 from fluid.learn.task import Task
-from fluid.partner.annotate import _besides
+from fluid.partner.annotate import _shared_statistics
 from fluid.partner.guard import disclose
 from fluid.partner.teacher import labeler as labeler_module
 from fluid.partner.teacher.labeler import TeacherLabeler
@@ -124,7 +124,8 @@ def _teacher(library: Compounds, values: list[np.ndarray], folds_by: str) -> Tra
     rows = np.arange(len(library))
     models, counts, metrics = [], {}, {}
     for task, measured in zip(TASKS, values, strict=True):
-        fitted = cross_fit(library, task, rows, measured, folds, FOLDS, "logistic", 0)
+        labelled = LabelledTask(library, task, rows, measured)
+        fitted = cross_fit(labelled, folds, CrossFitting(FOLDS, "logistic", 0))
         if not fitted.models:
             continue
         models.append(TaskModel(task, fitted.models, False, rows, {}))
@@ -172,11 +173,18 @@ def export(
 ) -> None:  # fmt: skip
     """What the command does, without a folder."""
     federation = Federation("trial", 1, TASKS, CHEMISTRY, agreed, own_policy=own)
-    said = TeacherLabeler(model, SECRET).annotate(federation, compounds)
+    disclosed = TeacherLabeler(model, SECRET, federation).label(compounds)
     write_annotation(
-        path, federation, _public(compounds), "aurora", TASKS,
-        iter([(compounds.inchikeys, said)]), _besides(model, own), own, Release("0" * 32, 1, 1),
-    )  # fmt: skip
+        path,
+        federation,
+        _public(compounds),
+        "aurora",
+        TASKS,
+        iter([(compounds.inchikeys, disclosed)]),
+        _shared_statistics(model, own),
+        own,
+        Release("0" * 32, 1, 1),
+    )
 
 
 def nothing_private(
@@ -288,9 +296,9 @@ def test_a_larger_neighbourhood_labels_no_compound_more(
     compounds = everything.take(np.arange(26, 48))
     agreed = DisclosurePolicy(neighbourhood=k, abstain_below=below)
     federation = Federation("trial", 1, TASKS, CHEMISTRY, agreed)
-    one = TeacherLabeler(model, SECRET).annotate(federation, compounds)
+    one = TeacherLabeler(model, SECRET, federation).label(compounds)
     own = replace(agreed, neighbourhood=k + more)
-    two = TeacherLabeler(model, SECRET).annotate(replace(federation, own_policy=own), compounds)
+    two = TeacherLabeler(model, SECRET, replace(federation, own_policy=own)).label(compounds)
     for task in TASKS:
         a, b = one[task.name].reliability, two[task.name].reliability
         assert not np.any(np.isfinite(b) & ~np.isfinite(a))

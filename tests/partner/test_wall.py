@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from fluid.base.run import Run
 from fluid.chem.standardize import StandardizerSpec, standardize
 from fluid.exchange.federation import load_federation
 from fluid.exchange.public_set import open_public_set
@@ -58,12 +59,22 @@ def test_no_marked_string_hash_or_key_leaves(tmp_path: Path) -> None:
         [write_public(tmp_path / "public.csv", public)], federation, tmp_path / "p.parquet", jobs=1
     )
     train_teacher(
-        [private], federation, path, "aurora", tmp_path / "teacher",
-        TrainingOptions(folds=3, repeats=2), jobs=1,
-    )  # fmt: skip
+        [private],
+        path,
+        "aurora",
+        tmp_path / "teacher",
+        options=TrainingOptions(folds=3, repeats=2),
+        run=Run(jobs=1),
+    )
     export = tmp_path / "annotation.parquet"
     key = tmp_path / "keys" / "aurora.key"
-    annotate(tmp_path / "teacher", open_public_set(tmp_path / "p.parquet"), export, key, jobs=1)
+    annotate(
+        tmp_path / "teacher",
+        open_public_set(tmp_path / "p.parquet"),
+        export,
+        key=key,
+        run=Run(jobs=1),
+    )
     content = _everything(export)
     marked |= {private.name, (tmp_path / "teacher" / "fold.key").read_text().strip()}
     marked |= set(key.read_text().splitlines()[1:-1])

@@ -38,7 +38,7 @@ QUESTION = Query("1" * 64, "aurora", "trial", 1, "2" * 64, "3" * 64, {"share": [
 CHARGED_AND_KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.partner.test_ledger import ask
+from tests.partner.release.test_ledger import ask
 ask(Path(sys.argv[1]), sys.argv[2])
 os.kill(os.getpid(), signal.SIGKILL)
 """

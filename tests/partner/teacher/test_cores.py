@@ -12,6 +12,7 @@ from tests.conftest import PARTNERS, SECRET, Consortium
 SCRIPT = """
 import sys
 from pathlib import Path
+from fluid.base.run import Run
 from fluid.central.distill import distill
 from fluid.exchange.federation import load_federation
 from fluid.exchange.public_set import open_public_set
@@ -23,8 +24,8 @@ from fluid.partner.teacher.train import train_teacher
 home, target, partners = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3].split(",")
 path = home / "federation.toml"
 federation = load_federation(path)
-train_teacher([home / "aurora" / "private.csv"], federation, path, "aurora", target / "teacher",
-              TrainingOptions("logistic", 3, 1), secret_path=target / "secret", jobs=1)
+train_teacher([home / "aurora" / "private.csv"], path, "aurora", target / "teacher",
+              options=TrainingOptions("logistic", 3, 1), secret=target / "secret", run=Run(jobs=1))
 distill([home / p / "annotation.parquet" for p in partners],
         open_public_set(home / "public.parquet"), federation, target / "round", jobs=1)
 train_hybrid([home / "aurora" / "private.csv"], target / "round" / "federated.parquet",
