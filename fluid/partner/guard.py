@@ -44,10 +44,9 @@ def disclose(
         ``abstain_below``, is NaN throughout.
     """
     disclosed = TeacherLabels(labels.prediction, labels.uncertainty, labels.reliability)
-    for applied in (agreed, policy) if agreed not in (None, policy) else (policy,):
-        assert applied is not None
-        disclosed = _apply(task, applied, disclosed)
-    return disclosed
+    if agreed is not None and agreed != policy:
+        disclosed = _apply(task, agreed, disclosed)
+    return _apply(task, policy, disclosed)
 
 
 def _apply(task: Task, policy: DisclosurePolicy, labels: TeacherLabels) -> TeacherLabels:
