@@ -271,7 +271,7 @@ def annotate(
     jobs: Jobs = None,
     scheduler: Scheduler = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Label the public set with a teacher. The file is the only thing that leaves the partner.
 
     Models that never saw a compound label it. The query is entered in the teacher's ledger first,

@@ -91,9 +91,12 @@ def label_own_fold(
 
     def compare(part: slice) -> np.ndarray:
         return similarity_apart(
-            queries.fingerprints[part], references, query_folds[:, part], reference_folds,
+            queries.fingerprints[part],
+            references,
+            query_folds[:, part],
+            reference_folds,
             neighbours,
-        )  # fmt: skip
+        )
 
     def run(member: FoldModel) -> tuple[np.ndarray, np.ndarray]:
         rows = np.flatnonzero(query_folds[member.repeat] == member.fold)

@@ -45,9 +45,17 @@ TASKS = (
 RINGS = ("n1ccccc1", "c1ccc2ncccc2c1", "C1CCNCC1", "c1ccccc1", "C1CCCCC1", "s1cccc1")
 CHAINS = ("CCC", "CC(=O)O", "C(=O)NC", "CCN", "CC#N", "CN(C)C", "CCOC", "CCS")
 HOSTILE = (
-    "<script>alert(1)</script>", "'; DROP TABLE x; --", "=cmd|' /C calc'!A0", "../../etc/passwd",
-    "\u202egnp.exe", "nan", "PRIVATE-0001", "{{7*7}}", "FLUIDSEAL1:", "CC(=O)Oc1ccccc1C(=O)O",
-)  # fmt: skip
+    "<script>alert(1)</script>",
+    "'; DROP TABLE x; --",
+    "=cmd|' /C calc'!A0",
+    "../../etc/passwd",
+    "\u202egnp.exe",
+    "nan",
+    "PRIVATE-0001",
+    "{{7*7}}",
+    "FLUIDSEAL1:",
+    "CC(=O)Oc1ccccc1C(=O)O",
+)
 CHEMISTRY = Chemistry.here(StandardizerSpec(), FeatureSpec(bits=256, descriptors="none"))
 
 STEPS = st.sampled_from([0.01, 0.02, 0.05, 0.1, 0.25])
@@ -139,9 +147,7 @@ def _teacher(library: Compounds, values: list[np.ndarray], folds_by: str) -> Tra
             "r2": -7.654321,
             "mcc": None,
         }
-    training = {
-        "folds": FOLDS, "folds_by": folds_by, "repeats": REPEATS, "labels": counts
-    }  # fmt: skip
+    training = {"folds": FOLDS, "folds_by": folds_by, "repeats": REPEATS, "labels": counts}
     card = Card("teacher", "aurora", "trial", 1, "0" * 64, training, metrics)
     return TrainedModel(card, CHEMISTRY, library, models)
 
@@ -149,9 +155,12 @@ def _teacher(library: Compounds, values: list[np.ndarray], folds_by: str) -> Tra
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(POLICIES, st.data())
 def test_nothing_private_is_in_an_export_under_any_policy(
-    everything: Compounds, teachers: list[TrainedModel],
-    tmp_path_factory: pytest.TempPathFactory, policy: DisclosurePolicy, data: st.DataObject,
-) -> None:  # fmt: skip
+    everything: Compounds,
+    teachers: list[TrainedModel],
+    tmp_path_factory: pytest.TempPathFactory,
+    policy: DisclosurePolicy,
+    data: st.DataObject,
+) -> None:
     shared = data.draw(st.integers(0, 6))
     public = np.arange(32 - shared, 48)
     kind, shift = data.draw(st.integers(0, 2)), data.draw(st.integers(0, len(HOSTILE) - 1))
@@ -168,9 +177,12 @@ def test_nothing_private_is_in_an_export_under_any_policy(
 
 
 def export(
-    path: Path, model: TrainedModel, agreed: DisclosurePolicy, own: DisclosurePolicy,
+    path: Path,
+    model: TrainedModel,
+    agreed: DisclosurePolicy,
+    own: DisclosurePolicy,
     compounds: Compounds,
-) -> None:  # fmt: skip
+) -> None:
     """What the command does, without a folder."""
     federation = Federation("trial", 1, TASKS, CHEMISTRY, agreed, own_policy=own)
     disclosed = TeacherLabeler(model, SECRET, federation).label(compounds)
@@ -194,9 +206,12 @@ def nothing_private(
     annotation = open_annotation(path)
     check_shared(annotation)
     table = pq.read_table(path)
-    told = path.read_bytes() + repr(table.to_pydict()).encode() + repr(
-        annotation.sealed.manifest
-    ).encode() + repr(pq.read_metadata(path).metadata).encode()  # fmt: skip
+    told = (
+        path.read_bytes()
+        + repr(table.to_pydict()).encode()
+        + repr(annotation.sealed.manifest).encode()
+        + repr(pq.read_metadata(path).metadata).encode()
+    )
     public_keys = set(public.inchikeys)
     for row, key in enumerate(library.inchikeys):
         if key not in public_keys:
@@ -308,9 +323,12 @@ def test_a_larger_neighbourhood_labels_no_compound_more(
 
 @pytest.mark.parametrize("leak", ["similarity", "measurement", "key", "structure", "metadata"])
 def test_what_the_fuzz_looks_for_is_found(
-    everything: Compounds, teachers: list[TrainedModel], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, leak: str,
-) -> None:  # fmt: skip
+    everything: Compounds,
+    teachers: list[TrainedModel],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    leak: str,
+) -> None:
     """Each of these would be a hole in the guard, made on purpose."""
     policy, numbers = DisclosurePolicy(), _labels(1, 32)[1]
     compounds = everything.take(np.arange(30, 48))

@@ -68,8 +68,11 @@ def test_a_cost_reads_back_and_says_what_it_is_of() -> None:
     cost = price("pate", "measurement", DELTA, 40, events)
     values = cost.to_dict()
     assert values["events"]["bbb"][0] == {
-        "kind": "gaussian", "count": 42, "sigma": 5.0, "sensitivity": 1
-    }  # fmt: skip
+        "kind": "gaussian",
+        "count": 42,
+        "sigma": 5.0,
+        "sensitivity": 1,
+    }
     assert set(values) >= {"mechanism", "epsilon", "delta", "unit", "queries", "accountant"}
     assert Cost.from_dict(values) == cost
     assert compose_dicts([values, values]) == compose([cost, cost]).to_dict()

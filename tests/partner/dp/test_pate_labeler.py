@@ -278,9 +278,13 @@ def test_an_interrupted_run_keeps_its_draws_and_its_release(
 def test_noise_of_another_kind_in_the_ledger_is_refused() -> None:
     event = {"kind": "response", "count": 5, "epsilon": 1.0, "classes": 2}
     cost = {
-        "mechanism": "label-only", "unit": "compound", "epsilon": 5.0, "delta": 1e-6,
-        "queries": 5, "events": {"bbb": [event]},
-    }  # fmt: skip
+        "mechanism": "label-only",
+        "unit": "compound",
+        "epsilon": 5.0,
+        "delta": 1e-6,
+        "queries": 5,
+        "events": {"bbb": [event]},
+    }
     with pytest.raises(BudgetError, match=r"release 1 of this .*: noise of kind 'response'"):
         cost_of_releases([{"release": cost}])
     with pytest.raises(BudgetError, match="release 2 of this teacher's folder had no noise"):

@@ -58,9 +58,13 @@ class Home:
         return output
 
     def annotate(
-        self, output: Path, number: int, key: Path | None, teacher: Path | None = None,
+        self,
+        output: Path,
+        number: int,
+        key: Path | None,
+        teacher: Path | None = None,
         policy: Path | None = None,
-    ) -> AnnotationSummary:  # fmt: skip
+    ) -> AnnotationSummary:
         public = self.publics[number]
         return annotate(
             teacher or self.teacher, public, output, key=key, policy=policy, run=Run(jobs=1)
@@ -111,9 +115,7 @@ def test_two_steps_give_the_file_of_one_step(home: Home) -> None:
     assert annotation.sealed.signature is not None
     federation = load_federation(home.federation)
     digest = bytes.fromhex(annotation.sealed.digest)
-    assert verify_digest(
-        federation.public_key("aurora"), digest, annotation.sealed.signature
-    )  # fmt: skip
+    assert verify_digest(federation.public_key("aurora"), digest, annotation.sealed.signature)
     ledger = read_ledger(home.teacher)
     assert ledger.releases == 1
     assert len(ledger.of(QUERY)) == 2
@@ -138,9 +140,7 @@ def test_the_query_past_the_budget_is_refused_before_any_label(
 
 def test_a_partners_own_cap_and_steps_are_in_force_and_stated(home: Home) -> None:
     own = home.folder / "partner.toml"
-    own.write_text(
-        '[policy]\nreliability_step = 0.04\nabstain_below = 0.04\nmax_releases = 1\n'
-    )  # fmt: skip
+    own.write_text("[policy]\nreliability_step = 0.04\nabstain_below = 0.04\nmax_releases = 1\n")
     output = home.folder / "own.parquet"
     summary = home.annotate(output, 0, home.key, policy=own)
     stated = open_annotation(output)

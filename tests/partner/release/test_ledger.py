@@ -45,9 +45,13 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def ask(
-    teacher: Path, request: str, compounds: int = 30, noisy: bool = False, at_hand: bool = False,
+    teacher: Path,
+    request: str,
+    compounds: int = 30,
+    noisy: bool = False,
+    at_hand: bool = False,
     total: float = 0.0,
-) -> Release:  # fmt: skip
+) -> Release:
     cost = {"release": {"queries": compounds}, "total": {"epsilon": total, "delta": 1e-6}}
     query = replace(
         QUESTION, request=request, compounds=compounds, cost=cost if noisy else {}, exact=not noisy

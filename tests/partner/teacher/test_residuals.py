@@ -54,9 +54,13 @@ def corrected(consortium: Consortium, tmp_path_factory: pytest.TempPathFactory) 
             run=Run(jobs=2),
         )
     distill(
-        paths, consortium.public, consortium.federation, folder / "round2", jobs=2,
+        paths,
+        consortium.public,
+        consortium.federation,
+        folder / "round2",
+        jobs=2,
         student_path=consortium.folder / "round1" / "student",
-    )  # fmt: skip
+    )
     return folder
 
 

@@ -29,9 +29,11 @@ def test_a_task_without_a_model_has_empty_columns(consortium: Consortium, tmp_pa
     assert table.column("logbb.reliability").null_count == len(table)
     assert table.column("bbb.prediction").null_count == 0
     outcome = distill(
-        [consortium.annotation("borealis")], consortium.public, consortium.federation,
+        [consortium.annotation("borealis")],
+        consortium.public,
+        consortium.federation,
         tmp_path / "round",
-    )  # fmt: skip
+    )
     assert [task.name for task in outcome.student.tasks] == ["bbb"]
     assert "0 public compounds" in outcome.report["tasks"]["logbb"]["skipped"]
 
@@ -58,10 +60,11 @@ def test_a_hybrid_keeps_tasks_that_the_student_lacks(consortium: Consortium) -> 
     assert isinstance(hybrid, HybridModel)
     student = hybrid.student
     alone = dataclasses.replace(
-        hybrid, student=TrainedModel(
+        hybrid,
+        student=TrainedModel(
             student.card, student.chemistry, student.library, student.task_models[:1]
         ),
-    )  # fmt: skip
+    )
     assert [task.name for task in alone.tasks] == ["bbb", "logbb"]
     queries = next(iter(open_public_set(consortium.folder / "public.parquet").chunks()))
     said = alone.predict(queries.take(np.arange(5)))
