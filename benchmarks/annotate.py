@@ -16,8 +16,12 @@ COMPOUNDS, MANY = 1_000_000, 10_000_000
 # What the bare calls are measured on.
 FEWER = 100_000
 TEACHERS = (
-    ("lightgbm", 1000), ("lightgbm", 10_000), ("lightgbm", 100_000), ("svm", 1000), ("svm", 5000),
-)  # fmt: skip
+    ("lightgbm", 1000),
+    ("lightgbm", 10_000),
+    ("lightgbm", 100_000),
+    ("svm", 1000),
+    ("svm", 5000),
+)
 
 
 def bare(folder: str, number: int) -> dict[str, float]:
@@ -28,19 +32,17 @@ def bare(folder: str, number: int) -> dict[str, float]:
     """
     from fluid.chem.similarity import tanimoto
     from fluid.learn.estimators.trees import Trees
-    from fluid.learn.own_fold import folds_of_repeats
     from fluid.learn.storage import load_trained
-    from fluid.partner.teacher.labeler import TeacherLabeler
+    from fluid.partner.teacher.labeler import teacher_folds
     from fluid.partner.teacher_folder import SECRET_FILE, read_secret
 
     model = load_trained(Path(folder), "teacher")
-    labeler = TeacherLabeler(model, read_secret(Path(folder) / SECRET_FILE))
+    secret = read_secret(Path(folder) / SECRET_FILE)
     trees = kernel = 0.0
     # Loaded or compiled before the clock runs.
     tanimoto(model.library.fingerprints[:1], model.library.fingerprints[:1])
     for chunk in public_set(number).chunks():
-        # By compound, as benchmarks train.
-        folds = folds_of_repeats(chunk, labeler.secret, labeler.n_repeats, labeler.n_folds)
+        folds = teacher_folds(model, secret, chunk)
         for member in model.task_models[0].members:
             rows = np.flatnonzero(folds[member.repeat] == member.fold)
             for estimator in member.estimators:
@@ -58,21 +60,21 @@ def bare(folder: str, number: int) -> dict[str, float]:
 
 def ours(folder: str, number: int) -> float:
     """CPU seconds of annotating, without imports."""
+    from fluid.base.run import Run
     from fluid.partner.annotate import annotate
 
-    # A draft: a key has one budget for all teachers that it signs for.
-    key = None
+    # Drafts: a key has one budget for all teachers that it signs for.
     target = FOLDER / "annotation.parquet"
     few = public_set(64)
-    annotate(Path(folder), few, target, key, jobs=1)
+    annotate(folder, few, target, run=Run(jobs=1))
     public = public_set(number)
     started = time.process_time()
-    annotate(Path(folder), public, target, key, jobs=1)
+    annotate(folder, public, target, run=Run(jobs=1))
     return time.process_time() - started
 
 
 def rows() -> list[Row]:
-    """CPU of each kind of teacher, and of many compounds CPU and memory."""
+    """CPU for each kind of teacher; for many compounds CPU and memory."""
     found = []
     for number in (64, FEWER, COMPOUNDS, MANY):
         public_set(number)

@@ -84,6 +84,7 @@ def preparing(table: str, address: str) -> dict[str, float]:
 def annotating(folder: str, number: int, address: str | None) -> dict[str, float]:
     """The same of `annotate`; without an address by as many threads here."""
     from fluid.base.cluster import open_cluster
+    from fluid.base.run import Run
     from fluid.partner.annotate import annotate as label
 
     key = FOLDER / "keys" / f"{PARTNERS[0]}.key"
@@ -91,7 +92,7 @@ def annotating(folder: str, number: int, address: str | None) -> dict[str, float
     with open_cluster(address) as workers:
         started, clock = time.process_time(), time.monotonic()
         target = FOLDER / "annotation.parquet"
-        label(Path(folder), public, target, key, jobs=WORKERS, workers=workers)
+        label(folder, public, target, key=key, run=Run(jobs=WORKERS, workers=workers))
         return {"cpu": time.process_time() - started, "wall": time.monotonic() - clock}
 
 

@@ -17,6 +17,7 @@ _FIRST, _NEXT = FOLDER / "round-numbers", FOLDER / "round-numbers-corrected"
 
 def labelled(folder: str, number: int, student: str) -> float:
     """CPU seconds of annotating so many compounds, without imports."""
+    from fluid.base.run import Run
     from fluid.partner.annotate import annotate
 
     path = Path(student) if student else None
@@ -24,12 +25,12 @@ def labelled(folder: str, number: int, student: str) -> float:
 
     def run(count: int) -> None:
         annotate(
-            Path(folder),
+            folder,
             public_set(count, kind=KIND),
             _target(count, student),
-            key,
-            jobs=1,
+            key=key,
             student=path,
+            run=Run(jobs=1),
         )
 
     run(_FEW)

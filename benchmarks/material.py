@@ -124,12 +124,12 @@ def teacher(number: int, learner: str, partner: str = PARTNERS[0], kind: str = "
     folder = FOLDER / f"{partner}-{learner}-{number}{_kind(kind)}"
     if (folder / "model.json").is_file():
         return folder
-    path, contract = federation(kind=kind)
+    path, _ = federation(kind=kind)
     table = FOLDER / f"private-{number}{_kind(kind)}.csv"
     with table.open("w", encoding="utf-8") as out:
         out.write("smiles,polar\n")
         for smiles in structures(number):
             area = rdMolDescriptors.CalcTPSA(Chem.MolFromSmiles(smiles))
             out.write(f"{smiles},{int(area > 70) if kind == 'binary' else area}\n")
-    train_teacher([table], contract, path, partner, folder, TrainingOptions(learner))
+    train_teacher([table], path, partner, folder, options=TrainingOptions(learner))
     return folder

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,6 +75,8 @@ def parts(folder: str, number: int) -> dict[str, float]:
 
     import fluid.learn.own_fold
     import fluid.partner.teacher.labeler
+    import fluid.partner.teacher_folder
+    from fluid.base.run import Run
     from fluid.chem.compounds import Compounds
     from fluid.exchange.public_set import PublicSet
     from fluid.partner import annotate as module
@@ -83,12 +84,12 @@ def parts(folder: str, number: int) -> dict[str, float]:
     target = FOLDER / "annotation.parquet"
     run: Callable[..., Any] = module.annotate
     # Compiled loops are loaded and checks done once before the clock runs.
-    run(Path(folder), public_set(64), target, None, jobs=1)
+    run(folder, public_set(64), target, run=Run(jobs=1))
     public = public_set(number)
     clock = Clock()
     clock.around(PublicSet, "chunks", "reading the public set")
     clock.around(PublicSet, "check", "computing a sample of the public set again")
-    clock.around(module, "load_trained", "loading the teacher")
+    clock.around(fluid.partner.teacher_folder, "load_trained", "loading the teacher")
     clock.around(fluid.partner.teacher.labeler, "folds_of_repeats", "keyed folds")
     clock.around(Compounds, "feature_matrix", "features")
     clock.around(fluid.learn.own_fold, "similarity_apart", "nearest compounds in other folds")
@@ -96,7 +97,7 @@ def parts(folder: str, number: int) -> dict[str, float]:
     clock.around(fluid.partner.teacher.labeler, "disclose", "rounding")
     clock.around(module, "write_annotation", "assembling and writing")
     clock.enter("the rest")
-    run(Path(folder), public, target, None, jobs=1)
+    run(folder, public, target, run=Run(jobs=1))
     clock.leave()
     return clock.spent
 

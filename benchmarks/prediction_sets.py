@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fluid.base.errors import TrainingError
+from fluid.base.run import Run
 from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation, load_federation
 from fluid.learn import conformal
@@ -27,7 +28,7 @@ from fluid.learn.shift import Features, describe, estimate_shift
 from fluid.learn.storage import load_model, load_trained
 from fluid.learn.task import Task
 from fluid.partner.table import LabelledCompounds, read_labelled
-from fluid.partner.teacher.fit import TrainingOptions, fit_model
+from fluid.partner.teacher.fit import fit_model
 from fluid.report.calibration_sets import sets_of_folder, similarity_of
 
 RATES = (0.2, 0.1)
@@ -97,10 +98,7 @@ def exchangeable(
         training = table.take(np.sort(order[:cut]))
         held = table.take(np.sort(order[cut:]))
         try:
-            fitted = fit_model(
-                training, federation, "teacher", partner, partner, TrainingOptions(),
-                bytes([seed]) * 32, 1,
-            )  # fmt: skip
+            fitted = fit_model(training, federation, partner, bytes([seed]) * 32, run=Run(jobs=1))
         except TrainingError:
             continue
         said = fitted.model.predict(held.compounds, None).by_task

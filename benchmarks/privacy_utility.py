@@ -1,4 +1,4 @@
-"""Student quality against epsilon for each noise mechanism, as a Markdown table.
+"""Student quality against epsilon of PATE, as a Markdown table.
 
 ``make study-privacy-utility`` runs it on the folder of ``make demo``. Random compounds are taken
 from all partners first (the validation split); settings may be chosen on these, the external
@@ -23,19 +23,18 @@ from fluid.central.distill import train_student
 from fluid.central.pooling import pool_labels
 from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation, load_federation
-from fluid.exchange.mechanism import GAUSSIAN, LABEL_ONLY, MEASUREMENT, PATE, Mechanism
+from fluid.exchange.mechanism import MEASUREMENT, PATE, Mechanism
 from fluid.exchange.public_set import open_public_set
 from fluid.learn.metrics import bootstrap_rows, interval, roc_auc
 from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels
-from fluid.learn.task import Task
 from fluid.learn.trained_on import digest_connectivities
-from fluid.partner.dp.budget import Plan, plan_release
-from fluid.partner.dp.pate import fit_sub_teachers
-from fluid.partner.dp.pate_labeler import OwnFold, PateLabeler, Source, Votes, voted
+from fluid.partner.dp.budget import Plan, plan_release, rank_queries
+from fluid.partner.dp.pate import SubTeachers, fit_sub_teachers
+from fluid.partner.dp.pate_labeler import PateLabeler
 from fluid.partner.guard import disclose
 from fluid.partner.table import LabelledCompounds, read_labelled
-from fluid.partner.teacher.fit import TrainingOptions, fit_model
+from fluid.partner.teacher.fit import fit_model
 from fluid.partner.teacher.labeler import TeacherLabeler
 from fluid.simulate.holdout import hold_out
 from fluid.soft_labels.pooled import PooledSet
@@ -56,34 +55,12 @@ class Test:
 
 @dataclass(frozen=True)
 class Partner:
-    """A partner's teacher, what it says of the public set, and its table."""
+    """A partner's table and teacher."""
 
     name: str
     table: LabelledCompounds
     model: TrainedModel
     secret: bytes
-    labels: dict[str, OwnFoldLabels]
-
-
-class Remembered:
-    """What a teacher said of the public set, to be asked again without computing it again."""
-
-    def __init__(self, partner: Partner, public: Compounds) -> None:
-        self.labels = partner.labels
-        self.row = {key: row for row, key in enumerate(public.inchikeys)}
-
-    def label(
-        self, federation: Federation, compounds: Compounds, jobs: int = 1
-    ) -> dict[str, OwnFoldLabels]:
-        """See `fluid.partner.dp.pate_labeler.Labeller`."""
-        rows = [self.row[key] for key in compounds.inchikeys]
-        return {
-            name: OwnFoldLabels(
-                one.prediction[rows], one.uncertainty[rows], one.reliability[rows],
-                one.similarity[rows],
-            )
-            for name, one in self.labels.items()
-        }  # fmt: skip
 
 
 def without_partner(table: LabelledCompounds, keys: set[str]) -> LabelledCompounds:
@@ -104,10 +81,10 @@ class Study:
 
     def __init__(self, demo: Path, external: Path, tables: Sequence[Path], jobs: int) -> None:
         federation = load_federation(demo / "federation.toml")
-        # Numbers are no part of the question, and would take half of a compound's budget.
+        # Regression would take half of a compound's budget.
         self.federation = replace(federation, tasks=federation.tasks[:1])
         self.jobs = jobs
-        self._votes: dict[str, dict[str, np.ndarray]] = {}
+        self._voters: dict[str, SubTeachers] = {}
         chemistry = federation.chemistry
 
         def read(paths: Sequence[Path]) -> LabelledCompounds:
@@ -130,19 +107,16 @@ class Study:
         ]
 
     def train(self, name: str, table: LabelledCompounds) -> Partner:
-        """A partner's teacher, and its labels by the models of each compound's own fold."""
+        """Train a partner's teacher."""
         secret = name.encode().ljust(32, b".")
-        fitted = fit_model(
-            table, self.federation, "teacher", name, name, TrainingOptions(), secret, self.jobs
-        )
-        labels = TeacherLabeler(fitted.model, secret).label(self.federation, self.public, self.jobs)
-        return Partner(name, table, fitted.model, secret, labels)
+        fitted = fit_model(table, self.federation, name, secret, run=Run(jobs=self.jobs))
+        return Partner(name, table, fitted.model, secret)
 
-    def student(self, federation: Federation, said: dict[str, dict[str, TeacherLabels]]) -> list[
-        np.ndarray
-    ]:  # fmt: skip
+    def student(
+        self, federation: Federation, labels: dict[str, dict[str, TeacherLabels]]
+    ) -> list[np.ndarray]:
         """Probabilities that the student of some annotations gives the tests' compounds."""
-        pooled = pool_labels(federation.tasks, said, {}, digest_connectivities(self.public))
+        pooled = pool_labels(federation.tasks, labels, {}, digest_connectivities(self.public))
         try:
             model, _ = train_student(
                 federation.tasks,
@@ -159,83 +133,71 @@ class Study:
 
     def unprotected(self) -> list[np.ndarray]:
         """The student of ordinary annotations."""
-        said = {
-            partner.name: {
-                task.name: disclose(task, self.federation.policy, partner.labels[task.name])
-                for task in self.federation.tasks
-            }
+        labels = {
+            partner.name: TeacherLabeler(partner.model, partner.secret, self.federation).label(
+                self.public, self.jobs
+            )
             for partner in self.partners
         }
-        return self.student(self.federation, said)
+        return self.student(self.federation, labels)
 
     def noisy(self, mechanism: Mechanism, draws: int) -> Iterator[tuple[Plan, list[np.ndarray]]]:
         """Students of annotations through a mechanism, one for each draw of the noise."""
         federation = replace(self.federation, mechanism=mechanism)
-        sources = {partner.name: self.source(partner, federation) for partner in self.partners}
         plan = plan_release(mechanism, federation.tasks, len(self.public))
+        keys = list(self.public.inchikeys)
         for draw in range(draws):
-            said = {}
-            for name, source in sources.items():
-                labeler = PateLabeler(
-                    federation, source, list(self.public.inchikeys), f"{name} {draw}", plan
-                )
-                said[name] = labeler.annotate(federation, self.public, self.jobs)
-            yield plan, self.student(federation, said)
+            labels = {}
+            for partner in self.partners:
+                ranks = rank_queries(keys, f"{partner.name} {draw}")
+                labeler = PateLabeler(federation, self.voters(partner), ranks, plan)
+                labels[partner.name] = labeler.label(self.public, self.jobs)
+            yield plan, self.student(federation, labels)
 
     def unnoised(self) -> list[np.ndarray]:
         """The student of all votes of all sub-teachers, without noise: what dividing costs."""
         federation = replace(self.federation, mechanism=VOTES)
-        said = {}
+        labels = {}
         for partner in self.partners:
-            raw = self.votes(partner, VOTES)[TASK]
+            predictions = self.voters(partner).predict(self.public)[TASK]
             # As many votes as there are, no matter how few: a share of the votes.
-            voting = np.isfinite(raw).sum(axis=1)
+            voting = np.isfinite(predictions).sum(axis=1)
             share = np.where(
                 voting > 0,
-                (raw >= 0.5).sum(axis=1) / np.maximum(voting, 1),
+                (predictions >= 0.5).sum(axis=1) / np.maximum(voting, 1),
                 0.5,
             )
             constant = np.full(len(share), VOTES.reliability)
             found = OwnFoldLabels(share, np.full(share.shape, np.nan), constant, constant)
             task = federation.tasks[0]
-            said[partner.name] = {TASK: disclose(task, federation.policy, found)}
-        return self.student(federation, said)
+            labels[partner.name] = {TASK: disclose(task, federation.policy, found)}
+        return self.student(federation, labels)
 
-    def source(self, partner: Partner, federation: Federation) -> Source:
-        """What noise is drawn around."""
-        mechanism = federation.mechanism
-        if mechanism.kind != PATE:
-            return OwnFold(federation, Remembered(partner, self.public))
-        return Voted(self.votes(partner, mechanism), mechanism, self.public)
-
-    def votes(self, partner: Partner, mechanism: Mechanism) -> dict[str, np.ndarray]:
-        """What each sub-teacher says of the public set."""
-        if partner.name not in self._votes:
+    def voters(self, partner: Partner) -> SubTeachers:
+        """A partner's sub-teachers, whose predictions for the public set are computed once."""
+        if partner.name not in self._voters:
+            federation = replace(self.federation, mechanism=VOTES)
             model = fit_sub_teachers(
-                partner.table, self.federation.tasks, partner.model, partner.secret,
-                mechanism.sub_teachers, "auto", 0, self.jobs,
-            )  # fmt: skip
-            votes = Votes(model, partner.secret, mechanism)
-            self._votes[partner.name] = dict(votes.prepare(self.public, self.jobs))
-        return self._votes[partner.name]
+                partner.table, partner.model, federation, partner.secret, self.jobs
+            )
+            voters = SubTeachers(model, partner.secret)
+            predictions = voters.predict(self.public, self.jobs)
+            row = {key: row for row, key in enumerate(self.public.inchikeys)}
+            self._voters[partner.name] = CachedVoters(model, partner.secret, predictions, row)
+        return self._voters[partner.name]
 
 
-class Voted:
-    """Votes on the public set, computed once."""
+@dataclass(frozen=True)
+class CachedVoters(SubTeachers):
+    """Sub-teachers that look their predictions for the public set up."""
 
-    def __init__(self, raw: dict[str, np.ndarray], mechanism: Mechanism, public: Compounds) -> None:
-        self.raw = raw
-        self.mechanism = mechanism
-        self.row = {key: row for row, key in enumerate(public.inchikeys)}
+    predictions: dict[str, np.ndarray]
+    row: dict[str, int]
 
-    def prepare(self, queries: Compounds, jobs: int) -> dict[str, np.ndarray]:
-        """See `fluid.partner.dp.pate_labeler.Source`."""
+    def predict(self, queries: Compounds, jobs: int = 1) -> dict[str, np.ndarray]:
+        """See `SubTeachers.predict`."""
         rows = [self.row[key] for key in queries.inchikeys]
-        return {name: found[rows] for name, found in self.raw.items()}
-
-    def answer(self, task: Task, raw: np.ndarray, most: int) -> np.ndarray:
-        """See `fluid.partner.dp.pate_labeler.Source`."""
-        return voted(task, self.mechanism, raw, most)
+        return {name: found[rows] for name, found in self.predictions.items()}
 
 
 def judge(test: Test, draws: Sequence[np.ndarray]) -> str:
@@ -256,27 +218,15 @@ VOTES = Mechanism(
 )
 
 
-def mechanisms() -> Iterator[Mechanism]:
-    """What the table has rows for: without a budget, then with one."""
-    for each in (8.0, 2.0, 1.0, 0.5):
-        yield Mechanism(LABEL_ONLY, unit=MEASUREMENT, label_epsilon=each)
-    for sigma in (0.25, 1.0, 4.0):
-        yield Mechanism(GAUSSIAN, unit=MEASUREMENT, sigma=sigma)
-    for total in (8.0, 32.0):
-        yield Mechanism(LABEL_ONLY, unit=MEASUREMENT, epsilon=total, label_epsilon=0.5)
-        yield Mechanism(GAUSSIAN, unit=MEASUREMENT, epsilon=total, sigma=4.0)
-    for total in (2.0, 4.0, 8.0, 16.0, 32.0, 64.0):
-        yield replace(VOTES, epsilon=total)
+EPSILONS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 
 
 def describe(mechanism: Mechanism) -> str:
     """Its settings in a few words."""
-    if mechanism.kind == LABEL_ONLY:
-        return f"label-only, epsilon {mechanism.label_epsilon:g} a label"
-    if mechanism.kind == GAUSSIAN:
-        return f"gaussian, sigma {mechanism.sigma:g}"
-    check = f", threshold {mechanism.threshold:g}" if mechanism.threshold else ""
-    return f"pate, {mechanism.sub_teachers} sub-teachers, sigma {mechanism.sigma:g}{check}"
+    return (
+        f"pate, {mechanism.sub_teachers} sub-teachers, sigma {mechanism.sigma:g}, "
+        f"threshold {mechanism.threshold:g}"
+    )
 
 
 def main() -> None:
@@ -299,12 +249,11 @@ def main() -> None:
     plain = study.unnoised()
     cells = [judge(test, [one]) for test, one in zip(tests, plain, strict=True)]
     print(f"| shares of votes | none | {len(study.public):,} | {' | '.join(cells)} |", flush=True)
-    for mechanism in mechanisms():
-        # Where all are labelled, thousands of draws of the noise are in one release.
-        draws = given.draws if mechanism.epsilon else 1
-        found = list(study.noisy(mechanism, draws))
+    for epsilon in EPSILONS:
+        mechanism = replace(VOTES, epsilon=epsilon)
+        found = list(study.noisy(mechanism, given.draws))
         plan = found[0][0]
-        cells = [judge(test, [told[n] for _, told in found]) for n, test in enumerate(tests)]
+        cells = [judge(test, [each[n] for _, each in found]) for n, test in enumerate(tests)]
         print(
             f"| {describe(mechanism)} | {plan.cost.epsilon:,.3g} | {plan.answered[TASK]:,} | "
             f"{' | '.join(cells)} |",

@@ -44,9 +44,16 @@ def prepare(table: str) -> None:
 
 def annotate(folder: str, partner: str, target: str) -> None:
     """Label the public set with one teacher, as the command does."""
+    from fluid.base.run import Run
     from fluid.partner.annotate import annotate as run
 
-    run(Path(folder), public_set(PUBLIC), Path(target), FOLDER / "keys" / f"{partner}.key", jobs=1)
+    run(
+        folder,
+        public_set(PUBLIC),
+        target,
+        key=FOLDER / "keys" / f"{partner}.key",
+        run=Run(jobs=1),
+    )
 
 
 def pool(paths: list[str]) -> None:

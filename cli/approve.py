@@ -1,4 +1,4 @@
-"""Commands that let something leave, and say what has left: approve, ledger."""
+"""Commands that let an annotation leave, and list those that left: approve, ledger."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def approve(
     federation: FederationOfRound = None,
     audit: Annotated[
         Path | None,
-        typer.Option(help="What `fluid audit` found; it is shown, and entered in the ledger."),
+        typer.Option(help="Result of `fluid audit`, to show, and to enter in the ledger."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The signed file; by default in place of the draft."),
+        typer.Option("--output", "-o", help="The signed file; by default it replaces the draft."),
     ] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask; a failed audit is refused then.")
+        bool, typer.Option("--yes", "-y", help="Do not ask; refuse a failed audit.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what a draft gives away, and sign it. The coordinator takes signed files only.
 
-    The approval is entered in the teacher's ledger, and the ledger's last entry is noted beside
-    the key (KEY.ledger.json), by which a folder that was brought back from a copy is recognised.
+    The approval is entered in the teacher's ledger. The ledger's last entry is noted beside the
+    key (KEY.ledger.json), which detects a teacher's folder restored from a backup.
 
     \b
     Example:
@@ -54,20 +54,28 @@ def approve(
 
     annotation = open_annotation(draft)
     found = inspect_path(draft, federation or teacher / FEDERATION_FILE, teacher, audit)
-    # In --json standard output is for the result alone.
+    # With --json only the result goes to standard output.
     print(show_shown(found), file=sys.stderr if as_json else sys.stdout, flush=True)
-    said = load_audit(audit, annotation) if audit is not None else None
-    failed = said is not None and not said.passed
+    report = load_audit(audit, annotation) if audit is not None else None
+    failed = report is not None and not report.passed
     if yes and failed:
         raise FluidError(f"{audit}: the audit did not pass; approve by hand, without --yes")
     if not yes and not _agreed(draft, failed):
         raise FluidError(f"{draft}: not approved; nothing was signed")
     target = output or draft
-    others = [item for item in (draft, key, teacher, federation, audit) if item is not None]
-    # In the draft's own place, wherever that is.
-    inputs = [item for item in others if output is not None or item not in (draft, teacher)]
+    given = [item for item in (draft, key, teacher, federation, audit) if item is not None]
+    # By default the output replaces the draft, wherever that is.
+    inputs = [item for item in given if output is not None or item not in (draft, teacher)]
     with output_file(target, inputs, "annotation", is_sealed(ANNOTATION)):
-        approval = sign(draft, teacher, key, federation, said, output, found["digest"])
+        approval = sign(
+            draft,
+            teacher,
+            key,
+            federation=federation,
+            audit=report,
+            output=output,
+            digest=found["digest"],
+        )
 
     def text() -> str:
         return "\n" + pairs(
@@ -104,7 +112,7 @@ def ledger(
     teacher: Annotated[Path, typer.Argument(help="A teacher's folder.")],
     key: Annotated[
         Path | None,
-        typer.Option(help="The partner's private key: compare with what is noted beside it."),
+        typer.Option(help="The partner's private key: compare with the entry noted beside it."),
     ] = None,
     federation: Annotated[
         Path | None,
@@ -114,20 +122,20 @@ def ledger(
 ) -> None:
     """Verify the ledger of a teacher, and show what was asked, made and approved.
 
-    Every entry holds the hash of the one before; a change of any is found. Entries cut off at the
-    end are found with --key, if they were there when that key signed last.
+    Every entry holds the hash of the one before, which detects any change. --key also detects
+    entries cut off at the end, if they were there when that key signed last.
 
     \b
     Example:
         fluid ledger aurora/teacher --key keys/aurora.key
     """
-    from fluid.exchange.federation import load_federation
+    from fluid.exchange.federation import Federation
     from fluid.partner.release.approve import check_approvals
     from fluid.partner.release.key_checkpoint import open_checkpoint
     from fluid.partner.release.ledger import read_ledger
 
     book = read_ledger(teacher)
-    check_approvals(book, load_federation(federation) if federation is not None else None)
+    check_approvals(book, Federation.load(federation) if federation is not None else None)
     if key is not None:
         open_checkpoint(key).check(book)
     value = {
@@ -145,7 +153,7 @@ def ledger(
         shown: dict[str, object] = {
             "ledger": book.name,
             "verified": f"yes, {len(book.entries):,} entries"
-            + ("" if key else "; give --key to see that none is missing at the end"),
+            + ("" if key else "; --key checks that none is missing at the end"),
             "charged": f"{book.releases:,} releases, {book.queries:,} compounds",
             **{f"spent, {name}": f"{spent:g}" for name, spent in book.cost().items()},
             "head": book.head,
@@ -160,9 +168,14 @@ def _row(entry: Entry) -> list[object]:
     values = entry.values
     digest = str(values.get("digest") or values.get("public_set") or "")
     return [
-        entry.index, entry.time, entry.kind, values.get("release", ""),
-        values.get("compounds", ""), digest[:12], _note(entry.kind, values),
-    ]  # fmt: skip
+        entry.index,
+        entry.time,
+        entry.kind,
+        values.get("release", ""),
+        values.get("compounds", ""),
+        digest[:12],
+        _note(entry.kind, values),
+    ]
 
 
 def _note(kind: str, values: dict[str, Any]) -> str:

@@ -60,8 +60,8 @@ def train_teacher(
     folds_by: Annotated[
         str,
         typer.Option(
-            help="What no label may be learned from: 'compound', itself, or 'framework', anything "
-            "with its ring skeleton. By default what the federation's policy says."
+            help="What no label may be learned from: 'compound', the compound itself, or "
+            "'framework', anything with its ring skeleton. By default the federation's policy."
         ),
     ] = "",
     secret: Annotated[
@@ -75,8 +75,8 @@ def train_teacher(
         bool,
         typer.Option(
             "--reference",
-            help="Train a model for comparison, on pooled data say; it need not be registered "
-            "and cannot annotate.",
+            help="Train a model for comparison, for example on pooled data; it need not be "
+            "registered and cannot annotate.",
         ),
     ] = False,
     smiles_column: SmilesColumn = None,
@@ -89,14 +89,15 @@ def train_teacher(
 ) -> None:
     """Train a teacher on private data. The folder stays with the partner.
 
-    Rows that cannot be used are listed with the reason in OUTPUT/rejects.csv.
+    OUTPUT/rejects.csv lists rejected rows with the reason.
 
     \b
     Example:
         fluid train-teacher aurora.csv --federation federation.toml --partner aurora \\
             -o aurora/teacher
     """
-    from fluid.exchange.federation import load_federation
+    from fluid.base.run import Run
+    from fluid.exchange.federation import Federation
     from fluid.partner.table import Columns
     from fluid.partner.teacher.fit import TrainingOptions
     from fluid.partner.teacher.train import train_teacher as train
@@ -105,15 +106,22 @@ def train_teacher(
         smiles_column, id_column, parse_labels(label or []), task_column, value_column
     )
     options = TrainingOptions(learner, folds, repeats, seed, folds_by)
-    contract = load_federation(federation)
+    contract = Federation.load(federation)
     if not reference:
-        _check_partner(federation, contract, partner)
+        _check_partner(contract, partner)
     inputs = [*tables, federation, *([secret] if secret else [])]
     with output_folder(output, inputs, TEACHER_ENTRIES, ("teacher", "reference")):
         summary = train(
-            tables, contract, federation, partner, output, options, columns, secret, reference,
-            jobs, Progress("rows"),
-        )  # fmt: skip
+            tables,
+            contract,
+            partner,
+            output,
+            options=options,
+            columns=columns,
+            secret=secret,
+            reference=reference,
+            run=Run(jobs=jobs, progress=Progress("rows")),
+        )
     emit(as_json, {"path": str(output), **summary.to_dict()}, lambda: _show(summary, output))
 
 
@@ -194,7 +202,7 @@ def train_hybrid(
     emit(as_json, {"path": str(output), **summary.to_dict()}, lambda: _show(summary, output))
 
 
-def _check_partner(path: Path, federation: Federation, partner: str) -> None:
+def _check_partner(federation: Federation, partner: str) -> None:
     from fluid.base.errors import FederationError
     from fluid.exchange.federation import check_partner_name
 
@@ -202,7 +210,7 @@ def _check_partner(path: Path, federation: Federation, partner: str) -> None:
     try:
         federation.public_key(partner)
     except FederationError as error:
-        raise FederationError(f"{path}: {error}") from error
+        raise FederationError(f"{federation.path}: {error}") from error
 
 
 def _name_of(table: Path) -> str:
@@ -222,7 +230,7 @@ def _show(summary: TrainingSummary, output: Path) -> str:
             "written": output,
             "rows": f"{summary.n_rows:,}",
             "compounds": f"{summary.n_compounds:,} (connectivities with a label)",
-            "set aside": f"{summary.n_rejected:,} (see {output / 'rejects.csv'})",
+            "rejected": f"{summary.n_rejected:,} (see {output / 'rejects.csv'})",
         }
     )
     rows = []
@@ -249,28 +257,28 @@ def annotate(
     policy: Annotated[
         Path | None,
         typer.Option(
-            help="The partner's own policy, a TOML file with a table [policy]: what it gives must "
-            "be stricter than the federation's."
+            help="The partner's own policy, a TOML file with a table [policy]; each setting must "
+            "be at least as strict as the federation's."
         ),
     ] = None,
     student: Annotated[
         Path | None,
         typer.Option(
-            help="The student of the round before, to correct its numbers by this partner's "
-            "measured ones; classes are labelled as without. All partners must give the same."
+            help="The student of the round before: fit its residuals on this partner's "
+            "measurements, in regression tasks. All partners must give the same student."
         ),
     ] = None,
     jobs: Jobs = None,
     scheduler: Scheduler = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Label the public set with a teacher. The file is the only thing that leaves the partner.
 
-    Each compound is labelled by models that never saw it. The query is entered in the teacher's
-    ledger first, and refused beyond the policy's budget. Without --key the file is a draft:
-    `fluid inspect` shows what is in it, and `fluid approve` signs it. A run that was interrupted
-    goes on where it was. With --scheduler the teacher, which holds private structures, is sent to
-    the cluster: it must be the partner's own.
+    Models that never saw a compound label it. The query is entered in the teacher's ledger first,
+    and refused beyond the policy's budget. Without --key the file is a draft: `fluid inspect`
+    shows its content, and `fluid approve` signs it. An interrupted run is resumed. With
+    --scheduler the teacher, which holds private structures, is sent to the cluster: it must be the
+    partner's own.
 
     \b
     Examples:
@@ -280,22 +288,29 @@ def annotate(
         fluid annotate aurora/teacher public.parquet --key keys/aurora.key \\
             -o aurora/annotation.parquet --scheduler tls://cluster:8786
         fluid annotate aurora/teacher public.parquet --key keys/aurora.key \\
-            --student round1/student -o aurora/corrected.parquet
+            --student round1/student -o aurora/annotation2.parquet
     """
     from fluid.base.cluster import open_cluster
+    from fluid.base.run import Run
     from fluid.exchange.annotation import SCHEMA as ANNOTATION
-    from fluid.exchange.public_set import open_public_set
+    from fluid.exchange.public_set import PublicSet
     from fluid.partner.annotate import annotate as label
 
     inputs = [teacher, public, *(path for path in (key, federation, policy, student) if path)]
     guard = output_file(output, inputs, "annotation", is_sealed(ANNOTATION))
     with guard, open_cluster(scheduler) as workers:
-        compounds = open_public_set(public)
+        compounds = PublicSet.load(public)
         progress = Progress("compounds", len(compounds))
         summary = label(
-            teacher, compounds, output, key, federation, jobs, progress, policy, workers,
-            student,
-        )  # fmt: skip
+            teacher,
+            compounds,
+            output,
+            key=key,
+            federation=federation,
+            policy=policy,
+            student=student,
+            run=Run(jobs=jobs, workers=workers, progress=progress),
+        )
 
     def text() -> str:
         shown = {

@@ -95,17 +95,22 @@ def survey(
         fluid survey aurora.csv --clusters clusters.parquet --federation federation.toml \\
             --partner aurora --key keys/aurora.key -o aurora/coverage.json
     """
-    from fluid.exchange.federation import load_federation
+    from fluid.base.run import Run
     from fluid.partner.survey import survey as report
-    from fluid.public.clusters import open_clusters
 
-    contract = load_federation(federation)
     inputs = [*tables, cluster_file, federation, *([key] if key else [])]
     with output_file(output, inputs, "coverage report", is_coverage):
         summary = report(
-            tables, contract, open_clusters(cluster_file), partner, output, key, smiles_column,
-            id_column, jobs, Progress("rows"),
-        )  # fmt: skip
+            tables,
+            federation,
+            cluster_file,
+            partner,
+            output,
+            key=key,
+            smiles_column=smiles_column,
+            id_column=id_column,
+            run=Run(jobs=jobs, progress=Progress("rows")),
+        )
 
     def text() -> str:
         return pairs(
@@ -113,9 +118,9 @@ def survey(
                 "written": output,
                 "digest": summary.digest,
                 "signed": "yes" if summary.signed else "no, a draft: the coordinator refuses it",
-                "rows": f"{summary.n_rows:,}, of which {summary.n_rejected:,} cannot be used",
+                "rows": f"{summary.n_rows:,}, of which {summary.n_rejected:,} rejected",
                 "compounds": f"{summary.n_compounds:,} (connectivities)",
-                "reported": f"{summary.n_told:,} in {summary.n_reported:,} of "
+                "reported": f"{summary.reported_compounds:,} in {summary.n_reported:,} of "
                 f"{summary.n_clusters:,} clusters and elsewhere",
             }
         )

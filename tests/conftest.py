@@ -106,11 +106,16 @@ def consortium(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
         secret = home / "secret"
         secret.write_text(SECRET)
         train_teacher(
-            [table], federation, path, partner, home / "teacher", OPTIONS, secret_path=secret,
-            jobs=2,
-        )  # fmt: skip
+            [table],
+            path,
+            partner,
+            home / "teacher",
+            options=OPTIONS,
+            secret=secret,
+            run=Run(jobs=2),
+        )
         annotations.append(home / "annotation.parquet")
-        annotate(home / "teacher", public, annotations[-1], folder / "keys" / f"{partner}.key")
+        annotate(home / "teacher", public, annotations[-1], key=folder / "keys" / f"{partner}.key")
     outcome = distill(annotations, public, federation, folder / "round1", run=Run(jobs=2))
     train_hybrid(
         [folder / "aurora" / "private.csv"],

@@ -1,4 +1,4 @@
-"""The noise mechanism of a federation: what is added to labels, for which guarantee."""
+"""The noise mechanism of a federation: what noise labels get, and for which guarantee."""
 
 from __future__ import annotations
 
@@ -9,27 +9,15 @@ from typing import Any
 
 from fluid.learn.task import HIGHEST, LOWEST, Task
 
-NONE, LABEL_ONLY, GAUSSIAN, PATE = "none", "label-only", "gaussian", "pate"
-KINDS = (NONE, LABEL_ONLY, GAUSSIAN, PATE)
+NONE, PATE = "none", "pate"
+KINDS = (NONE, PATE)
 MEASUREMENT, COMPOUND = "measurement", "compound"
 UNITS = (MEASUREMENT, COMPOUND)
 MOST_SUB_TEACHERS = 250
 
-_COMMON = ("kind", "unit", "epsilon", "delta", "reliability", "clip")
-_USED = {
-    NONE: (),
-    LABEL_ONLY: (*_COMMON, "label_epsilon", "levels"),
-    GAUSSIAN: (*_COMMON, "sigma"),
-    PATE: (
-        *_COMMON, "sigma", "sub_teachers", "check_sigma", "threshold", "checks_per_answer",
-        "confidence",
-    ),
-}  # fmt: skip
 _RANGES: dict[str, tuple[float, float]] = {
     "epsilon": (0.0, 1000.0),
     "delta": (1e-15, 0.1),
-    "label_epsilon": (0.01, 20.0),
-    "levels": (2, 64),
     "sigma": (0.1, 10_000.0),
     "sub_teachers": (2, MOST_SUB_TEACHERS),
     "check_sigma": (0.1, 10_000.0),
@@ -42,49 +30,40 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Mechanism:
-    """What is done to labels before they leave, agreed by all; part of the protocol if used.
+    """The noise on labels, agreed by all; part of the protocol if there is any.
 
     Attributes
     ----------
     kind
-        ``"none"``; ``"label-only"``: a class, or a bin of a number, by k-ary randomised response;
-        ``"gaussian"``: noise on every prediction; ``"pate"``: noisy votes of sub-teachers that were
-        trained on disjoint parts of the private data.
+        ``"none"``, or ``"pate"``: noisy votes of sub-teachers that were trained on disjoint parts
+        of the private data.
     unit
-        What epsilon speaks of: one ``"measurement"`` (of one compound in one task), or one
+        What epsilon protects: one ``"measurement"`` (of one compound in one task), or one
         ``"compound"`` with all its measurements.
     epsilon, delta
-        The budget of one teacher's folder, over all its releases. An epsilon of 0 sets none: every
-        compound is labelled, and what that costs is stated. ``"pate"`` needs one.
-    label_epsilon
-        Of label-only: of each released label by itself.
-    levels
-        Of label-only: bins that the range of a regression task is divided into.
+        The budget of one teacher's folder, over all its releases.
     sigma
-        Standard deviation of the noise: of ``"gaussian"`` in units of the range (1 for
-        probabilities), of ``"pate"`` in votes.
+        Standard deviation of the noise, in votes.
     sub_teachers
-        Of PATE: how many, 2 to 250.
+        Number of sub-teachers, 2 to 250.
     check_sigma, threshold, checks_per_answer
-        Of PATE with classes: a query is answered if the largest number of votes, with noise of
+        In classification a query is answered if the largest number of votes, with noise of
         ``check_sigma`` votes, reaches ``threshold`` times the number of votes. At most
-        ``checks_per_answer`` times as many compounds are asked as may be answered. Without a
-        threshold (0) all are answered and no check is paid for.
+        ``checks_per_answer`` times as many compounds are asked as may be answered. With a
+        threshold of 0 all are answered and no check is paid for.
     confidence
-        Of PATE: the probability that an answered class is stated as.
+        Probability that the label gives an answered class.
     reliability
-        Stated of every label, because a reliability of the data would have to be paid for.
+        Reliability of every label; a reliability of the data would have to be paid for.
     clip
-        By task: the range that numbers are clipped to before noise is added, by default that of the
-        task. The noise goes with its width.
+        By task: the range that regression predictions are clipped to before noise is added, by
+        default that of the task. The noise is proportional to its width.
     """
 
     kind: str = NONE
     unit: str = COMPOUND
     epsilon: float = 0.0
     delta: float = 1e-6
-    label_epsilon: float = 1.0
-    levels: int = 8
     sigma: float = 5.0
     sub_teachers: int = 20
     check_sigma: float = 10.0
@@ -103,7 +82,7 @@ class Mechanism:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"mechanism {name} = {value}: allowed are {low:g} to {high:g}")
-        if self.kind == PATE and self.epsilon == 0.0:
+        if self.is_used and self.epsilon == 0.0:
             raise ValueError("mechanism epsilon: pate needs a budget above 0")
         for name, low, high in self.clip:
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -115,11 +94,11 @@ class Mechanism:
         return self.kind != NONE
 
     def to_dict(self) -> dict[str, Any]:
-        """The mechanism as plain values, with only what its kind uses; empty if there is none."""
-        values: dict[str, Any] = {name: getattr(self, name) for name in _USED[self.kind]}
-        if "clip" in values:
-            values["clip"] = {name: [low, high] for name, low, high in self.clip}
-        return values
+        """The mechanism as plain values; empty if there is none."""
+        if not self.is_used:
+            return {}
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return values | {"clip": {name: [low, high] for name, low, high in self.clip}}
 
     def bounds(self, task: Task) -> tuple[float, float]:
         """The range that predictions of a task are clipped to before noise is added."""
@@ -129,20 +108,20 @@ class Mechanism:
         return task.bounds
 
     def check_tasks(self, tasks: Sequence[Task]) -> None:
-        """Make sure that it can be used for these tasks.
+        """Make sure that the mechanism can be used for these tasks.
 
         Raises
         ------
         ValueError
-            If a clip range is of no regression task or outside its range, or one is missing where
-            the task's own range is the widest possible.
+            If a clip range names something other than a regression task, or reaches outside the
+            task's range; or if one is missing where the task's own range is the widest possible.
         """
         if not self.is_used:
             return
         numeric = {task.name: task for task in tasks if not task.is_classification}
         for name, low, high in self.clip:
             if name not in numeric:
-                raise ValueError(f"mechanism clip: '{name}' is no regression task")
+                raise ValueError(f"mechanism clip: '{name}' is not a regression task")
             task = numeric[name]
             if low < task.low or high > task.high:
                 raise ValueError(
@@ -163,12 +142,12 @@ def mechanism_from_dict(values: Mapping[str, Any]) -> Mechanism:
     Raises
     ------
     ValueError
-        If a key is unknown or of no use to this kind, a value of another type, or not allowed.
+        If a key is unknown or not used by this kind, a value of another type, or not allowed.
     """
     kind = values.get("kind", NONE)
     if kind not in KINDS:
         raise ValueError(f"mechanism kind {str(kind)[:40]!r}: allowed are {', '.join(KINDS)}")
-    allowed = {"kind", *_USED[kind]}
+    allowed = {"kind"} if kind == NONE else {item.name for item in fields(Mechanism)}
     unknown = sorted(set(values) - allowed)
     if unknown:
         shown = ", ".join(sorted(allowed))

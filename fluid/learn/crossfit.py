@@ -27,6 +27,45 @@ FEWEST_NUMBERS = 16
 
 
 @dataclass(frozen=True)
+class LabelledTask:
+    """The measured compounds of one task.
+
+    Attributes
+    ----------
+    library
+        Compounds of a model, in an order that does not depend on the table's.
+    task
+        What was measured.
+    rows, values
+        Positions in the library of the n compounds with a label, and their labels, shape (n,).
+    """
+
+    library: Compounds
+    task: Task
+    rows: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class CrossFitting:
+    """How to cross-fit.
+
+    Attributes
+    ----------
+    n_folds
+        Number of folds.
+    learner
+        Key of `fluid.learn.estimators.LEARNERS`, or ``"auto"``.
+    seed
+        Fixes everything random.
+    """
+
+    n_folds: int
+    learner: str
+    seed: int
+
+
+@dataclass(frozen=True)
 class FoldModel:
     """What labels one fold of one task in one repeat; fitted on the other folds only.
 
@@ -124,34 +163,18 @@ class _Fit:
 
 @single_threaded_blas()
 def cross_fit(
-    library: Compounds,
-    task: Task,
-    rows: np.ndarray,
-    values: np.ndarray,
-    folds: np.ndarray,
-    n_folds: int,
-    learner: str,
-    seed: int,
-    jobs: int = 1,
+    labelled: LabelledTask, folds: np.ndarray, settings: CrossFitting, jobs: int = 1
 ) -> CrossFitted:
     """Cross-fit one task.
 
     Parameters
     ----------
-    library
-        Compounds of the model, in an order that does not depend on the table's.
-    task
-        What is predicted.
-    rows, values
-        Positions in the library and labels of the compounds measured for this task.
+    labelled
+        The measured compounds.
     folds
-        uint8 of shape (n_repeats, len(library)): see `keyed_folds`.
-    n_folds
-        Number of folds.
-    learner
-        Name of a learner, or ``"auto"``.
-    seed
-        Fixes everything random.
+        Folds of the library, uint8 of shape (n_repeats, len(library)): see `keyed_folds`.
+    settings
+        Folds, learner and seed.
     jobs
         Fits that run at once; the result does not depend on it.
 
@@ -159,9 +182,14 @@ def cross_fit(
     -------
     CrossFitted
     """
+    library, task, rows, values = labelled.library, labelled.task, labelled.rows, labelled.values
+    n_folds = settings.n_folds
     targets = output_targets(task, values)
     names = [
-        [choose_learner(learner, int(np.sum(row[rows] != fold))) for fold in range(n_folds)]
+        [
+            choose_learner(settings.learner, int(np.sum(row[rows] != fold)))
+            for fold in range(n_folds)
+        ]
         for row in folds
     ]
     todo = [
@@ -186,7 +214,7 @@ def cross_fit(
                 rows[inside],
                 targets[inside, output],
                 task.is_classification,
-                _seed(seed, task.name, output, job.repeat, job.left_out),
+                _seed(settings.seed, task.name, output, job.repeat, job.left_out),
             )
             # One fold at a time: in its last bits a score depends on what is scored beside it, and
             # what calibrates the model of a fold must not depend on that fold's compounds.
@@ -213,7 +241,7 @@ def cross_fit(
                 for other in range(n_folds)
                 if other != fold
             }
-            model = _finish(library, task, rows, targets, own, job, fit, inner)
+            model = _finish(labelled, targets, own, job, fit, inner)
             mine = own == fold
             scores = list(fit.scores[mine].T)
             predictions[repeat, mine] = calibrated(task, scores, model.calibrations)
@@ -227,16 +255,15 @@ def _left_out_sets(n_folds: int) -> list[tuple[int, ...]]:
 
 
 def _finish(
-    library: Compounds,
-    task: Task,
-    rows: np.ndarray,
+    labelled: LabelledTask,
     targets: np.ndarray,
     own: np.ndarray,
     job: _Job,
     fit: _Fit,
     inner: dict[int, _Fit | None],
 ) -> FoldModel:
-    """Calibrate a fold model on what inner models say of the other folds."""
+    """Calibrate a fold model on the predictions of inner models for the other folds."""
+    library, task, rows = labelled.library, labelled.task, labelled.rows
     (fold,) = job.left_out
     scores = np.full(targets.shape, np.nan)
     similarity = np.full(len(rows), np.nan)

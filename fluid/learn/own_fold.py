@@ -19,7 +19,7 @@ _BLOCK = 2048
 
 @dataclass(frozen=True)
 class OwnFoldLabels:
-    """What the models of a compound's own folds say, mean over repeats.
+    """Labels by the models of each compound's own folds, mean over repeats.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class OwnFoldLabels:
 
 
 def empty_labels(n_compounds: int, n_outputs: int) -> OwnFoldLabels:
-    """Labels that say nothing: NaN throughout."""
+    """Labels of a task without a model: NaN throughout."""
     outputs = np.full((n_compounds, n_outputs), np.nan)
     one = np.full(n_compounds, np.nan)
     return OwnFoldLabels(outputs, outputs.copy(), one, one.copy())
@@ -64,8 +64,8 @@ def label_own_fold(
 ) -> OwnFoldLabels:
     """Label compounds by models that were trained without their fold.
 
-    No question is asked whether a compound is in the library: the models of its fold, and the
-    neighbours that count for its reliability, come from the other folds in any case. So the label
+    The code never asks whether a compound is in the library: the models of its fold, and the
+    neighbours that its reliability depends on, come from the other folds in any case. So the label
     of a compound is the same whether or not it was trained on.
 
     Parameters
@@ -79,8 +79,8 @@ def label_own_fold(
     jobs
         Threads; the result does not depend on it.
     neighbours
-        Compounds that similarity is a mean over. Of more than `NEIGHBOURS`, which reliability was
-        fitted with, similarity and reliability are lower.
+        Number of compounds that similarity is a mean over. With more than `NEIGHBOURS`, which
+        reliability was fitted with, similarity and reliability are lower.
     """
     n_repeats, n = query_folds.shape
     each = np.full((n_repeats, n, len(model.task.outputs)), np.nan)
@@ -91,17 +91,20 @@ def label_own_fold(
 
     def compare(part: slice) -> np.ndarray:
         return similarity_apart(
-            queries.fingerprints[part], references, query_folds[:, part], reference_folds,
+            queries.fingerprints[part],
+            references,
+            query_folds[:, part],
+            reference_folds,
             neighbours,
-        )  # fmt: skip
+        )
 
-    def run(member: FoldModel) -> tuple[np.ndarray, np.ndarray]:
+    def predict(member: FoldModel) -> tuple[np.ndarray, np.ndarray]:
         rows = np.flatnonzero(query_folds[member.repeat] == member.fold)
         return rows, member.predict(model.task, queries.take(rows), library)
 
     parts = [slice(start, start + _BLOCK) for start in range(0, max(n, 1), _BLOCK)]
     similarity = np.concatenate(map_threads(compare, parts, jobs), axis=1)
-    results = map_threads(run, model.members, jobs)
+    results = map_threads(predict, model.members, jobs)
     for member, (rows, predicted) in zip(model.members, results, strict=True):
         each[member.repeat, rows] = predicted
         near[member.repeat, rows] = similarity[member.repeat, rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,14 +14,13 @@ import numpy as np
 
 from fluid.base.errors import FluidError, MismatchError
 from fluid.base.files import canonical_json, sha256_file, sha256_hex
-from fluid.base.jobs import Workers, count_jobs
+from fluid.base.run import Run
 from fluid.base.software import software_versions
 from fluid.base.unfinished import Unfinished, pack_arrays, unpack_arrays
 from fluid.chem.compounds import Compounds
 from fluid.exchange.annotation import AnnotationHeader, write_annotation
-from fluid.exchange.base_student import load_base_student
-from fluid.exchange.federation import Federation, load_federation
-from fluid.exchange.mechanism import PATE
+from fluid.exchange.base_student import BaseStudent, load_base_student
+from fluid.exchange.federation import Federation
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.release import Release
@@ -29,17 +28,16 @@ from fluid.exchange.strictness import load_own_policy
 from fluid.learn.folds import looser
 from fluid.learn.model import TrainedModel
 from fluid.learn.model_file import MODEL_FILE
-from fluid.learn.storage import load_trained
-from fluid.learn.task import Task
 from fluid.partner.dp.pate import SUB_TEACHERS
-from fluid.partner.dp.pate_labeler import PateLabeler, load_sub_teachers, pate_labeler, statement
+from fluid.partner.dp.pate_labeler import PateLabeler, noise_statement
 from fluid.partner.guard import disclose_statistics
+from fluid.partner.labeler import Labeler
 from fluid.partner.release.approve import approve, load_signing_key
 from fluid.partner.release.charging import charge_query
 from fluid.partner.release.ledger import Query, finish, open_ledger
 from fluid.partner.teacher.labeler import TeacherLabeler
-from fluid.partner.teacher.residuals import measured_labels
-from fluid.partner.teacher_folder import FEDERATION_FILE, SECRET_FILE, read_secret
+from fluid.partner.teacher.residuals import ResidualLabeler, measured_labels
+from fluid.partner.teacher_folder import FEDERATION_FILE, SECRET_FILE, TeacherFolder
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
 logger = logging.getLogger(__name__)
@@ -47,23 +45,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AnnotationSummary:
-    """What was written.
+    """The outcome of annotating.
 
     Attributes
     ----------
     digest
-        Of the annotation.
+        Digest of the annotation.
     partner, round, n_compounds, signed
-        Whose, of which round, how many, and whether it is signed or a draft.
+        The partner, the round, the number of compounds, and whether it is signed or a draft.
     labelled
-        Labelled compounds by task.
+        Number of labelled compounds by task.
     release
-        Which release of the teacher's ledger it is.
+        The release of the teacher's ledger.
     policy
         The policy in force.
     cost
-        What a noise mechanism has spent on it, see `fluid.partner.dp.accounting.Cost`; None if
-        there is none.
+        Cost of the noise, see `fluid.partner.dp.accounting.Cost`; None without a mechanism.
     """
 
     digest: str
@@ -91,22 +88,21 @@ class AnnotationSummary:
 
 
 def annotate(
-    teacher: Path,
-    public: PublicSet,
-    output: Path,
-    key_path: Path | None,
-    federation_path: Path | None = None,
-    jobs: int | None = None,
-    progress: Callable[[int], None] = lambda done: None,
-    policy_path: Path | None = None,
-    workers: Workers | None = None,
-    student: Path | None = None,
+    teacher: Path | str,
+    public: PublicSet | Path | str,
+    output: Path | str,
+    *,
+    key: Path | str | None = None,
+    federation: Federation | Path | str | None = None,
+    policy: Path | str | None = None,
+    student: Path | str | None = None,
+    run: Run | None = None,
 ) -> AnnotationSummary:
     """Label the public set and write the annotation.
 
     The query is entered in the teacher's ledger before anything is labelled. An interrupted run,
-    killed even, is gone on with: what it had finished lies beside the output, and is taken if
-    teacher, public set, federation and versions are the same; it is charged once.
+    even a killed one, is resumed: its finished chunks lie beside the output, and are used if
+    teacher, public set, federation and versions are the same. It is charged once.
 
     Parameters
     ----------
@@ -115,24 +111,20 @@ def annotate(
     public
         The prepared public set; a sample of it is computed again first.
     output
-        The Parquet file to appear.
-    key_path
+        The Parquet file to write.
+    key
         The partner's private key: the draft is approved at once. None leaves an unsigned draft.
-    federation_path
-        The federation file of this round, if it is another than at training.
-    jobs
-        Cores to use; by default all. The file does not depend on it.
-    progress
-        Called with the number of compounds labelled so far.
-    policy_path
-        The partner's own policy, stricter than the federation's; by default that is in force.
-    workers
-        Who labels the chunks in place of this process, such as a cluster: they are sent the
-        teacher, which they must be allowed to see. The file does not depend on it. Not with a
-        noise mechanism, whose draws are counted one by one.
+    federation
+        The federation of this round, if it differs from the one used in training.
+    policy
+        A file with the partner's own policy, stricter than the federation's.
     student
-        The student of the round before: its numbers are corrected by what the teacher's measured
-        labels leave of them (`fluid.partner.teacher.residuals`), in a release of its own.
+        Folder of the student of the round before. Regression tasks are labelled by its predictions
+        plus the residuals that the teacher fits on its own measurements, in a release of its own.
+    run
+        Cores, and a callback with the number of compounds labelled so far. Workers label the
+        chunks in place of this process: they are sent the teacher, so they must be allowed to see
+        it; with a noise mechanism they are refused. The file does not depend on any of it.
 
     Raises
     ------
@@ -140,138 +132,184 @@ def annotate(
         If teacher, public set, federation, policy and key do not belong together, or the budget
         of the teacher is used up.
     """
-    model = load_trained(teacher, "teacher")
-    secret = read_secret(teacher / SECRET_FILE)
-    contract = federation_path or teacher / FEDERATION_FILE
-    federation = load_federation(contract)
-    if model.card.protocol != federation.protocol:
-        raise MismatchError(
-            f"{teacher}: was trained for protocol {model.card.protocol[:12]}, but the "
-            f"federation's is {federation.protocol[:12]}; train the teacher again"
-        )
-    if workers and federation.mechanism.is_used:
+    run, output, key = run or Run(), Path(output), None if key is None else Path(key)
+    site = _open(
+        TeacherFolder.open(Path(teacher)), PublicSet.load(public), federation, policy, student
+    )
+    if key is not None:
+        load_signing_key(key, site.federation, site.teacher.partner)
+    if run.workers and site.federation.mechanism.is_used:
         raise FluidError(
-            f"federation '{federation.name}' has a noise mechanism, whose draws are counted one by "
-            "one: annotate without a scheduler"
+            f"federation '{site.federation.name}' has a noise mechanism, whose draws are counted "
+            "one by one: annotate without a scheduler"
         )
-    base_student = load_base_student(student, federation) if student is not None else None
-    if federation.mechanism.kind == PATE:
-        # What would fail is told before it is charged.
-        load_sub_teachers(teacher, federation.mechanism)
-    policy = load_own_policy(policy_path, federation) if policy_path else federation.policy
-    policy = _as_trained(model, policy, teacher)
-    federation = replace(federation, own_policy=policy)
-    if key_path is not None:
-        load_signing_key(key_path, federation, model.card.name)
-    federation.chemistry.check(f"federation '{federation.name}'")
-    public.check(federation)
-    labelled = {task.name: 0 for task in federation.tasks}
-    origin = _origin(teacher, public, policy)
-    base_digest = base_student.digest if base_student else None
-    if base_student is not None:
-        origin["base_student"] = base_student.digest
-        measured = measured_labels(teacher, model)
-        # What would fail is told before it is charged.
-        plain = TeacherLabeler(model, secret, base_student.student, measured, count_jobs(jobs))
-        _warn_of_uncorrected(plain, teacher)
-    else:
-        plain = TeacherLabeler(model, secret)
-    basis = origin | {"federation": sha256_file(contract)}
-    contracts = {"contract": [federation.name, federation.round, federation.protocol]}
-    request = sha256_hex(canonical_json(origin | contracts | {"partner": model.card.name}))
-    query = Query(
-        request, model.card.name, federation.name, federation.round, federation.protocol,
-        public.digest, policy.to_dict(), len(public), {},
-    )  # fmt: skip
-    with charge_query(
-        teacher, output, basis, query, federation.mechanism, model.tasks, policy, secret, key_path
-    ) as charged:
-        noisy, noise = None, {}
-        if charged.plan is not None:
-            noisy = pate_labeler(
-                federation, teacher, plain, secret, public, model.card.name, charged.plan
-            )
-            noise = statement(charged.plan, federation.mechanism)
-        label = partial(_label, noisy or plain, federation, jobs=1 if workers else count_jobs(jobs))
-
-        def spread(chunks: Iterable[Compounds]) -> Iterator[dict[str, TeacherLabels]]:
-            return workers.map(label, chunks) if workers else map(label, chunks)
-
-        chunks = _labels(
-            federation.tasks, public, charged.unfinished, spread, labelled, progress, noisy
-        )
+    labeler = _choose_labeler(site, run)
+    origin = site.origin()
+    query, basis = site.query(origin), site.basis(origin)
+    with charge_query(site.teacher, site.federation, query, output, basis, key) as charged:
+        labelling = _Labelling(labeler.within(charged.plan), site, run)
         # With a key the output appears signed or not at all.
-        draft = output if key_path is None else output.with_name(f".{output.name}.draft")
+        draft = output if key is None else output.with_name(f".{output.name}.draft")
+        noise = noise_statement(charged.plan, site.federation.mechanism) if charged.plan else {}
         header = AnnotationHeader(
-            federation,
-            public.digest,
-            model.card.name,
-            policy,
+            site.federation,
+            site.public.digest,
+            site.teacher.partner,
+            site.federation.in_force,
             charged.release,
-            _besides(model, policy),
+            _shared_statistics(site.teacher.model, site.federation.in_force),
             noise,
-            base_digest,
+            site.base_student.digest if site.base_student else None,
         )
-        digest = write_annotation(draft, header, chunks)
+        digest = write_annotation(draft, header, labelling.chunks(charged.unfinished))
         try:
-            with open_ledger(teacher) as ledger:
+            with open_ledger(site.teacher.path) as ledger:
                 finish(ledger, charged.release, digest)
-            if key_path is not None:
-                approve(draft, teacher, key_path, federation_path, None, output, digest)
+            if key is not None:
+                approve(
+                    draft,
+                    site.teacher.path,
+                    key,
+                    federation=site.federation,
+                    output=output,
+                    digest=digest,
+                )
         finally:
             if draft != output:
                 draft.unlink(missing_ok=True)
     return AnnotationSummary(
-        digest, model.card.name, federation.round, len(public), key_path is not None, labelled,
-        charged.release, policy, charged.plan.cost.to_dict() if charged.plan else None,
-    )  # fmt: skip
+        digest,
+        site.teacher.partner,
+        site.federation.round,
+        len(site.public),
+        key is not None,
+        labelling.labelled,
+        charged.release,
+        site.federation.in_force,
+        charged.plan.cost.to_dict() if charged.plan else None,
+    )
 
 
-def _warn_of_uncorrected(labeler: TeacherLabeler, teacher: Path) -> None:
-    """Say which labels are those of the first round once more."""
-    assert labeler.correction is not None
-    if not labeler.correction.models:
-        logger.warning(
-            "%s: has no task of numbers that the student predicts: its labels are those of an "
-            "annotation without a student, in a release of their own",
-            teacher,
-        )  # fmt: skip
-        return
-    for task in labeler.model.tasks:
-        if not task.is_classification and task.name not in labeler.correction.models:
-            logger.warning(
-                "%s: task %s: the student does not predict it; labelled without a correction",
-                teacher, task.name,
-            )  # fmt: skip
+@dataclass(frozen=True)
+class _Site:
+    """Everything that an annotation is made from, opened and checked.
+
+    Attributes
+    ----------
+    teacher, public
+        The teacher, and the public set that it labels.
+    federation
+        The contract, with the policy in force as the partner's own.
+    base_student
+        The student whose residuals are fitted; None for the teacher's own labels.
+    """
+
+    teacher: TeacherFolder
+    public: PublicSet
+    federation: Federation
+    base_student: BaseStudent | None
+
+    def origin(self) -> dict[str, Any]:
+        """Everything that a label depends on; the secret's digest is never written as such."""
+        folder = self.teacher.path
+        files = [folder / MODEL_FILE, folder / SECRET_FILE]
+        if (folder / SUB_TEACHERS / MODEL_FILE).is_file():
+            files.append(folder / SUB_TEACHERS / MODEL_FILE)
+        values = {
+            "teacher": [sha256_file(path) for path in files],
+            "public": self.public.digest,
+            "policy": self.federation.in_force.to_dict(),
+            "software": software_versions(),
+            "contract": [self.federation.name, self.federation.round, self.federation.protocol],
+        }
+        return values | ({"base_student": self.base_student.digest} if self.base_student else {})
+
+    def basis(self, origin: dict[str, Any]) -> dict[str, Any]:
+        """What must be the same for the chunks of an interrupted run to be used."""
+        path = self.federation.path
+        return origin | ({"federation": sha256_file(path)} if path else {})
+
+    def query(self, origin: dict[str, Any]) -> Query:
+        """The query, as the ledger enters it."""
+        return Query(
+            request=sha256_hex(canonical_json(origin | {"partner": self.teacher.partner})),
+            partner=self.teacher.partner,
+            federation=self.federation.name,
+            round=self.federation.round,
+            protocol=self.federation.protocol,
+            public_set=self.public.digest,
+            policy=self.federation.in_force.to_dict(),
+            compounds=len(self.public),
+            cost={},
+        )
 
 
-def _as_trained(model: TrainedModel, policy: DisclosurePolicy, teacher: Path) -> DisclosurePolicy:
-    """The policy with the folds of the teacher, which may be stricter than what is asked for."""
-    trained = model.card.folds_by
+def _open(
+    teacher: TeacherFolder,
+    public: PublicSet,
+    federation: Federation | Path | str | None,
+    policy: Path | str | None,
+    student: Path | str | None,
+) -> _Site:
+    """Check that everything belongs together."""
+    contract = Federation.load(federation or teacher.path / FEDERATION_FILE)
+    if teacher.model.card.protocol != contract.protocol:
+        raise MismatchError(
+            f"{teacher.path}: was trained for protocol {teacher.model.card.protocol[:12]}, but the "
+            f"federation's is {contract.protocol[:12]}; train the teacher again"
+        )
+    base_student = None if student is None else load_base_student(Path(student), contract)
+    own = contract.in_force if policy is None else load_own_policy(Path(policy), contract)
+    contract = replace(contract, own_policy=_with_folds_of(teacher, own))
+    contract.chemistry.check(f"federation '{contract.name}'")
+    public.check(contract)
+    return _Site(teacher, public, contract, base_student)
+
+
+def _with_folds_of(teacher: TeacherFolder, policy: DisclosurePolicy) -> DisclosurePolicy:
+    """The policy with the folds of the teacher, which may be stricter than the policy asks."""
+    trained = teacher.model.card.folds_by
     if looser(trained, policy.folds_by):
         raise MismatchError(
-            f"{teacher}: was trained with folds by {trained}, but the policy's folds_by is "
+            f"{teacher.path}: was trained with folds by {trained}, but the policy's folds_by is "
             f"{policy.folds_by}; train the teacher with --folds-by {policy.folds_by}"
         )
     return replace(policy, folds_by=trained)
 
 
-def _origin(teacher: Path, public: PublicSet, policy: DisclosurePolicy) -> dict[str, Any]:
-    """All that a label depends on; the secret's digest is never written as such."""
-    files = [teacher / MODEL_FILE, teacher / SECRET_FILE]
-    votes = teacher / SUB_TEACHERS / MODEL_FILE
-    if votes.is_file():
-        files.append(votes)
-    return {
-        "teacher": [sha256_file(path) for path in files],
-        "public": public.digest,
-        "policy": policy.to_dict(),
-        "software": software_versions(),
-    }
+def _choose_labeler(site: _Site, run: Run) -> Labeler:
+    """The labeler that federation and student ask for; whatever can fail fails before charging."""
+    if site.federation.mechanism.is_used:
+        return PateLabeler.open(site.teacher, site.federation, site.public)
+    plain = TeacherLabeler(site.teacher.model, site.teacher.secret, site.federation)
+    if site.base_student is None:
+        return plain
+    measured = measured_labels(site.teacher.path, site.teacher.model)
+    labeler = ResidualLabeler.fit(plain, measured, site.base_student.student, run.cores)
+    _warn_without_residuals(labeler, site.teacher.path)
+    return labeler
 
 
-def _besides(model: TrainedModel, policy: DisclosurePolicy) -> dict[str, Any]:
-    """What is stated besides the labels."""
+def _warn_without_residuals(labeler: ResidualLabeler, teacher: Path) -> None:
+    """Name the regression tasks whose labels are those of the first round once more."""
+    if not labeler.residuals:
+        logger.warning(
+            "%s: has no regression task that the student predicts: its labels are those of an "
+            "annotation without a student, in a release of their own",
+            teacher,
+        )
+        return
+    for task in labeler.model.tasks:
+        if not task.is_classification and task.name not in labeler.residuals:
+            logger.warning(
+                "%s: task %s: the student does not predict it; labelled by the teacher itself",
+                teacher,
+                task.name,
+            )
+
+
+def _shared_statistics(model: TrainedModel, policy: DisclosurePolicy) -> dict[str, Any]:
+    """The statistics that the policy shares beside the labels."""
     counts = model.card.training["labels"]
     return disclose_statistics(
         policy,
@@ -285,45 +323,57 @@ def _besides(model: TrainedModel, policy: DisclosurePolicy) -> dict[str, Any]:
     )
 
 
-def _label(
-    labeler: TeacherLabeler | PateLabeler, federation: Federation, compounds: Compounds, jobs: int
-) -> dict[str, TeacherLabels]:
-    return labeler.annotate(federation, compounds, jobs)
+class _Labelling:
+    """The labels of a public set, made once, or taken from an interrupted run.
+
+    Attributes
+    ----------
+    labelled
+        Number of labelled compounds by task, so far.
+    """
+
+    def __init__(self, labeler: Labeler, site: _Site, run: Run) -> None:
+        self.labeler = labeler
+        self.public = site.public
+        self.names = [task.name for task in site.federation.tasks]
+        self.run = run
+        self.labelled = dict.fromkeys(self.names, 0)
+
+    def chunks(
+        self, unfinished: Unfinished
+    ) -> Iterator[tuple[np.ndarray, dict[str, TeacherLabels]]]:
+        """InChIKeys and labels in the order of the public set."""
+        keys: deque[np.ndarray] = deque()
+
+        def asked() -> Iterator[Compounds]:
+            for compounds in self.public.chunks():
+                keys.append(compounds.inchikeys)
+                yield compounds
+
+        encode = partial(_encode, self.names)
+        done = 0
+        for labels in unfinished.results(asked(), self._label, encode, self._recall):
+            for name in self.names:
+                self.labelled[name] += int(np.isfinite(labels[name].reliability).sum())
+            inchikeys = keys.popleft()
+            done += len(inchikeys)
+            self.run.progress(done)
+            yield inchikeys, labels
+
+    def _label(self, chunks: Iterable[Compounds]) -> Iterator[dict[str, TeacherLabels]]:
+        workers = self.run.workers
+        if workers:
+            return workers.map(partial(_label_chunk, self.labeler, jobs=1), chunks)
+        return map(partial(_label_chunk, self.labeler, jobs=self.run.cores), chunks)
+
+    def _recall(self, payload: bytes) -> dict[str, TeacherLabels]:
+        labels = _decode(self.names, payload)
+        self.labeler.recall(labels)
+        return labels
 
 
-def _labels(
-    tasks: Sequence[Task],
-    public: PublicSet,
-    unfinished: Unfinished,
-    spread: Callable[[Iterable[Compounds]], Iterator[dict[str, TeacherLabels]]],
-    labelled: dict[str, int],
-    progress: Callable[[int], None],
-    noisy: PateLabeler | None = None,
-) -> Iterator[tuple[np.ndarray, dict[str, TeacherLabels]]]:
-    keys: deque[np.ndarray] = deque()
-
-    def asked() -> Iterator[Compounds]:
-        for compounds in public.chunks():
-            keys.append(compounds.inchikeys)
-            yield compounds
-
-    names = [task.name for task in tasks]
-
-    def decode(payload: bytes) -> dict[str, TeacherLabels]:
-        said = _decode(names, payload)
-        if noisy is not None:
-            noisy.recall(said)
-        return said
-
-    results = unfinished.results(asked(), spread, partial(_encode, names), decode)
-    done = 0
-    for said in results:
-        for name in names:
-            labelled[name] += int(np.isfinite(said[name].reliability).sum())
-        inchikeys = keys.popleft()
-        done += len(inchikeys)
-        progress(done)
-        yield inchikeys, said
+def _label_chunk(labeler: Labeler, compounds: Compounds, jobs: int) -> dict[str, TeacherLabels]:
+    return labeler.label(compounds, jobs)
 
 
 _FIELDS = ("prediction", "uncertainty", "reliability")

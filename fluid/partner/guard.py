@@ -18,10 +18,10 @@ from fluid.soft_labels.teacher_labels import TeacherLabels
 def disclose(
     task: Task,
     policy: DisclosurePolicy,
-    found: OwnFoldLabels,
+    labels: OwnFoldLabels,
     agreed: DisclosurePolicy | None = None,
 ) -> TeacherLabels:
-    """Clip, round and silence what one teacher says of n compounds.
+    """Clip and round one teacher's labels of n compounds, and abstain where they are unreliable.
 
     Parameters
     ----------
@@ -29,46 +29,45 @@ def disclose(
         What is predicted.
     policy
         The policy in force.
-    found
+    labels
         Labels by models of the compounds' own folds. Similarity is not used, and stays behind.
     agreed
-        The federation's policy, if the partner's is stricter: it is applied first, so that what a
-        stricter policy lets out is a function of what the agreed one would have let out, and tells
-        nothing more (`neighbourhood` alone is applied before, where similarity is counted).
+        The federation's policy, if the partner's is stricter. It is applied first, so that the
+        output under a stricter policy is a function of the output under the agreed one, and tells
+        nothing more. (`neighbourhood` alone is applied earlier, where similarity is counted.)
 
     Returns
     -------
     TeacherLabels
-        Probabilities within the policy's bounds, numbers within the task's range, all on the steps
-        of the policy. A compound without prediction, or less reliable than ``abstain_below``, has
-        nothing else either.
+        Probabilities within the policy's bounds, regression predictions within the task's range,
+        all on the steps of the policy. A compound without a prediction, or less reliable than
+        ``abstain_below``, is NaN throughout.
     """
-    said = TeacherLabels(found.prediction, found.uncertainty, found.reliability)
-    for applied in (agreed, policy) if agreed not in (None, policy) else (policy,):
-        assert applied is not None
-        said = _apply(task, applied, said)
-    return said
+    disclosed = TeacherLabels(labels.prediction, labels.uncertainty, labels.reliability)
+    if agreed is not None and agreed != policy:
+        disclosed = _apply(task, agreed, disclosed)
+    return _apply(task, policy, disclosed)
 
 
-def _apply(task: Task, policy: DisclosurePolicy, told: TeacherLabels) -> TeacherLabels:
+def _apply(task: Task, policy: DisclosurePolicy, labels: TeacherLabels) -> TeacherLabels:
     step = policy.prediction_step(task.is_classification)
-    if task.is_classification:
-        inner = policy.probability_bounds
-    else:
-        inner = math.ceil(task.low / step - 1e-9) * step, math.floor(task.high / step + 1e-9) * step
-    said = round_to_step(np.clip(told.prediction.astype(np.float64), *inner), step)
-    spread = _bounded(told.uncertainty, policy.uncertainty_step, math.inf)
-    trusted = _bounded(told.reliability, policy.reliability_step, 1.0)
-    silent = ~np.isfinite(said).all(axis=1)
-    # By the rounded figure, so that which rows are silent says nothing finer than the column does.
-    silent |= ~(trusted >= np.float32(policy.abstain_below - 1e-6))
-    said[silent], spread[silent], trusted[silent] = np.nan, np.nan, np.nan
-    return TeacherLabels(said, spread, trusted)
+    bounds = policy.probability_bounds if task.is_classification else _range_on_step(task, step)
+    prediction = round_to_step(np.clip(labels.prediction.astype(np.float64), *bounds), step)
+    uncertainty = round_to_step(labels.uncertainty.astype(np.float64), policy.uncertainty_step)
+    reliability = round_to_step(labels.reliability.astype(np.float64), policy.reliability_step)
+    # Five steps of 0.20000003, which a policy may have, are a little more than 1.
+    reliability = np.minimum(reliability, np.float32(1.0))
+    abstained = ~np.isfinite(prediction).all(axis=1)
+    # By the rounded reliability: which rows abstain must not be finer than the column is.
+    abstained |= ~(reliability >= np.float32(policy.abstain_below - 1e-6))
+    for column in (prediction, uncertainty, reliability):
+        column[abstained] = np.nan
+    return TeacherLabels(prediction, uncertainty, reliability)
 
 
-def _bounded(values: np.ndarray, step: float, highest: float) -> np.ndarray:
-    rounded = round_to_step(np.clip(values.astype(np.float64), 0.0, highest), step)
-    return np.minimum(rounded, np.float32(highest))
+def _range_on_step(task: Task, step: float) -> tuple[float, float]:
+    """The lowest and the highest multiple of a step within a task's range."""
+    return math.ceil(task.low / step - 1e-9) * step, math.floor(task.high / step + 1e-9) * step
 
 
 def disclose_statistics(
@@ -77,7 +76,7 @@ def disclose_statistics(
     metrics: Mapping[str, Mapping[str, float | None]],
     classes: Mapping[str, Mapping[str, int]],
 ) -> dict[str, Any]:
-    """What is stated besides the labels: nothing, unless the policy shares it.
+    """Statistics that the policy shares beside the labels; none by default.
 
     Parameters
     ----------
@@ -86,9 +85,9 @@ def disclose_statistics(
     sizes
         Training compounds by task.
     metrics
-        Out-of-fold metrics by task; only those without a unit are ever stated.
+        Out-of-fold metrics by task; only those without a unit are ever shared.
     classes
-        By classification task, how many training compounds each class has.
+        By classification task: number of training compounds of each class.
     """
     shared: dict[str, Any] = {}
     if "training-size" in policy.share:

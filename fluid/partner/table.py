@@ -24,7 +24,7 @@ TASK_COLUMNS = ("task", "endpoint", "assay", "property")
 VALUE_COLUMNS = ("value", "label", "measurement", "result", "activity", "y")
 QUALIFIER_COLUMNS = ("qualifier", "relation", "operator", "standard_relation")
 UNIT_COLUMNS = ("unit", "units", "standard_units")
-# Of a task's values, refused ones beyond this share are told at once, not in the rejects alone.
+# Warn if more than this share of a task's values is rejected, beside listing them.
 _MANY = 0.2
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nd", "n.d.", "?"})
 
@@ -42,7 +42,7 @@ class Columns:
     task, value
         Columns of a long table.
     group
-        Whose or of when a row is: site, source, year. Read only if it is named.
+        Origin of a row: site, source, year. Read only if it is named.
     """
 
     smiles: str | None = None
@@ -64,14 +64,15 @@ class LabelledCompounds:
     labels
         Sparse n x tasks matrix.
     rejects
-        Rows and measurements set aside, with reasons.
+        Rejected rows and measurements, with reasons.
     n_rows
-        Rows read.
+        Number of rows read.
     groups
-        Of each compound the distinct values of the group column, without those of rows that gave
-        no label; empty set if all its cells are empty. Empty list if no group column is named.
+        For each compound the distinct values of the group column, without those of rows that gave
+        no label; an empty set if all its cells are empty. An empty list if no group column is
+        named.
     source
-        What it was read from, for messages.
+        The files it was read from, for messages.
     """
 
     compounds: Compounds
@@ -82,7 +83,7 @@ class LabelledCompounds:
     source: str = ""
 
     def take(self, rows: np.ndarray) -> LabelledCompounds:
-        """The part with the compounds at these ascending positions; nothing is set aside in it."""
+        """The part with the compounds at these ascending positions, without rejects."""
         groups = [self.groups[row] for row in rows] if self.groups else []
         labels = self.labels.take(rows)
         return LabelledCompounds(
@@ -101,20 +102,28 @@ class _Measurement:
 
 @dataclass
 class _Collected:
-    """Measurements in the order of the table, by row of the compounds read so far.
+    """Measurements in the order of the table.
 
-    Beside each measurement stands the group of its row, empty if it has none; of values that are
-    refused, by task, why.
+    Attributes
+    ----------
+    rows
+        For each measurement, the row of its compound among those read so far.
+    measurements
+        The measurements.
+    groups
+        For each measurement, the group of its row; empty if it has none.
+    rejected
+        By task, the reasons why values were rejected.
     """
 
     rows: list[int] = field(default_factory=list)
-    found: list[_Measurement] = field(default_factory=list)
+    measurements: list[_Measurement] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
-    refused: dict[int, list[str]] = field(default_factory=dict)
+    rejected: dict[int, list[str]] = field(default_factory=dict)
 
 
 class _Layout:
-    """Where the labels of a table stand."""
+    """Which columns of a table hold the labels."""
 
     def __init__(self, table: EntryTable, tasks: Sequence[Task], columns: Columns) -> None:
         self.tasks = tasks
@@ -156,15 +165,18 @@ class _Layout:
     def _beside(
         self, header: list[str], names: Sequence[str], general: int | None
     ) -> dict[int, int]:
-        """By task of a wide table, the column named after it, or the general one if it is alone."""
+        """By regression task of a wide table, the column named after it.
+
+        A table with one such task may have a general column instead.
+        """
         found = {}
-        numbers = [index for index in self.wide if not self.tasks[index].is_classification]
-        for index in numbers:
+        regression = [index for index in self.wide if not self.tasks[index].is_classification]
+        for index in regression:
             task = normal_name(self.tasks[index].name)
             own = next((f"{task}_{name}" for name in names if f"{task}_{name}" in header), None)
             if own is not None:
                 found[index] = header.index(own)
-            elif general is not None and len(numbers) == 1:
+            elif general is not None and len(regression) == 1:
                 found[index] = general
         return found
 
@@ -210,14 +222,14 @@ def read_labelled(
     """Read tables of labelled compounds.
 
     Stereoisomers and salts of one compound share its connectivity and become one row: classes by
-    majority, numbers by the median. What cannot be used is listed with its reason.
+    majority, regression values by the median. Rejected rows are listed with their reasons.
 
     Parameters
     ----------
     sources
         Tables of one owner; read as one.
     tasks
-        The tasks to look for; a table need not have all.
+        The tasks to read; a table need not have all.
     chemistry
         How structures are standardised and featurised.
     columns
@@ -257,7 +269,7 @@ def read_labelled(
         raise TableError(f"{names}: a header but no rows")
     if not origins:
         raise TableError(f"{names}: no usable structure among {n_rows} rows")
-    if not collected.found:
+    if not collected.measurements:
         raise TableError(f"{names}: no usable label among {n_rows} rows")
     read = concatenate(parts)
     compounds, labels = _merge(read, tasks, collected, origins, rejects)
@@ -278,11 +290,11 @@ def _collect(
         if _is_missing(task, text):
             continue
         try:
-            collected.found.append(_measure(index, task, column, text, qualifier, unit))
+            collected.measurements.append(_measure(index, task, column, text, qualifier, unit))
             collected.rows.append(row)
             collected.groups.append(layout.group(entry.row.values))
         except LabelError as error:
-            collected.refused.setdefault(index, []).append(str(error))
+            collected.rejected.setdefault(index, []).append(str(error))
             rejects.append(table.reject_value(entry, column, text, f"{task.name}: {error}"))
     return rejects
 
@@ -316,8 +328,7 @@ def _merge(
     """One row per labelled connectivity, in alphabetical order."""
     labelled = np.unique(collected.rows)
     connectivities = compounds.connectivities
-    # Within a connectivity the alphabetically first SMILES stands for it: the table's order has
-    # no say.
+    # The alphabetically first SMILES stands for its connectivity, whatever the table's order.
     order = sorted(labelled, key=lambda row: (connectivities[row], compounds.smiles[row], row))
     position: dict[str, int] = {}
     chosen = []
@@ -329,44 +340,50 @@ def _merge(
     labels, conflicts = merge_measurements(
         tasks,
         merged_rows,
-        np.array([found.task for found in collected.found]),
-        np.array([found.value for found in collected.found]),
-        np.array([found.qualifier for found in collected.found]),
+        np.array([one.task for one in collected.measurements]),
+        np.array([one.value for one in collected.measurements]),
+        np.array([one.qualifier for one in collected.measurements]),
         len(chosen),
     )
     undecided = {(conflict.row, conflict.task): len(conflict.values) for conflict in conflicts}
-    for row, merged, found in zip(collected.rows, merged_rows, collected.found, strict=True):
-        count = undecided.get((int(merged), found.task))
+    for row, merged, one in zip(collected.rows, merged_rows, collected.measurements, strict=True):
+        count = undecided.get((int(merged), one.task))
         if count is not None:
             table, entry = origins[row]
             reason = (
-                f"{tasks[found.task].name}: {count} measurements of this compound "
+                f"{tasks[one.task].name}: {count} measurements of this compound "
                 f"({connectivities[row]}) disagree without majority"
             )
-            rejects.append(table.reject_value(entry, found.column, found.text, reason))
+            rejects.append(table.reject_value(entry, one.column, one.text, reason))
     return compounds.take(np.array(chosen)), labels
 
 
 def _warn_of_unused(
     names: str, tasks: Sequence[Task], collected: _Collected, labels: LabelMatrix
 ) -> None:
-    """Say so where much of a task's column is set aside, or known within bounds only."""
+    """Warn if many values of a task are rejected, or have bounds only."""
     for index, task in enumerate(tasks):
-        refused = collected.refused.get(index, [])
-        n_values = sum(found.task == index for found in collected.found) + len(refused)
-        if len(refused) > _MANY * n_values:
+        rejected = collected.rejected.get(index, [])
+        n_values = sum(one.task == index for one in collected.measurements) + len(rejected)
+        if len(rejected) > _MANY * n_values:
             logger.warning(
-                "%s: task %s: %d of %d values are set aside, such as: %s",
-                names, task.name, len(refused), n_values, refused[0],
-            )  # fmt: skip
+                "%s: task %s: %d of %d values are rejected, such as: %s",
+                names,
+                task.name,
+                len(rejected),
+                n_values,
+                rejected[0],
+            )
         mine = labels.tasks == index
         bounds = int((labels.qualifiers[mine] != 0).sum())
         if bounds:
             logger.warning(
-                "%s: task %s: %d of %d compounds have nothing but values with < or >, which are "
-                "not used",
-                names, task.name, bounds, int(mine.sum()),
-            )  # fmt: skip
+                "%s: task %s: %d of %d compounds have only values with < or >, which are not used",
+                names,
+                task.name,
+                bounds,
+                int(mine.sum()),
+            )
 
 
 def _gather_groups(

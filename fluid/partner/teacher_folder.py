@@ -1,15 +1,53 @@
-"""What stands in a teacher's folder beside the model, and the secret of its folds."""
+"""A teacher's folder: which files stand beside the model, and the secret of its folds."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from fluid.base.errors import FileFormatError
 from fluid.learn.folds import SECRET_BYTES
+from fluid.learn.model import TrainedModel
+from fluid.learn.storage import load_trained
 
 SECRET_FILE = "fold.key"
 FEDERATION_FILE = "federation.toml"
 REJECTS_FILE = "rejects.csv"
+
+
+@dataclass(frozen=True)
+class TeacherFolder:
+    """A teacher's folder that was opened.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    model
+        The teacher.
+    secret
+        The secret of its folds, 32 bytes.
+    """
+
+    path: Path
+    model: TrainedModel
+    secret: bytes
+
+    @classmethod
+    def open(cls, path: Path) -> TeacherFolder:
+        """Load a teacher and its secret.
+
+        Raises
+        ------
+        FluidError
+            If the folder holds no teacher or no secret.
+        """
+        return cls(path, load_trained(path, "teacher"), read_secret(path / SECRET_FILE))
+
+    @property
+    def partner(self) -> str:
+        """Name of the partner whose teacher it is."""
+        return self.model.card.name
 
 
 def read_secret(path: Path) -> bytes:
@@ -18,7 +56,7 @@ def read_secret(path: Path) -> bytes:
     Raises
     ------
     FileFormatError
-        If the file is missing or holds no secret. What it holds is not shown.
+        If the file is missing or holds no secret. The message does not show its content.
     """
     try:
         secret = bytes.fromhex(path.read_text(encoding="ascii").strip())

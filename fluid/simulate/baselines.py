@@ -6,6 +6,7 @@ import hashlib
 
 import numpy as np
 
+from fluid.base.run import Run
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher.fit import TrainingOptions, fit_model
 from fluid.simulate.cache import PARTNER_ROOMS, Arrays
@@ -35,9 +36,14 @@ def reference(one: Consortium, pooled: LabelledCompounds, learner: str) -> dict[
     def make() -> Arrays:
         secret = hashlib.sha256(b"simulated reference").digest()
         fitted = fit_model(
-            pooled, one.federation, "reference", "pooled", "all private tables", options,
-            secret, one.jobs,
-        )  # fmt: skip
+            pooled,
+            one.federation,
+            "pooled",
+            secret,
+            options=options,
+            reference=True,
+            run=Run(jobs=one.jobs),
+        )
         return pack_predictions(predict_all(fitted.model, one.queries))
 
     return unpack_predictions(one.cache.fetch("reference", inputs, make, PARTNER_ROOMS), one.tasks)

@@ -219,15 +219,18 @@ class Consortium:
         table = self.tables[partner]
         try:
             fitted = fit_model(
-                table, self.federation, "teacher", partner, partner, self.options,
-                self.secret(partner), self.jobs,
-            )  # fmt: skip
+                table,
+                self.federation,
+                partner,
+                self.secret(partner),
+                options=self.options,
+                run=Run(jobs=self.jobs),
+            )
         except TrainingError:
             return {}
         arrays = pack_predictions(predict_all(fitted.model, self.queries))
-        said = TeacherLabeler(fitted.model, self.secret(partner)).annotate(
-            self.federation, self.public, self.jobs
-        )
+        labeler = TeacherLabeler(fitted.model, self.secret(partner), self.federation)
+        said = labeler.label(self.public, self.jobs)
         for name, one in said.items():
             arrays[f"{name}/said/prediction"] = one.prediction
             arrays[f"{name}/said/uncertainty"] = one.uncertainty

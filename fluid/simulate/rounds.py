@@ -11,11 +11,12 @@ import numpy as np
 
 from fluid.central.pooling import pool_labels
 from fluid.exchange.base_student import student_numbers
+from fluid.learn.crossfit import LabelledTask
 from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import folds_of_repeats, label_own_fold
 from fluid.learn.task import Task
 from fluid.partner.guard import disclose
-from fluid.partner.teacher.residuals import ResidualModels, fit_task_residuals
+from fluid.partner.teacher.residuals import add_residuals, fit_task_residuals
 from fluid.simulate.cache import Arrays
 from fluid.simulate.consortium import Consortium
 from fluid.simulate.digests import digest_pooled, digest_table
@@ -113,14 +114,16 @@ def _make(one: Consortium, partner: str, student: _Student, names: Collection[st
             continue
         own = made.out_of_fold[task.name]
         model = fit_task_residuals(
-            task, library, own.rows, own.truth, folds, made.fold_models(task.name),
-            student.model, one.jobs,
-        )  # fmt: skip
+            LabelledTask(library, task, own.rows, own.truth),
+            folds,
+            made.fold_models(task.name),
+            student.model,
+            one.jobs,
+        )
         found = label_own_fold(
             model, library, folds, one.public, asked, one.jobs, policy.neighbourhood
         )
-        correction = ResidualModels(student.model, {task.name: model})
-        found = correction.added(task, one.public, found, student.numbers(task))
+        found = add_residuals(task, student.numbers(task), found)
         said = disclose(task, policy, found)
         arrays |= {f"{task.name}/{field}": getattr(said, field) for field in _FIELDS}
     return arrays

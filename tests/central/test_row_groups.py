@@ -31,7 +31,13 @@ def test_many_row_groups(
     for partner in PARTNERS:
         annotations.append(tmp_path / f"{partner}.parquet")
         key = consortium.folder / "keys" / f"{partner}.key"
-        annotate(consortium.folder / partner / "teacher", public, annotations[-1], key, jobs=1)
+        annotate(
+            consortium.folder / partner / "teacher",
+            public,
+            annotations[-1],
+            key=key,
+            run=Run(jobs=1),
+        )
         here = pq.read_table(annotations[-1])
         assert here.equals(pq.read_table(consortium.annotation(partner)))
     distill(annotations, public, consortium.federation, tmp_path / "round", run=Run(jobs=2))

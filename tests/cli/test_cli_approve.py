@@ -109,7 +109,7 @@ def test_tampering_is_found_by_ledger(draft: Path) -> None:
         assert f"{path}: line {number + 1}: " in refused("ledger", teacher)
     path.write_bytes(b"".join(lines[:-1]))
     done("ledger", teacher)
-    assert "brought back from a copy" in refused("ledger", teacher, "--key", key)
+    assert "restored from a backup" in refused("ledger", teacher, "--key", key)
     path.write_bytes(b"".join(lines))
     done("ledger", teacher, "--key", key)
 

@@ -67,14 +67,14 @@ def test_what_is_not_used_of_a_column_is_told(site: Site, tmp_path: Path) -> Non
     rows = [f"{'C' * (n + 1)}O;BBB+;{value}" for n, value in enumerate(values)]
     table.write_text("smiles;bbb;logbb\n" + "\n".join(rows) + "\n")
     said = run(*site.train(tmp_path / "t", table)).stderr
-    assert f"{table}: task logbb: 20 of 50 values are set aside, such as: '0,5' is not a" in said
-    assert "task logbb: 10 of 30 compounds have nothing but values with < or >" in said
+    assert f"{table}: task logbb: 20 of 50 values are rejected, such as: '0,5' is not a" in said
+    assert "task logbb: 10 of 30 compounds have only values with < or >" in said
     assert not re.search(r"task bbb: \d+ of", said)
     # A few are in the list of rejects alone.
     table.write_text("smiles;bbb;logbb\n" + "\n".join(rows[20:]).replace("0,5", "0.5", 14) + "\n")
     said = run(*site.train(tmp_path / "t", table)).stderr
-    assert "set aside" not in said
-    assert "nothing but" not in said
+    assert "are rejected" not in said
+    assert "have only" not in said
 
 
 def test_a_class_may_be_called_none(tmp_path: Path) -> None:

@@ -22,12 +22,12 @@ from fluid.exchange.policy import SHAREABLE, DisclosurePolicy, is_on_step
 from fluid.exchange.release import Release
 from fluid.exchange.shared_statistics import SHARED_METRICS, check_shared_statistics
 from fluid.exchange.strictness import looser_than
-from fluid.learn.crossfit import cross_fit
+from fluid.learn.crossfit import CrossFitting, LabelledTask, cross_fit
 from fluid.learn.folds import FOLDS_BY
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels, folds_of_repeats
 from fluid.learn.task import Task
-from fluid.partner.annotate import _besides
+from fluid.partner.annotate import _shared_statistics
 from fluid.partner.guard import disclose
 from fluid.partner.teacher import labeler as labeler_module
 from fluid.partner.teacher.labeler import TeacherLabeler
@@ -43,9 +43,17 @@ TASKS = (
 RINGS = ("n1ccccc1", "c1ccc2ncccc2c1", "C1CCNCC1", "c1ccccc1", "C1CCCCC1", "s1cccc1")
 CHAINS = ("CCC", "CC(=O)O", "C(=O)NC", "CCN", "CC#N", "CN(C)C", "CCOC", "CCS")
 HOSTILE = (
-    "<script>alert(1)</script>", "'; DROP TABLE x; --", "=cmd|' /C calc'!A0", "../../etc/passwd",
-    "\u202egnp.exe", "nan", "PRIVATE-0001", "{{7*7}}", "FLUIDSEAL1:", "CC(=O)Oc1ccccc1C(=O)O",
-)  # fmt: skip
+    "<script>alert(1)</script>",
+    "'; DROP TABLE x; --",
+    "=cmd|' /C calc'!A0",
+    "../../etc/passwd",
+    "\u202egnp.exe",
+    "nan",
+    "PRIVATE-0001",
+    "{{7*7}}",
+    "FLUIDSEAL1:",
+    "CC(=O)Oc1ccccc1C(=O)O",
+)
 CHEMISTRY = Chemistry.here(StandardizerSpec(), FeatureSpec(bits=256, descriptors="none"))
 
 STEPS = st.sampled_from([0.01, 0.02, 0.05, 0.1, 0.25])
@@ -122,7 +130,8 @@ def _teacher(library: Compounds, values: list[np.ndarray], folds_by: str) -> Tra
     rows = np.arange(len(library))
     models, counts, metrics = [], {}, {}
     for task, measured in zip(TASKS, values, strict=True):
-        fitted = cross_fit(library, task, rows, measured, folds, FOLDS, "logistic", 0)
+        labelled = LabelledTask(library, task, rows, measured)
+        fitted = cross_fit(labelled, folds, CrossFitting(FOLDS, "logistic", 0))
         if not fitted.models:
             continue
         models.append(TaskModel(task, fitted.models, False, rows, {}))
@@ -136,9 +145,7 @@ def _teacher(library: Compounds, values: list[np.ndarray], folds_by: str) -> Tra
             "r2": -7.654321,
             "mcc": None,
         }
-    training = {
-        "folds": FOLDS, "folds_by": folds_by, "repeats": REPEATS, "labels": counts
-    }  # fmt: skip
+    training = {"folds": FOLDS, "folds_by": folds_by, "repeats": REPEATS, "labels": counts}
     card = Card("teacher", "aurora", "trial", 1, "0" * 64, training, metrics)
     return TrainedModel(card, CHEMISTRY, library, models)
 
@@ -146,9 +153,12 @@ def _teacher(library: Compounds, values: list[np.ndarray], folds_by: str) -> Tra
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(POLICIES, st.data())
 def test_nothing_private_is_in_an_export_under_any_policy(
-    everything: Compounds, teachers: list[TrainedModel],
-    tmp_path_factory: pytest.TempPathFactory, policy: DisclosurePolicy, data: st.DataObject,
-) -> None:  # fmt: skip
+    everything: Compounds,
+    teachers: list[TrainedModel],
+    tmp_path_factory: pytest.TempPathFactory,
+    policy: DisclosurePolicy,
+    data: st.DataObject,
+) -> None:
     shared = data.draw(st.integers(0, 6))
     public = np.arange(32 - shared, 48)
     kind, shift = data.draw(st.integers(0, 2)), data.draw(st.integers(0, len(HOSTILE) - 1))
@@ -165,15 +175,19 @@ def test_nothing_private_is_in_an_export_under_any_policy(
 
 
 def export(
-    path: Path, model: TrainedModel, agreed: DisclosurePolicy, own: DisclosurePolicy,
+    path: Path,
+    model: TrainedModel,
+    agreed: DisclosurePolicy,
+    own: DisclosurePolicy,
     compounds: Compounds,
-) -> None:  # fmt: skip
+) -> None:
     """What the command does, without a folder."""
     federation = Federation("trial", 1, TASKS, CHEMISTRY, agreed, own_policy=own)
-    said = TeacherLabeler(model, SECRET).annotate(federation, compounds)
+    disclosed = TeacherLabeler(model, SECRET, federation).label(compounds)
     release = Release("0" * 32, 1, 1)
-    header = AnnotationHeader(federation, "1" * 64, "aurora", own, release, _besides(model, own))
-    write_annotation(path, header, iter([(compounds.inchikeys, said)]))
+    shared = _shared_statistics(model, own)
+    header = AnnotationHeader(federation, "1" * 64, "aurora", own, release, shared)
+    write_annotation(path, header, iter([(compounds.inchikeys, disclosed)]))
 
 
 def nothing_private(
@@ -183,9 +197,12 @@ def nothing_private(
     annotation = open_annotation(path)
     check_shared_statistics(annotation)
     table = pq.read_table(path)
-    told = path.read_bytes() + repr(table.to_pydict()).encode() + repr(
-        annotation.sealed.manifest
-    ).encode() + repr(pq.read_metadata(path).metadata).encode()  # fmt: skip
+    told = (
+        path.read_bytes()
+        + repr(table.to_pydict()).encode()
+        + repr(annotation.sealed.manifest).encode()
+        + repr(pq.read_metadata(path).metadata).encode()
+    )
     public_keys = set(public.inchikeys)
     for row, key in enumerate(library.inchikeys):
         if key not in public_keys:
@@ -280,9 +297,9 @@ def test_a_larger_neighbourhood_labels_no_compound_more(
     compounds = everything.take(np.arange(26, 48))
     agreed = DisclosurePolicy(neighbourhood=k, abstain_below=below)
     federation = Federation("trial", 1, TASKS, CHEMISTRY, agreed)
-    one = TeacherLabeler(model, SECRET).annotate(federation, compounds)
+    one = TeacherLabeler(model, SECRET, federation).label(compounds)
     own = replace(agreed, neighbourhood=k + more)
-    two = TeacherLabeler(model, SECRET).annotate(replace(federation, own_policy=own), compounds)
+    two = TeacherLabeler(model, SECRET, replace(federation, own_policy=own)).label(compounds)
     for task in TASKS:
         a, b = one[task.name].reliability, two[task.name].reliability
         assert not np.any(np.isfinite(b) & ~np.isfinite(a))
@@ -292,9 +309,12 @@ def test_a_larger_neighbourhood_labels_no_compound_more(
 
 @pytest.mark.parametrize("leak", ["similarity", "measurement", "key", "structure", "metadata"])
 def test_what_the_fuzz_looks_for_is_found(
-    everything: Compounds, teachers: list[TrainedModel], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, leak: str,
-) -> None:  # fmt: skip
+    everything: Compounds,
+    teachers: list[TrainedModel],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    leak: str,
+) -> None:
     """Each of these would be a hole in the guard, made on purpose."""
     policy, numbers = DisclosurePolicy(), _labels(1, 32)[1]
     compounds = everything.take(np.arange(30, 48))

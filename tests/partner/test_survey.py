@@ -78,9 +78,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 def report(place: Place, output: Path, table: Path | None = None, jobs: int = 1) -> bytes:
     """The bytes of a signed report on a table."""
     survey(
-        [table or place.table], place.federation, place.clusters, "aurora", output, place.key,
-        jobs=jobs,
-    )  # fmt: skip
+        [table or place.table],
+        place.federation,
+        place.clusters,
+        "aurora",
+        output,
+        key=place.key,
+        run=Run(jobs=jobs),
+    )
     return output.read_bytes()
 
 
@@ -112,9 +117,14 @@ def rounded(count: int, step: int = 3, minimum: int = 5) -> int:
 def test_counts_are_those_of_brute_force_rounded(place: Place, tmp_path: Path) -> None:
     nearest = list(assignments(place).values())
     summary = survey(
-        [place.table], place.federation, place.clusters, "aurora", tmp_path / "c.json", place.key,
-        jobs=1,
-    )  # fmt: skip
+        [place.table],
+        place.federation,
+        place.clusters,
+        "aurora",
+        tmp_path / "c.json",
+        key=place.key,
+        run=Run(jobs=1),
+    )
     found = open_coverage(tmp_path / "c.json")
     exact = [nearest.count(cluster) for cluster in range(15)]
     assert found.counts.tolist() == [rounded(count) for count in exact]
@@ -123,7 +133,7 @@ def test_counts_are_those_of_brute_force_rounded(place: Place, tmp_path: Path) -
     assert 0 in found.counts
     assert max(found.counts) > 5
     assert summary.n_compounds == len(nearest)
-    assert summary.n_told == sum(found.counts) + found.elsewhere
+    assert summary.reported_compounds == sum(found.counts) + found.elsewhere
     assert (summary.n_rows, summary.n_clusters) == (220, 15)
 
 
@@ -165,7 +175,9 @@ def test_the_report_depends_on_no_order_repeat_name_or_core(place: Place, tmp_pa
     assert report(place, tmp_path / "other.json", table, jobs=2) == whole
     halves = [write_table(tmp_path / f"{n}.csv", place.rows[n::2]) for n in (0, 1)]
     output = tmp_path / "halves.json"
-    survey(halves, place.federation, place.clusters, "aurora", output, place.key, jobs=1)
+    survey(
+        halves, place.federation, place.clusters, "aurora", output, key=place.key, run=Run(jobs=1)
+    )
     assert output.read_bytes() == whole
 
 
@@ -186,9 +198,19 @@ def test_nothing_private_is_in_the_report(place: Place, tmp_path: Path) -> None:
         assert hashlib.sha256(string.encode()).hexdigest().encode() not in text
     values = json.loads(text)
     assert set(values) == {
-        "schema", "federation", "protocol", "clusters", "partner", "step", "minimum", "counts",
-        "elsewhere", "software", "digest", "signature",
-    }  # fmt: skip
+        "schema",
+        "federation",
+        "protocol",
+        "clusters",
+        "partner",
+        "step",
+        "minimum",
+        "counts",
+        "elsewhere",
+        "software",
+        "digest",
+        "signature",
+    }
     # Nor how many compounds there are.
     assert len(assignments(place)) not in (values["elsewhere"], sum(values["counts"]))
 
@@ -201,7 +223,7 @@ def test_a_report_is_signed_or_a_draft(place: Place, tmp_path: Path) -> None:
     assert verify_digest(key, bytes.fromhex(signed.digest), signed.signature)
     assert admit_coverage([tmp_path / "c.json"], place.federation, place.clusters)[0] is not None
     draft = tmp_path / "draft.json"
-    survey([place.table], place.federation, place.clusters, "aurora", draft, None, jobs=1)
+    survey([place.table], place.federation, place.clusters, "aurora", draft, run=Run(jobs=1))
     assert open_coverage(draft).digest == signed.digest
     with pytest.raises(SignatureError, match="is an unsigned draft"):
         admit_coverage([draft], place.federation, place.clusters)
@@ -209,9 +231,15 @@ def test_a_report_is_signed_or_a_draft(place: Place, tmp_path: Path) -> None:
 
 def refused(place: Place, output: Path, **given: object) -> None:
     values = {
-        "sources": [place.table], "federation": place.federation, "clusters": place.clusters,
-        "partner": "aurora", "output": output, "key_path": place.key, "jobs": 1, **given,
-    }  # fmt: skip
+        "tables": [place.table],
+        "federation": place.federation,
+        "clusters": place.clusters,
+        "partner": "aurora",
+        "output": output,
+        "key": place.key,
+        "run": Run(jobs=1),
+        **given,
+    }
     try:
         survey(**values)  # type: ignore[arg-type]
     finally:
@@ -224,7 +252,7 @@ def test_what_a_survey_refuses(place: Place, tmp_path: Path) -> None:
     with pytest.raises(FederationError, match=r"share = \['training-size'\] does not allow"):
         refused(place, output, federation=closed)
     with pytest.raises(FederationError, match="'nova' is not registered"):
-        refused(place, output, partner="nova", key_path=None)
+        refused(place, output, partner="nova", key=None)
     with pytest.raises(SignatureError, match=r"aurora\.key: is not the key .* 'draco'"):
         refused(place, output, partner="draco")
     other = replace(place.federation, policy=DisclosurePolicy(share=("coverage",)))
@@ -233,7 +261,7 @@ def test_what_a_survey_refuses(place: Place, tmp_path: Path) -> None:
     empty = tmp_path / "empty.csv"
     empty.write_text("smiles\n")
     with pytest.raises(TableError, match="a header but no rows"):
-        refused(place, output, sources=[empty])
+        refused(place, output, tables=[empty])
     empty.write_text("smiles\nnonsense\n")
     with pytest.raises(TableError, match="no usable structure among 1 rows"):
-        refused(place, output, sources=[empty])
+        refused(place, output, tables=[empty])

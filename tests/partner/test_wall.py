@@ -62,12 +62,22 @@ def test_no_marked_string_hash_or_key_leaves(tmp_path: Path) -> None:
         run=Run(jobs=1),
     )
     train_teacher(
-        [private], federation, path, "aurora", tmp_path / "teacher",
-        TrainingOptions(folds=3, repeats=2), jobs=1,
-    )  # fmt: skip
+        [private],
+        path,
+        "aurora",
+        tmp_path / "teacher",
+        options=TrainingOptions(folds=3, repeats=2),
+        run=Run(jobs=1),
+    )
     export = tmp_path / "annotation.parquet"
     key = tmp_path / "keys" / "aurora.key"
-    annotate(tmp_path / "teacher", open_public_set(tmp_path / "p.parquet"), export, key, jobs=1)
+    annotate(
+        tmp_path / "teacher",
+        open_public_set(tmp_path / "p.parquet"),
+        export,
+        key=key,
+        run=Run(jobs=1),
+    )
     content = _everything(export)
     marked |= {private.name, (tmp_path / "teacher" / "fold.key").read_text().strip()}
     marked |= set(key.read_text().splitlines()[1:-1])
@@ -117,9 +127,14 @@ def test_central_reaches_nothing_that_reads_a_private_table() -> None:
     reachable = _reachable(sorted((ROOT / "fluid" / "central").rglob("*.py")))
     assert "fluid.exchange.annotation" in reachable
     forbidden = (
-        "fluid.partner", "fluid.report", "fluid.cli", "fluid.chem.readers", "fluid.chem.tables",
-        "fluid.chem.featurizer", "fluid.public",
-    )  # fmt: skip
+        "fluid.partner",
+        "fluid.report",
+        "fluid.cli",
+        "fluid.chem.readers",
+        "fluid.chem.tables",
+        "fluid.chem.featurizer",
+        "fluid.public",
+    )
     assert not [name for name in reachable if name.startswith(forbidden)]
 
 

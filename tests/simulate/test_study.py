@@ -190,12 +190,21 @@ def test_a_consortium_says_what_the_commands_say(small: Small, tmp_path: Path) -
         (home / "secret").write_text(one.secret(partner).hex())
         table = write_table(home / "private.csv", small, one.tables[partner])
         train_teacher(
-            [table], federation, path, partner, home / "teacher", SPEC.options,
-            secret_path=home / "secret", jobs=1,
-        )  # fmt: skip
+            [table],
+            path,
+            partner,
+            home / "teacher",
+            options=SPEC.options,
+            secret=home / "secret",
+            run=Run(jobs=1),
+        )
         annotations.append(home / "annotation.parquet")
         annotate(
-            home / "teacher", public, annotations[-1], tmp_path / "keys" / f"{partner}.key", jobs=1
+            home / "teacher",
+            public,
+            annotations[-1],
+            key=tmp_path / "keys" / f"{partner}.key",
+            run=Run(jobs=1),
         )
         parts = list(open_annotation(annotations[-1]).chunks())
         made = one.teacher(partner)
@@ -227,11 +236,16 @@ def test_a_consortium_says_what_the_commands_say(small: Small, tmp_path: Path) -
     for partner in one.partners:
         again.append(tmp_path / partner / "corrected.parquet")
         annotate(
-            tmp_path / partner / "teacher", public, again[-1], tmp_path / "keys" /
-            f"{partner}.key", jobs=1, student=place,
-        )  # fmt: skip
-    run = Run(one.seed, jobs=1)
-    distill(again, public, federation, tmp_path / "second", student=place, run=run)
+            tmp_path / partner / "teacher",
+            public,
+            again[-1],
+            key=tmp_path / "keys" / f"{partner}.key",
+            student=place,
+            run=Run(jobs=1),
+        )
+    distill(
+        again, public, federation, tmp_path / "second", student=place, run=Run(one.seed, jobs=1)
+    )
     _, pooled = open_federated(tmp_path / "second" / "federated.parquet").load()
     for task, found in second.pool().items():
         assert np.array_equal(pooled[task].label, found.label, equal_nan=True)

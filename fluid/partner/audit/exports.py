@@ -10,23 +10,24 @@ import numpy as np
 
 from fluid.base.errors import TrainingError
 from fluid.base.jobs import single_threaded_blas
+from fluid.base.run import Run
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
 from fluid.exchange.base_student import student_numbers
 from fluid.exchange.federation import Federation
-from fluid.exchange.mechanism import PATE
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import calibrated, output_targets
 from fluid.learn.estimators import LEARNERS, choose_learner
 from fluid.learn.model import TaskModel, TrainedModel
 from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap
-from fluid.partner.dp.budget import plan_release
-from fluid.partner.dp.pate import fit_sub_teachers
-from fluid.partner.dp.pate_labeler import OwnFold, PateLabeler, Source, Votes
+from fluid.partner.dp.budget import plan_release, rank_queries
+from fluid.partner.dp.pate import SubTeachers, fit_sub_teachers
+from fluid.partner.dp.pate_labeler import PateLabeler
+from fluid.partner.labeler import Labeler
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher.fit import FittedTeacher, TrainingOptions, fit_model
 from fluid.partner.teacher.labeler import TeacherLabeler
-from fluid.partner.teacher.residuals import residual_learner, student_residuals
+from fluid.partner.teacher.residuals import ResidualLabeler, residual_learner, student_residuals
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
 ACTUAL, UNPROTECTED = "actual", "unprotected"
@@ -104,9 +105,7 @@ def train(
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        return fit_model(
-            table, federation, "teacher", "shadow", "shadow teacher", options, secret, jobs
-        )
+        return fit_model(table, federation, "shadow", secret, options=options, run=Run(jobs=jobs))
     except TrainingError:
         return None
     finally:
@@ -123,20 +122,15 @@ def export_actual(
     jobs: int,
 ) -> dict[str, Export]:
     """What the policy lets a teacher say, by task; through the noise mechanism if there is one."""
-    plain = make_teller(teacher.model, table, secret, federation, options, jobs)
-    labeler: TeacherLabeler | PateLabeler = plain
     mechanism = federation.mechanism
     if mechanism.is_used:
-        source: Source = OwnFold(federation, plain)
-        if mechanism.kind == PATE:
-            voters = fit_sub_teachers(
-                table, federation.tasks, teacher.model, secret, mechanism.sub_teachers,
-                options.learner, options.seed, jobs,
-            )  # fmt: skip
-            source = Votes(voters, secret, mechanism)
+        voters = fit_sub_teachers(table, teacher.model, federation, secret, jobs)
+        ranks = rank_queries(list(public.inchikeys), "audit ")
         plan = plan_release(mechanism, teacher.model.tasks, len(public))
-        labeler = PateLabeler(federation, source, list(public.inchikeys), "audit ", plan)
-    said = labeler.annotate(federation, public, jobs)
+        labeler: Labeler = PateLabeler(federation, SubTeachers(voters, secret), ranks, plan)
+    else:
+        labeler = make_labeler(teacher.model, table, secret, federation, options, jobs)
+    said = labeler.label(public, jobs)
     return {name: _export(one) for name, one in said.items()}
 
 
@@ -156,7 +150,7 @@ def export_first(
     if student is None or federation.mechanism.is_used:
         return {}
     names = {task.name for task in student.tasks if not task.is_classification}
-    said = TeacherLabeler(teacher.model, secret).annotate(federation, public, jobs)
+    said = TeacherLabeler(teacher.model, secret, federation).label(public, jobs)
     return {name: _export(one) for name, one in said.items() if name in names}
 
 
@@ -165,7 +159,7 @@ def student_of(options: TrainingOptions) -> TrainedModel | None:
     return options.student if isinstance(options, ShadowOptions) else None
 
 
-def make_teller(
+def make_labeler(
     model: TrainedModel,
     table: LabelledCompounds,
     secret: bytes,
@@ -174,10 +168,13 @@ def make_teller(
     jobs: int,
 ) -> TeacherLabeler:
     """A teacher that answers, by itself or in correction of a student."""
+    plain, student = TeacherLabeler(model, secret, federation), student_of(options)
+    if student is None:
+        return plain
     measured = {
         task.name: table.labels.column(federation.task_index(task.name))[1] for task in model.tasks
     }
-    return TeacherLabeler(model, secret, student_of(options), measured, jobs)
+    return ResidualLabeler.fit(plain, measured, student, jobs)
 
 
 def _export(said: TeacherLabels) -> Export:

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from fluid.base.errors import FluidError
-from fluid.exchange.mechanism import GAUSSIAN, LABEL_ONLY, PATE, Mechanism
+from fluid.exchange.mechanism import Mechanism
 from fluid.learn.task import Task
 from fluid.partner.dp.accounting import epsilon_of
 from fluid.partner.dp.budget import events_of
-from fluid.partner.dp.pate_labeler import averaged, gaussian, label_only, voted
+from fluid.partner.dp.pate_labeler import averaged, voted
 
 _MOST_QUERIES = 16
 _TELLING = 1.5
@@ -204,8 +204,8 @@ def audit_mechanism(
 ) -> NoiseAudit:
     """Run a mechanism on the neighbouring inputs that are hardest for it.
 
-    In one world a record makes every label, or its sub-teacher's vote, the highest; in the other
-    the lowest. The other sub-teachers are tied, so that its vote decides; then, if there is a check
+    In one world a record makes every vote of its sub-teacher the highest; in the other the lowest.
+    The other sub-teachers are tied, so that its vote decides; then, if there is a check
     before answering, they are at its threshold, and what is scored is how many are answered. All
     scores are of what is released, before the disclosure guard.
 
@@ -225,7 +225,7 @@ def audit_mechanism(
         What is run, if it is another than what is claimed: to see that the audit can fail.
     """
     played = mechanism if run is None else run
-    checks = task.is_classification and mechanism.kind == PATE and mechanism.threshold > 0.0
+    checks = task.is_classification and mechanism.threshold > 0.0
     tries = (False, True) if checks else (False,)
     # Two tries are two chances to be wrong.
     each = 1.0 - (1.0 - confidence) / len(tries)
@@ -289,12 +289,6 @@ def audit_federation(
 def _release(mechanism: Mechanism, task: Task, n: int, high: bool, checked: bool) -> np.ndarray:
     """What is released of n labels in one world, of shape (n,): the first output."""
     low, top = mechanism.bounds(task)
-    if mechanism.kind in (LABEL_ONLY, GAUSSIAN):
-        first = top if high else low
-        rest = [(low if high else top) / max(len(task.outputs) - 1, 1)] * (len(task.outputs) - 1)
-        worst = np.tile([first, *rest], (n, 1))
-        release = label_only if mechanism.kind == LABEL_ONLY else gaussian
-        return release(task, mechanism, worst)[:, 0]
     said = np.full((n, mechanism.sub_teachers, len(task.outputs)), np.nan)
     # The last sub-teacher is that of the compound itself and says nothing.
     others = mechanism.sub_teachers - 2

@@ -25,7 +25,7 @@ from fluid.learn.model_file import MODEL_FILE
 from fluid.learn.storage import load_trained
 from fluid.partner.audit.balance import infer_balance
 from fluid.partner.audit.channels import attack_game
-from fluid.partner.audit.exports import ShadowOptions, make_teller
+from fluid.partner.audit.exports import ShadowOptions, make_labeler
 from fluid.partner.audit.game import ANALOGUES, make_arena, play
 from fluid.partner.audit.influence import measure_influence
 from fluid.partner.audit.noise import audit_federation
@@ -365,10 +365,10 @@ def _check_labels(
     """Make sure that the draft says what this teacher says, of the compounds that are looked at."""
     if draws_noise(target.federation):
         return
-    labeler = make_teller(
+    labeler = make_labeler(
         model, target.table, target.secret, target.federation, target.options, jobs
-    )  # fmt: skip
-    said = labeler.annotate(target.federation, target.public, jobs)
+    )
+    said = labeler.label(target.public, jobs)
     start = 0
     for keys, labels in annotation.chunks():
         here = (positions >= start) & (positions < start + len(keys))

@@ -1,4 +1,4 @@
-"""What noisy releases spend: epsilon at a delta, by privacy loss distributions.
+"""What noisy releases cost: epsilon at a delta, by privacy loss distributions.
 
 The accountant is `dp-accounting` (an optional extra). A privacy loss distribution composes exactly
 up to a discretisation that is rounded to the safe side (Koskela, Jälkö and Honkela 2020, arXiv
@@ -17,9 +17,11 @@ from fluid.base.errors import FluidError
 from fluid.exchange.mechanism import COMPOUND
 
 ACCOUNTANT = "privacy loss distribution, dp-accounting"
-# Steps of losses. The response's are rounded up one by one, the noise's are interpolated.
-_FINEST = {"response": 1e-4, "gaussian": 1e-3}
-# Losses up to here are discretised finely; beyond, a release is of no use and 2% do not matter.
+# How ledgers and manifests name the noise.
+_DRAW = "gaussian"
+# Step of discretised losses.
+_FINEST = 1e-3
+# Losses up to here are discretised finely; beyond, a release protects nothing and 2% do not matter.
 _SMALL = 50.0
 
 
@@ -29,42 +31,26 @@ class BudgetError(FluidError):
 
 @dataclass(frozen=True)
 class Event:
-    """One kind of draw, and how often one record can change what it is drawn around.
+    """Draws of discrete Gaussian noise, each added to a whole number.
 
     Attributes
     ----------
-    kind
-        ``"gaussian"``: a whole number with discrete Gaussian noise; ``"response"``: a class by
-        k-ary randomised response.
     count
-        How many draws.
-    sigma, sensitivity
-        Of ``"gaussian"``: the noise, and how far one record moves the number, both in steps.
-    epsilon, classes
-        Of ``"response"``: of one draw, and among how many classes.
+        Number of draws.
+    sigma
+        Standard deviation of the noise, in steps of the number.
+    sensitivity
+        How far one record can move the number, in steps.
     """
 
-    kind: str
     count: int
-    sigma: float = 0.0
-    sensitivity: int = 0
-    epsilon: float = 0.0
-    classes: int = 0
-
-    @classmethod
-    def gaussian(cls, count: int, sigma: float, sensitivity: int = 1) -> Event:
-        """Discrete Gaussian noise."""
-        return cls("gaussian", count, sigma=sigma, sensitivity=sensitivity)
-
-    @classmethod
-    def response(cls, count: int, epsilon: float, classes: int) -> Event:
-        """Randomised response."""
-        return cls("response", count, epsilon=epsilon, classes=classes)
+    sigma: float
+    sensitivity: int = 1
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a release spends, or several together.
+    """The privacy cost of a release, or of several together.
 
     Attributes
     ----------
@@ -73,9 +59,9 @@ class Cost:
     epsilon, delta
         The guarantee for one unit.
     queries
-        Compounds that were or may be asked, over all tasks.
+        Number of compounds that may be asked, over all tasks.
     events
-        Draws by task; of which costs are composed again.
+        Draws by task, from which costs are composed.
     """
 
     mechanism: str
@@ -88,7 +74,8 @@ class Cost:
     def to_dict(self) -> dict[str, Any]:
         """The cost as plain values, as a ledger and a manifest hold it."""
         events = {
-            name: [_lean(event) for event in found] for name, found in sorted(self.events.items())
+            name: [{"kind": _DRAW} | asdict(event) for event in found]
+            for name, found in sorted(self.events.items())
         }
         return {
             "mechanism": self.mechanism,
@@ -107,32 +94,40 @@ class Cost:
         Raises
         ------
         ValueError
-            If something is missing or of another type.
+            If something is missing or of another type, or the noise of another kind.
         """
         try:
             events = {
-                str(name): tuple(Event(**one) for one in found)
+                str(name): tuple(_read_event(one) for one in found)
                 for name, found in values["events"].items()
             }
             return cls(
-                str(values["mechanism"]), str(values["unit"]), float(values["epsilon"]),
-                float(values["delta"]), int(values["queries"]), events,
-            )  # fmt: skip
+                str(values["mechanism"]),
+                str(values["unit"]),
+                float(values["epsilon"]),
+                float(values["delta"]),
+                int(values["queries"]),
+                events,
+            )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the cost of a release is incomplete ({error})") from error
 
 
-def _lean(event: Event) -> dict[str, Any]:
-    return {name: value for name, value in asdict(event).items() if value}
+def _read_event(values: Mapping[str, Any]) -> Event:
+    given = dict(values)
+    kind = given.pop("kind")
+    if kind != _DRAW:
+        raise ValueError(f"noise of kind {str(kind)[:40]!r}: this version accounts for {_DRAW!r}")
+    return Event(**given)
 
 
 def price(
     mechanism: str, unit: str, delta: float, queries: int, events: Mapping[str, Sequence[Event]]
 ) -> Cost:
-    """What some draws spend.
+    """The cost of some draws.
 
-    A compound's measurements may be in every task, so that the draws of all tasks compose; one
-    measurement is in one task, and the most expensive task decides.
+    A compound may be measured in every task, so the draws of all tasks compose. One measurement is
+    in one task, so the most expensive task decides.
 
     Parameters
     ----------
@@ -155,14 +150,14 @@ def price(
 
 
 def compose(costs: Sequence[Cost]) -> Cost:
-    """What several releases of the same private data spend together.
+    """The cost of several releases of the same private data together.
 
-    Whoever averages two noisy releases has seen the draws of both, and pays for both.
+    Whoever averages two noisy releases has seen the draws of both, so both are paid for.
 
     Raises
     ------
     ValueError
-        If there are none, or they speak of different units or deltas.
+        If there are none, or they have different units or deltas.
     """
     if not costs:
         raise ValueError("no costs to compose")
@@ -195,14 +190,14 @@ def merge(events: Iterable[Event]) -> tuple[Event, ...]:
 def epsilon_of(events: Iterable[Event], delta: float) -> float:
     """The smallest epsilon at which draws together are (epsilon, delta)-private.
 
-    The draws may be chosen one after the other by what came of those before, as long as there are
-    no more of each kind than stated: for every order the divergence is at most that of all of them
-    together, by induction over the draws.
+    Each draw may be chosen by the outcome of those before, as long as there are no more of each
+    kind than stated: for every order the divergence is at most that of all of them together, by
+    induction over the draws.
 
     Parameters
     ----------
     events
-        What is drawn.
+        The draws.
     delta
         In (0, 1).
 
@@ -223,42 +218,30 @@ def epsilon_of(events: Iterable[Event], delta: float) -> float:
 @lru_cache(maxsize=512)
 def _epsilon(events: tuple[Event, ...], delta: float) -> float:
     library = _library()
-    finest = min(_FINEST[event.kind] for event in events)
-    step = finest * max(1.0, rough_epsilon(events, delta) / _SMALL)
+    step = _FINEST * max(1.0, rough_epsilon(events, delta) / _SMALL)
     whole = None
     for event in events:
-        if event.kind == "gaussian":
-            one = library.from_discrete_gaussian_mechanism(
-                event.sigma, sensitivity=event.sensitivity, value_discretization_interval=step,
-                use_connect_dots=True,
-            )  # fmt: skip
-        else:
-            # The parameter is the probability of a class that ignores the truth.
-            random = event.classes / (math.expm1(event.epsilon) + event.classes)
-            one = library.from_randomized_response(
-                random, event.classes, value_discretization_interval=step
-            )
+        one = library.from_discrete_gaussian_mechanism(
+            event.sigma,
+            sensitivity=event.sensitivity,
+            value_discretization_interval=step,
+            use_connect_dots=True,
+        )
         composed = one.self_compose(event.count)
         whole = composed if whole is None else whole.compose(composed)
     assert whole is not None
-    found = float(whole.get_epsilon_for_delta(delta))
-    if all(event.kind == "response" for event in events):
-        # Pure guarantees add up, and for few draws that is the better bound.
-        found = min(found, sum(event.epsilon * event.count for event in events))
-    return found
+    return float(whole.get_epsilon_for_delta(delta))
 
 
 def rough_epsilon(events: Iterable[Event], delta: float) -> float:
-    """Epsilon within a factor of two or so, in no time: where to start looking."""
+    """Epsilon within a factor of about two, without the accountant: where to start a search."""
     rho = sum(_zcdp(event) * event.count for event in events)
     return rho + 2.0 * math.sqrt(rho * math.log(1.0 / delta))
 
 
 def _zcdp(event: Event) -> float:
     """rho of zero-concentrated privacy, Bun and Steinke 2016 (arXiv 1605.02065), of one draw."""
-    if event.kind == "gaussian":
-        return (event.sensitivity / event.sigma) ** 2 / 2.0
-    return min(event.epsilon**2 / 2.0, event.epsilon)
+    return (event.sensitivity / event.sigma) ** 2 / 2.0
 
 
 def _library() -> Any:
@@ -276,7 +259,7 @@ def gaussian_delta(mu: float, epsilon: float) -> float:
     """delta of a Gaussian mechanism of noise multiplier ``1 / mu``, in closed form.
 
     Balle and Wang 2018 (arXiv 1805.06530), theorem 8. Draws compose to ``mu^2 = sum of mu_i^2``, so
-    that continuous Gaussian noise needs no accountant; this is what the accountant is tested with.
+    continuous Gaussian noise needs no accountant; tests compare the accountant with it.
     """
     from scipy.stats import norm
 

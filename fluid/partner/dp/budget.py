@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fluid.exchange.mechanism import COMPOUND, GAUSSIAN, LABEL_ONLY, Mechanism
+from fluid.exchange.mechanism import COMPOUND, Mechanism
 from fluid.learn.task import Task
 from fluid.partner.dp.accounting import (
     BudgetError,
@@ -26,16 +26,16 @@ from fluid.partner.dp.pate import GRID
 
 @dataclass(frozen=True)
 class Plan:
-    """What one release may ask; made without a look at private data.
+    """What one release may ask; made without private data.
 
     Attributes
     ----------
     asked, answered
-        By task: how many compounds are asked about, and how many may be answered at most.
+        By task: number of compounds asked about, and number that may be answered at most.
     cost
-        What the release spends, answered or not.
+        Cost of the release, whether or not it is answered.
     total
-        What it spends together with the releases before it.
+        Its cost together with the releases before it.
     """
 
     asked: Mapping[str, int]
@@ -44,7 +44,7 @@ class Plan:
     total: Cost
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as plain values; with the cost of the release, as a ledger holds it."""
+        """The plan as plain values, with the cost of the release, as a ledger holds it."""
         return {
             "asked": dict(self.asked),
             "answered_at_most": dict(self.answered),
@@ -54,50 +54,42 @@ class Plan:
 
 
 def events_of(mechanism: Mechanism, task: Task, answers: int, most: int) -> tuple[int, list[Event]]:
-    """How many compounds are asked for some answers in one task, and what is drawn.
+    """Number of compounds to ask for some answers in one task, and the draws that they need.
 
     Parameters
     ----------
     mechanism, task
-        What is drawn around what.
+        The noise mechanism, and the task.
     answers
-        How many labels may come out.
+        Number of labels that may come out.
     most
-        How many public compounds there are.
+        Number of public compounds.
 
     Returns
     -------
     tuple of int and list of Event
     """
-    classes = max(2, len(task.outputs)) if task.is_classification else 0
-    if mechanism.kind == LABEL_ONLY:
-        kinds = classes or mechanism.levels
-        return answers, [Event.response(answers, mechanism.label_epsilon, kinds)]
-    if mechanism.kind == GAUSSIAN:
-        # Every output of every compound is a draw that one record may move over the whole range.
-        draws = answers * len(task.outputs)
-        return answers, [Event.gaussian(draws, mechanism.sigma * GRID, GRID)]
-    if not classes:
-        return answers, [Event.gaussian(answers, mechanism.sigma * GRID, GRID)]
+    if not task.is_classification:
+        return answers, [Event(answers, mechanism.sigma * GRID, GRID)]
     # A vote that moves changes the counts of two classes by one each.
-    drawn = [Event.gaussian(2 * answers, mechanism.sigma)]
+    drawn = [Event(2 * answers, mechanism.sigma)]
     if not mechanism.threshold:
         return answers, drawn
     asked = min(most, math.ceil(mechanism.checks_per_answer * answers - 1e-9))
-    return asked, [*drawn, Event.gaussian(asked, mechanism.check_sigma)]
+    return asked, [*drawn, Event(asked, mechanism.check_sigma)]
 
 
 def plan_release(
     mechanism: Mechanism, tasks: Sequence[Task], n_public: int, spent: Sequence[Cost] = ()
 ) -> Plan:
-    """Spread what is left of the budget over as many queries as it affords.
+    """Spread the remaining budget over as many queries as it affords.
 
     Parameters
     ----------
     mechanism
-        The federation's.
+        The federation's mechanism, which draws noise.
     tasks
-        Tasks that the partner takes part in. That it does is told, and is not protected.
+        Tasks that the partner takes part in. That it does is visible, and not protected.
     n_public
         Number of public compounds.
     spent
@@ -133,9 +125,12 @@ def plan_release(
             f"{mechanism.unit} does not afford a single label ({before})"
         )
     cost = price(
-        mechanism.kind, mechanism.unit, mechanism.delta, sum(asked.values()),
+        mechanism.kind,
+        mechanism.unit,
+        mechanism.delta,
+        sum(asked.values()),
         {name: events for name, (_, events) in made.items()},
-    )  # fmt: skip
+    )
     return Plan(asked, answered, cost, compose([*spent, cost]))
 
 
@@ -143,8 +138,6 @@ def _affordable(
     mechanism: Mechanism, tasks: Sequence[Task], n_public: int, spent: Sequence[Cost]
 ) -> int:
     """The largest number of answers in each of these tasks that keeps within the budget."""
-    if not mechanism.epsilon or not tasks:
-        return n_public if tasks else 0
     names = {task.name for task in tasks}
     before = [
         event
@@ -185,12 +178,12 @@ def _last(fits: Callable[[int], bool], low: int, high: int) -> int:
 
 
 def rank_queries(inchikeys: Sequence[str], salt: str) -> np.ndarray:
-    """In which order public compounds are asked about: by hash, whatever is known of them.
+    """The order in which public compounds are asked about: by hash, whatever is known of them.
 
     Parameters
     ----------
     inchikeys
-        Of all public compounds.
+        Keys of all public compounds.
     salt
         Names the public set and the partner, so that partners ask about different compounds.
 

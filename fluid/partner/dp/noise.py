@@ -2,10 +2,10 @@
 
 A textbook sampler of continuous noise in floating point leaks: which doubles can come out at all
 depends on the number that the noise was added to (Mironov 2012, CCS, doi 10.1145/2382196.2382264).
-Here labels are put on a grid of whole numbers first, the noise is a discrete Gaussian (Canonne,
+Here labels are whole numbers or put on a grid first, the noise is a discrete Gaussian (Canonne,
 Kamath and Steinke 2020, arXiv 2004.00010), and every decision of the sampler compares whole numbers
 with ``secrets.randbelow``. There is no seed, and nothing repeats. The time that sampling takes
-depends on the noise; who can time the run is not defended against.
+depends on the noise, which somebody who can time the run may use.
 """
 
 from __future__ import annotations
@@ -110,39 +110,12 @@ def gaussian_noise(shape: tuple[int, ...], sigma: Fraction) -> np.ndarray:
     return np.array(draws, dtype=np.int64).reshape(shape)
 
 
-def randomised_response(
-    truth: int, n_classes: int, epsilon: Fraction, below: RandBelow = secrets.randbelow
-) -> int:
-    """A class: the true one with ``e^epsilon`` times the probability of each other one, exactly.
-
-    k-ary randomised response (Kairouz, Bonawitz and Ramage 2016, arXiv 1602.07387), by rejection:
-    a class is proposed, and one that is not the true one is kept with ``exp(-epsilon)``.
-
-    Parameters
-    ----------
-    truth
-        The true class, from 0 to n_classes - 1.
-    n_classes
-        Two or more.
-    epsilon
-        Positive.
-    below
-        Draws from 0 to n - 1, each with the same probability.
-    """
-    while True:
-        proposed = below(n_classes)
-        if proposed == truth:
-            return proposed
-        if bernoulli_exp(epsilon.numerator, epsilon.denominator, below):
-            return proposed
-
-
 def to_grid(values: np.ndarray, low: float, high: float, levels: int) -> np.ndarray:
     """Clip to a range and round to one of its points 0 to `levels`, int64; evenly spaced."""
     share = (np.clip(values, low, high) - low) / (high - low)
     return np.round(share * levels).astype(np.int64)
 
 
-def from_grid(points: np.ndarray, low: float, high: float, levels: float) -> np.ndarray:
-    """Numbers of points of a grid, noise and all, clipped to its range."""
+def from_grid(points: np.ndarray, low: float, high: float, levels: int) -> np.ndarray:
+    """Values at points of a grid, with noise or without, clipped to its range."""
     return np.clip(low + points / levels * (high - low), low, high)

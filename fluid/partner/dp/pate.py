@@ -2,30 +2,30 @@
 
 Papernot et al. 2018 (arXiv 1802.08908). Every compound belongs to one sub-teacher, by a keyed hash
 of its connectivity alone, or of its framework where folds go by framework, so that the division of
-the others does not depend on it. All that a sub-teacher is depends on its own compounds and the
-options: the learner that `auto` chooses, whether its labels suffice, its seed. One compound, and so
-one measurement, then changes one vote of each query at most.
+the others does not depend on it. A sub-teacher depends on its own compounds and the options only:
+the learner that `auto` chooses, whether its labels suffice, its seed. One compound, and so one
+measurement, then changes one vote of each query at most.
 
-A public compound is not voted on by the sub-teacher that it belongs to itself, member or not. So
-its own label stays the same whether it was trained on or not, as in cross-fitting, and epsilon
-bounds what it does to the labels of others.
+The sub-teacher that owns a public compound does not vote on it, whether or not the compound is
+private too. So the compound's own label is the same with and without it in the private data, as in
+cross-fitting, and epsilon bounds its effect on the labels of others.
 """
 
 from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
 from fluid.base.jobs import map_threads
 from fluid.chem.compounds import Compounds
+from fluid.exchange.federation import Federation
 from fluid.exchange.mechanism import Mechanism
 from fluid.learn.calibration import Platt
-from fluid.learn.crossfit import FoldModel, enough_labels, output_targets
+from fluid.learn.crossfit import FoldModel, LabelledTask, enough_labels, output_targets
 from fluid.learn.estimators import LEARNERS, choose_learner
 from fluid.learn.folds import COMPOUND, fold_keys, keyed_folds
 from fluid.learn.model import TaskModel, TrainedModel
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 SUB_TEACHERS = "sub-teachers"
 ABSTAINS = -1
-# Numbers are put on a grid of so many steps over their range, and the noise on its points.
+# Regression predictions are put on a grid of so many steps over their range before noise is added.
 GRID = 200
 # A sub-teacher needs this share of the labels that a fold model needs.
 _SHARE = 0.5
@@ -57,13 +57,10 @@ def sub_teacher_of(
 
 def fit_sub_teachers(
     table: LabelledCompounds,
-    tasks: Sequence[Task],
     home: TrainedModel,
+    federation: Federation,
     secret: bytes,
-    number: int,
-    learner: str,
-    seed: int,
-    jobs: int,
+    jobs: int = 1,
 ) -> TrainedModel:
     """Train the sub-teachers of every task that a teacher has a model for.
 
@@ -71,18 +68,13 @@ def fit_sub_teachers(
     ----------
     table
         The private data that the teacher was trained on.
-    tasks
-        Those of the federation.
     home
-        The teacher; what shares a fold there shares a sub-teacher here.
+        The teacher, whose learner and seed are used again. Compounds that share a fold there
+        share a sub-teacher here.
+    federation
+        The contract; its mechanism sets the number of sub-teachers.
     secret
-        Of its folds; the division into sub-teachers is keyed by it as well.
-    number
-        How many sub-teachers.
-    learner
-        Name of a learner, or ``"auto"``.
-    seed
-        Fixes everything random in training.
+        The secret of the teacher's folds; it also keys the division into sub-teachers.
     jobs
         Fits that run at once; the result does not depend on it.
 
@@ -92,38 +84,31 @@ def fit_sub_teachers(
         The teacher with sub-teachers as members, one or none for each number. It judges no
         domain of its own.
     """
-    folds_by = home.card.folds_by
+    number, folds_by = federation.mechanism.sub_teachers, home.card.folds_by
+    learner, seed = str(home.card.training["learner"]), int(home.card.training["seed"])
     owner = sub_teacher_of(table.compounds, secret, number, folds_by)
-    names = [task.name for task in tasks]
     models = []
     for model in home.task_models:
-        rows, values = table.labels.column(names.index(model.task.name))
-        members = _fit_task(
-            table.compounds, model.task, rows, values, owner, number, learner, seed, jobs
-        )
+        rows, values = table.labels.column(federation.task_index(model.task.name))
+        labelled = LabelledTask(table.compounds, model.task, rows, values)
+        members = _fit_task(labelled, owner, number, learner, seed, jobs)
         if len(members) < number:
             logger.warning(
                 "task %s: %d of %d sub-teachers have labels enough to vote",
-                model.task.name, len(members), number,
-            )  # fmt: skip
+                model.task.name,
+                len(members),
+                number,
+            )
         models.append(replace(model, members=members))
-    training = {
-        "sub_teachers": number, "folds_by": folds_by, "learner": learner, "seed": seed,
-    }  # fmt: skip
+    training = {"sub_teachers": number, "folds_by": folds_by, "learner": learner, "seed": seed}
     return replace(home, card=replace(home.card, training=training, metrics={}), task_models=models)
 
 
 def _fit_task(
-    library: Compounds,
-    task: Task,
-    rows: np.ndarray,
-    values: np.ndarray,
-    owner: np.ndarray,
-    number: int,
-    learner: str,
-    seed: int,
-    jobs: int,
+    labelled: LabelledTask, owner: np.ndarray, number: int, learner: str, seed: int, jobs: int
 ) -> list[FoldModel]:
+    """The sub-teachers of one task, as fold models: the fold is the sub-teacher's number."""
+    task, rows, values = labelled.task, labelled.rows, labelled.values
     targets = output_targets(task, values)
 
     def fit(sub: int) -> FoldModel | None:
@@ -133,65 +118,90 @@ def _fit_task(
         name = choose_learner(learner, len(own))
         estimators = [
             LEARNERS[name]().fit(
-                library, rows[own], targets[own, output], task.is_classification,
+                labelled.library,
+                rows[own],
+                targets[own, output],
+                task.is_classification,
                 (seed + 7919 * sub + output) % 2**31,
             )
             for output in range(targets.shape[1])
-        ]  # fmt: skip
-        plain = [Platt() for _ in estimators]
-        return FoldModel(0, sub, list(estimators), plain, ReliabilityMap())
+        ]
+        uncalibrated = [Platt() for _ in estimators]
+        return FoldModel(0, sub, list(estimators), uncalibrated, ReliabilityMap())
 
-    return [made for made in map_threads(fit, range(number), jobs) if made is not None]
+    fitted = map_threads(fit, range(number), jobs)
+    return [model for model in fitted if model is not None]
 
 
-def predict_each(
-    model: TaskModel, library: Compounds, queries: Compounds, owner: np.ndarray, number: int,
-    jobs: int = 1,
-) -> np.ndarray:  # fmt: skip
-    """What each sub-teacher says of each query.
+@dataclass(frozen=True)
+class SubTeachers:
+    """Sub-teachers that are ready to vote.
 
-    Parameters
+    Attributes
     ----------
-    model, library
-        A task of what `fit_sub_teachers` made, and its library.
-    queries
-        n compounds.
-    owner
-        The sub-teachers that they belong to themselves, shape (n,): these say nothing of them.
-    number
-        How many sub-teachers there are.
-    jobs
-        Threads.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 of shape (n, number, n_outputs); NaN where a sub-teacher says nothing.
+    model
+        What `fit_sub_teachers` made.
+    secret
+        The secret that their division is keyed by.
     """
-    said = np.full((len(queries), number, len(model.task.outputs)), np.nan)
 
-    def run(member: FoldModel) -> np.ndarray:
-        return member.predict(model.task, queries, library)
+    model: TrainedModel
+    secret: bytes
 
-    results = map_threads(run, model.members, jobs)
-    for member, predicted in zip(model.members, results, strict=True):
-        said[:, member.fold] = predicted
-    said[np.arange(len(queries)), owner] = np.nan
-    return said
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return int(self.model.card.training["sub_teachers"])
+
+    def predict(self, queries: Compounds, jobs: int = 1) -> dict[str, np.ndarray]:
+        """Predictions of each sub-teacher, which may not leave without noise.
+
+        Parameters
+        ----------
+        queries
+            n compounds.
+        jobs
+            Threads; the predictions do not depend on it.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            By task: float64 of shape (n, number, n_outputs). NaN where a sub-teacher has no model,
+            or owns the compound.
+        """
+        owner = sub_teacher_of(queries, self.secret, self.number, self.model.card.folds_by)
+        return {
+            model.task.name: self._predict_task(model, queries, owner, jobs)
+            for model in self.model.task_models
+        }
+
+    def _predict_task(
+        self, model: TaskModel, queries: Compounds, owner: np.ndarray, jobs: int
+    ) -> np.ndarray:
+        predictions = np.full((len(queries), self.number, len(model.task.outputs)), np.nan)
+
+        def run(member: FoldModel) -> np.ndarray:
+            return member.predict(model.task, queries, self.model.library)
+
+        results = map_threads(run, model.members, jobs)
+        for member, predicted in zip(model.members, results, strict=True):
+            predictions[:, member.fold] = predicted
+        predictions[np.arange(len(queries)), owner] = np.nan
+        return predictions
 
 
-def count_votes(task: Task, said: np.ndarray) -> np.ndarray:
-    """Votes by class, int64 of shape (n, n_classes), of what sub-teachers say; see `predict_each`.
+def count_votes(task: Task, predictions: np.ndarray) -> np.ndarray:
+    """Votes by class, int64 of shape (n, n_classes), from `SubTeachers.predict`.
 
     Moving, adding or taking away one vote changes each count by one at most, and two of them.
     """
     if task.kind == "binary":
-        chosen = (said[:, :, 0] >= 0.5).astype(np.int64)
+        chosen = (predictions[:, :, 0] >= 0.5).astype(np.int64)
     else:
-        chosen = np.nan_to_num(said, nan=-1.0).argmax(axis=2)
-    speaks = np.isfinite(said).all(axis=2)
+        chosen = np.nan_to_num(predictions, nan=-1.0).argmax(axis=2)
+    votes = np.isfinite(predictions).all(axis=2)
     n_classes = max(2, len(task.outputs))
-    return np.stack([((chosen == c) & speaks).sum(axis=1) for c in range(n_classes)], axis=1)
+    return np.stack([((chosen == c) & votes).sum(axis=1) for c in range(n_classes)], axis=1)
 
 
 def confident_gnmax(
@@ -202,13 +212,13 @@ def confident_gnmax(
     Parameters
     ----------
     votes
-        By class, int64 of shape (n, n_classes).
+        Votes by class, int64 of shape (n, n_classes).
     n_voters
         How many may vote; the threshold is a share of them.
     mechanism
         Noise and threshold.
     most
-        How many may be answered; the rest is not even checked.
+        How many may be answered; the others are not even checked.
 
     Returns
     -------
@@ -238,9 +248,9 @@ def noisy_means(totals: np.ndarray, n_voters: int, sigma: Fraction) -> np.ndarra
         int64 of shape (n, ...): sums over voters of points 0 to `GRID`. One record moves a sum by
         `GRID` at most.
     n_voters
-        How many there are, whether they say anything or not.
+        How many there are, whether or not they predict.
     sigma
-        Standard deviation of the noise in voters: of the sum it is ``sigma * GRID``.
+        Standard deviation of the noise in voters; that of the sum is ``sigma * GRID``.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Approve: sign a draft, and enter that into the ledger."""
+"""Approve: sign a draft, and enter the approval in the ledger."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fluid.base.errors import FileFormatError, LedgerError, MismatchError, SignatureError
 from fluid.base.files import canonical_json, read_json, sha256_file, sha256_hex
 from fluid.exchange.annotation import AnnotationFile, open_annotation
-from fluid.exchange.federation import Federation, load_federation
+from fluid.exchange.federation import Federation
 from fluid.exchange.sealed import sign_sealed
 from fluid.exchange.signing import (
     encode_public_key,
@@ -34,7 +34,7 @@ _HEX = re.compile(r"([0-9a-f]{2})+")
 
 @dataclass(frozen=True)
 class Audit:
-    """What ``fluid audit`` found.
+    """The result of ``fluid audit``.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Audit:
     verdict
         ``"pass"``, ``"undecided"`` if an interval reaches above a threshold, ``"fail"``.
     values
-        All that it says.
+        The content of the file.
     """
 
     path: Path
@@ -53,20 +53,20 @@ class Audit:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing surely exceeded its threshold."""
+        """Whether no interval lies above its threshold."""
         return self.verdict in _PASSED
 
 
 @dataclass(frozen=True)
 class Approval:
-    """What was approved.
+    """An approval.
 
     Attributes
     ----------
     digest, partner, round
-        Of the annotation.
+        Digest, partner and round of the annotation.
     release, entry
-        Its number, and the index of the ledger's entry on it.
+        Number of the release, and index of the approval's entry in the ledger.
     key
         Public half of the key that signed.
     """
@@ -97,11 +97,11 @@ def load_audit(path: Path, draft: AnnotationFile) -> Audit:
     Raises
     ------
     FluidError
-        If it is none, or of another annotation.
+        If the file is not an audit, or is an audit of another annotation.
     """
     values = read_json(path)
     if not isinstance(values, dict) or values.get("schema") != AUDIT_SCHEMA:
-        raise FileFormatError(f"{path}: is no '{AUDIT_SCHEMA}' file")
+        raise FileFormatError(f"{path}: is not a '{AUDIT_SCHEMA}' file")
     attacks = values.get("attacks", [])
     verdict = values.get("verdict")
     if (
@@ -138,15 +138,16 @@ def load_signing_key(path: Path, federation: Federation, partner: str) -> Ed2551
 
 
 def approve(
-    draft: Path,
-    teacher: Path,
-    key_path: Path,
-    federation_path: Path | None = None,
-    audit: Audit | None = None,
-    output: Path | None = None,
+    draft: Path | str,
+    teacher: Path | str,
+    key: Path | str,
+    *,
+    federation: Federation | Path | str | None = None,
+    audit: Audit | Path | str | None = None,
+    output: Path | str | None = None,
     digest: str | None = None,
 ) -> Approval:
-    """Sign a draft and enter that into the ledger of the teacher that made it.
+    """Sign a draft, and enter the approval in the ledger of the teacher that made it.
 
     Parameters
     ----------
@@ -154,42 +155,49 @@ def approve(
         An annotation; one that is signed already is approved again.
     teacher
         The teacher's folder, with its ledger.
-    key_path
+    key
         The partner's private key. The last entry of the ledger is noted beside it.
-    federation_path
-        The federation file of this round, if it is another than at training.
+    federation
+        The federation of this round, if it differs from the one used in training.
     audit
-        What an audit of the draft found; its digest is entered.
+        The result of an audit of the draft; its digest is entered.
     output
-        Where the signed file is to appear; by default it takes the draft's place.
+        The signed file to write; by default it replaces the draft.
     digest
-        What was shown to whoever approves; another content is refused.
+        Digest of the draft that was shown to whoever approves; other content is refused.
 
     Raises
     ------
     FluidError
         If draft, teacher, federation and key do not belong together, the ledger was changed or
-        brought back from a copy, or the draft is not in it.
+        restored from a backup, or the draft is not in it.
     """
+    draft, teacher, key = Path(draft), Path(teacher), Path(key)
     annotation = open_annotation(draft)
     if digest is not None and annotation.sealed.digest != digest:
         raise MismatchError(f"{draft}: was changed after it was shown")
-    federation = load_federation(federation_path or teacher / FEDERATION_FILE)
+    if audit is not None and not isinstance(audit, Audit):
+        audit = load_audit(Path(audit), annotation)
+    federation = Federation.load(federation or teacher / FEDERATION_FILE)
     _check_contract(annotation, federation)
-    key = load_signing_key(key_path, federation, annotation.partner)
-    with open_ledger(teacher, key_path.parent) as ledger:
+    signer = load_signing_key(key, federation, annotation.partner)
+    with open_ledger(teacher, key.parent) as ledger:
         _check_entered(ledger, annotation)
-        checkpoint = open_checkpoint(key_path)
+        checkpoint = open_checkpoint(key)
         checkpoint.check(ledger)
         checkpoint.check_budget(ledger, annotation.release, federation.name, annotation.policy)
-        entry = _enter(ledger, annotation, key, audit)
+        entry = _enter(ledger, annotation, signer, audit)
         checkpoint.keep(ledger, federation.name)
-    target = output or draft
-    sign_sealed(draft, target, annotation.sealed.digest, lambda found: sign_digest(key, found))
+    target = draft if output is None else Path(output)
+    sign_sealed(draft, target, annotation.sealed.digest, lambda found: sign_digest(signer, found))
     return Approval(
-        annotation.sealed.digest, annotation.partner, federation.round, annotation.release.number,
-        entry.index, str(entry.values["key"]),
-    )  # fmt: skip
+        annotation.sealed.digest,
+        annotation.partner,
+        federation.round,
+        annotation.release.number,
+        entry.index,
+        str(entry.values["key"]),
+    )
 
 
 def _check_contract(annotation: AnnotationFile, federation: Federation) -> None:
@@ -227,7 +235,7 @@ def _check_entered(ledger: Ledger, annotation: AnnotationFile) -> None:
 def _enter(
     ledger: Ledger, annotation: AnnotationFile, key: Ed25519PrivateKey, audit: Audit | None
 ) -> Entry:
-    """The entry on an approval; the same approval is not entered twice."""
+    """Enter an approval, unless the same is in the ledger; returns its entry."""
     values: dict[str, Any] = {
         "release": annotation.release.number,
         "digest": annotation.sealed.digest,
@@ -243,7 +251,7 @@ def _enter(
 
 
 def _statement(previous: str, values: dict[str, Any]) -> bytes:
-    """What the key signs of an approval: with it all that the ledger said before."""
+    """The bytes that the key signs: the approval, and with it all earlier entries of the ledger."""
     return bytes.fromhex(sha256_hex(canonical_json({"previous": previous} | values)))
 
 
@@ -253,7 +261,7 @@ def check_approvals(ledger: Ledger, federation: Federation | None = None) -> Non
     Raises
     ------
     LedgerError
-        If one is not of the key it states, or that is not the registered one.
+        If one was not made by the key it states, or that key is not the registered one.
     """
     partner = str(ledger.entries[0].values["partner"]) if ledger.entries else ""
     registered = federation.partners.get(partner) if federation else None

@@ -1,13 +1,13 @@
-"""Enter a query in the ledger before it is answered, and take up what an interrupted run has left.
+"""Enter a query in the ledger before it is answered, and resume an interrupted run.
 
-Without noise the same query has the same answer, which is charged once. With noise an answer may
-be gone on with only if what was drawn is at hand; otherwise it is a new release, with a plan that
-takes into account what all before it have spent.
+Without noise the same query has the same answer, which is charged once. With noise a run may be
+resumed only if the noise that it drew is at hand. Otherwise the query is a new release, with a plan
+that takes into account the cost of all releases before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,14 +15,13 @@ from typing import Any
 
 from fluid.base.errors import LedgerError
 from fluid.base.unfinished import Unfinished
-from fluid.exchange.mechanism import Mechanism
-from fluid.exchange.policy import DisclosurePolicy
+from fluid.exchange.federation import Federation
 from fluid.exchange.release import Release
-from fluid.learn.task import Task
 from fluid.partner.dp.accounting import BudgetError, Cost
 from fluid.partner.dp.budget import Plan, plan_release
 from fluid.partner.release.key_checkpoint import open_checkpoint
-from fluid.partner.release.ledger import Ledger, Query, charge, open_ledger
+from fluid.partner.release.ledger import Query, charge, open_ledger
+from fluid.partner.teacher_folder import TeacherFolder
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,9 @@ class ChargedQuery:
     Attributes
     ----------
     unfinished
-        What an earlier run has labelled of it.
+        The chunks that an earlier run has labelled.
     release
-        Which it is.
+        The release.
     plan
         What the noise mechanism may ask; None if there is none.
     """
@@ -46,113 +45,128 @@ class ChargedQuery:
 
 @contextmanager
 def charge_query(
-    teacher: Path,
+    teacher: TeacherFolder,
+    federation: Federation,
+    query: Query,
     output: Path,
     basis: Mapping[str, Any],
-    query: Query,
-    mechanism: Mechanism,
-    tasks: Sequence[Task],
-    policy: DisclosurePolicy,
-    secret: bytes,
-    key_path: Path | None,
+    key: Path | None,
 ) -> Iterator[ChargedQuery]:
     """Charge a query for the time of a ``with`` block in which it is answered.
 
     Parameters
     ----------
-    teacher, output
-        A teacher's folder, and the annotation to appear.
+    teacher
+        The teacher that is asked.
+    federation
+        The contract, with the partner's own policy.
+    query
+        The query.
+    output
+        The annotation to write; an interrupted run keeps its chunks beside it.
     basis
-        What labels depend on, in plain values.
-    query, policy
-        What is asked, and the policy in force.
-    mechanism, tasks
-        The federation's mechanism, and the tasks that the teacher takes part in.
-    secret
-        Of the teacher's folds.
-    key_path
-        The key to approve with; what would make that fail is told before the work, not after.
+        Everything that labels depend on, as plain values.
+    key
+        The key to approve with. What would make the approval fail is checked here, before the
+        work.
 
     Raises
     ------
     LedgerError, BudgetError
         If the query is beyond the budget; nothing is entered then.
     """
-
-    def pay(query: Query, at_hand: bool, number: int | None = None) -> Release:
-        return _charge(teacher, query, policy, secret, key_path, at_hand, number)
-
-    if not mechanism.is_used:
+    till = _Till(teacher, federation, key)
+    if not federation.mechanism.is_used:
         with Unfinished(output, dict(basis)) as unfinished:
-            yield ChargedQuery(unfinished, pay(query, False), None)
+            yield ChargedQuery(unfinished, till.charge(query), None)
         return
     query = replace(query, exact=False)
-    with open_ledger(teacher) as ledger:
-        spent, number = ledger.costs(), ledger.releases + 1
+    with open_ledger(teacher.path) as ledger:
+        costs, number = ledger.costs(), ledger.releases + 1
         former = ledger.answered_by(query, at_hand=True)
         before = [] if former is None else ledger.costs(before=former)
     if former is not None:
-        plan = plan_release(mechanism, tasks, query.compounds, spent_by(before))
-        with Unfinished(output, _drawn(basis, former.values["release"])) as unfinished:
+        plan = till.plan(query, before)
+        with Unfinished(output, _of_release(basis, former.values["release"])) as unfinished:
             if len(unfinished):
-                yield ChargedQuery(unfinished, pay(replace(query, cost=plan.to_dict()), True), plan)
+                release = till.charge(replace(query, cost=plan.to_dict()), at_hand=True)
+                yield ChargedQuery(unfinished, release, plan)
                 return
-    plan = plan_release(mechanism, tasks, query.compounds, spent_by(spent))
-    with Unfinished(output, _drawn(basis, number)) as unfinished:
-        release = pay(replace(query, cost=plan.to_dict()), False, number)
+    plan = till.plan(query, costs)
+    with Unfinished(output, _of_release(basis, number)) as unfinished:
+        release = till.charge(replace(query, cost=plan.to_dict()), number=number)
         yield ChargedQuery(unfinished, release, plan)
 
 
-def spent_by(costs: Sequence[Mapping[str, Any]]) -> list[Cost]:
-    """What earlier queries have spent.
+def cost_of_releases(costs: Sequence[Mapping[str, Any]]) -> list[Cost]:
+    """Costs of earlier releases, as a ledger holds them.
 
     Raises
     ------
     BudgetError
-        If one was answered without noise: no epsilon can be stated after that.
+        If no epsilon can be stated after one of them: it had no noise, or noise that this version
+        does not account for.
     """
+    found = []
     for number, cost in enumerate(costs, start=1):
         if not cost:
             raise BudgetError(
                 f"release {number} of this teacher's folder had no noise; no epsilon can be stated "
                 "for its private data any more"
             )
-    return [Cost.from_dict(cost["release"]) for cost in costs]
+        try:
+            found.append(Cost.from_dict(cost["release"]))
+        except (KeyError, ValueError) as error:
+            raise BudgetError(
+                f"release {number} of this teacher's folder: {error}; no epsilon can be stated for "
+                "its private data any more"
+            ) from error
+    return found
 
 
-def _drawn(basis: Mapping[str, Any], release: int) -> dict[str, Any]:
+def _of_release(basis: Mapping[str, Any], release: int) -> dict[str, Any]:
     """Noise belongs to the release that was charged for it, and to no other."""
     return {**basis, "release": release}
 
 
-def _charge(
-    teacher: Path,
-    query: Query,
-    policy: DisclosurePolicy,
-    secret: bytes,
-    key_path: Path | None,
-    at_hand: bool,
-    number: int | None,
-) -> Release:
-    def check(ledger: Ledger, more: Callable[[Release], None] | None = None) -> Release:
-        def planned(release: Release) -> None:
-            # A plan holds for what was spent when it was made.
-            if number is not None and release.number != number:
-                raise LedgerError(
-                    f"{ledger.path}: another run has entered a query meanwhile; try again"
-                )
-            if more is not None:
-                more(release)
+@dataclass(frozen=True)
+class _Till:
+    """Charges one teacher's queries within the budget of its folder, and of the key."""
 
-        return charge(ledger, query, policy, secret, at_hand, planned)
+    teacher: TeacherFolder
+    federation: Federation
+    key: Path | None
 
-    if key_path is None:
-        with open_ledger(teacher) as ledger:
-            return check(ledger)
-    with open_ledger(teacher, key_path.parent) as ledger:
-        checkpoint = open_checkpoint(key_path)
-        checkpoint.check(ledger)
-        return check(
-            ledger,
-            lambda release: checkpoint.check_budget(ledger, release, query.federation, policy),
-        )
+    def plan(self, query: Query, costs: Sequence[Mapping[str, Any]]) -> Plan:
+        """What a release may ask after others of these costs."""
+        spent = cost_of_releases(costs)
+        tasks = self.teacher.model.tasks
+        return plan_release(self.federation.mechanism, tasks, query.compounds, spent)
+
+    def charge(self, query: Query, at_hand: bool = False, number: int | None = None) -> Release:
+        """Enter a query.
+
+        Parameters
+        ----------
+        query, at_hand
+            See `fluid.partner.release.ledger.charge`.
+        number
+            Number of the release that its plan was made for.
+        """
+        policy = self.federation.in_force
+        folders = () if self.key is None else (self.key.parent,)
+        with open_ledger(self.teacher.path, *folders) as ledger:
+            checkpoint = None if self.key is None else open_checkpoint(self.key)
+            if checkpoint is not None:
+                checkpoint.check(ledger)
+
+            def check(release: Release) -> None:
+                # A plan holds only for the costs at the time when it was made.
+                if number is not None and release.number != number:
+                    raise LedgerError(
+                        f"{ledger.path}: another run has entered a query meanwhile; try again"
+                    )
+                if checkpoint is not None:
+                    checkpoint.check_budget(ledger, release, query.federation, policy)
+
+            return charge(ledger, query, policy, self.teacher.secret, at_hand, check)

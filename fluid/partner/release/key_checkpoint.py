@@ -1,7 +1,7 @@
-"""Where the last hash of a ledger is kept a second time: beside the partner's signing key.
+"""A second copy of a ledger's last hash, beside the partner's signing key.
 
-A teacher's folder that was brought back from a copy, or whose ledger was written anew, is seen by
-it. Both brought back together are not: that is for the coordinator, who sees release numbers.
+It detects a teacher's folder that was restored from a backup, or a ledger that was written anew. It
+does not detect a folder and a key restored together: the coordinator sees that by release numbers.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _KEYS = {"federation": str, "entry": int, "hash": str, "releases": int, "queries
 
 @dataclass(frozen=True)
 class KeyCheckpoint:
-    """What a signing key last saw of ledgers.
+    """The state of ledgers when a key signed last.
 
     Attributes
     ----------
     path
         The file beside the key.
     ledgers
-        By name of the ledger: federation, index and hash of its last entry, releases and queries.
+        By name of the ledger: federation, index and hash of the last entry, releases and queries.
     """
 
     path: Path
     ledgers: dict[str, dict[str, Any]]
 
     def check(self, ledger: Ledger) -> None:
-        """Make sure that a ledger goes on from where this key saw it last.
+        """Make sure that a ledger continues from its state when this key signed last.
 
         Raises
         ------
@@ -52,7 +52,7 @@ class KeyCheckpoint:
             raise LedgerError(
                 f"{ledger.path}: has {len(entries)} entries and not the one that was number "
                 f"{index} when this key signed last ({self.path}); the teacher's folder was "
-                "brought back from a copy, or its ledger was changed"
+                "restored from a backup, or its ledger was changed"
             )
 
     def check_budget(
@@ -70,12 +70,12 @@ class KeyCheckpoint:
             for name, last in self.ledgers.items()
             if name != release.ledger and last["federation"] == federation
         ]
-        all_in_all = Release(
+        total = Release(
             release.ledger,
             release.number + sum(last["releases"] for last in others),
             release.queries + sum(last["queries"] for last in others),
         )
-        over = all_in_all.over_budget(policy)
+        over = total.over_budget(policy)
         if over:
             raise LedgerError(
                 f"{ledger.path}: with the {len(others)} other teachers' folders that this key "
@@ -83,7 +83,7 @@ class KeyCheckpoint:
             )
 
     def keep(self, ledger: Ledger, federation: str) -> None:
-        """Note where a ledger is.
+        """Store the state of a ledger.
 
         Raises
         ------
@@ -108,26 +108,26 @@ class KeyCheckpoint:
             ) from error
 
 
-def anchor_path(key_path: Path) -> Path:
+def checkpoint_path(key_path: Path) -> Path:
     """The file beside a key, such as ``aurora.ledger.json``."""
     return key_path.with_name(key_path.stem + ".ledger.json")
 
 
 def open_checkpoint(key_path: Path) -> KeyCheckpoint:
-    """What a key last saw of ledgers; nothing if it never signed.
+    """The state of ledgers when a key signed last; empty if it never did.
 
     Raises
     ------
     FluidError
         If the file is damaged.
     """
-    path = anchor_path(key_path)
+    path = checkpoint_path(key_path)
     if not os.path.lexists(path):
         return KeyCheckpoint(path, {})
     values = read_json(path)
     ledgers = values.get("ledgers") if isinstance(values, dict) else None
     if not isinstance(ledgers, dict) or values.get("schema") != SCHEMA:
-        raise LedgerError(f"{path}: is no '{SCHEMA}' file; it was damaged or changed")
+        raise LedgerError(f"{path}: is not a '{SCHEMA}' file; it was damaged or changed")
     for name, last in ledgers.items():
         good = isinstance(last, dict) and all(
             type(last.get(key)) is wanted and (wanted is str or last[key] >= 0)

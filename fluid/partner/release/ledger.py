@@ -1,9 +1,8 @@
 """The ledger of a teacher's folder: every query, before it is answered, chained by hash.
 
-One JSON object a line. Each entry holds the hash of the one before, so that no entry can be
-changed, removed or put in between without all after it being made again;
-`fluid.partner.release.key_checkpoint` keeps the last hash elsewhere, so that this
-and an older copy of the folder are seen too.
+One JSON object a line. Each entry holds the hash of the one before, so nobody can change, remove or
+insert an entry without making all later ones again. `fluid.partner.release.key_checkpoint` keeps
+the last hash elsewhere and so detects that too, and a folder restored from a backup.
 """
 
 from __future__ import annotations
@@ -38,19 +37,19 @@ from fluid.partner.release.ledger_file import (
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of a teacher.
+    """What a teacher is asked.
 
     Attributes
     ----------
     request
         Digest of everything that the answer depends on.
     partner, federation, round, protocol, public_set, policy
-        Who is asked, under which contract, what, and within which policy.
+        The partner asked, the contract, the public set, and the policy in force.
     compounds
-        How many are to be labelled.
+        Number of compounds to label.
     cost
-        What a noise mechanism spends on it: ``release``, a `fluid.partner.dp.accounting.Cost` as
-        plain values, and ``total``, epsilon and delta with all before it. Empty if there is none.
+        The cost of the noise: ``release``, a `fluid.partner.dp.accounting.Cost` as plain values,
+        and ``total``, epsilon and delta together with all releases before. Empty without noise.
     exact
         Whether the answer is the same to the byte each time: no noise is drawn.
     """
@@ -75,7 +74,7 @@ class Ledger:
     path
         The file; need not exist yet.
     entries
-        What is in it.
+        Its entries.
     """
 
     def __init__(self, path: Path, entries: list[Entry]) -> None:
@@ -84,7 +83,7 @@ class Ledger:
 
     @property
     def name(self) -> str:
-        """Which ledger it is, 32 hexadecimal digits; empty before the first entry."""
+        """Name of the ledger, 32 hexadecimal digits; empty before the first entry."""
         return str(self.entries[0].values["ledger"]) if self.entries else ""
 
     @property
@@ -93,21 +92,21 @@ class Ledger:
         return self.entries[-1].hash if self.entries else START
 
     def charged(self) -> list[Entry]:
-        """Queries that count."""
+        """Queries that were charged."""
         return [entry for entry in self.of(QUERY) if entry.values["charged"]]
 
     @property
     def releases(self) -> int:
-        """How many queries count."""
+        """Number of queries that were charged."""
         return len(self.charged())
 
     @property
     def queries(self) -> int:
-        """Compounds in all queries that count."""
+        """Number of compounds in all charged queries."""
         return sum(int(entry.values["compounds"]) for entry in self.charged())
 
     def costs(self, before: Entry | None = None) -> list[dict[str, Any]]:
-        """What each query that counts has spent, in order; of those before an entry, or of all."""
+        """Cost of each charged query in order; of those before an entry, or of all."""
         charged = self.charged()
         return [
             dict(entry.values["cost"])
@@ -116,7 +115,7 @@ class Ledger:
         ]
 
     def cost(self) -> dict[str, float]:
-        """Epsilon and delta of all queries that count together; empty without a noise mechanism."""
+        """Epsilon and delta of all charged queries together; empty without a noise mechanism."""
         for cost in reversed(self.costs()):
             if cost:
                 return {name: float(value) for name, value in cost["total"].items()}
@@ -128,9 +127,9 @@ class Ledger:
         Parameters
         ----------
         query
-            What is asked.
+            The query.
         at_hand
-            Whether noise that an interrupted run has drawn for it is taken over.
+            Whether noise that an interrupted run has drawn for it is used again.
         """
         former = [entry for entry in self.charged() if entry.values["request"] == query.request]
         if not former:
@@ -157,8 +156,11 @@ class Ledger:
         """
         time = datetime.now(UTC).isoformat(timespec="seconds")
         frame: dict[str, Any] = {
-            "index": len(self.entries), "kind": kind, "time": time, "previous": self.head
-        }  # fmt: skip
+            "index": len(self.entries),
+            "kind": kind,
+            "time": time,
+            "previous": self.head,
+        }
         digest = sha256_hex(canonical_json(frame | values))
         entry = Entry(**frame, hash=digest, values=values)
         append_line(self.path, canonical_json(entry.to_dict()) + b"\n", new=not self.entries)
@@ -167,23 +169,23 @@ class Ledger:
 
 
 @contextmanager
-def open_ledger(teacher: Path, *besides: Path) -> Iterator[Ledger]:
-    """The ledger of a teacher's folder, to be read and added to; nobody else does meanwhile.
+def open_ledger(teacher: Path, *others: Path) -> Iterator[Ledger]:
+    """The ledger of a teacher's folder, locked for reading and adding entries.
 
     Parameters
     ----------
     teacher
         The folder.
-    besides
-        Other folders in which nobody else may change files of ours meanwhile.
+    others
+        Other folders to lock meanwhile.
 
     Raises
     ------
     LedgerError
         If the ledger was changed or damaged.
     """
-    # The folder itself is replaced when a teacher is trained again: what is locked is its parent.
-    folders = sorted({folder.resolve() for folder in (teacher.resolve().parent, *besides)})
+    # Training a teacher again replaces its folder, so its parent is locked.
+    folders = sorted({folder.resolve() for folder in (teacher.resolve().parent, *others)})
     with ExitStack() as locks:
         for folder in folders:
             locks.enter_context(locked_folder(folder))
@@ -216,22 +218,22 @@ def charge(
 ) -> Release:
     """Enter a query, before it is answered.
 
-    A query that was entered before is not charged again if the answer is the same to the byte: no
-    noise is drawn, or what was drawn is at hand and the release was not finished. Any other is
-    charged, whether or not it is finished later.
+    A query that was entered before is not charged again if the answer is the same to the byte:
+    either no noise is drawn, or the noise drawn is at hand and the release was not finished. Any
+    other query is charged, whether or not it is finished later.
 
     Parameters
     ----------
     ledger
-        Open.
+        An open ledger.
     query, policy
-        What is asked, and the policy in force.
+        The query, and the policy in force.
     secret
-        Of the teacher's folds; a new ledger is named by it.
+        The secret of the teacher's folds, which names a new ledger.
     at_hand
-        Whether noise that an interrupted run has drawn for this query is taken over.
+        Whether noise that an interrupted run has drawn for this query is used again.
     check
-        Called with a release that would be charged; raises if that must not be.
+        Called with a release before it is charged; raises if it must not be.
 
     Returns
     -------
@@ -276,18 +278,18 @@ def charge(
 
 
 def name_ledger(secret: bytes) -> str:
-    """Name of the ledger of a new teacher's folder; it tells nothing of the secret."""
+    """Name of the ledger of a new teacher's folder; it does not reveal the secret."""
     return hmac.digest(secret, b"fluid ledger", "sha256").hex()[:32]
 
 
 def finish(ledger: Ledger, release: Release, digest: str) -> None:
-    """Enter what came of a query.
+    """Enter the result of a query.
 
     Raises
     ------
     LedgerError
         If the release was finished before with another result: it was charged once, and two
-        answers would tell more than one.
+        answers tell more than one.
     """
     for entry in ledger.of(FINISHED, release=release.number):
         if entry.values["digest"] != digest:
@@ -316,7 +318,7 @@ def carry_over(teacher: Path, folder: Path, model_file: Path) -> None:
 
 @contextmanager
 def kept_ledger(teacher: Path) -> Iterator[None]:
-    """While a teacher's folder is replaced, nobody enters anything into its ledger."""
+    """Lock the ledger of a teacher's folder while the folder is replaced."""
     parent = teacher.resolve().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ class Entry:
         Hash of the entry before, and of this one: SHA-256 of the canonical JSON of everything but
         the hash.
     values
-        What it says.
+        Its content.
     """
 
     index: int
@@ -50,7 +50,7 @@ class Entry:
     values: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in the file."""
+        """The entry as in the file."""
         return {name: getattr(self, name) for name in FRAME} | self.values
 
 
@@ -69,7 +69,7 @@ def append_line(path: Path, line: bytes, new: bool) -> None:
     Raises
     ------
     LedgerError
-        If it cannot be written; the file is as it was then.
+        If it cannot be written; the file is unchanged then.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | (os.O_CREAT if new else 0)
     try:
@@ -123,7 +123,7 @@ def read_entries(path: Path, mend: bool) -> list[Entry]:
             raise LedgerError(
                 f"{path}: line {len(lines) + 1} is not whole; a run was cut off, or it was changed"
             )
-        # Nobody was told that this entry is written: the query it was for was not answered.
+        # The run stopped before it answered the query that this entry was for.
         logger.warning("%s: line %d is not whole and is removed", path, len(lines) + 1)
         with path.open("r+b") as handle:
             handle.truncate(len(content) - len(rest))
@@ -141,14 +141,14 @@ def read_entries(path: Path, mend: bool) -> list[Entry]:
 
 
 def _parse(line: bytes, number: int, previous: str) -> tuple[str, Entry | None]:
-    """What is wrong with a line, or the entry it is."""
+    """The problem with a line, or its entry."""
     try:
         values = json.loads(line)
         same = isinstance(values, dict) and canonical_json(values) == line
     except (ValueError, RecursionError):
         same = False
     if not same or not set(FRAME) <= set(values):
-        return "is no entry", None
+        return "is not an entry", None
     frame = {name: values.pop(name) for name in FRAME}
     digest = frame.pop("hash")
     if digest != sha256_hex(canonical_json(frame | values)):
@@ -165,13 +165,21 @@ def _parse(line: bytes, number: int, previous: str) -> tuple[str, Entry | None]:
 _NEEDED: dict[str, dict[str, type]] = {
     OPENED: {"schema": str, "ledger": str, "partner": str},
     QUERY: {
-        "request": str, "release": int, "charged": bool, "compounds": int, "queries": int,
-        "cost": dict, "policy": dict, "federation": str, "round": int, "public_set": str,
+        "request": str,
+        "release": int,
+        "charged": bool,
+        "compounds": int,
+        "queries": int,
+        "cost": dict,
+        "policy": dict,
+        "federation": str,
+        "round": int,
+        "public_set": str,
     },
     FINISHED: {"release": int, "digest": str},
     APPROVED: {"release": int, "digest": str, "key": str, "signature": str},
     TRAINED: {"model": str},
-}  # fmt: skip
+}
 
 
 def _is_complete(kind: str, values: Mapping[str, Any]) -> bool:

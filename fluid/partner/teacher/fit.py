@@ -1,4 +1,4 @@
-"""Fit a teacher: cross-fit every task of a table, with what is measured out of fold."""
+"""Fit a teacher: cross-fit every task of a table, and evaluate it out of fold."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fluid.base.errors import FluidError, TrainingError
-from fluid.base.jobs import count_jobs
+from fluid.base.run import Run
 from fluid.base.software import software_versions
-from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
 from fluid.exchange.federation import Federation
-from fluid.learn.crossfit import CrossFitted, cross_fit
+from fluid.learn.crossfit import CrossFitted, CrossFitting, LabelledTask, cross_fit
 from fluid.learn.domain import fit_domains
 from fluid.learn.estimators import AUTO, LEARNERS
 from fluid.learn.folds import (
@@ -35,25 +34,25 @@ from fluid.learn.thresholds import prevalence_threshold
 from fluid.partner.table import LabelledCompounds
 
 logger = logging.getLogger(__name__)
-# Steps of rounding beyond these, in standard deviations of the labels, are warned of.
+# Warn of rounding steps beyond these, in standard deviations of the labels.
 _COARSEST_STEP, _FINEST_STEP = 1 / 3, 1 / 3000
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How a partner trains; its own choice within what is agreed.
+    """How a partner trains; its own choice within the contract.
 
     Attributes
     ----------
     learner
         Key of `fluid.learn.estimators.LEARNERS`, or ``"auto"``.
     folds, repeats
-        Of cross-fitting: 3 to 20 and 1 to 20.
+        Folds and repeats of cross-fitting: 3 to 20 and 1 to 20.
     seed
-        Of the learners. The folds depend on the partner's secret alone.
+        Seed of the learners. The folds depend on the partner's secret alone.
     folds_by
         What shares a fold, ``"compound"`` or ``"framework"``, at least as strict as the
-        federation's policy; empty for what that says.
+        federation's policy; empty takes the policy's.
     """
 
     learner: str = AUTO
@@ -90,128 +89,170 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class FittedTeacher:
-    """A model, and what it says of the compounds it was trained on.
+    """A model, and its predictions for the compounds it was trained on.
 
     Attributes
     ----------
     model
         The model.
     skipped
-        Tasks that have none, and why.
-    out_of_fold
-        By task: predictions for the labelled compounds by models that have not seen them, shape
-        (n, n_outputs), in the order of ``table.labels.column``; NaN where no fold model exists.
+        Tasks without a model, and why.
     measured
-        The same beside what was measured, and how near the compounds were.
+        By task, for the labelled compounds in the order of ``table.labels.column``: measured
+        values, predictions of models that have not seen the compound, and similarities.
     """
 
     model: TrainedModel
     skipped: dict[str, str]
-    out_of_fold: dict[str, np.ndarray]
     measured: dict[str, Measured]
+
+    @property
+    def out_of_fold(self) -> dict[str, np.ndarray]:
+        """Predictions by models that have not seen the compound, shape (n, n_outputs), by task.
+
+        NaN where no fold model exists.
+        """
+        return {name: one.values for name, one in self.measured.items()}
 
 
 def fit_model(
     table: LabelledCompounds,
     federation: Federation,
-    kind: str,
-    name: str,
-    source: str,
-    options: TrainingOptions,
+    partner: str,
     secret: bytes,
-    jobs: int | None,
+    *,
+    options: TrainingOptions | None = None,
+    reference: bool = False,
+    run: Run | None = None,
 ) -> FittedTeacher:
     """Cross-fit every task of a table.
+
+    Parameters
+    ----------
+    table
+        Private compounds and labels.
+    federation
+        The contract: tasks, chemistry and policy.
+    partner
+        Name of the model.
+    secret
+        The secret of the folds.
+    options
+        How to train; they hold the seed.
+    reference
+        Train a model outside the federation, to which no policy applies.
+    run
+        The cores to use; the result does not depend on it.
 
     Raises
     ------
     TrainingError
-        If no task has labels enough.
+        If no task has enough labels.
     """
-    library = table.compounds
-    # A reference annotates nothing: nobody's policy is for it.
-    folds_by = options.folds_by or COMPOUND
-    if kind == "teacher":
-        folds_by = options.folds_agreed(federation)
-    folds = folds_of_repeats(library, secret, options.repeats, options.folds, folds_by)
+    options, run = options or TrainingOptions(), run or Run()
+    source = table.source or partner
+    # A reference annotates nothing, so no policy applies to it.
+    folds_by = (options.folds_by or COMPOUND) if reference else options.folds_agreed(federation)
+    folds = folds_of_repeats(table.compounds, secret, options.repeats, options.folds, folds_by)
+    settings = CrossFitting(options.folds, options.learner, options.seed)
     models: list[TaskModel] = []
     skipped: dict[str, str] = {}
-    metrics: dict[str, dict[str, float | None]] = {}
-    counts: dict[str, dict[str, int]] = {}
-    told: dict[str, np.ndarray] = {}
     measured: dict[str, Measured] = {}
     for index, task in enumerate(federation.tasks):
-        rows, values = table.labels.column(index)
-        fitted = cross_fit(
-            library, task, rows, values, folds, options.folds, options.learner, options.seed,
-            count_jobs(jobs),
-        )  # fmt: skip
+        labelled = LabelledTask(table.compounds, task, *table.labels.column(index))
+        fitted = cross_fit(labelled, folds, settings, run.cores)
         if not np.isfinite(fitted.predictions).any():
-            skipped[task.name] = too_few_labels(task, values)
-            if fitted.models and folds_by == FRAMEWORK:
-                n_frameworks = len(set(fold_keys(library.take(rows), FRAMEWORK)))
-                skipped[task.name] = (
-                    f"{len(rows)} labelled compounds of {n_frameworks} frameworks, folds by "
-                    "framework need more of these"
-                )
+            skipped[task.name] = _why_no_model(labelled, fitted, folds_by)
             logger.warning("%s: task %s: %s; no model", source, task.name, skipped[task.name])
             continue
         if folds_by == FRAMEWORK:
-            _warn_of_one_series(library.take(rows), task, source)
-        if kind == "teacher" and not task.is_classification:
-            _warn_of_step(federation.policy.value_step, values, task, source)
-        similarity = _own_fold_similarity(library.fingerprints[rows], folds[:, rows])
-        model = _task_model(library, task, fitted, values, similarity)
-        models.append(model)
-        told[task.name] = fitted.predictions
-        measured[task.name] = Measured(fitted.predictions, values, similarity)
-        metrics[task.name] = out_of_fold_metrics(task, fitted.predictions, values, model.threshold)
-        counts[task.name] = count_labels(task, values)
+            _warn_of_one_series(labelled, source)
+        if not reference and not task.is_classification:
+            _warn_of_step(federation.policy.value_step, labelled, source)
+        fingerprints = table.compounds.fingerprints[labelled.rows]
+        similarity = _own_fold_similarity(fingerprints, folds[:, labelled.rows])
+        measured[task.name] = Measured(fitted.predictions, labelled.values, similarity)
+        models.append(_task_model(labelled, fitted, similarity))
     if not models:
         reasons = "; ".join(f"task {name}: {reason}" for name, reason in skipped.items())
         raise TrainingError(f"{source}: no task can be trained ({reasons})")
-    training = {
-        "learner": options.learner,
-        "folds": options.folds,
-        "folds_by": folds_by,
-        "repeats": options.repeats,
-        "seed": options.seed,
-        "compounds": len(library),
-        "labels": counts,
-    }
     card = Card(
-        kind, name, federation.name, federation.round, federation.protocol, training, metrics,
+        "reference" if reference else "teacher",
+        partner,
+        federation.name,
+        federation.round,
+        federation.protocol,
+        {
+            "learner": options.learner,
+            "folds": options.folds,
+            "folds_by": folds_by,
+            "repeats": options.repeats,
+            "seed": options.seed,
+            "compounds": len(table.compounds),
+            "labels": {
+                model.task.name: count_labels(model.task, measured[model.task.name].truth)
+                for model in models
+            },
+        },
+        {
+            model.task.name: out_of_fold_metrics(
+                model.task,
+                measured[model.task.name].values,
+                measured[model.task.name].truth,
+                model.threshold,
+            )
+            for model in models
+        },
         software_versions(),
-    )  # fmt: skip
-    trained = TrainedModel(card, federation.chemistry, library, models)
-    return FittedTeacher(trained, skipped, told, measured)
+    )
+    trained = TrainedModel(card, federation.chemistry, table.compounds, models)
+    return FittedTeacher(trained, skipped, measured)
 
 
-def _warn_of_step(step: float, values: np.ndarray, task: Task, source: str) -> None:
-    """Say so if the rounding of exports does not suit the unit of the labels."""
-    spread = float(values.std())
+def _why_no_model(labelled: LabelledTask, fitted: CrossFitted, folds_by: str) -> str:
+    """Why a task has no out-of-fold predictions."""
+    if fitted.models and folds_by == FRAMEWORK:
+        n_frameworks = len(set(fold_keys(labelled.library.take(labelled.rows), FRAMEWORK)))
+        return (
+            f"{len(labelled.rows)} labelled compounds of {n_frameworks} frameworks, folds by "
+            "framework need more of these"
+        )
+    return too_few_labels(labelled.task, labelled.values)
+
+
+def _warn_of_step(step: float, labelled: LabelledTask, source: str) -> None:
+    """Warn if the rounding of exports does not suit the unit of the labels."""
+    spread = float(labelled.values.std())
     if step > _COARSEST_STEP * spread:
-        what = "so coarse that little of what is predicted is left"
+        what = "so coarse that predictions lose most of their information"
     elif step < _FINEST_STEP * spread:
-        what = "finer than any prediction is good for"
+        what = "finer than any prediction is accurate"
     else:
         return
     logger.warning(
         "%s: task %s: labels have a standard deviation of %.3g, and the policy's value_step rounds "
         "predictions to multiples of %g, %s; agree on about a hundredth of the deviation, or on a "
         "logarithmic unit",
-        source, task.name, spread, step, what,
-    )  # fmt: skip
+        source,
+        labelled.task.name,
+        spread,
+        step,
+        what,
+    )
 
 
-def _warn_of_one_series(labelled: Compounds, task: Task, source: str) -> None:
-    _, counts = np.unique(fold_keys(labelled, FRAMEWORK), return_counts=True)
-    if 2 * counts.max() > len(labelled):
+def _warn_of_one_series(labelled: LabelledTask, source: str) -> None:
+    compounds = labelled.library.take(labelled.rows)
+    _, counts = np.unique(fold_keys(compounds, FRAMEWORK), return_counts=True)
+    if 2 * counts.max() > len(compounds):
         logger.warning(
             "%s: task %s: %d of %d labelled compounds have one framework; with folds by framework "
             "its labels are learned from the others alone",
-            source, task.name, counts.max(), len(labelled),
-        )  # fmt: skip
+            source,
+            labelled.task.name,
+            counts.max(),
+            len(compounds),
+        )
 
 
 def too_few_labels(task: Task, values: np.ndarray) -> str:
@@ -236,9 +277,8 @@ def count_labels(task: Task, values: np.ndarray) -> dict[str, int]:
     return counts
 
 
-def _task_model(
-    library: Compounds, task: Task, fitted: CrossFitted, values: np.ndarray, similarity: np.ndarray
-) -> TaskModel:
+def _task_model(labelled: LabelledTask, fitted: CrossFitted, similarity: np.ndarray) -> TaskModel:
+    task, values = labelled.task, labelled.values
     threshold = 0.5
     if task.kind == "binary":
         known = np.isfinite(fitted.predictions[:, 0])
@@ -246,7 +286,7 @@ def _task_model(
     slope = float(np.mean([member.reliability.slope for member in fitted.models]))
     # A domain judges at home and is never exported, so that all out-of-fold predictions may serve.
     held_out = measured_calls(task, fitted.predictions, threshold, similarity, values)
-    domains = fit_domains(library, fitted.rows, ReliabilityMap(slope), held_out)
+    domains = fit_domains(labelled.library, fitted.rows, ReliabilityMap(slope), held_out)
     return TaskModel(task, fitted.models, False, fitted.rows, domains, threshold)
 
 

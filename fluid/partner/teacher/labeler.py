@@ -1,105 +1,102 @@
-"""A teacher that is ready to label public compounds, each by the models of its own fold."""
+"""Label public compounds with a teacher, each compound by the models of its own fold."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation
-from fluid.learn.model import TrainedModel
+from fluid.learn.model import TaskModel, TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels, empty_labels, folds_of_repeats, label_own_fold
+from fluid.partner.dp.budget import Plan
 from fluid.partner.guard import disclose
-from fluid.partner.teacher.residuals import ResidualModels, fit_residuals
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
 
 class TeacherLabeler:
-    """A teacher ready to label public compounds; what it says has passed the guard.
+    """A teacher's own labels; a `fluid.partner.labeler.Labeler`.
 
     Parameters
     ----------
     model
-        A teacher.
+        A cross-fitted teacher.
     secret
-        Of its folds.
-    student, measured
-        A student whose numbers it corrects, and its own measured labels by task, in the order of
-        the tasks' ``rows``; without a student it labels by itself.
-    jobs
-        Threads to learn corrections with.
+        The secret of its folds.
+    federation
+        Its tasks are labelled; the guard keeps to its policy, and to the partner's own.
     """
 
-    def __init__(
-        self,
-        model: TrainedModel,
-        secret: bytes,
-        student: TrainedModel | None = None,
-        measured: Mapping[str, np.ndarray] | None = None,
-        jobs: int = 1,
-    ) -> None:
+    def __init__(self, model: TrainedModel, secret: bytes, federation: Federation) -> None:
         self.model = model
         self.secret = secret
-        self.n_folds = int(model.card.training["folds"])
-        self.n_repeats = int(model.card.training["repeats"])
+        self.federation = federation
         self.library = model.library.with_cache()
-        self.library_folds = self._folds(model.library)
-        self.correction: ResidualModels | None = None
-        if student is not None:
-            self.correction = fit_residuals(
-                model, measured or {}, self.library_folds, student, jobs
-            )
-
-    def _folds(self, compounds: Compounds) -> np.ndarray:
-        by = self.model.card.folds_by
-        return folds_of_repeats(compounds, self.secret, self.n_repeats, self.n_folds, by)
+        self.library_folds = teacher_folds(model, secret, model.library)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy at a worker starts without what this one has derived of the library."""
-        return _revive, (self.model, self.secret, self.correction)
+        """A copy at a worker derives for itself what follows from the library."""
+        return type(self), (self.model, self.secret, self.federation)
 
-    def annotate(
-        self, federation: Federation, compounds: Compounds, jobs: int = 1
-    ) -> dict[str, TeacherLabels]:
-        """What may be said of some compounds, by task of the federation."""
-        found = self.label(federation, compounds, jobs)
-        return {
-            task.name: disclose(task, federation.in_force, found[task.name], federation.policy)
-            for task in federation.tasks
-        }
+    def within(self, plan: Plan | None) -> Self:
+        """The labeler itself: it draws no noise, and no plan limits it."""
+        return self
 
-    def label(
-        self, federation: Federation, compounds: Compounds, jobs: int = 1
-    ) -> dict[str, OwnFoldLabels]:
-        """What the models of the compounds' own folds say: not yet fit to leave."""
+    def recall(self, labels: Mapping[str, TeacherLabels]) -> None:
+        """Do nothing: the labels of a chunk do not depend on those before."""
+
+    def label(self, compounds: Compounds, jobs: int = 1) -> dict[str, TeacherLabels]:
+        """See `fluid.partner.labeler.Labeler.label`."""
         known = {task_model.task.name: task_model for task_model in self.model.task_models}
-        folds = self._folds(compounds)
+        folds = teacher_folds(self.model, self.secret, compounds)
         # Every fold model of every task asks for the same features.
         compounds = compounds.with_cache()
-        said: dict[str, OwnFoldLabels] = {}
-        for task in federation.tasks:
+        labels = {}
+        for task in self.federation.tasks:
             # A task without a model has its columns all the same, empty: which columns there are
             # must not depend on a compound either.
-            found = empty_labels(len(compounds), len(task.outputs))
+            raw = empty_labels(len(compounds), len(task.outputs))
             if task.name in known:
-                asked = known[task.name]
-                if self.correction is not None:
-                    asked = self.correction.asked(asked)
-                found = label_own_fold(
-                    asked, self.library, self.library_folds, compounds, folds,
-                    jobs, federation.in_force.neighbourhood,
-                )  # fmt: skip
-                if self.correction is not None:
-                    found = self.correction.added(task, compounds, found)
-            said[task.name] = found
-        return said
+                raw = self.label_task(known[task.name], compounds, folds, jobs)
+            labels[task.name] = disclose(
+                task, self.federation.in_force, raw, self.federation.policy
+            )
+        return labels
+
+    def label_task(
+        self, model: TaskModel, compounds: Compounds, folds: np.ndarray, jobs: int
+    ) -> OwnFoldLabels:
+        """Label compounds in one task; the result has not passed the guard.
+
+        Parameters
+        ----------
+        model
+            The task's fold models.
+        compounds, folds
+            n compounds, and their folds as uint8 of shape (n_repeats, n).
+        jobs
+            Threads.
+        """
+        return label_own_fold(
+            model,
+            self.library,
+            self.library_folds,
+            compounds,
+            folds,
+            jobs,
+            self.federation.in_force.neighbourhood,
+        )
 
 
-def _revive(
-    model: TrainedModel, secret: bytes, correction: ResidualModels | None
-) -> TeacherLabeler:
-    made = TeacherLabeler(model, secret)
-    made.correction = correction
-    return made
+def teacher_folds(model: TrainedModel, secret: bytes, compounds: Compounds) -> np.ndarray:
+    """Folds of compounds under a teacher's secret, uint8 of shape (n_repeats, n)."""
+    training = model.card.training
+    return folds_of_repeats(
+        compounds,
+        secret,
+        int(training["repeats"]),
+        int(training["folds"]),
+        model.card.folds_by,
+    )

@@ -1,10 +1,11 @@
-"""A second word: what a partner's measured numbers leave of a student, learned and added to it."""
+"""Fit a partner's residuals from a student, and label by the student plus these residuals."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,9 @@ from fluid.base.errors import FluidError
 from fluid.base.jobs import map_threads
 from fluid.chem.compounds import Compounds
 from fluid.exchange.base_student import student_numbers
+from fluid.exchange.federation import Federation
 from fluid.learn.calibration import Platt
-from fluid.learn.crossfit import FoldModel
+from fluid.learn.crossfit import FoldModel, LabelledTask
 from fluid.learn.estimators import KernelRidge
 from fluid.learn.estimators.mixed_kernel import MixedKernel
 from fluid.learn.measured import MEASURED_FILE
@@ -21,48 +23,91 @@ from fluid.learn.model import TaskModel, TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels
 from fluid.learn.storage import load_measured
 from fluid.learn.task import Task
+from fluid.partner.teacher.labeler import TeacherLabeler
 
 _RIDGE = 0.1
 _MOST_EXACT = 12_000
-# What is left counts up to so many standard deviations of the measured numbers: a student comes
-# from outside, and one that is made to be far off at one compound must not single it out.
+# Residuals are clipped to so many standard deviations of the measured values. A student comes from
+# outside: one that was made to be far off at one compound must not single it out.
 _FARTHEST = 2.0
 
 
-@dataclass(frozen=True)
-class ResidualModels:
-    """What one partner adds to a student's numbers.
+class ResidualLabeler(TeacherLabeler):
+    """A student's predictions plus what the teacher learned from the student's residuals.
 
-    Attributes
+    A classification task, or one that the student does not predict, is labelled by the teacher
+    itself.
+
+    Parameters
     ----------
+    model, secret, federation
+        See `TeacherLabeler`.
     student
-        The student.
-    models
-        By task: fold models of what is left, with the reliabilities of the teacher's own.
+        The student whose residuals were fitted.
+    residuals
+        By task: fold models of the residuals, see `fit_residuals`.
     """
 
-    student: TrainedModel
-    models: Mapping[str, TaskModel]
-
-    def asked(self, known: TaskModel) -> TaskModel:
-        """What labels compounds in place of a teacher's task, or the task itself."""
-        return self.models.get(known.task.name, known)
-
-    def added(
+    def __init__(
         self,
-        task: Task,
-        compounds: Compounds,
-        found: OwnFoldLabels,
-        said: np.ndarray | None = None,
-    ) -> OwnFoldLabels:
-        """Labels of a corrected task with the student's numbers under them, in the task's range.
+        model: TrainedModel,
+        secret: bytes,
+        federation: Federation,
+        student: TrainedModel,
+        residuals: Mapping[str, TaskModel],
+    ) -> None:
+        super().__init__(model, secret, federation)
+        self.student = student
+        self.residuals = residuals
 
-        `said` are these numbers, if they are known.
-        """
-        if task.name not in self.models:
-            return found
-        said = student_numbers(self.student, task, compounds) if said is None else said
-        return replace(found, prediction=np.clip(said + found.prediction, task.low, task.high))
+    @classmethod
+    def fit(
+        cls,
+        teacher: TeacherLabeler,
+        measured: Mapping[str, np.ndarray],
+        student: TrainedModel,
+        jobs: int = 1,
+    ) -> ResidualLabeler:
+        """Fit a teacher's residuals from a student; for the parameters see `fit_residuals`."""
+        residuals = fit_residuals(teacher.model, measured, teacher.library_folds, student, jobs)
+        return cls(teacher.model, teacher.secret, teacher.federation, student, residuals)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See `TeacherLabeler.__reduce__`."""
+        return type(self), (
+            self.model,
+            self.secret,
+            self.federation,
+            self.student,
+            self.residuals,
+        )
+
+    def label_task(
+        self, model: TaskModel, compounds: Compounds, folds: np.ndarray, jobs: int
+    ) -> OwnFoldLabels:
+        """See `TeacherLabeler.label_task`."""
+        if model.task.name not in self.residuals:
+            return super().label_task(model, compounds, folds, jobs)
+        residuals = super().label_task(self.residuals[model.task.name], compounds, folds, jobs)
+        return add_residuals(
+            model.task, student_numbers(self.student, model.task, compounds), residuals
+        )
+
+
+def add_residuals(task: Task, predictions: np.ndarray, residuals: OwnFoldLabels) -> OwnFoldLabels:
+    """A student's predictions plus fitted residuals, clipped to the task's range.
+
+    Parameters
+    ----------
+    task
+        What is predicted.
+    predictions
+        The student's, float64 of shape (n, 1).
+    residuals
+        Of the same n compounds; NaN where no fold model exists.
+    """
+    total = np.clip(predictions + residuals.prediction, task.low, task.high)
+    return replace(residuals, prediction=total)
 
 
 def measured_labels(folder: Path, model: TrainedModel) -> dict[str, np.ndarray]:
@@ -85,7 +130,7 @@ def measured_labels(folder: Path, model: TrainedModel) -> dict[str, np.ndarray]:
 
 
 def residual_learner(student: TrainedModel, task: Task) -> KernelRidge:
-    """What learns a correction: in the kernel of the student's own ridge regression, if any."""
+    """A learner of residuals, in the kernel of the student's own ridge regression, if any."""
     (model,) = [model for model in student.task_models if model.task.name == task.name]
     kernel: MixedKernel | None = None
     for learner in (learner for member in model.members for learner in member.estimators):
@@ -97,13 +142,13 @@ def residual_learner(student: TrainedModel, task: Task) -> KernelRidge:
 def student_residuals(
     student: TrainedModel, task: Task, compounds: Compounds, values: np.ndarray
 ) -> np.ndarray:
-    """What a student leaves of measured numbers, bounded, float64 of shape (n,)."""
-    return _bounded(values - student_numbers(student, task, compounds)[:, 0], values)
+    """Measured values minus a student's predictions, clipped, float64 of shape (n,)."""
+    return _clipped(values - student_numbers(student, task, compounds)[:, 0], values)
 
 
-def _bounded(left: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _clipped(residuals: np.ndarray, values: np.ndarray) -> np.ndarray:
     farthest = _FARTHEST * float(values.std())
-    return np.clip(left, -farthest, farthest)
+    return np.clip(residuals, -farthest, farthest)
 
 
 def fit_residuals(
@@ -112,22 +157,23 @@ def fit_residuals(
     folds: np.ndarray,
     student: TrainedModel,
     jobs: int = 1,
-) -> ResidualModels:
-    """Learn what is left of a partner's measured numbers when a student's are taken away.
+) -> dict[str, TaskModel]:
+    """Fit what a partner's measured values leave over a student's predictions.
 
-    A mean of teachers that each know a few compounds is smoother than the truth, and what it
-    misses a partner sees in its own compounds. Every fold of the teacher has a kernel ridge
-    regression of the measured numbers less the student's, of the compounds of the other folds, in
-    the student's own kernel; it and the student's numbers together are what the partner says. The
-    mean of what partners say, pooled like first labels, is a step of functional gradient descent
-    on everybody's squared error (Friedman 2001, doi 10.1214/aos/1013203451; among parties that
-    keep their data, Diao, Ding and Tarokh 2022, arXiv 2106.01425).
+    A mean of teachers that each know a few compounds is smoother than the truth; a partner sees in
+    its own compounds what the mean misses. Every fold of the teacher gets a kernel ridge
+    regression of the residuals (measured value minus the student's prediction) of the compounds of
+    the other folds, in the student's own kernel. The partner labels with the student's prediction
+    plus this regression. The mean of such labels over partners, pooled like those of the first
+    round, is a step of functional gradient descent on the squared error over all private data
+    (Friedman 2001, doi 10.1214/aos/1013203451; among parties that keep their data, Diao, Ding and
+    Tarokh 2022, arXiv 2106.01425).
 
-    What is left of a compound counts up to twice the standard deviation of the measured numbers.
-    Nothing else shrinks it: the student has learned from labels that knew these compounds, so that
-    out of fold what is left of them looks smaller than what is left elsewhere. Reliability is the
-    teacher's own, for the same reason: it says where a partner has compounds. Classes are not
-    corrected; nothing was gained by it.
+    Residuals are clipped to twice the standard deviation of the measured values. Nothing else
+    shrinks them: the student learned from labels that knew these compounds, so their out-of-fold
+    residuals look smaller than residuals elsewhere. Reliability is the teacher's own for the same
+    reason: it says where a partner has compounds. Classification tasks have no residuals; fitting
+    them gained nothing.
 
     Parameters
     ----------
@@ -136,71 +182,72 @@ def fit_residuals(
     measured
         By task: measured labels in the order of the task's ``rows``.
     folds
-        Of the teacher's library, uint8 of shape (n_repeats, len(library)).
+        Folds of the teacher's library, uint8 of shape (n_repeats, len(library)).
     student
-        What the round before has brought.
+        The student of the round before.
     jobs
         Threads; the result does not depend on it.
+
+    Returns
+    -------
+    dict of str to TaskModel
+        Fold models of the residuals, for each regression task that the student predicts.
     """
     known = {model.task.name for model in student.task_models}
-    models = {
+    return {
         model.task.name: fit_task_residuals(
-            model.task, teacher.library, model.rows, measured[model.task.name], folds,
-            model.members, student, jobs,
+            LabelledTask(teacher.library, model.task, model.rows, measured[model.task.name]),
+            folds,
+            model.members,
+            student,
+            jobs,
         )
         for model in teacher.task_models
         if not model.task.is_classification and model.task.name in known
-    }  # fmt: skip
-    return ResidualModels(student, models)
+    }
 
 
 def fit_task_residuals(
-    task: Task,
-    library: Compounds,
-    rows: np.ndarray,
-    values: np.ndarray,
+    labelled: LabelledTask,
     folds: np.ndarray,
     members: Sequence[FoldModel],
     student: TrainedModel,
     jobs: int = 1,
 ) -> TaskModel:
-    """One task of `fit_residuals`.
+    """Fit the residuals of one regression task; see `fit_residuals`.
 
     Parameters
     ----------
-    task
-        What is predicted.
-    library, rows, values
-        Compounds, positions of the measured ones, and their labels.
+    labelled
+        The task, and the partner's measured values.
     folds
-        See `fit_residuals`.
+        Folds of the library, uint8 of shape (n_repeats, len(library)).
     members
-        The teacher's, whose folds and reliabilities are taken over.
+        The teacher's fold models; the result has their folds and reliabilities.
     student, jobs
         See `fit_residuals`.
 
     Returns
     -------
     TaskModel
-        Of differences, for `fluid.learn.own_fold.label_own_fold`; it has no domains.
+        A model of residuals, for `fluid.learn.own_fold.label_own_fold`; it has no domains.
     """
-    # One fold at a time, as in `fluid.learn.crossfit`: in its last bits what the student says of a
-    # compound depends on what is asked beside it, and nothing of a fold may reach its own model.
-    left = np.empty((len(folds), len(rows)))
+    library, task, rows, values = labelled.library, labelled.task, labelled.rows, labelled.values
+    # One fold at a time, as in `fluid.learn.crossfit`: in its last bits a prediction depends on
+    # the compounds predicted with it, and nothing of a fold may reach the fold's own model.
+    residuals = np.empty((len(folds), len(rows)))
     for repeat, fold in np.ndindex(len(folds), int(folds.max(initial=0)) + 1):
         mine = folds[repeat][rows] == fold
         if mine.any():
-            told = student_numbers(student, task, library.take(rows[mine]))[:, 0]
-            left[repeat, mine] = values[mine] - told
+            predictions = student_numbers(student, task, library.take(rows[mine]))[:, 0]
+            residuals[repeat, mine] = values[mine] - predictions
     span = task.high - task.low
     difference = replace(task, low=-span, high=span)
 
     def fit(member: FoldModel) -> FoldModel:
         inside = np.flatnonzero(folds[member.repeat][rows] != member.fold)
-        ridge = residual_learner(student, task)
-        ridge.fit(
-            library, rows[inside], _bounded(left[member.repeat, inside], values[inside]), False, 0
-        )
+        targets = _clipped(residuals[member.repeat, inside], values[inside])
+        ridge = residual_learner(student, task).fit(library, rows[inside], targets, False, 0)
         return FoldModel(member.repeat, member.fold, [ridge], [Platt()], member.reliability)
 
     return TaskModel(difference, map_threads(fit, members, jobs), False, rows, {})

@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fluid.base.errors import FileFormatError, FluidError
 from fluid.base.files import atomic_folder, check_folder, recover_folder, write_text
-from fluid.base.jobs import count_jobs
+from fluid.base.run import Run
 from fluid.chem.tables import write_rejects
 from fluid.exchange.federation import Federation, check_partner_name
-from fluid.exchange.mechanism import PATE
 from fluid.learn.folds import SECRET_BYTES, looser
 from fluid.learn.model import Card
 from fluid.learn.model_file import MODEL_FILE, load_card
@@ -32,14 +31,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """What came of training.
+    """The outcome of training.
 
     Attributes
     ----------
     card
-        Of the model written.
+        Card of the model written.
     n_rows, n_compounds, n_rejected
-        Rows read, connectivities trained on, rows and labels set aside.
+        Number of rows read, connectivities trained on, and rows or labels rejected.
     skipped
         Tasks without a model, and why.
     """
@@ -65,52 +64,56 @@ class TrainingSummary:
 
 
 def train_teacher(
-    sources: Sequence[Path],
-    federation: Federation,
-    federation_path: Path,
+    tables: Sequence[Path | str],
+    federation: Federation | Path | str,
     partner: str,
-    output: Path,
+    output: Path | str,
+    *,
     options: TrainingOptions | None = None,
     columns: Columns | None = None,
-    secret_path: Path | None = None,
+    secret: Path | str | None = None,
     reference: bool = False,
-    jobs: int | None = None,
-    progress: Callable[[int], None] = lambda done: None,
+    run: Run | None = None,
 ) -> TrainingSummary:
     """Train a teacher from private tables and write its folder.
 
     The folder holds the model, the rejects, a copy of the federation file, and the secret of the
     folds (owner-only). A secret that is already in the folder is kept, so that training again
-    gives a compound the same fold; so is the ledger, for a new model is no new budget.
+    gives a compound the same fold. The ledger is kept as well: a new model is no new budget.
 
     Parameters
     ----------
-    sources
-        Private tables.
-    federation, federation_path
-        The contract, and the file it was read from.
+    tables
+        Private tables; read as one.
+    federation
+        The federation file, or what `Federation.load` made of it.
     partner
-        Who trains; must be registered.
+        The partner who trains; must be registered.
     output
-        The folder to appear, or a teacher's folder to be replaced.
+        The folder to write, or a teacher's folder to replace.
     options, columns
-        How to train, and how to read the tables.
-    secret_path
+        How to train (the seed is among the options), and how to read the tables.
+    secret
         A file with the secret to use, 64 hexadecimal digits, instead of a new one.
     reference
         Train a model outside the federation, such as one on pooled data for comparison: the
         partner need not be registered, and the model cannot annotate.
-    jobs
-        Cores to use; by default all. The result does not depend on it.
-    progress
-        Called with the number of rows read so far.
+    run
+        Cores, and a callback with the number of rows read so far. The result does not depend on
+        it.
 
     Raises
     ------
     FluidError
         If the partner is unknown, the table unusable, or the labels too few.
     """
-    options = options or TrainingOptions()
+    options, run, output = options or TrainingOptions(), run or Run(), Path(output)
+    federation = Federation.load(federation)
+    if federation.path is None:
+        raise FluidError(
+            f"federation '{federation.name}' was not read from a file; a teacher's folder keeps a "
+            "copy of that file: give its path"
+        )
     check_folder(output, MODEL_FILE)
     check_partner_name(partner)
     _check_replaced(output, "reference" if reference else "teacher", partner)
@@ -118,26 +121,28 @@ def train_teacher(
         federation.public_key(partner)
         _warn_if_looser(output, options.folds_agreed(federation))
     federation.chemistry.check(f"federation '{federation.name}'")
-    secret = _secret(output, secret_path)
-    table = read_labelled(sources, federation.tasks, federation.chemistry, columns, jobs, progress)
-    names = ", ".join(str(path) for path in sources)
+    key = _secret(output, None if secret is None else Path(secret))
+    table = read_labelled(
+        [Path(path) for path in tables],
+        federation.tasks,
+        federation.chemistry,
+        columns,
+        run.jobs,
+        run.progress,
+    )
     fitted = fit_model(
-        table, federation, "reference" if reference else "teacher", partner, names, options,
-        secret, jobs,
-    )  # fmt: skip
+        table, federation, partner, key, options=options, reference=reference, run=run
+    )
     sub_teachers = None
-    if federation.mechanism.kind == PATE and not reference:
-        sub_teachers = fit_sub_teachers(
-            table, federation.tasks, fitted.model, secret, federation.mechanism.sub_teachers,
-            options.learner, options.seed, count_jobs(jobs),
-        )  # fmt: skip
+    if federation.mechanism.is_used and not reference:
+        sub_teachers = fit_sub_teachers(table, fitted.model, federation, key, run.cores)
     with kept_ledger(output), atomic_folder(output, MODEL_FILE) as folder:
         save_model(fitted.model, folder, fitted.measured)
         if sub_teachers is not None:
             (folder / SUB_TEACHERS).mkdir()
             save_model(sub_teachers, folder / SUB_TEACHERS)
-        write_text(folder / SECRET_FILE, secret.hex() + "\n", mode=0o600)
-        shutil.copyfile(federation_path, folder / FEDERATION_FILE)
+        write_text(folder / SECRET_FILE, key.hex() + "\n", mode=0o600)
+        shutil.copyfile(federation.path, folder / FEDERATION_FILE)
         write_rejects(folder / REJECTS_FILE, table.rejects)
         carry_over(output, folder, folder / MODEL_FILE)
     return TrainingSummary(
@@ -146,9 +151,9 @@ def train_teacher(
 
 
 def _check_replaced(output: Path, kind: str, partner: str) -> None:
-    """Refuse to replace what is another partner's, or a teacher by a model that cannot annotate.
+    """Refuse to replace another partner's model, or a teacher by a model that cannot annotate.
 
-    The secret and the ledger of the folder would go on with somebody else's data.
+    The secret and the ledger of the folder would go on with other data.
     """
     recover_folder(output)
     if not (output / MODEL_FILE).is_file():
@@ -158,7 +163,7 @@ def _check_replaced(output: Path, kind: str, partner: str) -> None:
         before = load_card(output)
         held, owner = before.kind, before.name
     except FileFormatError:
-        # A damaged teacher may be replaced, by its owner: the ledger tells who that is.
+        # Only its owner may replace a damaged teacher: the ledger names the owner.
         entries = read_entries(output / LEDGER_FILE, mend=False)
         owner = str(entries[0].values["partner"]) if entries else partner
     if held == "teacher" and (held, owner) != (kind, partner):
@@ -169,7 +174,7 @@ def _check_replaced(output: Path, kind: str, partner: str) -> None:
 
 
 def _warn_if_looser(output: Path, folds_by: str) -> None:
-    """Say so if the teacher in the folder was trained with stricter folds."""
+    """Warn if the teacher in the folder was trained with stricter folds."""
     recover_folder(output)
     if not (output / MODEL_FILE).is_file():
         return
@@ -181,8 +186,10 @@ def _warn_if_looser(output: Path, folds_by: str) -> None:
     if looser(folds_by, before):
         logger.warning(
             "%s: the teacher here was trained with folds by %s; the new one has folds by %s",
-            output, before, folds_by,
-        )  # fmt: skip
+            output,
+            before,
+            folds_by,
+        )
 
 
 def _secret(output: Path, given: Path | None) -> bytes:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fluid.base.errors import FluidError, MismatchError
+from fluid.base.run import Run
 from fluid.chem.compounds import concatenate
 from fluid.exchange.mechanism import Mechanism
 from fluid.exchange.policy import DisclosurePolicy
@@ -155,9 +156,8 @@ def test_a_task_that_the_partner_has_no_labels_of_is_left_out(target: AuditTarge
     assert {one["task"] for one in found.distribution} <= {"bbb"}
 
 
-@pytest.mark.parametrize("mechanism", [Mechanism("gaussian"), Mechanism("pate", epsilon=30.0)])
-def test_what_is_attacked_has_passed_the_noise(target: AuditTarget, mechanism: Mechanism) -> None:
-    federation = replace(target.federation, mechanism=mechanism)
+def test_what_is_attacked_has_passed_the_noise(target: AuditTarget) -> None:
+    federation = replace(target.federation, mechanism=Mechanism("pate", epsilon=30.0))
     teacher = train(target.table, federation, OPTIONS, SECRET_BYTES, 1)
     assert teacher is not None
     first, second = (
@@ -250,13 +250,17 @@ def test_a_draft_of_a_stricter_partner_is_audited_by_its_own_policy(
     teacher = tmp_path / "teacher"
     path = consortium.folder / "federation.toml"
     train_teacher(
-        [consortium.table("aurora")], consortium.federation, path, "aurora", teacher,
-        replace(OPTIONS, repeats=1, folds_by="framework"), jobs=1,
-    )  # fmt: skip
+        [consortium.table("aurora")],
+        path,
+        "aurora",
+        teacher,
+        options=replace(OPTIONS, repeats=1, folds_by="framework"),
+        run=Run(jobs=1),
+    )
     own = tmp_path / "own.toml"
     own.write_text("[policy]\nneighbourhood = 8\nprobability_step = 0.05\naudit_max_auc = 0.59\n")
     draft = tmp_path / "draft.parquet"
-    annotate(teacher, consortium.public, draft, None, policy_path=own, jobs=1)
+    annotate(teacher, consortium.public, draft, policy=own, run=Run(jobs=1))
     found = audit(
         teacher, consortium.public, draft, options=AuditOptions(shadows=4, overlap=2), jobs=2
     )

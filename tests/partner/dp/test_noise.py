@@ -19,7 +19,6 @@ from fluid.partner.dp.noise import (
     exact,
     from_grid,
     gaussian_noise,
-    randomised_response,
     to_grid,
 )
 
@@ -67,11 +66,6 @@ def test_bernoulli_exp_has_its_probability(numerator: int, denominator: int) -> 
         assert all(draws)
     else:
         assert _fits(draws, lambda value: rate if value else 1 - rate, range(2))
-
-
-def test_randomised_response_has_its_probabilities() -> None:
-    draws = [randomised_response(2, 4, Fraction(1)) for _ in range(4000)]
-    assert _fits(draws, lambda value: float(np.e) if value == 2 else 1.0, range(4))
 
 
 def test_no_seed_repeats_the_noise() -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fluid.base.run import Run
 from fluid.chem.scaffolds import framework_keys
 from fluid.exchange.federation import Federation
 from fluid.exchange.mechanism import Mechanism
@@ -19,14 +20,13 @@ from fluid.learn.task import Task
 from fluid.partner.dp.pate import (
     ABSTAINS,
     GRID,
+    SubTeachers,
     confident_gnmax,
     count_votes,
     fit_sub_teachers,
     noisy_means,
-    predict_each,
     sub_teacher_of,
 )
-from fluid.partner.dp.pate_labeler import Votes
 from fluid.partner.table import LabelledCompounds, read_labelled
 from fluid.partner.teacher.fit import TrainingOptions, fit_model
 from tests.conftest import SECRET, Consortium
@@ -48,15 +48,16 @@ def table(consortium: Consortium) -> LabelledCompounds:
 
 
 def _train(table: LabelledCompounds, federation: Federation, home: TrainedModel) -> TrainedModel:
-    return fit_sub_teachers(table, federation.tasks, home, KEY, NUMBER, "auto", 0, 1)
+    mechanism = replace(SILENT, sub_teachers=NUMBER, clip=(("logbb", -4.0, 4.0),))
+    return fit_sub_teachers(table, home, replace(federation, mechanism=mechanism), KEY)
 
 
 def test_a_record_moves_the_vote_of_one_sub_teacher_and_none_of_its_own(
     consortium: Consortium, table: LabelledCompounds
 ) -> None:
     federation = consortium.federation
-    options = TrainingOptions("logistic", folds=3, repeats=1)
-    home = fit_model(table, federation, "teacher", "aurora", "a", options, KEY, 1).model
+    options = TrainingOptions("svm", folds=3, repeats=1)
+    home = fit_model(table, federation, "aurora", KEY, options=options, run=Run(jobs=1)).model
     labels = table.labels
     # The label of one compound is turned round.
     place = int(np.flatnonzero(labels.tasks == 0)[5])
@@ -68,7 +69,7 @@ def test_a_record_moves_the_vote_of_one_sub_teacher_and_none_of_its_own(
     queries = public.take(np.arange(60))
     own = sub_teacher_of(table.compounds, KEY, NUMBER)
     owner = sub_teacher_of(queries, KEY, NUMBER)
-    said = []
+    predictions = []
     for one in (table, changed):
         model = _train(one, federation, home)
         bbb = model.task_models[0]
@@ -76,12 +77,13 @@ def test_a_record_moves_the_vote_of_one_sub_teacher_and_none_of_its_own(
         for member in bbb.members:
             # Every compound that a sub-teacher knows is its own.
             assert (own[member.estimators[0].rows_] == member.fold).all()  # type: ignore[attr-defined]
-        said.append(predict_each(bbb, model.library, queries, owner, NUMBER))
-    differs = ~((said[0] == said[1]) | (np.isnan(said[0]) & np.isnan(said[1]))).all(axis=(0, 2))
+        predictions.append(SubTeachers(model, KEY).predict(queries)["bbb"])
+    one, other = predictions
+    differs = ~((one == other) | (np.isnan(one) & np.isnan(other))).all(axis=(0, 2))
     assert np.flatnonzero(differs).tolist() == [int(own[row])]
     # Nothing at all changes for compounds of its own sub-teacher.
-    assert np.isnan(said[0][np.arange(60), owner]).all()
-    moved = count_votes(bbb.task, said[0]) - count_votes(bbb.task, said[1])
+    assert np.isnan(predictions[0][np.arange(60), owner]).all()
+    moved = count_votes(bbb.task, predictions[0]) - count_votes(bbb.task, predictions[1])
     assert np.abs(moved).max() <= 1
 
 
@@ -103,22 +105,21 @@ def test_by_framework_a_series_votes_together_and_not_on_itself(
     less = table.take(np.flatnonzero(keys != series))
     assert len(less.compounds) < len(table.compounds) - 5
     queries = table.compounds.take(np.flatnonzero(keys == series))
-    mechanism = replace(SILENT, sub_teachers=NUMBER)
-    said = []
+    predictions = []
     for one in (table, less):
-        home = fit_model(one, federation, "teacher", "aurora", "a", options, KEY, 1).model
-        votes = Votes(_train(one, federation, home), KEY, mechanism)
-        assert votes.model.card.folds_by == "framework"
-        said.append(votes.prepare(queries, 1)["bbb"])
+        home = fit_model(one, federation, "aurora", KEY, options=options, run=Run(jobs=1)).model
+        voters = SubTeachers(_train(one, federation, home), KEY)
+        assert voters.model.card.folds_by == "framework"
+        predictions.append(voters.predict(queries)["bbb"])
     assert len(set(sub_teacher_of(queries, KEY, NUMBER, "framework").tolist())) == 1
-    assert np.isfinite(said[0]).any()
-    np.testing.assert_array_equal(said[0], said[1])
+    assert np.isfinite(predictions[0]).any()
+    np.testing.assert_array_equal(predictions[0], predictions[1])
 
 
 @given(st.lists(st.integers(0, 3), min_size=4, max_size=12), st.integers(0, 11), st.integers(0, 3))
 @settings(max_examples=60, deadline=None)
 def test_one_vote_moves_two_counts_by_one_at_most(votes: list[int], who: int, other: int) -> None:
-    def said(choices: list[int]) -> np.ndarray:
+    def predictions(choices: list[int]) -> np.ndarray:
         rows = np.full((1, len(choices), 3), np.nan)
         for position, choice in enumerate(choices):
             if choice < 3:
@@ -127,15 +128,15 @@ def test_one_vote_moves_two_counts_by_one_at_most(votes: list[int], who: int, ot
 
     changed = list(votes)
     changed[who % len(votes)] = other
-    before, after = count_votes(KIND, said(votes)), count_votes(KIND, said(changed))
+    before, after = count_votes(KIND, predictions(votes)), count_votes(KIND, predictions(changed))
     assert np.abs(before - after).max() <= 1
     assert np.abs(before - after).sum() <= 2
     assert abs(int(before.max()) - int(after.max())) <= 1
 
 
 def test_votes_are_counted_by_class() -> None:
-    said = np.array([[[0.2], [0.5], [0.9], [np.nan]], [[np.nan]] * 4])
-    assert count_votes(BBB, said).tolist() == [[1, 2], [0, 0]]
+    predictions = np.array([[[0.2], [0.5], [0.9], [np.nan]], [[np.nan]] * 4])
+    assert count_votes(BBB, predictions).tolist() == [[1, 2], [0, 0]]
 
 
 def test_answers_are_those_of_the_majority_if_it_is_large_enough() -> None:

@@ -20,7 +20,7 @@ from fluid.exchange.signing import generate_keys, verify_digest
 from fluid.exchange.template import init_federation, parse_task_option, register_partner
 from fluid.partner.annotate import AnnotationSummary, annotate
 from fluid.partner.release.approve import approve, check_approvals, load_audit
-from fluid.partner.release.key_checkpoint import anchor_path, open_checkpoint
+from fluid.partner.release.key_checkpoint import checkpoint_path, open_checkpoint
 from fluid.partner.release.ledger import read_ledger
 from fluid.partner.release.ledger_file import APPROVED, LEDGER_FILE, QUERY
 from fluid.partner.teacher.fit import TrainingOptions
@@ -58,17 +58,22 @@ class Home:
         return output
 
     def annotate(
-        self, output: Path, number: int, key: Path | None, teacher: Path | None = None,
+        self,
+        output: Path,
+        number: int,
+        key: Path | None,
+        teacher: Path | None = None,
         policy: Path | None = None,
-    ) -> AnnotationSummary:  # fmt: skip
+    ) -> AnnotationSummary:
         public = self.publics[number]
-        return annotate(teacher or self.teacher, public, output, key, jobs=1, policy_path=policy)
+        return annotate(
+            teacher or self.teacher, public, output, key=key, policy=policy, run=Run(jobs=1)
+        )
 
     def train(self, output: Path, seed: int = 0) -> None:
         options = TrainingOptions("logistic", 3, 1, seed)
-        federation = load_federation(self.federation)
         table = self.folder / "private.csv"
-        train_teacher([table], federation, self.federation, "aurora", output, options, jobs=1)
+        train_teacher([table], self.federation, "aurora", output, options=options, run=Run(jobs=1))
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +117,7 @@ def test_two_steps_give_the_file_of_one_step(home: Home) -> None:
     assert annotation.sealed.signature is not None
     federation = load_federation(home.federation)
     digest = bytes.fromhex(annotation.sealed.digest)
-    assert verify_digest(
-        federation.public_key("aurora"), digest, annotation.sealed.signature
-    )  # fmt: skip
+    assert verify_digest(federation.public_key("aurora"), digest, annotation.sealed.signature)
     ledger = read_ledger(home.teacher)
     assert ledger.releases == 1
     assert len(ledger.of(QUERY)) == 2
@@ -130,7 +133,7 @@ def test_the_query_past_the_budget_is_refused_before_any_label(
     home.draft(0)
     home.draft(1)
     asked = []
-    monkeypatch.setattr(TeacherLabeler, "annotate", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(TeacherLabeler, "label", lambda *arguments: asked.append(arguments))
     with pytest.raises(LedgerError, match=r"release 3, but max_releases = 2 of the policy"):
         home.draft(2)
     assert not asked
@@ -139,9 +142,7 @@ def test_the_query_past_the_budget_is_refused_before_any_label(
 
 def test_a_partners_own_cap_and_steps_are_in_force_and_stated(home: Home) -> None:
     own = home.folder / "partner.toml"
-    own.write_text(
-        '[policy]\nreliability_step = 0.04\nabstain_below = 0.04\nmax_releases = 1\n'
-    )  # fmt: skip
+    own.write_text("[policy]\nreliability_step = 0.04\nabstain_below = 0.04\nmax_releases = 1\n")
     output = home.folder / "own.parquet"
     summary = home.annotate(output, 0, home.key, policy=own)
     stated = open_annotation(output)
@@ -162,7 +163,7 @@ def test_a_partners_own_cap_and_steps_are_in_force_and_stated(home: Home) -> Non
         home.annotate(output, 1, None, policy=own)
 
 
-def test_a_folder_brought_back_from_a_copy_is_recognised(home: Home, tmp_path: Path) -> None:
+def test_a_folder_restored_from_a_backup_is_recognised(home: Home, tmp_path: Path) -> None:
     approve(home.draft(0), home.teacher, home.key)
     before = tmp_path / "copy"
     shutil.copytree(home.teacher, before)
@@ -171,11 +172,11 @@ def test_a_folder_brought_back_from_a_copy_is_recognised(home: Home, tmp_path: P
     shutil.copytree(before, home.teacher)
     # The copy has one release left, as far as it knows; its draft cannot be approved.
     draft = home.draft(2)
-    with pytest.raises(LedgerError, match="the teacher's folder was brought back from a copy"):
+    with pytest.raises(LedgerError, match="the teacher's folder was restored from a backup"):
         approve(draft, home.teacher, home.key)
     assert open_annotation(draft).sealed.signature is None
     # In one step it is told before any work.
-    with pytest.raises(LedgerError, match="brought back from a copy"):
+    with pytest.raises(LedgerError, match="restored from a backup"):
         home.annotate(home.folder / "x.parquet", 2, home.key)
     assert not (home.folder / "x.parquet").exists()
 
@@ -192,7 +193,7 @@ def test_a_ledger_that_was_removed_or_cut_is_recognised(home: Home, damage: str)
     draft = home.draft(1)
     with pytest.raises(LedgerError, match=r"its ledger was changed"):
         approve(draft, home.teacher, home.key)
-    with pytest.raises(LedgerError, match="brought back"):
+    with pytest.raises(LedgerError, match="restored from a backup"):
         open_checkpoint(home.key).check(read_ledger(home.teacher))
 
 
@@ -240,7 +241,7 @@ def test_what_this_teacher_did_not_make_is_not_approved(home: Home) -> None:
     later = home.folder / "later.toml"
     later.write_text(text)
     with pytest.raises(MismatchError, match="round is 1, but 2 is that of the federation file"):
-        approve(draft, other, home.key, later)
+        approve(draft, other, home.key, federation=later)
 
 
 def test_an_approval_is_signed_with_all_before_it(home: Home) -> None:
@@ -275,9 +276,9 @@ def test_an_audit_is_of_this_draft_and_entered_by_its_digest(home: Home) -> None
     for wrong, message in (
         (value, "is an audit of annotation no digest"),
         (value | {"annotation": "0" * 64}, "is an audit of annotation 000000000000"),
-        (value | {"schema": "fluid.audit/2"}, "is no 'fluid.audit/1' file"),
+        (value | {"schema": "fluid.audit/2"}, "is not a 'fluid.audit/1' file"),
         (value | {"verdict": None}, "'verdict' must be text"),
-        ([], "is no 'fluid.audit/1' file"),
+        ([], "is not a 'fluid.audit/1' file"),
     ):
         path.write_text(json.dumps(wrong))
         with pytest.raises(FluidError, match=message):
@@ -286,7 +287,7 @@ def test_an_audit_is_of_this_draft_and_entered_by_its_digest(home: Home) -> None
 
 def test_what_is_noted_beside_the_key_is_owner_only_and_checked(home: Home) -> None:
     approve(home.draft(0), home.teacher, home.key)
-    path = anchor_path(home.key)
+    path = checkpoint_path(home.key)
     assert path.name == "aurora.ledger.json"
     assert path.stat().st_mode & 0o777 == 0o600
     for text in ("{}", "[", '{"schema": "fluid.anchor/1", "ledgers": {"x": {"entry": -1}}}'):

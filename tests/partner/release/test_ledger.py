@@ -38,16 +38,20 @@ QUESTION = Query("1" * 64, "aurora", "trial", 1, "2" * 64, "3" * 64, {"share": [
 CHARGED_AND_KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.partner.test_ledger import ask
+from tests.partner.release.test_ledger import ask
 ask(Path(sys.argv[1]), sys.argv[2])
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
 def ask(
-    teacher: Path, request: str, compounds: int = 30, noisy: bool = False, at_hand: bool = False,
+    teacher: Path,
+    request: str,
+    compounds: int = 30,
+    noisy: bool = False,
+    at_hand: bool = False,
     total: float = 0.0,
-) -> Release:  # fmt: skip
+) -> Release:
     cost = {"release": {"queries": compounds}, "total": {"epsilon": total, "delta": 1e-6}}
     query = replace(
         QUESTION, request=request, compounds=compounds, cost=cost if noisy else {}, exact=not noisy

@@ -25,7 +25,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import fluid.exchange.sealed
-from fluid.exchange.public_set import open_public_set
+from fluid.base.run import Run
 from fluid.partner.annotate import annotate
 
 def stop(done):
@@ -34,7 +34,7 @@ def stop(done):
 
 fluid.exchange.sealed.ROW_GROUP = 64
 teacher, public, output, key = map(Path, sys.argv[1:])
-annotate(teacher, open_public_set(public), output, key, jobs=1, progress=stop)
+annotate(teacher, public, output, key=key, run=Run(jobs=1, progress=stop))
 """
 
 
@@ -63,13 +63,13 @@ class Site:
         self.output = public.sealed.path.with_name("annotation.parquet")
         self.unfinished = self.output.with_name(".annotation.parquet.unfinished")
         self.labelled = 0
-        label = TeacherLabeler.annotate
+        label = TeacherLabeler.label
 
         def counted(labeler, *arguments):  # type: ignore[no-untyped-def]
             self.labelled += 1
             return label(labeler, *arguments)
 
-        monkeypatch.setattr(TeacherLabeler, "annotate", counted)
+        monkeypatch.setattr(TeacherLabeler, "label", counted)
 
     def run(self, stop_after: int | None = None, error: type[BaseException] = KeyboardInterrupt):  # type: ignore[no-untyped-def]
         """Annotate; returns the bytes, or stops as by Ctrl-C after some chunks."""
@@ -80,10 +80,16 @@ class Site:
                 raise error
 
         if stop_after is None:
-            annotate(self.teacher, self.public, self.output, self.key, jobs=1)
+            annotate(self.teacher, self.public, self.output, key=self.key, run=Run(jobs=1))
             return self.output.read_bytes()
         with pytest.raises(error):
-            annotate(self.teacher, self.public, self.output, self.key, jobs=1, progress=progress)
+            annotate(
+                self.teacher,
+                self.public,
+                self.output,
+                key=self.key,
+                run=Run(jobs=1, progress=progress),
+            )
         return b""
 
 

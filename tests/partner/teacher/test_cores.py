@@ -24,8 +24,8 @@ from fluid.partner.teacher.train import train_teacher
 home, target, partners = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3].split(",")
 path = home / "federation.toml"
 federation = load_federation(path)
-train_teacher([home / "aurora" / "private.csv"], federation, path, "aurora", target / "teacher",
-              TrainingOptions("logistic", 3, 1), secret_path=target / "secret", jobs=1)
+train_teacher([home / "aurora" / "private.csv"], path, "aurora", target / "teacher",
+              options=TrainingOptions("logistic", 3, 1), secret=target / "secret", run=Run(jobs=1))
 distill([home / p / "annotation.parquet" for p in partners],
         open_public_set(home / "public.parquet"), federation, target / "round", run=Run(jobs=1))
 train_hybrid([home / "aurora" / "private.csv"], target / "round" / "federated.parquet",

@@ -51,12 +51,16 @@ def test_export_is_the_same_with_and_without_a_compound(tmp_path: Path, learner:
 
     def export(name: str, private: Path) -> dict[str, dict[str, object]]:
         train_teacher(
-            [private], federation, path, "aurora", tmp_path / name,
-            TrainingOptions(learner=learner, folds=3, repeats=2),
-            secret_path=tmp_path / "secret", jobs=1,
-        )  # fmt: skip
+            [private],
+            path,
+            "aurora",
+            tmp_path / name,
+            options=TrainingOptions(learner=learner, folds=3, repeats=2),
+            secret=tmp_path / "secret",
+            run=Run(jobs=1),
+        )
         target = tmp_path / f"{name}.parquet"
-        annotate(tmp_path / name, public, target, None, jobs=1)
+        annotate(tmp_path / name, public, target, run=Run(jobs=1))
         rows = pq.read_table(target).to_pylist()
         return {str(row["inchikey"]): row for row in rows}
 
@@ -106,12 +110,16 @@ def test_by_framework_a_whole_series_leaves_no_trace_in_its_rows(tmp_path: Path)
     def export(private: Path, folds_by: str) -> list[dict[str, object]]:
         name = f"{private.stem}-{folds_by}"
         train_teacher(
-            [private], federation, path, "aurora", tmp_path / name,
-            TrainingOptions(folds=3, repeats=2, folds_by=folds_by),
-            secret_path=tmp_path / "secret", jobs=1,
-        )  # fmt: skip
+            [private],
+            path,
+            "aurora",
+            tmp_path / name,
+            options=TrainingOptions(folds=3, repeats=2, folds_by=folds_by),
+            secret=tmp_path / "secret",
+            run=Run(jobs=1),
+        )
         target = tmp_path / f"{name}.parquet"
-        annotate(tmp_path / name, public, target, None, jobs=1)
+        annotate(tmp_path / name, public, target, run=Run(jobs=1))
         assert open_annotation(target).policy.folds_by == folds_by
         withheld = [item["what"] for item in inspect_path(target)["withheld"]]
         assert any("ring skeleton" in what for what in withheld) == (folds_by == "framework")
@@ -133,13 +141,13 @@ def test_folds_are_as_strict_as_the_policy(tmp_path: Path) -> None:
     prepare_public([source], loose, tmp_path / "public.parquet", run=Run(jobs=1))
     public = open_public_set(tmp_path / "public.parquet")
     options = TrainingOptions(learner="logistic", folds=3, repeats=1)
-    train_teacher([table], loose, path, "aurora", tmp_path / "teacher", options, jobs=1)
+    train_teacher([table], path, "aurora", tmp_path / "teacher", options=options, run=Run(jobs=1))
     own = tmp_path / "own.toml"
     own.write_text('[policy]\nfolds_by = "framework"\n')
     with pytest.raises(
         MismatchError, match=r"folds by compound.*train the teacher with --folds-by"
     ):
-        annotate(tmp_path / "teacher", public, tmp_path / "a.parquet", None, policy_path=own)
+        annotate(tmp_path / "teacher", public, tmp_path / "a.parquet", policy=own)
     assert not (tmp_path / "a.parquet").exists()
     assert not (tmp_path / "teacher" / "ledger.jsonl").exists()
     text = path.read_text(encoding="utf-8")
@@ -152,13 +160,25 @@ def test_folds_are_as_strict_as_the_policy(tmp_path: Path) -> None:
         match=r"'compound' is looser than .*; allowed is framework",
     ):
         train_teacher(
-            [table], agreed, strict, "aurora", tmp_path / "other",
-            replace(options, folds_by="compound"), jobs=1,
-        )  # fmt: skip
-    made = train_teacher([table], agreed, strict, "aurora", tmp_path / "other", options, jobs=1)
+            [table],
+            strict,
+            "aurora",
+            tmp_path / "other",
+            options=replace(options, folds_by="compound"),
+            run=Run(jobs=1),
+        )
+    made = train_teacher(
+        [table], strict, "aurora", tmp_path / "other", options=options, run=Run(jobs=1)
+    )
     assert made.card.training["folds_by"] == "framework"
     pooled = train_teacher(
-        [table], agreed, strict, "all", tmp_path / "reference", options, reference=True, jobs=1
+        [table],
+        strict,
+        "all",
+        tmp_path / "reference",
+        options=options,
+        reference=True,
+        run=Run(jobs=1),
     )
     assert pooled.card.training["folds_by"] == "compound"
     with pytest.raises(FluidError, match="folds_by 'series': allowed are compound, framework"):
@@ -179,13 +199,14 @@ def test_secret_is_owner_only_and_in_no_output(consortium) -> None:  # type: ign
 def test_training_again_keeps_the_secret(tmp_path: Path) -> None:
     path = make_federation(tmp_path, ("aurora",))
     table = cut_table(DATA / "partners" / "aurora.csv", tmp_path / "all.csv", 120)
-    federation = load_federation(path)
     options = TrainingOptions(learner="logistic", folds=3, repeats=1)
     secrets = []
     for _ in range(2):
-        train_teacher([table], federation, path, "aurora", tmp_path / "teacher", options, jobs=1)
+        train_teacher(
+            [table], path, "aurora", tmp_path / "teacher", options=options, run=Run(jobs=1)
+        )
         secrets.append((tmp_path / "teacher" / "fold.key").read_text())
-    train_teacher([table], federation, path, "aurora", tmp_path / "other", options, jobs=1)
+    train_teacher([table], path, "aurora", tmp_path / "other", options=options, run=Run(jobs=1))
     assert secrets[0] == secrets[1]
     assert (tmp_path / "other" / "fold.key").read_text() != secrets[0]
 
@@ -194,21 +215,25 @@ def test_one_series_alone_is_refused_and_a_large_one_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = make_federation(tmp_path, ("aurora",))
-    federation = load_federation(path)
     rows = [f"C{'C' * n}c1ccccc1,{n % 2}" for n in range(40)]
     table = tmp_path / "series.csv"
     table.write_text("\n".join(["smiles,bbb", *rows]) + "\n")
     options = TrainingOptions("logistic", folds=3, repeats=1, folds_by="framework")
     with pytest.raises(TrainingError, match="40 labelled compounds of 1 frameworks, folds by"):
-        train_teacher([table], federation, path, "aurora", tmp_path / "a", options, jobs=1)
+        train_teacher([table], path, "aurora", tmp_path / "a", options=options, run=Run(jobs=1))
     assert not (tmp_path / "a").exists()
     others = [f"c1ccccc1{'C' * n}c1ccccc1,{n // 2 % 2}" for n in range(1, 31)]
     table.write_text("\n".join(["smiles,bbb", *rows, *others]) + "\n")
-    train_teacher([table], federation, path, "aurora", tmp_path / "a", options, jobs=1)
+    train_teacher([table], path, "aurora", tmp_path / "a", options=options, run=Run(jobs=1))
     assert "40 of 70 labelled compounds have one framework" in caplog.text
     caplog.clear()
     train_teacher(
-        [table], federation, path, "aurora", tmp_path / "a", replace(options, folds_by=""), jobs=1
+        [table],
+        path,
+        "aurora",
+        tmp_path / "a",
+        options=replace(options, folds_by=""),
+        run=Run(jobs=1),
     )
     assert "was trained with folds by framework; the new one has folds by compound" in caplog.text
 

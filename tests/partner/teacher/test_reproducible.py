@@ -27,9 +27,14 @@ def test_teacher_and_annotation_repeat_on_one_and_two_threads(
     for jobs in (1, 2):
         teacher = tmp_path / str(jobs) / "teacher"
         train_teacher(
-            [home / "private.csv"], consortium.federation, consortium.federation_path, "aurora",
-            teacher, OPTIONS, secret_path=home / "secret", jobs=jobs,
-        )  # fmt: skip
+            [home / "private.csv"],
+            consortium.federation_path,
+            "aurora",
+            teacher,
+            options=OPTIONS,
+            secret=home / "secret",
+            run=Run(jobs=jobs),
+        )
         asked = _bytes(home / "teacher")
         # It holds the time of each query.
         del asked["ledger.jsonl"]
@@ -38,7 +43,7 @@ def test_teacher_and_annotation_repeat_on_one_and_two_threads(
         # What is noted beside the key is of another folder with the same secret.
         key = tmp_path / str(jobs) / "aurora.key"
         shutil.copy2(consortium.folder / "keys" / "aurora.key", key)
-        annotate(teacher, consortium.public, target, key, jobs=jobs)
+        annotate(teacher, consortium.public, target, key=key, run=Run(jobs=jobs))
         assert target.read_bytes() == consortium.annotation("aurora").read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""What a partner's measured numbers leave of a student, and what is made of it."""
+"""A partner fits a student's residuals, and labels by the student plus these residuals."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from fluid.chem.standardize import StandardizerSpec, StructureError, connectivit
 from fluid.exchange.annotation import open_annotation
 from fluid.exchange.base_student import load_base_student, student_numbers
 from fluid.exchange.federation import Federation, load_federation
+from fluid.learn.crossfit import LabelledTask
 from fluid.learn.estimators import KernelRidge
 from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import empty_labels, folds_of_repeats
 from fluid.learn.storage import load_trained, save_model
 from fluid.partner.annotate import annotate
 from fluid.partner.table import read_labelled
-from fluid.partner.teacher import residuals as correction
+from fluid.partner.teacher import residuals
 from fluid.partner.teacher.residuals import (
-    ResidualModels,
+    add_residuals,
     fit_residuals,
     fit_task_residuals,
     measured_labels,
@@ -39,23 +40,26 @@ from tests.conftest import DATA, OPTIONS, PARTNERS, SECRET, Consortium
 
 @pytest.fixture(scope="module")
 def corrected(consortium: Consortium, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The second round: every partner corrects the student of the first."""
+    """The second round: every partner fits the residuals of the first round's student."""
     folder = tmp_path_factory.mktemp("corrected")
     paths = []
     for partner in PARTNERS:
         paths.append(folder / f"{partner}.parquet")
         annotate(
-            consortium.folder / partner / "teacher", consortium.public, paths[-1],
-            consortium.folder / "keys" / f"{partner}.key", student=consortium.folder / "round1" /
-            "student", jobs=2,
-        )  # fmt: skip
+            consortium.folder / partner / "teacher",
+            consortium.public,
+            paths[-1],
+            key=consortium.folder / "keys" / f"{partner}.key",
+            student=consortium.folder / "round1" / "student",
+            run=Run(jobs=2),
+        )
     distill(
         paths,
         consortium.public,
         consortium.federation,
         folder / "round2",
-        student=consortium.folder / "round1" / "student",
         run=Run(jobs=2),
+        student=consortium.folder / "round1" / "student",
     )
     return folder
 
@@ -72,11 +76,11 @@ def teacher_of(consortium: Consortium, partner: str = "aurora") -> tuple[Trained
     return model, folds_of_repeats(model.library, secret, OPTIONS.repeats, OPTIONS.folds)
 
 
-def test_a_correction_is_ridge_regression_of_what_is_left(consortium: Consortium) -> None:
+def test_residuals_are_fitted_by_ridge_regression(consortium: Consortium) -> None:
     model, folds = teacher_of(consortium)
     student = student_of(consortium)
     measured = measured_labels(consortium.folder / "aurora" / "teacher", model)
-    made = fit_residuals(model, measured, folds, student, jobs=2).models["logbb"]
+    made = fit_residuals(model, measured, folds, student, jobs=2)["logbb"]
     (own,) = [one for one in model.task_models if one.task.name == "logbb"]
     task, rows = own.task, own.rows
     compounds = model.library.take(rows)
@@ -92,7 +96,7 @@ def test_a_correction_is_ridge_regression_of_what_is_left(consortium: Consortium
         seen = compounds.take(inside)
         kernel = learner.kernel_
         gram = kernel(kernel.prepare(seen), kernel.prepare(seen)).astype(float)
-        gram += correction._RIDGE * np.eye(len(inside))
+        gram += residuals._RIDGE * np.eye(len(inside))
         farthest = 2.0 * measured["logbb"][inside].std()
         wanted_left = np.clip(left[inside], -farthest, farthest)
         mean = wanted_left.mean()
@@ -102,7 +106,7 @@ def test_a_correction_is_ridge_regression_of_what_is_left(consortium: Consortium
         assert np.allclose(found, wanted, atol=1e-4)
 
 
-def test_differences_may_leave_the_range_of_the_task_and_labels_may_not(
+def test_residuals_may_leave_the_range_of_the_task_and_labels_may_not(
     consortium: Consortium,
 ) -> None:
     model, folds = teacher_of(consortium)
@@ -112,17 +116,21 @@ def test_differences_may_leave_the_range_of_the_task_and_labels_may_not(
     narrow = replace(own.task, low=-0.5, high=0.5)
     # The student is too high everywhere, by more than the task is wide.
     made = fit_task_residuals(
-        narrow, model.library, own.rows, measured["logbb"] - 6.0, folds, own.members, student
+        LabelledTask(model.library, narrow, own.rows, measured["logbb"] - 6.0),
+        folds,
+        own.members,
+        student,
     )
     asked = next(iter(consortium.public.chunks())).take(np.arange(30))
     said = made.members[0].predict(made.task, asked, model.library)
     assert said.min() == -1.0
     found = replace(empty_labels(30, 1), prediction=said)
-    added = ResidualModels(student, {"logbb": made}).added(narrow, asked, found)
+    predictions = student_numbers(student, narrow, asked)
+    added = add_residuals(narrow, predictions, found)
     assert added.prediction.min() == -0.5
 
 
-def test_what_is_left_is_bounded_however_far_off_a_student_is(consortium: Consortium) -> None:
+def test_residuals_are_bounded_however_far_off_a_student_is(consortium: Consortium) -> None:
     model, folds = teacher_of(consortium)
     measured = measured_labels(consortium.folder / "aurora" / "teacher", model)["logbb"]
     (own,) = [one for one in model.task_models if one.task.name == "logbb"]
@@ -132,14 +140,14 @@ def test_what_is_left_is_bounded_however_far_off_a_student_is(consortium: Consor
     assert isinstance(learner, KernelRidge)
     learner.intercept_ -= 50.0
     made = fit_task_residuals(
-        own.task, model.library, own.rows, measured, folds, own.members, student
+        LabelledTask(model.library, own.task, own.rows, measured), folds, own.members, student
     )
     said = made.members[0].predict(made.task, model.library.take(own.rows), model.library)
     inside = folds[0][own.rows] != 0
     assert said == pytest.approx(2.0 * measured[inside].std(), abs=1e-3)
 
 
-def test_classes_are_labelled_as_before_and_numbers_are_not(
+def test_classification_labels_stay_as_before_and_regression_labels_change(
     consortium: Consortium, corrected: Path
 ) -> None:
     for partner in PARTNERS:
@@ -170,12 +178,17 @@ def test_the_row_of_a_compound_is_the_same_with_and_without_it(
     def export(name: str, private: Path) -> dict[str, object]:
         (tmp_path / "secret").write_text(SECRET)
         train_teacher(
-            [private], federation, path, "aurora", tmp_path / name, OPTIONS,
-            secret_path=tmp_path / "secret", jobs=1,
-        )  # fmt: skip
+            [private],
+            path,
+            "aurora",
+            tmp_path / name,
+            options=OPTIONS,
+            secret=tmp_path / "secret",
+            run=Run(jobs=1),
+        )
         target = tmp_path / f"{name}.parquet"
         student = consortium.folder / "round1" / "student"
-        annotate(tmp_path / name, consortium.public, target, None, jobs=1, student=student)
+        annotate(tmp_path / name, consortium.public, target, student=student, run=Run(jobs=1))
         return {str(row["inchikey"]): row for row in pq.read_table(target).to_pylist()}
 
     everything = export("with", table)
@@ -231,7 +244,7 @@ def test_the_files_say_what_they_correct(consortium: Consortium, corrected: Path
     assert f'"base_student": "{base_student.digest}"' in report
 
 
-def test_corrections_of_different_students_are_not_pooled(
+def test_labels_over_different_students_are_not_pooled(
     consortium: Consortium, corrected: Path, tmp_path: Path
 ) -> None:
     paths = [corrected / "aurora.parquet", consortium.annotation("draco")]
@@ -240,7 +253,7 @@ def test_corrections_of_different_students_are_not_pooled(
     assert not (tmp_path / "round").exists()
 
 
-def test_what_cannot_be_corrected_is_refused_before_it_is_charged(
+def test_an_unusable_student_is_refused_before_anything_is_charged(
     consortium: Consortium, tmp_path: Path
 ) -> None:
     teacher = consortium.folder / "aurora" / "teacher"
@@ -248,11 +261,11 @@ def test_what_cannot_be_corrected_is_refused_before_it_is_charged(
     before = (teacher / "ledger.jsonl").read_bytes()
     target = tmp_path / "a.parquet"
     with pytest.raises(FluidError, match="holds a teacher, but a student is needed"):
-        annotate(teacher, consortium.public, target, None, student=teacher)
+        annotate(teacher, consortium.public, target, student=teacher)
     text = consortium.federation_path.read_text(encoding="utf-8")
     noisy = tmp_path / "noisy.toml"
     noisy.write_text(
-        text + '\n[mechanism]\nkind = "gaussian"\nepsilon = 1.0\ndelta = 1e-6\n', encoding="utf-8"
+        text + '\n[mechanism]\nkind = "pate"\nepsilon = 1.0\ndelta = 1e-6\n', encoding="utf-8"
     )
     with pytest.raises(FluidError):
         load_base_student(student, load_federation(noisy))
@@ -266,7 +279,7 @@ def test_what_cannot_be_corrected_is_refused_before_it_is_charged(
     (tmp_path / "classes").mkdir()
     save_model(replace(first, task_models=classes), tmp_path / "classes")
     with pytest.raises(FluidError, match="predicts no task of numbers"):
-        annotate(teacher, consortium.public, target, None, student=tmp_path / "classes")
+        annotate(teacher, consortium.public, target, student=tmp_path / "classes")
     # A student that answers with no number is one that was tampered with.
     (theirs,) = [one for one in first.task_models if one.task.name == "logbb"]
     (learner,) = theirs.members[0].estimators
@@ -275,7 +288,7 @@ def test_what_cannot_be_corrected_is_refused_before_it_is_charged(
     (tmp_path / "nan").mkdir()
     save_model(first, tmp_path / "nan")
     with pytest.raises(FluidError, match="what it predicts of task 'logbb' is no number"):
-        annotate(teacher, consortium.public, target, None, student=tmp_path / "nan")
+        annotate(teacher, consortium.public, target, student=tmp_path / "nan")
     assert not target.exists()
     assert (teacher / "ledger.jsonl").read_bytes() == before
 

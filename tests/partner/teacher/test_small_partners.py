@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import fluid.learn.estimators
+from fluid.base.run import Run
 from fluid.central.distill import distill
-from fluid.exchange.federation import load_federation
 from fluid.exchange.public_set import open_public_set
 from fluid.learn.hybrid_model import HybridModel
 from fluid.learn.model import TrainedModel
@@ -29,9 +29,11 @@ def test_a_task_without_a_model_has_empty_columns(consortium: Consortium, tmp_pa
     assert table.column("logbb.reliability").null_count == len(table)
     assert table.column("bbb.prediction").null_count == 0
     outcome = distill(
-        [consortium.annotation("borealis")], consortium.public, consortium.federation,
+        [consortium.annotation("borealis")],
+        consortium.public,
+        consortium.federation,
         tmp_path / "round",
-    )  # fmt: skip
+    )
     assert [task.name for task in outcome.student.tasks] == ["bbb"]
     assert "0 public compounds" in outcome.report["tasks"]["logbb"]["skipped"]
 
@@ -48,9 +50,7 @@ def test_a_step_that_does_not_suit_the_unit_is_told(
     table = tmp_path / "papp.csv"
     table.write_text("\n".join(["smiles,papp", *rows]) + "\n")
     options = TrainingOptions("logistic", folds=3, repeats=1)
-    train_teacher(
-        [table], load_federation(path), path, "aurora", tmp_path / "teacher", options, jobs=1
-    )
+    train_teacher([table], path, "aurora", tmp_path / "teacher", options=options, run=Run(jobs=1))
     assert ("value_step" in caplog.text) == (said is not None)
     assert (said or "") in caplog.text
 
@@ -60,10 +60,11 @@ def test_a_hybrid_keeps_tasks_that_the_student_lacks(consortium: Consortium) -> 
     assert isinstance(hybrid, HybridModel)
     student = hybrid.student
     alone = dataclasses.replace(
-        hybrid, student=TrainedModel(
+        hybrid,
+        student=TrainedModel(
             student.card, student.chemistry, student.library, student.task_models[:1]
         ),
-    )  # fmt: skip
+    )
     assert [task.name for task in alone.tasks] == ["bbb", "logbb"]
     queries = next(iter(open_public_set(consortium.folder / "public.parquet").chunks()))
     said = alone.predict(queries.take(np.arange(5)))
@@ -82,9 +83,14 @@ def test_auto_calibrates_with_the_learner_it_chose(
         monkeypatch.setattr(fluid.learn.estimators, "KERNEL_LIMIT", limit)
         target = tmp_path / f"{learner}-{limit}"
         train_teacher(
-            [table], consortium.federation, consortium.federation_path, "borealis", target,
-            TrainingOptions(learner, folds=3, repeats=1), secret_path=tmp_path / "secret", jobs=2,
-        )  # fmt: skip
+            [table],
+            consortium.federation_path,
+            "borealis",
+            target,
+            options=TrainingOptions(learner, folds=3, repeats=1),
+            secret=tmp_path / "secret",
+            run=Run(jobs=2),
+        )
         model = load_model(target)
         assert isinstance(model, TrainedModel)
         members = model.task_models[0].members
@@ -99,6 +105,6 @@ def test_auto_calibrates_with_the_learner_it_chose(
 
 def test_annotating_with_a_draft_key_is_unsigned(consortium: Consortium, tmp_path: Path) -> None:
     summary = annotate(
-        consortium.folder / "aurora" / "teacher", consortium.public, tmp_path / "a.parquet", None
+        consortium.folder / "aurora" / "teacher", consortium.public, tmp_path / "a.parquet"
     )
     assert not summary.signed
