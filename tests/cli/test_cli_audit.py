@@ -57,24 +57,25 @@ def test_cores_change_nothing(site: Site, tmp_path: Path) -> None:
 def test_failure_is_exit_code_1(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = AuditReport(
-        {}, {}, Thresholds(0.6, 1.0), [], {"tried": 0}, (), {"c": {"passed": False}}
-    )
-    monkeypatch.setattr("fluid.partner.audit.audit", lambda *arguments: failed)
+    checks = {"canaries": {"passed": False}}
+    failed = AuditReport({}, {}, Thresholds(0.6, 1.0), [], {"tried": 0}, (), checks)
+    monkeypatch.setattr("fluid.partner.audit.audit", lambda *arguments, **options: failed)
     outcome = run(*_command(site, "-o", tmp_path / "audit.json"))
     assert outcome.code == 1
-    assert "verdict: FAIL" in outcome.stdout
+    assert "verdict: FAIL: the check 'canaries' failed" in outcome.stdout
     # The file is for the person who has to approve, all the more so.
     assert json.loads((tmp_path / "audit.json").read_text())["verdict"] == "fail"
 
 
 def test_refusals(site: Site, tmp_path: Path) -> None:
-    assert "is of partner draco" in refused(*_command(site, draft=site.annotation("draco")))
+    assert "expected partner aurora, found draco" in refused(
+        *_command(site, draft=site.annotation("draco"))
+    )
     assert "shadows = 3: allowed are 4 to 1024" in refused(*_command(site), "--shadows", 3)
     table = site.content_with("bbb.prediction", 3, 0.5)
     forged = site.forge(tmp_path / "forged.parquet", table)
     message = refused(*_command(site, draft=forged))
-    assert "this teacher says something else" in message
+    assert "these are not this teacher's labels" in message
     other = tmp_path / "notes.json"
     other.write_text("{}")
     assert "exists and is no audit" in refused(*_command(site, "-o", other))

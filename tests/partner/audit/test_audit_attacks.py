@@ -20,12 +20,12 @@ from fluid.partner.audit.exports import ACTUAL, BOTH, UNPROTECTED, Exports
 from fluid.partner.audit.results import (
     FAIL,
     METADATA,
-    NEIGHBOURS,
+    NEIGHBOUR_ROWS,
     OWN_ROW,
     PASS,
     UNDECIDED,
+    AttackCase,
     AuditReport,
-    Target,
     Thresholds,
     classes_of,
     judge,
@@ -242,11 +242,11 @@ def test_minority_is_the_rarest_class() -> None:
 def _report(
     signal: np.ndarray, inside: np.ndarray, channel: str, bounds: Thresholds, export: str = ACTUAL
 ) -> str:
-    target = Target("bbb", channel, export, 0.5)
-    bare = Target("bbb", channel, UNPROTECTED, 0.5)
+    case = AttackCase("bbb", channel, export, 0.5)
+    bare = AttackCase("bbb", channel, UNPROTECTED, 0.5)
     everybody = {"all": np.ones(N, dtype=bool)}
     attacks = [
-        *judge(target, "threshold", signal, inside, everybody, 0.0),
+        *judge(case, "threshold", signal, inside, everybody, 0.0),
         *judge(bare, "threshold", inside.astype(float), inside, everybody, 0.0),
     ]
     return AuditReport({}, {}, bounds, attacks).verdict
@@ -262,6 +262,6 @@ def test_verdict() -> None:
     assert _report(leaky, inside, METADATA, usual) == FAIL
     # What leaves with a correction is what has left before as well.
     assert _report(leaky, inside, OWN_ROW, usual, BOTH) == FAIL
-    assert _report(leaky, inside, NEIGHBOURS, usual) == PASS
-    assert _report(leaky, inside, NEIGHBOURS, Thresholds(0.6, 0.7)) == FAIL
+    assert _report(leaky, inside, NEIGHBOUR_ROWS, usual) == PASS
+    assert _report(leaky, inside, NEIGHBOUR_ROWS, Thresholds(0.6, 0.7)) == FAIL
     assert _report(signal, inside, OWN_ROW, Thresholds(0.5, 1.0)) == UNDECIDED
