@@ -78,7 +78,7 @@ def test_refusals(site: Site, tmp_path: Path) -> None:
     assert "these are not this teacher's labels" in message
     other = tmp_path / "notes.json"
     other.write_text("{}")
-    assert "exists and is no audit" in refused(*_command(site, "-o", other))
+    assert "exists and is not an audit" in refused(*_command(site, "-o", other))
     assert other.read_text() == "{}"
     assert "is an input" in refused(*_command(site, "-o", site.annotation("aurora")))
 

@@ -120,7 +120,7 @@ def test_a_student_takes_a_table_of_measured_labels(
     assert told["calibration"] == ["measured.csv"]
     assert told["tasks"]["bbb"]["compounds"] > 50
     rejects = read(tmp_path / "p.rejects.csv")
-    assert told["set_aside"] == len(rejects)
+    assert told["rejected"] == len(rejects)
     assert rejects[0]["value"] == "C1CC"
     text = done(*conformal(site.student, site.external, output, "--calibration", measured)).stdout
     assert "calibration, bbb" in text

@@ -35,7 +35,7 @@ def test_the_round_goes_on_from_the_first(site: Site, second: Path) -> None:
     assert after["number"] > before["number"]
     assert "base_student" not in first["manifest"]
     text = done("inspect", second / "aurora.parquet").stdout
-    assert "corrects the numbers of" in text
+    assert "regression labels start from the student" in text
     assert "a correction of it" in text
 
 
