@@ -240,7 +240,7 @@ def _part(public: Compounds, tables: Mapping[str, LabelledCompounds]) -> np.ndar
 
 def _best(found: list[AttackResult], channel: str, of_class: str) -> str:
     """Highest AUC of the attacks through a channel."""
-    chosen = [a.auc.value for a in found if (a.target.channel, a.of_class) == (channel, of_class)]
+    chosen = [a.auc.value for a in found if (a.case.channel, a.of_class) == (channel, of_class)]
     return f"{max(chosen):.3f}"
 
 

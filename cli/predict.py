@@ -100,7 +100,8 @@ def predict(
         fluid predict round1/student compounds.csv -o predictions.csv
         fluid predict round1/student compounds.csv -o predictions.csv \\
             --scheduler tcp://cluster:8786
-        fluid predict aurora/hybrid compounds.csv --conformal 0.1 -o predictions.csv
+        fluid predict aurora/hybrid compounds.csv --conformal 0.1 \\
+            -o predictions.csv
         fluid predict round1/student compounds.csv --conformal 0.2 \\
             --calibration measured.csv -o predictions.csv
     """

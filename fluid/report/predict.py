@@ -290,8 +290,8 @@ def _entries_of(
             raise FluidError("columns: only a data frame has columns, but a list was given")
         structures = list(compounds)
         ids = [""] * len(structures)
-        is_series = isinstance(compounds, pd.Series)
-        index = compounds.index if is_series else pd.RangeIndex(len(structures))
+        series: Any = compounds if isinstance(compounds, pd.Series) else None
+        index = pd.RangeIndex(len(structures)) if series is None else series.index
     numbered = enumerate(zip(ids, structures, strict=True), start=1)
     return [_entry(line, name, structure) for line, (name, structure) in numbered], index
 
