@@ -37,7 +37,7 @@ from fluid.partner.teacher_folder import read_secret
 PARTNERS = ("aurora", "borealis", "corvus", "draco", "eridanus", "fornax")
 # Where logBB is cut for the second binary task: equal concentrations in brain and blood.
 CUT = 0.0
-# Labelled compounds that a partner must have for it.
+# Labelled compounds that a partner must have for it: with fewer, intervals are too wide to compare.
 FEWEST = 100
 
 

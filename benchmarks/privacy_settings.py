@@ -45,8 +45,10 @@ from fluid.soft_labels.teacher_labels import TeacherLabels
 # Whose neighbours are attacked: a small partner with a small minority class, and a middling one.
 VARIED = ("aurora", "borealis")
 TASK = "bbb"
+# Bootstrap draws of a difference between students.
 DRAWS = 2000
-# Students of settings learn from the public compounds nearest to private ones and so many others.
+# Students of settings learn from the public compounds nearest to private ones and this many others,
+# so that the student of each setting is quick to train.
 GENERIC = 2500
 UNPROTECTED_ROW = "unprotected"
 

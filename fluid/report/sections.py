@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# Characters of a value that are shown: more than any that fluid writes, but for whole settings.
+# Characters of a value that are shown: enough for all but lists of settings.
 _LONGEST = 300
 # What makes two attacks the same kind, and what is shown of each under which heading.
 _KIND = ("task", "channel", "known", "export", "class")

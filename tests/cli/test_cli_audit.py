@@ -16,9 +16,13 @@ QUICK = ("--shadows", 4, "--overlap", 1)
 
 def _command(site: Site, *more: object, draft: Path | None = None) -> list[object]:
     return [
-        "audit", site.teacher("aurora"), site.public, draft or site.annotation("aurora"),
-        *QUICK, *more,
-    ]  # fmt: skip
+        "audit",
+        site.teacher("aurora"),
+        site.public,
+        draft or site.annotation("aurora"),
+        *QUICK,
+        *more,
+    ]
 
 
 def test_audit_writes_what_it_prints(site: Site, tmp_path: Path) -> None:
@@ -35,10 +39,26 @@ def test_audit_writes_what_it_prints(site: Site, tmp_path: Path) -> None:
     inspected = json.loads(done("inspect", site.annotation("aurora"), "--json").stdout)
     assert written["annotation"] == inspected["digest"]
     wanted = {
-        "task", "channel", "name", "export", "class", "n_in", "n_out", "auc", "auc_low",
-        "auc_high", "tpr_at_1", "tpr_at_1_low", "tpr_at_1_high", "tpr_at_01", "epsilon_low",
-        "p", "p_holm", "auc_low_all", "auc_high_all",
-    }  # fmt: skip
+        "task",
+        "channel",
+        "name",
+        "export",
+        "class",
+        "n_in",
+        "n_out",
+        "auc",
+        "auc_low",
+        "auc_high",
+        "tpr_at_1",
+        "tpr_at_1_low",
+        "tpr_at_1_high",
+        "tpr_at_01",
+        "epsilon_low",
+        "p",
+        "p_holm",
+        "auc_low_all",
+        "auc_high_all",
+    }
     assert all(wanted <= set(found) for found in written["attacks"])
     assert {found["export"] for found in written["attacks"]} == {"actual", "unprotected"}
 

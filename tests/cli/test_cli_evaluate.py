@@ -51,8 +51,14 @@ RESULT: dict[str, Any] = {
             ],
             "differences": [
                 _difference(
-                    "roc_auc", True, difference=0.1, low=0.05, high=0.15, ratio=1.125,
-                    ratio_low=1.05, ratio_high=1.2,
+                    "roc_auc",
+                    True,
+                    difference=0.1,
+                    low=0.05,
+                    high=0.15,
+                    ratio=1.125,
+                    ratio_low=1.05,
+                    ratio_high=1.2,
                 ),
             ],
         },
@@ -65,13 +71,19 @@ RESULT: dict[str, Any] = {
             ],
             "differences": [
                 _difference(
-                    "rmse", False, difference=-0.001, low=-0.1, high=0.1, ratio=0.998,
-                    ratio_low=0.962, ratio_high=1.039,
+                    "rmse",
+                    False,
+                    difference=-0.001,
+                    low=-0.1,
+                    high=0.1,
+                    ratio=0.998,
+                    ratio_low=0.962,
+                    ratio_high=1.039,
                 ),
             ],
         },
     },
-}  # fmt: skip
+}
 
 
 def test_a_percentage_is_given_only_where_more_is_better() -> None:

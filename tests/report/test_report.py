@@ -83,9 +83,14 @@ def test_inspect_shows_every_column_of_an_annotation(consortium: Consortium) -> 
     assert found["signature"] == "valid, of the registered key"
     names = [column["name"] for column in found["columns"]]
     assert names == [
-        "inchikey", "bbb.prediction", "bbb.uncertainty", "bbb.reliability",
-        "logbb.prediction", "logbb.uncertainty", "logbb.reliability",
-    ]  # fmt: skip
+        "inchikey",
+        "bbb.prediction",
+        "bbb.uncertainty",
+        "bbb.reliability",
+        "logbb.prediction",
+        "logbb.uncertainty",
+        "logbb.reliability",
+    ]
     assert all(column["meaning"] for column in found["columns"])
     probability = found["columns"][1]
     assert 0.01 <= probability["min"] <= probability["max"] <= 0.99

@@ -45,7 +45,7 @@ def export_shadows(
     plans
         One for each shadow teacher.
     kinds
-        The exports wanted besides the actual ones: `UNPROTECTED`, `FIRST`.
+        The exports wanted in addition to the actual ones: `UNPROTECTED`, `FIRST`.
     run
         With `workers`, these train in place of this process. They are sent the private table,
         which they must be allowed to see.

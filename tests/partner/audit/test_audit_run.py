@@ -270,9 +270,14 @@ def test_a_draft_of_a_stricter_partner_is_audited_by_its_own_policy(
     teacher = tmp_path / "teacher"
     path = consortium.folder / "federation.toml"
     train_teacher(
-        [consortium.table("aurora")], consortium.federation, path, "aurora", teacher,
-        replace(OPTIONS, repeats=1, folds_by="framework"), jobs=1,
-    )  # fmt: skip
+        [consortium.table("aurora")],
+        consortium.federation,
+        path,
+        "aurora",
+        teacher,
+        replace(OPTIONS, repeats=1, folds_by="framework"),
+        jobs=1,
+    )
     own = tmp_path / "own.toml"
     own.write_text("[policy]\nneighbourhood = 8\nprobability_step = 0.05\naudit_max_auc = 0.59\n")
     draft = tmp_path / "draft.parquet"

@@ -60,13 +60,22 @@ def test_intervals_of_the_actual_export_are_wider_than_of_one_attack() -> None:
 
 def test_conclusions_say_what_was_tried_and_the_bound() -> None:
     influence = {
-        "overlap": 3, "tried": 2, "rows_changed": 0,
+        "overlap": 3,
+        "tried": 2,
+        "rows_changed": 0,
         "tasks": {"bbb": {"moved": 12.5, "largest": 0.07}},
-    }  # fmt: skip
+    }
     distribution = [
-        {"task": "bbb", "export": ACTUAL, "error": 0.02, "naive_error": 0.2, "ratio": 0.1,
-         "ratio_low": 0.05, "ratio_high": 0.2}
-    ]  # fmt: skip
+        {
+            "task": "bbb",
+            "export": ACTUAL,
+            "error": 0.02,
+            "naive_error": 0.2,
+            "ratio": 0.1,
+            "ratio_low": 0.05,
+            "ratio_high": 0.2,
+        }
+    ]
     report = AuditReport({}, {}, Thresholds(0.6, 0.8), [], influence, distribution)
     text = "\n".join(conclusions(report))
     assert "3 public compounds are private too" in text
