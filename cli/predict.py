@@ -93,7 +93,7 @@ def predict(
     of fold, the rate is about RATE. It does not hold across partners, nor for a single compound.
     Weights (--shift) correct a difference in chemistry as far as it can be estimated; they do not
     correct a difference in assays. A table for --calibration should hold compounds that no
-    partner's teacher has seen. It is read by --label, --task-column and --value-column.
+    partner's teacher has seen; --label, --task-column and --value-column name its columns.
 
     \b
     Examples:
