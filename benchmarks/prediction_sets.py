@@ -21,39 +21,39 @@ from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation, load_federation
 from fluid.learn import conformal
 from fluid.learn.hybrid_model import HybridModel
-from fluid.learn.measured import Measured
 from fluid.learn.model import TaskModel, TrainedModel
 from fluid.learn.predictions import TaskPrediction
-from fluid.learn.shift import Features, describe, estimate_shift
+from fluid.learn.shift import describe, estimate_shift
 from fluid.learn.storage import load_model, load_trained
 from fluid.learn.task import Task
 from fluid.partner.table import LabelledCompounds, read_labelled
 from fluid.partner.teacher.fit import fit_model
-from fluid.report.calibration_sets import sets_of_folder, similarity_of
+from fluid.report.calibration_sets import CalibrationSet, sets_of_folder, similarity_of
 
+# The usual error rates of prediction sets, and three splits, to see how far chance moves them.
 RATES = (0.2, 0.1)
 SEEDS = (0, 1, 2)
-# Fewer queries than these tell nothing of coverage.
+# Queries that a coverage needs: with 30 its standard error is about 0.07.
 FEWEST = 30
 
-# Question, task, rate and whether calibration compounds were weighed; coverage in one model.
+# Question, task, rate and whether calibration compounds were weighted.
 Case = tuple[str, str, float, bool]
 
 
 def judge(
     question: str,
     task: Task,
-    measured: Measured,
-    features: Features,
-    said: TaskPrediction,
+    calibration: CalibrationSet,
+    prediction: TaskPrediction,
     queries: Compounds,
     rows: np.ndarray,
     truth: np.ndarray,
 ) -> Iterator[tuple[Case, float]]:
     """Coverage of one model's sets for the queries at these rows, at every rate."""
-    near = similarity_of(said)[rows]
-    values = said.values[rows]
-    shift = estimate_shift(features, describe(queries.take(rows), near))
+    measured = calibration.measured
+    near = similarity_of(prediction)[rows]
+    values = prediction.values[rows]
+    shift = estimate_shift(calibration.features, describe(queries.take(rows), near))
     for rate in RATES:
         for weighed in (False, True):
             weights = shift.weights if weighed and shift is not None else None
@@ -76,16 +76,13 @@ def on_table(
     known = set(trained.library.connectivities)
     new = np.array([key not in known for key in table.compounds.connectivities])
     sets = sets_of_folder(folder, model)
-    said = model.predict(table.compounds, None).by_task
+    predictions = model.predict(table.compounds, None).by_task
     for number, task in enumerate(federation.tasks):
         rows, truth = table.labels.column(number)
         rows, truth = rows[new[rows]], truth[new[rows]]
         if task.name in sets and len(rows) >= FEWEST:
-            one = sets[task.name]
-            yield from judge(
-                question, task, one.measured, one.features, said[task.name], table.compounds,
-                rows, truth,
-            )  # fmt: skip
+            calibration, prediction = sets[task.name], predictions[task.name]
+            yield from judge(question, task, calibration, prediction, table.compounds, rows, truth)
 
 
 def exchangeable(
@@ -101,7 +98,7 @@ def exchangeable(
             fitted = fit_model(training, federation, partner, bytes([seed]) * 32, run=Run(jobs=1))
         except TrainingError:
             continue
-        said = fitted.model.predict(held.compounds, None).by_task
+        predictions = fitted.model.predict(held.compounds, None).by_task
         models: list[TaskModel] = fitted.model.task_models
         for model in models:
             task = model.task
@@ -113,10 +110,14 @@ def exchangeable(
             compounds = training.compounds.take(model.rows[predicted])
             measured = measured.take(predicted)
             yield from judge(
-                "own, kept from training", task, measured,
-                describe(compounds, measured.similarity), said[task.name], held.compounds, rows,
+                "own, kept from training",
+                task,
+                CalibrationSet(measured, describe(compounds, measured.similarity)),
+                predictions[task.name],
+                held.compounds,
+                rows,
                 truth,
-            )  # fmt: skip
+            )
 
 
 def main() -> None:

@@ -19,23 +19,25 @@ from typing import Any
 import numpy as np
 
 from benchmarks.privacy_settings import Site, show_cost, show_settings
-from benchmarks.privacy_tables import TableRow, markdown, tell
+from benchmarks.privacy_tables import TableRow, log, markdown
 from fluid.base.files import read_json, write_json
+from fluid.base.run import Run
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.public_set import open_public_set
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.task import Task
+from fluid.partner.audit import AuditOptions, AuditTarget, TeacherRecipe, attack
+from fluid.partner.audit.arena import near_public
 from fluid.partner.audit.exports import ACTUAL, UNPROTECTED
-from fluid.partner.audit.run import AuditOptions, AuditTarget, attack, near_public
 from fluid.partner.audit.statistics import Ranking
 from fluid.partner.table import LabelledCompounds, read_labelled
 from fluid.partner.teacher.fit import TrainingOptions
 from fluid.partner.teacher_folder import read_secret
 
 PARTNERS = ("aurora", "borealis", "corvus", "draco", "eridanus", "fornax")
-# Where logBB is cut for the second binary task: as much in the brain as in the blood.
+# Where logBB is cut for the second binary task: equal concentrations in brain and blood.
 CUT = 0.0
-# Labelled compounds that a partner must have for it.
+# Labelled compounds that a partner must have for it: with fewer, intervals are too wide to compare.
 FEWEST = 100
 
 
@@ -45,10 +47,13 @@ def second_task(
     """LogBB as classes, of the compounds that have it."""
     rows, values = table.labels.column(federation.task_index("logbb"))
     labels = LabelMatrix(
-        np.arange(len(rows)), np.zeros(len(rows), dtype=np.int64),
-        (values > CUT).astype(np.float64), np.zeros(len(rows), dtype=np.int8),
-        np.ones(len(rows)), (len(rows), 1),
-    )  # fmt: skip
+        rows=np.arange(len(rows)),
+        tasks=np.zeros(len(rows), dtype=np.int64),
+        values=(values > CUT).astype(np.float64),
+        qualifiers=np.zeros(len(rows), dtype=np.int8),
+        weights=np.ones(len(rows)),
+        shape=(len(rows), 1),
+    )
     task = Task("brain", "binary", classes=("below", "above"))
     made = LabelledCompounds(table.compounds.take(rows), labels, [], len(rows))
     return made, replace(federation, tasks=(task,))
@@ -60,7 +65,7 @@ Report = dict[str, Any]
 
 
 def audits(site: Site, folder: Path, shadows: int, jobs: int) -> Iterator[Report]:
-    """The audit of every partner, in both sets of tasks; one that lies in `folder` is taken."""
+    """The audit of every partner, in both sets of tasks; one found in `folder` is not repeated."""
     options = AuditOptions(shadows=shadows)
     federation = site.federation
     for name, table in site.tables.items():
@@ -72,13 +77,15 @@ def audits(site: Site, folder: Path, shadows: int, jobs: int) -> Iterator[Report
             if not path.is_file():
                 start = time.monotonic()
                 near, _ = near_public(site.public, one.compounds)
-                target = AuditTarget(one, near, contract, TrainingOptions(), site.secrets[name])
-                write_json(path, attack(target, options, {"partner": name}, jobs).to_dict())
-                tell(f"{case}, {len(one.compounds)} compounds: {time.monotonic() - start:.0f} s")
+                recipe = TeacherRecipe(contract, TrainingOptions())
+                target = AuditTarget(one, near, recipe, site.secrets[name])
+                report = attack(target, options, {"partner": name}, Run(jobs=jobs))
+                write_json(path, report.to_dict())
+                log(f"{case}, {len(one.compounds)} compounds: {time.monotonic() - start:.0f} s")
             yield read_json(path)
 
 
-# Columns of the tables: what is attacked, by an attacker who knows so much of the rest.
+# Columns of the tables: channel, share of the private data that the attacker knows, export.
 COLUMNS = {
     "own row": ("own row", 0.5, ACTUAL),
     "own row, unprotected": ("own row", 0.5, UNPROTECTED),
@@ -104,9 +111,10 @@ def show_leakage(reports: list[Report]) -> str:
                 if of_class == "majority":
                     continue
                 mine = [
-                    a for a in report["attacks"]
+                    a
+                    for a in report["attacks"]
                     if (a["task"], a["class"]) == (task, of_class) and a["auc"] is not None
-                ]  # fmt: skip
+                ]
                 cells = [show(_strongest(mine, *column)) for column in COLUMNS.values()]
                 rows.append([report["partner"], task, of_class, *cells])
         parts.append(markdown(["partner", "task", "class", *COLUMNS], rows))
@@ -151,15 +159,25 @@ def _summary(tests: list[Report], level: float) -> str:
         ]
         rows.append(
             [
-                channel, str(len(mine)), f"{min(aucs):.3f} to {max(aucs):.3f}",
-                f"{np.median(aucs):.3f}", str(sure), *above,
+                channel,
+                str(len(mine)),
+                f"{min(aucs):.3f} to {max(aucs):.3f}",
+                f"{np.median(aucs):.3f}",
+                str(sure),
+                *above,
                 f"{max(a['epsilon_low'] for a in mine):.2f}",
             ]
-        )  # fmt: skip
+        )
     header = [
-        "channel", "attacks", "ROC-AUC", "median", "surely above 0.5", "TPR at 1% above chance",
-        "at 0.1%", "highest epsilon",
-    ]  # fmt: skip
+        "channel",
+        "attacks",
+        "ROC-AUC",
+        "median",
+        "surely above 0.5",
+        "TPR at 1% above chance",
+        "at 0.1%",
+        "highest epsilon",
+    ]
     return markdown(header, rows)
 
 
@@ -171,19 +189,27 @@ def _beside(reports: list[Report]) -> str:
         for line in report["distribution"]:
             balance.append(
                 [
-                    report["partner"], line["task"], line["export"], f"{line['error']:.3f}",
+                    report["partner"],
+                    line["task"],
+                    line["export"],
+                    f"{line['error']:.3f}",
                     f"{line['naive_error']:.3f}",
                     f"{line['ratio']:.2f} [{line['ratio_low']:.2f}, {line['ratio_high']:.2f}]",
                 ]
-            )  # fmt: skip
+            )
         found = report["influence"]
         for task, line in found["tasks"].items():
             influence.append(
                 [
-                    report["partner"], task, str(found["overlap"]), str(found["tried"]),
-                    str(found["rows_changed"]), f"{line['moved']:g}", f"{line['largest']:g}",
+                    report["partner"],
+                    task,
+                    str(found["overlap"]),
+                    str(found["tried"]),
+                    str(found["rows_changed"]),
+                    f"{line['moved']:g}",
+                    f"{line['largest']:g}",
                 ]
-            )  # fmt: skip
+            )
     header = ["partner", "task", "overlap", "tried", "own row changed", "others moved", "largest"]
     balances = markdown(["partner", "task", "export", "error", "naive", "ratio"], balance)
     return balances + "\n\n" + markdown(header, influence)

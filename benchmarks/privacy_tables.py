@@ -7,8 +7,8 @@ import sys
 TableRow = list[str]
 
 
-def tell(text: str) -> None:
-    """Progress."""
+def log(text: str) -> None:
+    """Print progress to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from fluid.cli.console import command, emit, pairs, table
-from fluid.cli.models import show_disclosure
+from fluid.cli.inspect import show_disclosure
 from fluid.cli.options import FederationOfRound, Json
 from fluid.cli.outputs import is_sealed, output_file
 
@@ -53,8 +53,10 @@ def approve(
     from fluid.report.inspect import inspect_path
 
     annotation = open_annotation(draft)
-    found = inspect_path(draft, federation or teacher / FEDERATION_FILE, teacher, audit)
-    # With --json only the result goes to standard output.
+    found = inspect_path(
+        draft, federation or teacher / FEDERATION_FILE, teacher=teacher, audit=audit
+    )
+    # In --json standard output is for the result alone.
     print(show_shown(found), file=sys.stderr if as_json else sys.stdout, flush=True)
     report = load_audit(audit, annotation) if audit is not None else None
     failed = report is not None and not report.passed
@@ -120,7 +122,7 @@ def ledger(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Verify the ledger of a teacher, and show what was asked, made and approved.
+    """Verify the ledger of a teacher and show its entries.
 
     Every entry holds the hash of the one before, which detects any change. --key also detects
     entries cut off at the end, if they were there when that key signed last.

@@ -15,6 +15,7 @@ from fluid.cli.outputs import is_audit, output_file
 if TYPE_CHECKING:
     from fluid.partner.audit import AuditReport
 
+# Seconds between two lines of progress: a stage takes minutes.
 _EVERY = 5.0
 
 
@@ -22,55 +23,74 @@ _EVERY = 5.0
 def audit(
     teacher: Annotated[Path, typer.Argument(help="The teacher's folder.")],
     public: Annotated[Path, typer.Argument(help="The prepared public set.")],
-    annotation: Annotated[Path, typer.Argument(help="The annotation made of it, a draft or not.")],
+    annotation: Annotated[
+        Path, typer.Argument(help="The annotation that the teacher made of it, signed or not.")
+    ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="JSON file to write, for approval.")
+        Path | None, typer.Option("--output", "-o", help="JSON file to write, for `fluid approve`.")
     ] = None,
     federation: FederationOfRound = None,
     shadows: Annotated[
-        int, typer.Option(help="Shadow teachers of each game, 4 to 1024: more tell finer.")
+        int,
+        typer.Option(
+            help="Shadow teachers of each game, 4 to 1024. More give narrower intervals and take "
+            "longer."
+        ),
     ] = 32,
     overlap: Annotated[
-        int, typer.Option(help="Compounds both private and public to train again without.")
+        int,
+        typer.Option(
+            help="How many compounds that are both private and public to retrain without."
+        ),
     ] = 16,
-    delta: Annotated[float, typer.Option(help="Of the lower bound on epsilon.")] = 0.0,
+    delta: Annotated[
+        float, typer.Option(help="The delta at which a lower bound on epsilon is given.")
+    ] = 0.0,
     student: Annotated[
-        Path | None, typer.Option(help="The student that the annotation corrects, if it does.")
+        Path | None,
+        typer.Option(help="The student that the annotation was made with, if it was."),
     ] = None,
     seed: Seed = 0,
     jobs: Jobs = None,
     scheduler: Scheduler = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
-    """Attack your own teacher's annotation, and report what it gives away.
+) -> None:
+    """Attack your own annotation to see what it gives away.
 
-    Runs at the partner and writes nothing that leaves. The same attacks are made on an unprotected
-    export of the same settings, for comparison, and, of a correction, on it and the annotation
-    without the student together. Exit code 1 if an attack succeeds better than the federation's
-    policy allows (audit_max_auc, audit_max_neighbour_auc). With --scheduler the private table is
-    sent to the cluster: it must be the partner's own.
+    The audit runs at the partner, and nothing that it writes has to leave. For comparison it makes
+    the same attacks on an unprotected export with the same settings. If the annotation was made
+    with a student, the audit also attacks it together with the annotation made without one. The
+    exit code is 1 if an attack succeeds better than the federation's policy allows (audit_max_auc,
+    audit_max_neighbour_auc). With --scheduler the private table is sent to the cluster, which must
+    be the partner's own.
 
     \b
     Example:
-        fluid audit aurora/teacher public.parquet aurora/annotation.parquet -o aurora/audit.json
+        fluid audit aurora/teacher public.parquet aurora/annotation.parquet \\
+            -o aurora/audit.json
     """
     from fluid.base.cluster import open_cluster
     from fluid.base.files import write_json
-    from fluid.exchange.public_set import open_public_set
+    from fluid.base.run import Run
     from fluid.partner.audit import AuditOptions
     from fluid.partner.audit import audit as run
     from fluid.partner.audit.results import FAIL
     from fluid.partner.audit.text import HEADER, conclusions, table_rows
 
-    options = AuditOptions(shadows, overlap, seed, delta)
+    options = AuditOptions(shadows, overlap, delta)
     clock = _Clock()
 
     def work() -> AuditReport:
         with open_cluster(scheduler) as workers:
             return run(
-                teacher, open_public_set(public), annotation, federation, options, jobs, clock,
-                workers, student,
-            )  # fmt: skip
+                teacher,
+                public,
+                annotation,
+                federation=federation,
+                student=student,
+                options=options,
+                run=Run(seed, jobs, workers, clock.count, clock.begin),
+            )
 
     if output is None:
         report = work()
@@ -79,7 +99,7 @@ def audit(
         with output_file(output, inputs, "audit", is_audit):
             report = work()
             write_json(output, report.to_dict())
-    stage(f"audited in {clock.total:,.0f} s")
+    stage(f"audited in {clock.elapsed:,.0f} s")
 
     def text() -> str:
         shown = table(HEADER, table_rows(report)) + "\n\n" + "\n".join(conclusions(report))
@@ -91,19 +111,26 @@ def audit(
 
 
 class _Clock:
-    """Says on stderr which stage the audit is at, and how long it has taken."""
+    """Prints to stderr the stage of the audit and how long it has taken."""
 
     def __init__(self) -> None:
         self.start = self.last = time.monotonic()
+        self.stage = ""
 
     @property
-    def total(self) -> float:
+    def elapsed(self) -> float:
         return time.monotonic() - self.start
 
-    def __call__(self, name: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if done and now - self.last < _EVERY:
-            return
-        self.last = now
-        count = f", {done} of {total}" if done else f", {total}"
-        print(f"{self.total:6,.0f} s  {name}{count}", file=sys.stderr, flush=True)
+    def begin(self, stage: str) -> None:
+        """Print the stage that begins."""
+        self.stage = stage
+        self._print(stage)
+
+    def count(self, done: int) -> None:
+        """Print the number of teachers trained, at most every few seconds."""
+        if time.monotonic() - self.last >= _EVERY:
+            self._print(f"{self.stage}: {done} done")
+
+    def _print(self, text: str) -> None:
+        self.last = time.monotonic()
+        print(f"{self.elapsed:6,.0f} s  {text}", file=sys.stderr, flush=True)

@@ -20,7 +20,9 @@ from fluid.chem.readers import printable
 
 Params = ParamSpec("Params")
 
+# Seconds between two lines of progress.
 _EVERY = 5.0
+# Characters of an error message; a file can put any amount of text into one.
 _LONGEST = 2000
 
 
@@ -36,7 +38,7 @@ def command(function: Callable[Params, None]) -> Callable[Params, None]:
         except MemoryError:
             _fail("not enough memory; give smaller tables or fewer --jobs")
         except BrokenExecutor:
-            _fail("a worker process was killed, for want of memory perhaps; try fewer --jobs")
+            _fail("a worker process was killed, perhaps because memory ran out; try fewer --jobs")
         except UnicodeEncodeError as error:
             shown = error.object[max(0, error.start - 40) : error.end + 40]
             _fail(f"'{printable(shown)}' cannot be written as UTF-8; allowed is UTF-8 text")
@@ -66,7 +68,7 @@ def set_up_logging(verbose: bool) -> None:
 
 
 class Progress:
-    """Says on stderr how far a command is and how fast it goes, at most every few seconds.
+    """Prints to stderr how far a command is and how fast it goes, at most every few seconds.
 
     Parameters
     ----------
@@ -85,7 +87,7 @@ class Progress:
         """Report a count."""
         now = time.monotonic()
         if now - self.last >= _EVERY:
-            # Since the last line: what a resumed run found done already would flatter the mean.
+            # Since the last line: rows that an interrupted run had finished would inflate the rate.
             rate = (done - self.done) / (now - self.last)
             self.last, self.done = now, done
             whole = "" if self.total is None else f" of {self.total:,}"
@@ -93,12 +95,12 @@ class Progress:
 
 
 def stage(name: str) -> None:
-    """Say on stderr what a command is at."""
+    """Print the current stage to stderr."""
     print(name, file=sys.stderr, flush=True)
 
 
 def emit(as_json: bool, value: Any, text: Callable[[], str]) -> None:
-    """Print a result: JSON for machines, or what `text` makes of it for people."""
+    """Print a result: as JSON for machines, or as `text` for people."""
     if as_json:
         shown = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
         try:
@@ -107,13 +109,13 @@ def emit(as_json: bool, value: Any, text: Callable[[], str]) -> None:
             shown = json.dumps(value, indent=2, allow_nan=False)
     else:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            # A name or unit that the terminal's encoding does not have is no reason to fail.
+            # A name or unit that the terminal cannot encode must not fail the command.
             sys.stdout.reconfigure(errors="backslashreplace")
         shown = "\n".join(printable(line) for line in text().split("\n"))
     try:
         print(shown, flush=True)
     except BrokenPipeError:
-        # The reader of our output went away (`fluid ... | head`): not our error.
+        # The reader of our output has closed it (`fluid ... | head`): not our error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
 

@@ -197,7 +197,7 @@ def prepare_public(
     scheduler: Scheduler = None,
     as_json: Json = False,
 ) -> None:
-    """Standardise, key and fingerprint the public compounds, once for everybody.
+    """Standardise and fingerprint the public compounds.
 
     Structures that cannot be used are listed with the reason in OUTPUT.rejects.csv. An interrupted
     run continues where it stopped, unless it selects.

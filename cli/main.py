@@ -2,24 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 from fluid.cli.approve import approve, ledger
 from fluid.cli.audit import audit
 from fluid.cli.central import distill
 from fluid.cli.console import set_up_logging
+from fluid.cli.evaluate import evaluate
 from fluid.cli.federation import init_federation, keygen, prepare_public, register
-from fluid.cli.models import evaluate, inspect
+from fluid.cli.inspect import inspect
 from fluid.cli.partner import annotate, train_hybrid, train_teacher
 from fluid.cli.predict import predict
 from fluid.cli.simulate import simulate
 from fluid.cli.survey import clusters, survey
+from typer.core import TyperGroup
 
 from fluid import __version__
 
+# The commands by who types them, in the order of the help.
+GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Setting up": (keygen, init_federation, register),
+    "Partner": (train_teacher, annotate, inspect, audit, approve, ledger, train_hybrid, survey),
+    "Coordinator": (clusters, prepare_public, distill),
+    "Anybody": (predict, evaluate, simulate),
+}
+
+
+def _name(function: Callable[..., None]) -> str:
+    return function.__name__.replace("_", "-")
+
+
+class _Grouped(TyperGroup):
+    """Lists the commands in sections, each with the first sentence of its help."""
+
+    # Any: typer may bring a click of its own, and then there is no other to name.
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        width = max(map(len, self.commands))
+        for title, functions in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [
+                        (name.ljust(width), self.commands[name].get_short_help_str(limit=1000))
+                        for name in map(_name, functions)
+                    ]
+                )
+
+
 app = typer.Typer(
     name="fluid",
+    cls=_Grouped,
     help="Federated knowledge distillation for drug discovery: learn from each other's data "
     "without showing it.",
     no_args_is_help=True,
@@ -47,23 +80,6 @@ def _main(
     set_up_logging(verbose)
 
 
-for _command in (
-    init_federation,
-    keygen,
-    register,
-    clusters,
-    survey,
-    prepare_public,
-    train_teacher,
-    annotate,
-    inspect,
-    audit,
-    approve,
-    ledger,
-    distill,
-    train_hybrid,
-    predict,
-    evaluate,
-    simulate,
-):
-    app.command(_command.__name__.replace("_", "-"))(_command)
+for _functions in GROUPS.values():
+    for _function in _functions:
+        app.command(_name(_function))(_function)

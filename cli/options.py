@@ -15,7 +15,7 @@ FederationOfRound = Annotated[
     typer.Option(
         "--federation",
         "-f",
-        help="The federation file of this round, if it is another than at training.",
+        help="The federation file of this round, if it differs from the one used in training.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -26,26 +26,20 @@ Jobs = Annotated[
         "-j",
         min=1,
         max=1024,
-        help="Cores to use; by default all. Never changes a result.",
+        help="Cores to use; by default all. The result does not depend on it.",
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Fixes everything random.")]
-SmilesColumn = Annotated[
-    str | None, typer.Option(help="SMILES column; by default found by its name.")
+Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of everything random.")]
+SmilesColumn = Annotated[str | None, typer.Option(help="SMILES column; by default found by name.")]
+IdColumn = Annotated[
+    str | None, typer.Option(help="Column of compound names; by default found by name.")
 ]
-IdColumn = Annotated[str | None, typer.Option(help="Name column; by default found by its name.")]
 Label = Annotated[
     list[str] | None,
-    typer.Option(
-        "--label", metavar="TASK=COLUMN", help="Label column of a task; may be given repeatedly."
-    ),
+    typer.Option("--label", metavar="TASK=COLUMN", help="Label column of a task. Repeatable."),
 ]
-TaskColumn = Annotated[
-    str | None, typer.Option(help="Long tables: column that names the task of a row.")
-]
-ValueColumn = Annotated[
-    str | None, typer.Option(help="Long tables: column that holds the label of a row.")
-]
+TaskColumn = Annotated[str | None, typer.Option(help="In long tables, the column of task names.")]
+ValueColumn = Annotated[str | None, typer.Option(help="In long tables, the column of labels.")]
 Domain = Annotated[
     str,
     typer.Option(
@@ -57,8 +51,8 @@ Scheduler = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
-        help="Spread the work over the workers of this Dask scheduler, tcp://host:8786 say, in "
-        "place of --jobs. Never changes a result; needs the extra 'cluster'.",
+        help="Spread the work over the workers of this Dask scheduler, such as tcp://host:8786, in "
+        "place of --jobs. The result does not depend on it. Needs the extra 'cluster'.",
         show_default=False,
     ),
 ]

@@ -1,4 +1,4 @@
-"""Outputs: never in the place of an input or of somebody else's file, and no litter of failures."""
+"""Outputs: they replace no input and nobody else's file, and a failure leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 _MODEL = frozenset({"model.json", "library.parquet", "arrays.npz", "trees", "rejects.csv"})
 TEACHER_ENTRIES = _MODEL | {
-    "fold.key", "federation.toml", "conformal.npz", "ledger.jsonl", "sub-teachers",
-}  # fmt: skip
+    "fold.key",
+    "federation.toml",
+    "conformal.npz",
+    "ledger.jsonl",
+    "sub-teachers",
+}
 HYBRID_ENTRIES = _MODEL | {"own", "student", "conformal.npz"}
 STUDY_ENTRIES = frozenset({"results.csv", "studies.csv", "summary.json", "summary.md", "cache"})
 ROUND_ENTRIES = frozenset({"report.json", "federated.parquet", "student"})
@@ -43,22 +47,27 @@ def output_file(
     what
         What the file is, for the message.
     is_ours
-        Whether a file that is there already is such a one, and may be replaced.
+        Whether a file that exists already is of this kind, and may be replaced.
 
     Raises
     ------
     FluidError
-        If `path` is an input, no ordinary file, or somebody else's.
+        If `path` is an input, is not an ordinary file, or is somebody else's.
     """
     _check_place(path, inputs)
     if path.exists() and not path.is_dir() and not path.is_file():
-        raise FluidError(f"{path}: is a device or pipe, a file name is needed")
+        raise FluidError(f"{path}: is a device or pipe; name a file")
     if path.is_file() and path.stat().st_size and not is_ours(path):
         raise FluidError(
-            f"{path}: exists and is no {what}; name another file, or remove it if it is not needed"
+            f"{path}: exists and is not {_article(what)} {what}; name another file, or remove it "
+            "if it is not needed"
         )
     with tidy(path):
         yield
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0] in "aeiou" else "a"
 
 
 @contextmanager
@@ -74,7 +83,7 @@ def output_folder(
     inputs
         Files and folders that the command reads.
     entries
-        What the command writes into it; a folder that holds anything else is not replaced.
+        What the command writes into it. A folder that holds anything else is not replaced.
     kinds
         Kinds of model that may be replaced.
 
@@ -132,7 +141,7 @@ def _check_place(path: Path, inputs: Iterable[Path]) -> None:
 
 @contextmanager
 def tidy(path: Path) -> Iterator[None]:
-    """Remove folders that were made for an output that did not come."""
+    """Remove the folders made for an output if it is not written."""
     missing = [folder for folder in path.absolute().parents if not folder.exists()]
     try:
         yield
@@ -154,7 +163,7 @@ def is_sealed(kind: str) -> Callable[[Path], bool]:
 
 
 def starts_with(start: bytes) -> Callable[[Path], bool]:
-    """Whether a file begins so."""
+    """Check that a file begins with these bytes."""
 
     def check(path: Path) -> bool:
         with path.open("rb") as handle:
@@ -184,7 +193,7 @@ def is_evaluation(path: Path) -> bool:
 
 
 def is_coverage(path: Path) -> bool:
-    """Whether a file is what ``fluid survey`` writes; whether it is right does not matter."""
+    """Whether a file is what ``fluid survey`` writes; a damaged one counts too."""
     found = _read_json(path)
     return isinstance(found, dict) and found.get("schema") == "fluid.coverage/1"
 
@@ -207,8 +216,8 @@ def rejects_beside(path: Path) -> Path:
     return path.with_name(path.stem + ".rejects.csv")
 
 
-def list_rejects(beside: Path, rejects: list[Reject]) -> None:
-    """Write what was set aside; an older list does not stay if there is nothing."""
+def replace_rejects(beside: Path, rejects: list[Reject]) -> None:
+    """Write rejected rows and labels; without any, remove an older list."""
     from fluid.chem.tables import write_rejects
 
     if rejects:

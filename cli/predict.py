@@ -22,9 +22,9 @@ from fluid.cli.options import (
 from fluid.cli.outputs import (
     REJECTS_HEADER,
     is_predictions,
-    list_rejects,
     output_file,
     rejects_beside,
+    replace_rejects,
     starts_with,
 )
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @command
 def predict(
-    model: Annotated[Path, typer.Argument(help="A teacher's, student's or hybrid's folder.")],
+    model: Annotated[Path, typer.Argument(help="Folder of a teacher, student or hybrid.")],
     compounds: Annotated[Path, typer.Argument(help="Table of structures.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet file to write.")],
     domain: Domain = "reliability",
@@ -43,32 +43,32 @@ def predict(
         float | None,
         typer.Option(
             metavar="RATE",
-            help="Add prediction sets and intervals that miss the truth at this rate, above 0 and "
-            "at most 0.5. See above for what that means.",
+            help="Add prediction sets and intervals with this error rate, above 0 and at most 0.5. "
+            "See above for what that means.",
         ),
     ] = None,
     calibration: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="TABLE",
-            help="Tables of measured labels to calibrate sets with; by default a partner's own "
-            "out-of-fold predictions, which a student does not have.",
+            help="Table of measured labels to calibrate sets with. Repeatable. By default a "
+            "partner's own out-of-fold predictions, which a student does not have.",
         ),
     ] = None,
     shift: Annotated[
         bool | None,
         typer.Option(
             "--shift/--no-shift",
-            help="Weigh calibration compounds by how like the compounds to predict they are, all "
-            "of which are then held in memory, about 7 kB each; on by default.",
+            help="Weigh calibration compounds by their similarity to the compounds to predict. "
+            "These are then all held in memory, about 7 kB each. On by default.",
             show_default=False,
         ),
     ] = None,
     difficulty: Annotated[
         str | None,
         typer.Option(
-            help="Intervals 'similarity': wider for compounds unlike the model's (default), or "
-            "'constant': of one width.",
+            help="Width of intervals: 'similarity' (default) makes them wider for compounds unlike "
+            "those the model knows, 'constant' gives all the same width.",
             show_default=False,
         ),
     ] = None,
@@ -81,29 +81,32 @@ def predict(
     scheduler: Scheduler = None,
     as_json: Json = False,
 ) -> None:
-    """Predict compounds, each with its applicability domain: in or out, how far, and why.
+    """Predict compounds, each with its applicability domain.
 
-    Every row of the table comes back, in its order; one that cannot be predicted says why. A run
-    that was interrupted goes on where it was, unless it makes sets. With --scheduler the model and
-    the table are sent to the cluster.
+    The output says for every compound whether it is in the domain, how far, and why. It has one
+    row per row of the table, in its order; a row that cannot be predicted says why. A run that was
+    interrupted continues where it stopped, unless it makes prediction sets. With --scheduler the
+    model and the table are sent to the cluster.
 
     With --conformal, sets and intervals miss the truth for at most RATE of compounds, on average
-    over compounds like the calibration compounds, in each class alike; for about RATE where
-    calibrated out of fold. That is not valid across partners, nor for a compound by itself.
-    Weights (--shift) mend a difference in chemistry as far as it can be estimated, and none in
-    assays. Tables for --calibration, read by --label, --task-column and --value-column, should
-    hold compounds that no partner's teacher has seen.
+    over compounds like the calibration compounds, in each class alike. If they are calibrated out
+    of fold, the rate is about RATE. It does not hold across partners, nor for a single compound.
+    Weights (--shift) correct a difference in chemistry as far as it can be estimated; they do not
+    correct a difference in assays. A table for --calibration should hold compounds that no
+    partner's teacher has seen; --label, --task-column and --value-column name its columns.
 
     \b
     Examples:
         fluid predict round1/student compounds.csv -o predictions.csv
         fluid predict round1/student compounds.csv -o predictions.csv \\
             --scheduler tcp://cluster:8786
-        fluid predict aurora/hybrid compounds.csv --conformal 0.1 -o predictions.csv
+        fluid predict aurora/hybrid compounds.csv --conformal 0.1 \\
+            -o predictions.csv
         fluid predict round1/student compounds.csv --conformal 0.2 \\
             --calibration measured.csv -o predictions.csv
     """
     from fluid.base.cluster import open_cluster
+    from fluid.base.run import Run
     from fluid.partner.table import Columns
     from fluid.report.predict import predict_table
 
@@ -120,11 +123,16 @@ def predict(
             guards.enter_context(output_file(beside, inputs, "table of rejects", is_rejects))
         workers = guards.enter_context(open_cluster(scheduler))
         summary = predict_table(
-            model, compounds, output, smiles_column, id_column, domain, jobs,
-            Progress("compounds"), options, workers,
-        )  # fmt: skip
+            model,
+            compounds,
+            output,
+            columns=Columns(smiles_column, id_column),
+            domain=domain,
+            conformal=options,
+            run=Run(jobs=jobs, workers=workers, progress=Progress("compounds")),
+        )
         if calibration:
-            list_rejects(beside, summary.rejects)
+            replace_rejects(beside, summary.rejects)
 
     def text() -> str:
         shown: dict[str, object] = {
@@ -145,7 +153,7 @@ def _conformal_options(
     shift: bool | None,
     difficulty: str | None,
 ) -> ConformalOptions | None:
-    """What is asked of prediction sets; an option that would do nothing is wrong usage."""
+    """The options of prediction sets; an option that would do nothing is wrong usage."""
     from fluid.learn.conformal import DIFFICULTIES
     from fluid.report.conformal import ConformalOptions
 
@@ -156,8 +164,8 @@ def _conformal_options(
         )
     if of_table and not calibration:
         raise typer.BadParameter(
-            "--label, --task-column and --value-column tell how to read --calibration, which is "
-            "not given"
+            "--label, --task-column and --value-column say how to read --calibration, which is "
+            "missing"
         )
     if rate is None:
         return None
@@ -170,26 +178,26 @@ def _conformal_options(
 
 
 def _show_sets(found: dict[str, Any]) -> dict[str, object]:
-    """Two lines a task: what sets were calibrated on, and how large they are."""
+    """Two lines a task: what the sets were calibrated on, and how large they are."""
     shown: dict[str, object] = {}
-    for task, told in found["tasks"].items():
-        size = told["effective"]
+    for task, sets in found["tasks"].items():
+        size = sets["effective"]
         sizes = (
             ", ".join(f"{value:g} {label}" for label, value in size.items())
             if isinstance(size, dict)
             else f"{size:g}"
         )
-        left = told["left_out"]
-        notes = [f"effective {sizes}"] if told["weighted"] else [f"unweighted, {sizes}"]
+        left = sets["left_out"]
+        notes = [f"effective {sizes}"] if sets["weighted"] else [f"unweighted, {sizes}"]
         notes += [f"{left:,} left out: the model was trained on them"] if left else []
-        shown[f"calibration, {task}"] = f"{told['compounds']:,} compounds ({'; '.join(notes)})"
-        counts = told["sets"]
+        shown[f"calibration, {task}"] = f"{sets['compounds']:,} compounds ({'; '.join(notes)})"
+        counts = sets["sets"]
         shown[f"sets, {task}"] = (
             f"{counts['single']:,} of one class, {counts['several']:,} of several, "
             f"{counts['empty']:,} empty"
             if "single" in counts
             else f"{counts['bounded']:,} intervals, {counts['whole_range']:,} of the whole range"
         )
-    if found["set_aside"]:
-        shown["set aside"] = f"{found['set_aside']:,} rows or labels of the calibration table"
+    if found["rejected"]:
+        shown["rejected"] = f"{found['rejected']:,} rows or labels of the calibration table"
     return shown

@@ -98,7 +98,7 @@ def simulate(
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
-    """Simulate consortia from one labelled table and compare models.
+    """Simulate consortia from labelled tables and compare models.
 
     Writes OUTPUT/results.csv (one row per cell, test, model and metric), OUTPUT/summary.md and
     OUTPUT/summary.json; OUTPUT/cache holds what is needed to resume.

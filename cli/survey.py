@@ -36,7 +36,7 @@ def clusters(
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
-    """Make the clusters of public compounds that partners report their coverage by.
+    """Cluster public compounds for reports of coverage.
 
     The leaders are chosen from a random sample of the tables, ten rows per cluster.
 
@@ -86,7 +86,7 @@ def survey(
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
-    """Report in round numbers how many private compounds lie near each cluster of public ones.
+    """Report how many private compounds lie near public clusters.
 
     Only if the federation's policy has share = ["coverage"]. Labels are not read.
 

@@ -67,7 +67,8 @@ def described(name: str, thing: Any, level: int) -> Iterator[str]:
     )
     yield from listed("Attributes", [(p.arg_name, p.description) for p in attributes])
     if doc.returns:
-        yield f"**Returns** `{doc.returns.type_name}`: {' '.join((doc.returns.description or '').split())}\n"
+        text = " ".join((doc.returns.description or "").split())
+        yield f"**Returns** `{doc.returns.type_name}`: {text}\n"
     yield from listed("Raises", [(r.type_name or "", r.description) for r in doc.raises])
     for example in doc.examples:
         text = "\n".join(part for part in (example.snippet, example.description) if part)

@@ -29,11 +29,12 @@ class CalibrationSet:
     Attributes
     ----------
     measured
-        What the model said of n compounds, and what was measured; without NaN.
+        Predictions for n compounds and the measured labels; without NaN.
     features
-        The same compounds as the estimate of a shift sees them.
+        Features of the same compounds, for the estimate of a shift.
     left_out
-        Compounds of the user's table that the model was trained on.
+        How many compounds of the user's table were left out, because the model was trained on
+        them.
     """
 
     measured: Measured
@@ -47,19 +48,19 @@ def sets_of_folder(folder: Path, model: Model) -> dict[str, CalibrationSet]:
     Raises
     ------
     FluidError
-        If the model is a student, which has no measured labels, or of an older version.
+        If the model is a student, which has no measured labels, or was made by an older version.
     """
     if model.card.kind == "student":
         raise FluidError(
-            f"{folder}: is a student and has no measured labels, so that no error rate can be "
-            "stated for it; give --calibration with a table of measured labels"
+            f"{folder}: is a student and has no measured labels to calibrate with; give a table of "
+            "measured labels with --calibration"
         )
     measured = load_measured(folder, model)
     trained = model.own if isinstance(model, HybridModel) else model
     if not measured or not isinstance(trained, TrainedModel):
         raise FluidError(
-            f"{folder}: holds no out-of-fold predictions, for it was made by an older version; "
-            "train it again, or give --calibration with a table of measured labels"
+            f"{folder}: holds no out-of-fold predictions, because it was made by an older version; "
+            "train it again, or give a table of measured labels with --calibration"
         )
     found = {}
     for task_model in trained.task_models:
@@ -74,9 +75,9 @@ def sets_of_folder(folder: Path, model: Model) -> dict[str, CalibrationSet]:
 def sets_of_tables(
     folder: Path, model: Model, sources: Sequence[Path], columns: Columns, jobs: int
 ) -> tuple[dict[str, CalibrationSet], list[Reject]]:
-    """Calibration sets by task, from a table of measured labels.
+    """Calibration sets by task, from tables of measured labels.
 
-    Compounds whose labels the model has learned for the task are left out and counted.
+    Compounds that the model was trained on for the task are left out and counted.
 
     Parameters
     ----------
@@ -90,21 +91,21 @@ def sets_of_tables(
     Returns
     -------
     tuple of dict and list of Reject
-        Tasks with a label only; and what could not be read.
+        By task with a label left; and rejected rows and labels.
 
     Raises
     ------
     FluidError
-        If a table cannot be read, or no label is left.
+        If a table cannot be read, or no label can be used.
     """
     table = read_labelled(sources, model.tasks, model.chemistry, columns, jobs)
-    said = model.predict(table.compounds, None).by_task
+    predictions = model.predict(table.compounds, None).by_task
     found, labelled = {}, 0
     for index, task in enumerate(model.tasks):
         rows, truth = table.labels.column(index)
         labelled += len(rows)
         seen = _were_trained_on(model, task, table.compounds)[rows]
-        kept, one = rows[~seen], said[task.name]
+        kept, one = rows[~seen], predictions[task.name]
         measured = Measured(one.values[kept], truth[~seen], similarity_of(one)[kept])
         if len(kept):
             compounds = table.compounds.take(kept)
@@ -112,7 +113,7 @@ def sets_of_tables(
     if not found:
         raise FluidError(
             f"{', '.join(map(str, sources))}: none of its {labelled} measured labels can calibrate "
-            f"{folder}, which was trained on these compounds; give others"
+            f"{folder}, which was trained on these compounds; give other compounds"
         )
     return found, table.rejects
 
@@ -124,10 +125,10 @@ def _calibration_set(measured: Measured, compounds: Compounds, left_out: int = 0
 
 
 def _were_trained_on(model: Model, task: Task, compounds: Compounds) -> np.ndarray:
-    """Which compounds' labels the model has learned for a task, bool of shape (n,).
+    """Which compounds the model was trained on for a task, bool of shape (n,).
 
-    Of a student, and of a hybrid's student, these are all public compounds: their pooled labels
-    are no measurements, but the predictions are not those of a compound that was never seen.
+    For a student, and for the student in a hybrid, these are all public compounds. Their pooled
+    labels are not measured, but a prediction for them is not one for an unseen compound.
     """
     parts = [model.own, model.student] if isinstance(model, HybridModel) else [model]
     seen = np.zeros(len(compounds), dtype=bool)
@@ -142,6 +143,8 @@ def _were_trained_on(model: Model, task: Task, compounds: Compounds) -> np.ndarr
     return seen
 
 
-def similarity_of(said: TaskPrediction) -> np.ndarray:
-    """Similarity to the reference compounds, 0 where it is not known."""
-    return np.zeros(len(said.values)) if said.similarity is None else said.similarity
+def similarity_of(prediction: TaskPrediction) -> np.ndarray:
+    """Similarity to the reference compounds, shape (n,); 0 where it is unknown."""
+    if prediction.similarity is None:
+        return np.zeros(len(prediction.values))
+    return prediction.similarity

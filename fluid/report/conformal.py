@@ -38,7 +38,7 @@ from fluid.report.calibration_sets import sets_of_folder, sets_of_tables, simila
 
 logger = logging.getLogger(__name__)
 
-# Bounds are rounded outwards to as many decimals as predictions are shown with.
+# Bounds are rounded outwards to the four decimals that predictions are written with.
 _SCALE = 1e4
 
 Columned = dict[str, np.ndarray]
@@ -58,7 +58,7 @@ class ConformalOptions:
     columns
         How to read those tables.
     shift
-        Whether calibration compounds are weighed by how like the queries they are.
+        Whether calibration compounds are weighted by how similar to the queries they are.
     difficulty
         Key of `fluid.learn.conformal.DIFFICULTIES`.
     """
@@ -83,14 +83,14 @@ def conformal_columns(task: Task) -> list[str]:
 
 
 class Conformer:
-    """Calibration sets of a model, and what is told of the sets made with them.
+    """Makes prediction sets with a model's calibration sets, and counts what it makes.
 
     Parameters
     ----------
     folder, model
-        A model folder, and what was loaded from it.
+        A model folder, and the model loaded from it.
     options
-        What is asked.
+        What is asked of the sets.
     jobs
         Worker processes for reading the calibration table.
 
@@ -109,7 +109,8 @@ class Conformer:
         for task in self.tasks:
             if set(conformal_columns(task)) & set(task.outputs):
                 raise FluidError(
-                    f"task '{task.name}': a class named 'set' allows no sets beside it"
+                    f"task '{task.name}': its class 'set' has the name of the column of prediction "
+                    "sets; predict without sets"
                 )
         if options.calibration:
             self.sets, self.rejects = sets_of_tables(
@@ -117,21 +118,25 @@ class Conformer:
             )
         else:
             self.sets = sets_of_folder(folder, model)
-        self.told: dict[str, dict[str, Any]] = {}
+        # By task: the calibration, and how large the sets of all batches so far are.
+        self.counted: dict[str, dict[str, Any]] = {}
         for task in self.tasks:
             if task.name not in self.sets:
                 logger.warning(
                     "%s: task %s has no measured compounds to calibrate with; its sets stay empty",
-                    folder, task.name,
-                )  # fmt: skip
+                    folder,
+                    task.name,
+                )
 
-    def judge(self, queries: Sequence[Compounds], said: Sequence[Predictions]) -> list[Columned]:
-        """Columns with sets and intervals for batches of compounds, weighed as one.
+    def judge(
+        self, queries: Sequence[Compounds], predictions: Sequence[Predictions]
+    ) -> list[Columned]:
+        """Columns with sets and intervals for batches of compounds, weighted as one.
 
         Parameters
         ----------
-        queries, said
-            The batches, and what the model says of them.
+        queries, predictions
+            The batches, and the model's predictions for them.
 
         Returns
         -------
@@ -142,14 +147,15 @@ class Conformer:
         ends = np.cumsum([len(batch) for batch in queries])
         joined: Columned = {}
         for task in self.tasks:
-            parts = [one.by_task[task.name] for one in said]
+            parts = [one.by_task[task.name] for one in predictions]
             values = np.concatenate([part.values for part in parts])
             near = np.concatenate([similarity_of(part) for part in parts])
             if task.name not in self.sets:
-                joined |= _nothing(task, len(values))
+                joined |= _empty_columns(task, len(values))
                 continue
-            weights, told = self._weigh(task, queries, near)
-            joined |= self._task_columns(task, values, near, weights, told)
+            weights, calibration = self._weigh(task, queries, near)
+            make = self._class_columns if task.is_classification else self._interval_columns
+            joined |= make(task, values, near, weights, calibration)
         return [
             {name: column[end - len(batch) : end] for name, column in joined.items()}
             for batch, end in zip(queries, ends, strict=True)
@@ -158,11 +164,11 @@ class Conformer:
     def _weigh(
         self, task: Task, queries: Sequence[Compounds], near: np.ndarray
     ) -> tuple[Weights | None, dict[str, Any]]:
-        """Weights of one task if they are asked for and can be had, and what to tell of them."""
+        """Weights of one task, None for none, and what to report of the calibration."""
         one = self.sets[task.name]
-        told: dict[str, Any] = {"compounds": len(one.measured), "left_out": one.left_out}
+        calibration: dict[str, Any] = {"compounds": len(one.measured), "left_out": one.left_out}
         if not self.options.shift:
-            return None, told | {"weighted": False}
+            return None, calibration | {"weighted": False}
         described = [describe(batch, np.zeros(len(batch))) for batch in queries]
         asked = Features(
             near,
@@ -172,89 +178,108 @@ class Conformer:
         shift = estimate_shift(one.features, asked)
         if shift is None:
             logger.warning(
-                "%s: task %s: no weights, for %d calibration compounds and %d to predict do not "
-                "tell how they differ (%d of each are needed); sets hold for compounds like the "
-                "calibration compounds",
-                self.folder, task.name, len(one.measured), len(near), FEWEST,
-            )  # fmt: skip
-            return None, told | {"weighted": False}
+                "%s: task %s: no weights, because %d of each are needed to see how the %d "
+                "calibration compounds differ from the %d to predict; sets hold for compounds "
+                "like the calibration compounds",
+                self.folder,
+                task.name,
+                FEWEST,
+                len(one.measured),
+                len(near),
+            )
+            return None, calibration | {"weighted": False}
         effective = round(effective_size(shift.weights.calibration), 1)
-        told |= {"weighted": True, "separation": round(shift.separation, 4)}
         logger.info(
-            "%s: task %s: %d calibration compounds, %.1f effective after weighing; ROC-AUC %.3f "
-            "of telling them from those to predict",
-            self.folder, task.name, len(one.measured), effective, shift.separation,
-        )  # fmt: skip
-        return shift.weights, told
+            "%s: task %s: %d calibration compounds, %.1f effective after weighting; ROC-AUC %.3f "
+            "in telling them from those to predict",
+            self.folder,
+            task.name,
+            len(one.measured),
+            effective,
+            shift.separation,
+        )
+        weighted = {"weighted": True, "separation": round(shift.separation, 4)}
+        return shift.weights, calibration | weighted
 
-    def _task_columns(
+    def _class_columns(
         self,
         task: Task,
         values: np.ndarray,
         near: np.ndarray,
         weights: Weights | None,
-        told: dict[str, Any],
+        calibration: dict[str, Any],
     ) -> Columned:
-        measured, alpha = self.sets[task.name].measured, self.options.alpha
         known = np.isfinite(values).all(axis=1)
-        if task.is_classification:
-            sets = class_sets(task, measured, values, alpha, weights)
-            labels = [class_label(task, index) for index in range(sets.inside.shape[1])]
-            told["effective"] = {
-                label: round(float(size), 1)
-                for label, size in zip(labels, sets.effective, strict=True)
-            }
-            sizes = sets.inside[known].sum(axis=1)
-            self._tell(task, told, {
-                "empty": int((sizes == 0).sum()),
-                "single": int((sizes == 1).sum()),
-                "several": int((sizes > 1).sum()),
-            }, _scarce(sets, labels))  # fmt: skip
-            column = np.full(len(values), None, dtype=object)
-            for row in np.flatnonzero(known):
-                column[row] = "|".join(np.array(labels, dtype=object)[sets.inside[row]])
-            return {f"{task.name}.set": column}
-        found = intervals(
-            task, measured, values, near, alpha, weights, self.options.difficulty
-        )  # fmt: skip
-        low = np.clip(np.floor(found.low * _SCALE) / _SCALE, task.low, task.high)
-        high = np.clip(np.ceil(found.high * _SCALE) / _SCALE, task.low, task.high)
-        told["effective"] = round(found.effective, 1)
-        self._tell(task, told, {
-            "whole_range": int(found.unbounded.sum()),
-            "bounded": int((known & ~found.unbounded).sum()),
-        }, {} if found.enough else {"": found.effective})  # fmt: skip
-        return {f"{task.name}.low": low, f"{task.name}.high": high}
+        measured = self.sets[task.name].measured
+        sets = class_sets(task, measured, values, self.options.alpha, weights)
+        labels = [class_label(task, index) for index in range(sets.inside.shape[1])]
+        calibration["effective"] = {
+            label: round(float(size), 1) for label, size in zip(labels, sets.effective, strict=True)
+        }
+        sizes = sets.inside[known].sum(axis=1)
+        counts = {
+            "empty": int((sizes == 0).sum()),
+            "single": int((sizes == 1).sum()),
+            "several": int((sizes > 1).sum()),
+        }
+        self._count(task, calibration, counts, _scarce(sets, labels))
+        column = np.full(len(values), None, dtype=object)
+        for row in np.flatnonzero(known):
+            column[row] = "|".join(np.array(labels, dtype=object)[sets.inside[row]])
+        return {f"{task.name}.set": column}
 
-    def _tell(
+    def _interval_columns(
         self,
         task: Task,
-        told: dict[str, Any],
+        values: np.ndarray,
+        near: np.ndarray,
+        weights: Weights | None,
+        calibration: dict[str, Any],
+    ) -> Columned:
+        measured, options = self.sets[task.name].measured, self.options
+        found = intervals(task, measured, values, near, options.alpha, weights, options.difficulty)
+        low = np.clip(np.floor(found.low * _SCALE) / _SCALE, task.low, task.high)
+        high = np.clip(np.ceil(found.high * _SCALE) / _SCALE, task.low, task.high)
+        calibration["effective"] = round(found.effective, 1)
+        known = np.isfinite(values).all(axis=1)
+        counts = {
+            "whole_range": int(found.unbounded.sum()),
+            "bounded": int((known & ~found.unbounded).sum()),
+        }
+        self._count(task, calibration, counts, {} if found.enough else {"": found.effective})
+        return {f"{task.name}.low": low, f"{task.name}.high": high}
+
+    def _count(
+        self,
+        task: Task,
+        calibration: dict[str, Any],
         counts: dict[str, int],
         scarce: dict[str, float],
     ) -> None:
-        """Add a batch to what is told of a task; the first one says if there is too little."""
-        before = self.told.get(task.name)
+        """Add the counts of a batch; with the first one, warn if there is too little."""
+        before = self.counted.get(task.name)
         if before is not None:
             for name, count in counts.items():
                 before["sets"][name] += count
             return
-        self.told[task.name] = told | {"enough": not scarce, "sets": counts}
+        self.counted[task.name] = calibration | {"enough": not scarce, "sets": counts}
         if not scarce:
             return
         sizes = ", ".join(
             f"{size:.1f}{f' of class {label}' if label else ''}" for label, size in scarce.items()
         )
-        means = (
-            "every set holds that class" if task.is_classification
-            else "every interval is the whole range"
-        )  # fmt: skip
         logger.warning(
             "%s: task %s: effective calibration compounds are %s, but an error rate of %g needs "
             "%g: %s",
-            self.folder, task.name, sizes, self.options.alpha,
-            float(np.ceil(round(needed_size(self.options.alpha), 9))), means,
-        )  # fmt: skip
+            self.folder,
+            task.name,
+            sizes,
+            self.options.alpha,
+            float(np.ceil(round(needed_size(self.options.alpha), 9))),
+            "every set holds that class"
+            if task.is_classification
+            else "every interval is the whole range",
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """What was asked and found, as plain values."""
@@ -262,10 +287,10 @@ class Conformer:
         return {
             "error_rate": self.options.alpha,
             "calibration": sources or "out of fold",
-            "set_aside": len(self.rejects),
+            "rejected": len(self.rejects),
             "shift": self.options.shift,
             "difficulty": self.options.difficulty,
-            "tasks": self.told,
+            "tasks": self.counted,
         }
 
 
@@ -274,24 +299,24 @@ def with_sets(
 ) -> Iterator[tuple[Featurized, Predictions, Columned]]:
     """Predictions of batches with their sets and intervals.
 
-    Without a shift they come as they go. With one, nothing comes before the last batch is there:
-    weights are estimated from all compounds, of which about 7 kB each are held.
+    Without a shift, batches are passed on as they come. With one, weights are estimated from all
+    compounds first: all batches are held in memory, about 7 kB a compound.
     """
     if conformer is None or not conformer.options.shift:
-        for batch, said in predicted:
-            added = conformer.judge([batch.compounds], [said])[0] if conformer else {}
-            yield batch, said, added
+        for batch, predictions in predicted:
+            added = conformer.judge([batch.compounds], [predictions])[0] if conformer else {}
+            yield batch, predictions, added
         return
     held = list(predicted)
     if held:
         compounds = [batch.compounds for batch, _ in held]
         with single_threaded_blas():
-            columns = conformer.judge(compounds, [said for _, said in held])
-        for (batch, said), added in zip(held, columns, strict=True):
-            yield batch, said, added
+            columns = conformer.judge(compounds, [predictions for _, predictions in held])
+        for (batch, predictions), added in zip(held, columns, strict=True):
+            yield batch, predictions, added
 
 
-def _nothing(task: Task, count: int) -> Columned:
+def _empty_columns(task: Task, count: int) -> Columned:
     if task.is_classification:
         return {f"{task.name}.set": np.full(count, None, dtype=object)}
     return {name: np.full(count, np.nan) for name in conformal_columns(task)}

@@ -20,21 +20,21 @@ from fluid.partner.release.ledger_file import APPROVED, FINISHED
 
 _FOOTER = frozenset({MANIFEST_KEY, SEAL_KEY, "ARROW:schema"})
 _SETTINGS = {
-    "folds_by": "what no label was learned from: the compound itself, or all of its framework",
+    "folds_by": "what a label is never learned from: the compound, or all of its framework",
     "probability_step": "probabilities are rounded to multiples of this",
     "probability_clip": "probabilities are clipped to [clip, 1 - clip]",
     "value_step": "predicted numbers are rounded to multiples of this, in the task's unit",
     "uncertainty_step": "uncertainties are rounded to multiples of this",
     "reliability_step": "reliabilities are rounded to multiples of this",
-    "neighbourhood": "training compounds behind any figure derived from similarity",
-    "abstain_below": "a compound of lower reliability is not labelled; 0: all are",
-    "share": "what is stated besides the labels",
+    "neighbourhood": "training compounds behind each figure that comes from similarity",
+    "abstain_below": "compounds of lower reliability get no label; 0: all get one",
+    "share": "what is shared in addition to the labels",
     "coverage_step": "counts of coverage reports are rounded to multiples of this",
-    "coverage_minimum": "counts of coverage reports below this are stated as 0",
+    "coverage_minimum": "counts of coverage reports below this are reported as 0",
     "max_releases": "how often the teacher may label a public set",
-    "max_queries": "how many compounds it may label in all of these together",
-    "audit_max_auc": "highest ROC-AUC of an attack on a compound's own row that an audit may find",
-    "audit_max_neighbour_auc": "the same of attacks on the rows of its neighbours; 1: any",
+    "max_queries": "how many compounds it may label in all releases together",
+    "audit_max_auc": "highest ROC-AUC that an audit may find for attacks on a compound's own row",
+    "audit_max_neighbour_auc": "the same for attacks on the rows of its neighbours; 1: any",
 }
 _SHARED = {
     "training-size": "number of training compounds",
@@ -51,27 +51,24 @@ def describe_disclosure(
     ledger: Ledger | None = None,
     audit: Audit | None = None,
 ) -> dict[str, Any]:
-    """What an annotation's reader learns, in plain values.
+    """What the reader of an annotation learns, in plain values.
 
     Parameters
     ----------
     annotation
         The file.
     columns
-        Its columns with range and missing values, see `fluid.report.inspect`; unit and what is
-        allowed are added.
+        Its columns with range and missing values, see `fluid.report.inspect`. The result has them
+        with their units and what the policy allows.
     federation
         The contract, to compare the policy with.
     ledger
         Of the teacher that made it, for the budget.
     audit
-        What an audit found.
+        The result of an audit of it.
     """
-    for column in columns:
-        unit, allowed = _limits(annotation, str(column["name"]))
-        share = column["missing"] / max(1, annotation.sealed.n_rows)
-        column |= {"unit": unit, "allowed": allowed, "missing_share": share}
-    found = {
+    found: dict[str, Any] = {
+        "columns": [_with_limits(annotation, column) for column in columns],
         "partner": annotation.partner,
         "federation": annotation.sealed.manifest.get("federation"),
         "round": annotation.sealed.manifest.get("round"),
@@ -89,8 +86,15 @@ def describe_disclosure(
     return found
 
 
+def _with_limits(annotation: AnnotationFile, column: dict[str, Any]) -> dict[str, Any]:
+    """A column with its unit, the values that the policy allows, and the share of missing ones."""
+    unit, allowed = _limits(annotation, str(column["name"]))
+    share = column["missing"] / max(1, annotation.sealed.n_rows)
+    return column | {"unit": unit, "allowed": allowed, "missing_share": share}
+
+
 def _limits(annotation: AnnotationFile, name: str) -> tuple[str, str]:
-    """Unit of a column, and what its values may be."""
+    """Unit of a column, and the values that the policy allows."""
     policy = annotation.policy
     if name == "inchikey":
         return "", "as in the public set"
@@ -112,18 +116,19 @@ def _limits(annotation: AnnotationFile, name: str) -> tuple[str, str]:
 def _describe_task(
     annotation: AnnotationFile, task: Task, columns: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    missing = _silent(task, columns)
+    abstained = _count_abstained(task, columns)
     return {
         "name": task.name,
         "kind": task.kind,
         "unit": task.unit,
         "classes": list(task.classes),
-        "labelled": annotation.sealed.n_rows - missing,
-        "silent": missing,
+        "labelled": annotation.sealed.n_rows - abstained,
+        "abstained": abstained,
     }
 
 
-def _silent(task: Task, columns: list[dict[str, Any]]) -> int:
+def _count_abstained(task: Task, columns: list[dict[str, Any]]) -> int:
+    """Compounds that have no label of a task."""
     name = f"{task.name}.reliability"
     return next(int(column["missing"]) for column in columns if column["name"] == name)
 
@@ -131,21 +136,21 @@ def _silent(task: Task, columns: list[dict[str, Any]]) -> int:
 def _withheld(annotation: AnnotationFile, columns: list[dict[str, Any]]) -> list[dict[str, str]]:
     """What a reader might expect and does not get, each with the reason."""
     policy = annotation.policy
-    told = [
+    withheld = [
         ("private structures, names and identifiers", "the file has no column for them"),
         (
             "measurements",
-            "what is stated are predictions, of models that have not seen the compound",
+            "the file holds predictions, by models that have not seen the compound",
         ),
         (
             "whether a public compound is in the private data",
-            "every compound is labelled as if it were not, by models trained without its fold; "
-            "what it does to the rows of other compounds near it is not withheld, see an audit",
+            "models trained without its fold label every compound, whether it is private or not; "
+            "its effect on the rows of compounds near it is not withheld: an audit measures it",
         ),
         (
             "similarity to private compounds",
-            f"enters the reliability only, as a mean over {policy.neighbourhood} training "
-            f"compounds of other folds, at {policy.reliability_levels} levels",
+            f"only the reliability depends on it, through a mean over {policy.neighbourhood} "
+            f"training compounds of other folds, at {policy.reliability_levels} levels",
         ),
         (
             "further digits",
@@ -154,26 +159,26 @@ def _withheld(annotation: AnnotationFile, columns: list[dict[str, Any]]) -> list
         ),
     ]
     if policy.folds_by == FRAMEWORK:
-        told.append(
+        withheld.append(
             (
                 "whether anything with a public compound's ring skeleton is in the private data",
-                "every compound is labelled by models that have seen nothing with its skeleton; "
-                "rows of other skeletons that are like it are not withheld",
+                "models that have seen nothing with its skeleton label every compound; the effect "
+                "on the rows of similar skeletons is not withheld",
             )
         )
     for item in SHAREABLE:
         if item not in policy.share:
-            told.append((_SHARED[item], "the policy does not share it"))
+            withheld.append((_SHARED[item], "the policy does not share it"))
     for task in annotation.tasks:
-        missing = _silent(task, columns)
-        if missing:
-            what = f"{task.name} of {missing:,} compounds"
-            told.append((what, _why_silent(policy, missing, annotation)))
-    return [{"what": what, "why": why} for what, why in told]
+        abstained = _count_abstained(task, columns)
+        if abstained:
+            what = f"{task.name} of {abstained:,} compounds"
+            withheld.append((what, _why_abstained(policy, abstained, annotation)))
+    return [{"what": what, "why": why} for what, why in withheld]
 
 
-def _why_silent(policy: DisclosurePolicy, missing: int, annotation: AnnotationFile) -> str:
-    if missing == annotation.sealed.n_rows:
+def _why_abstained(policy: DisclosurePolicy, abstained: int, annotation: AnnotationFile) -> str:
+    if abstained == annotation.sealed.n_rows:
         return "the partner has no model for this task, or abstains on all compounds"
     reasons = ["too few labels outside a compound's folds"]
     if policy.abstain_below > 0.0:
@@ -185,7 +190,7 @@ def _describe_policy(
     policy: DisclosurePolicy, federation: Federation | None
 ) -> list[dict[str, Any]]:
     agreed = federation.policy if federation is not None else None
-    told = []
+    settings = []
     for name, value in policy.to_dict().items():
         entry: dict[str, Any] = {
             "setting": name,
@@ -195,10 +200,11 @@ def _describe_policy(
         if agreed is not None:
             there = agreed.to_dict().get(name)
             entry |= {"federation": there, "stricter": there != value}
-        told.append(entry)
+        settings.append(entry)
     if agreed is not None and (problem := looser_than(agreed, policy)):
-        told.append({"setting": "WRONG", "value": problem, "meaning": "the coordinator refuses it"})
-    return told
+        wrong = {"setting": "WRONG", "value": problem, "meaning": "the coordinator refuses it"}
+        settings.append(wrong)
+    return settings
 
 
 def _describe_budget(annotation: AnnotationFile, ledger: Ledger | None) -> dict[str, Any]:
@@ -228,9 +234,9 @@ def _describe_budget(annotation: AnnotationFile, ledger: Ledger | None) -> dict[
 
 
 def _footer(path: Path) -> dict[str, str]:
-    """What the file's footer holds besides manifest and seal; nothing, if fluid wrote it."""
-    held = pq.read_metadata(path).metadata or {}
-    names = {name.decode("utf-8", "backslashreplace"): value for name, value in held.items()}
+    """What the file's footer holds in addition to manifest and seal; empty if fluid wrote it."""
+    metadata = pq.read_metadata(path).metadata or {}
+    names = {name.decode("utf-8", "backslashreplace"): value for name, value in metadata.items()}
     return {
         name: value[:200].decode("utf-8", "backslashreplace")
         for name, value in names.items()

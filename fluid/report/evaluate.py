@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from fluid.base.errors import FluidError, MismatchError
 from fluid.base.jobs import single_threaded_blas
+from fluid.base.run import Run
 from fluid.chem.compounds import Compounds
 from fluid.chem.tables import Reject
 from fluid.learn.domain import DEFAULT_DOMAIN
@@ -23,12 +24,65 @@ from fluid.learn.metrics import (
     metric_names,
 )
 from fluid.learn.model import Model, TrainedModel, check_domain
-from fluid.learn.predictions import TaskPrediction
+from fluid.learn.predictions import TaskPrediction, called_classes
 from fluid.learn.storage import load_model
 from fluid.learn.task import Task
 from fluid.partner.table import Columns, LabelledCompounds, read_labelled
 
-MEAN_OF_TEACHERS = "mean of teachers"
+# The mean of the teachers' metrics, and the metric of the mean of their predictions.
+MEAN_TEACHER, MEAN_OF_TEACHERS = "mean teacher", "mean of teachers"
+# Draws that the ends of a 95% interval need: of 100, two or three lie outside each end.
+FEWEST_DRAWS = 100
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of several models on the same compounds.
+
+    Attributes
+    ----------
+    data
+        Names of the labelled tables.
+    n_compounds
+        Compounds that were read from them.
+    protocol
+        Digest of the contract that all models were made under.
+    draws
+        Bootstrap samples behind each interval.
+    tasks
+        By task: number of compounds, and per model every metric with a 95% interval, how many of
+        the compounds it was trained on with a measured label, and the share inside its domain; and
+        the differences between models. None stands for "not defined".
+    rejects
+        Rows and labels of the tables that could not be used.
+    """
+
+    data: list[str]
+    n_compounds: int
+    protocol: str
+    draws: int
+    tasks: dict[str, dict[str, Any]]
+    rejects: list[Reject]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The evaluation as plain values; the rejects are counted."""
+        return {
+            "data": self.data,
+            "compounds": self.n_compounds,
+            "rejected": len(self.rejects),
+            "protocol": self.protocol,
+            "draws": self.draws,
+            "tasks": self.tasks,
+        }
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A model, where it was loaded from, and what it is called in the result."""
+
+    folder: Path
+    name: str
+    model: Model
 
 
 @dataclass(frozen=True)
@@ -47,108 +101,98 @@ class _Candidate:
 
 @single_threaded_blas()
 def evaluate(
-    folders: Sequence[Path],
-    data: Sequence[Path],
+    models: Sequence[Path | str],
+    data: Sequence[Path | str],
+    *,
     columns: Columns | None = None,
     draws: int = 1000,
-    seed: int = 0,
     domain: str = DEFAULT_DOMAIN,
-    jobs: int | None = None,
-    progress: Callable[[str], None] = lambda stage: None,
-    set_aside: Callable[[Sequence[Reject]], None] = lambda rejects: None,
-) -> dict[str, Any]:
+    run: Run | None = None,
+) -> Evaluation:
     """Compute the metrics of several models on the same compounds.
 
-    Besides the models, the plain mean of all teachers given is evaluated, which no consortium
-    can compute (teachers do not travel) but which tells what distillation adds. Differences are
-    stated for pairs that belong together: the student against that mean, against the mean
-    teacher and against each reference; each hybrid against the teacher of the same partner.
+    The plain mean of all teachers given is evaluated as well. No consortium can compute it, since
+    teachers do not travel, but it shows what distillation adds. Differences are stated for pairs
+    that belong together: the student against that mean, against the mean teacher and against each
+    reference; each hybrid against the teacher of the same partner.
 
     Parameters
     ----------
-    folders
+    models
         Model folders, all of one protocol.
     data
         Labelled tables, merged by connectivity.
     columns
         Column names, where the usual ones do not fit.
-    draws, seed
-        Of the bootstrap; the same compounds are drawn for every model.
+    draws
+        Bootstrap samples, 100 or more. The same compounds are drawn for every model.
     domain
         Applicability domain of the stated coverage.
-    jobs
-        Worker processes for reading.
-    progress
-        Called with the name of each stage.
-    set_aside
-        Called with the rows and labels that cannot be used.
-
-    Returns
-    -------
-    dict
-        By task: number of compounds, and per model every metric with a 95% interval, how many of
-        the compounds it was trained on with a measured label, and the share inside its domain;
-        and the differences. None stands for "not defined".
+    run
+        Its seed fixes the bootstrap.
 
     Raises
     ------
     FluidError
         If models do not belong together, or no label can be read.
     """
-    if draws < 100:
-        raise FluidError(f"draws = {draws}: at least 100 are needed for an interval")
-    models = [(folder, load_model(folder)) for folder in folders]
+    run = run or Run()
+    if draws < FEWEST_DRAWS:
+        raise FluidError(f"draws = {draws}: at least {FEWEST_DRAWS} are needed for an interval")
     if not models:
         raise FluidError("no model was given")
-    _check_alike(models)
+    folders, sources = [Path(model) for model in models], [Path(source) for source in data]
+    loaded = [
+        _Loaded(folder, name, load_model(folder))
+        for folder, name in zip(folders, _short_names(folders), strict=True)
+    ]
+    _check_alike(loaded)
     check_domain(domain)
-    names = _short_names(folders)
-    first = models[0][1]
-    first.chemistry.check(str(models[0][0]))
-    tasks = _all_tasks([model for _, model in models])
-    progress("reading compounds")
-    table = read_labelled(data, tasks, first.chemistry, columns, jobs)
-    set_aside(table.rejects)
+    first = loaded[0].model
+    first.chemistry.check(str(folders[0]))
+    tasks = _all_tasks(loaded)
+    run.stage("reading compounds")
+    table = read_labelled(sources, tasks, first.chemistry, columns, run.jobs)
     predictions = []
-    for (_, model), name in zip(models, names, strict=True):
-        progress(f"predicting with {name}")
-        predictions.append(model.predict(table.compounds, domain).by_task)
-    result: dict[str, Any] = {
-        "data": [path.name for path in data],
-        "compounds": len(table.compounds),
-        "rejected": len(table.rejects),
-        "protocol": first.card.protocol,
-        "draws": draws,
-        "tasks": {},
-    }
+    for each in loaded:
+        run.stage(f"predicting with {each.name}")
+        predictions.append(each.model.predict(table.compounds, domain).by_task)
+    compared: dict[str, dict[str, Any]] = {}
     for index, task in enumerate(tasks):
-        candidates = _candidates(task, index, table, models, names, predictions)
+        candidates = _candidates(task, index, table, loaded, predictions)
         if candidates:
-            progress(f"bootstrap of {task.name}")
+            run.stage(f"bootstrap of {task.name}")
             _, truth = table.labels.column(index)
-            result["tasks"][task.name] = _compare(task, truth, candidates, draws, seed)
-    if not result["tasks"]:
+            compared[task.name] = _compare(task, truth, candidates, draws, run.seed)
+    if not compared:
         raise FluidError(
-            f"{', '.join(map(str, data))}: none of the models predicts a task that the table has "
-            f"labels of; they predict {', '.join(task.name for task in tasks)}"
+            f"{', '.join(map(str, sources))}: no label of a task that the models predict; they "
+            f"predict {', '.join(task.name for task in tasks)}"
         )
-    return result
+    return Evaluation(
+        [path.name for path in sources],
+        len(table.compounds),
+        first.card.protocol,
+        draws,
+        compared,
+        table.rejects,
+    )
 
 
-def _check_alike(models: Sequence[tuple[Path, Model]]) -> None:
-    first_folder, first = models[0]
-    for folder, model in models[1:]:
-        if model.card.protocol != first.card.protocol:
+def _check_alike(loaded: Sequence[_Loaded]) -> None:
+    first = loaded[0]
+    for each in loaded[1:]:
+        if each.model.card.protocol != first.model.card.protocol:
             raise MismatchError(
-                f"{folder}: was made under protocol {model.card.protocol[:12]}, but "
-                f"{first_folder} under {first.card.protocol[:12]}; they cannot be compared"
+                f"{each.folder}: was made under protocol {each.model.card.protocol[:12]}, but "
+                f"{first.folder} under {first.model.card.protocol[:12]}; they cannot be compared"
             )
 
 
-def _all_tasks(models: Sequence[Model]) -> list[Task]:
+def _all_tasks(loaded: Sequence[_Loaded]) -> list[Task]:
     found: dict[str, Task] = {}
-    for model in models:
-        for task in model.tasks:
+    for each in loaded:
+        for task in each.model.tasks:
             found.setdefault(task.name, task)
     return list(found.values())
 
@@ -168,41 +212,46 @@ def _candidates(
     task: Task,
     index: int,
     table: LabelledCompounds,
-    models: Sequence[tuple[Path, Model]],
-    names: Sequence[str],
+    loaded: Sequence[_Loaded],
     predictions: Sequence[dict[str, TaskPrediction]],
 ) -> list[_Candidate]:
     rows, _ = table.labels.column(index)
     if not len(rows):
         return []
     found = []
-    for (_, model), name, by_task in zip(models, names, predictions, strict=True):
-        said = by_task.get(task.name)
-        if said is None:
+    for each, by_task in zip(loaded, predictions, strict=True):
+        predicted = by_task.get(task.name)
+        if predicted is None:
             continue
-        inside = said.domain.inside[rows] if said.domain else np.ones(len(rows), dtype=bool)
+        domain = predicted.domain
         found.append(
             _Candidate(
-                name, model.card.kind, model.card.name, said.values[rows],
-                said.classes(task)[rows], inside,
-                _count_seen(model, task, table.compounds, rows), said.threshold,
+                each.name,
+                each.model.card.kind,
+                each.model.card.name,
+                predicted.values[rows],
+                predicted.classes(task)[rows],
+                domain.inside[rows] if domain else np.ones(len(rows), dtype=bool),
+                _count_seen(each.model, task, table.compounds, rows),
+                predicted.threshold,
             )
-        )  # fmt: skip
-    teachers = [candidate for candidate in found if candidate.kind == "teacher"]
-    if len(teachers) > 1:
-        mean = np.mean([teacher.values for teacher in teachers], axis=0)
-        threshold = float(np.mean([teacher.threshold for teacher in teachers]))
-        called = TaskPrediction(mean, mean, mean[:, 0], None, threshold).classes(task)
-        inside = np.any([teacher.inside for teacher in teachers], axis=0)
-        seen = max(teacher.n_seen for teacher in teachers)
-        found.append(
-            _Candidate(MEAN_OF_TEACHERS, "mean", "", mean, called, inside, seen, threshold)
         )
-    return found
+    teachers = [candidate for candidate in found if candidate.kind == "teacher"]
+    return [*found, _mean_of(task, teachers)] if len(teachers) > 1 else found
+
+
+def _mean_of(task: Task, teachers: Sequence[_Candidate]) -> _Candidate:
+    """The plain mean of several teachers."""
+    mean = np.mean([teacher.values for teacher in teachers], axis=0)
+    threshold = float(np.mean([teacher.threshold for teacher in teachers]))
+    called = called_classes(task, mean, threshold)
+    inside = np.any([teacher.inside for teacher in teachers], axis=0)
+    seen = max(teacher.n_seen for teacher in teachers)
+    return _Candidate(MEAN_OF_TEACHERS, "mean", "", mean, called, inside, seen, threshold)
 
 
 def _count_seen(model: Model, task: Task, compounds: Compounds, rows: np.ndarray) -> int:
-    """How many of the compounds the model has measured labels of: those are no external test."""
+    """How many of the compounds the model was trained on with a measured label."""
     trained = model.own if isinstance(model, HybridModel) else model
     if not isinstance(trained, TrainedModel) or trained.card.kind == "student":
         return 0
@@ -270,28 +319,32 @@ def _estimate(value: float, samples: np.ndarray) -> dict[str, float | None]:
 
 def _differences(
     candidates: Sequence[_Candidate],
-    point: dict[str, dict[str, float]],
-    drawn: dict[str, dict[str, np.ndarray]],
+    point: Mapping[str, Mapping[str, float]],
+    drawn: Mapping[str, Mapping[str, np.ndarray]],
     metric: str,
 ) -> list[dict[str, Any]]:
     """Differences of the leading metric between models that belong together."""
+    values = {name: found[metric] for name, found in point.items()}
+    samples = {name: found[metric] for name, found in drawn.items()}
+    teachers = [one.name for one in candidates if one.kind == "teacher"]
+    if len(teachers) > 1:
+        values[MEAN_TEACHER] = float(np.mean([values[name] for name in teachers]))
+        samples[MEAN_TEACHER] = np.mean([samples[name] for name in teachers], axis=0)
+    references = {one.name for one in candidates if one.kind == "reference"}
     result = []
-
-    kinds = {candidate.name: candidate.kind for candidate in candidates}
-
-    def add(left: str, right: str, right_point: float, right_drawn: np.ndarray) -> None:
-        low, high = interval(drawn[left][metric] - right_drawn)
-        safe = np.where(right_drawn == 0, np.nan, right_drawn)
-        ratio_low, ratio_high = interval(drawn[left][metric] / safe)
-        ratio = point[left][metric] / right_point if right_point else float("nan")
+    for left, right in _pairs(candidates):
+        nonzero = np.where(samples[right] == 0, np.nan, samples[right])
+        low, high = interval(samples[left] - samples[right])
+        ratio_low, ratio_high = interval(samples[left] / nonzero)
+        ratio = values[left] / values[right] if values[right] else float("nan")
         result.append(
             {
                 "model": left,
                 "against": right,
                 "metric": metric,
                 "higher_is_better": higher_is_better(metric),
-                "of_reference": kinds.get(right) == "reference",
-                "difference": _number(point[left][metric] - right_point),
+                "of_reference": right in references,
+                "difference": _number(values[left] - values[right]),
                 "low": _number(low),
                 "high": _number(high),
                 "ratio": _number(ratio),
@@ -299,23 +352,21 @@ def _differences(
                 "ratio_high": _number(ratio_high),
             }
         )
+    return result
 
-    def pair(left: str, right: str) -> None:
-        add(left, right, point[right][metric], drawn[right][metric])
 
-    teachers = [c for c in candidates if c.kind == "teacher"]
+def _pairs(candidates: Sequence[_Candidate]) -> Iterator[tuple[str, str]]:
+    """Names of models that belong together: which one, and against which other."""
+    teachers = [one for one in candidates if one.kind == "teacher"]
     for candidate in candidates:
         if candidate.kind == "student":
             if len(teachers) > 1:
-                mean_point = float(np.mean([point[t.name][metric] for t in teachers]))
-                mean_drawn = np.mean([drawn[t.name][metric] for t in teachers], axis=0)
-                add(candidate.name, "mean teacher", mean_point, mean_drawn)
-                pair(candidate.name, MEAN_OF_TEACHERS)
+                yield candidate.name, MEAN_TEACHER
+                yield candidate.name, MEAN_OF_TEACHERS
             for other in candidates:
                 if other.kind == "reference":
-                    pair(candidate.name, other.name)
+                    yield candidate.name, other.name
         if candidate.kind == "hybrid":
             for teacher in teachers:
                 if teacher.partner == candidate.partner:
-                    pair(candidate.name, teacher.name)
-    return result
+                    yield candidate.name, teacher.name

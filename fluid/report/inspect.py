@@ -1,4 +1,4 @@
-"""Say exactly what a file contains, before it leaves or after it arrives."""
+"""Show exactly what a file contains, before it leaves or after it arrives."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from fluid.public.clusters import SCHEMA as CLUSTERS
 from fluid.public.coverage import open_coverage
 from fluid.report.disclosure import describe_disclosure
 
+# Rows shown, enough to see what a row looks like.
 _EXAMPLES = 5
+# Different values of a column that are counted; beyond, the count is "at least".
+_MOST_DISTINCT = 100_000
 _MEANINGS = {
     "id": "name of the public compound",
     "smiles": "standard SMILES of the public compound",
@@ -44,37 +47,38 @@ _MEANINGS = {
 
 
 def inspect_path(
-    path: Path,
-    federation_path: Path | None = None,
-    teacher: Path | None = None,
-    audit_path: Path | None = None,
+    path: Path | str,
+    federation: Federation | Path | str | None = None,
+    *,
+    teacher: Path | str | None = None,
+    audit: Path | str | None = None,
 ) -> dict[str, Any]:
     """Describe a file of any kind that crosses the wall, a model folder or a federation file.
 
     Parameters
     ----------
     path
-        What to look at.
-    federation_path
-        A federation file, to verify the signature of an annotation or a coverage report against
-        the registered key.
+        The file or folder.
+    federation
+        The federation whose registered key must have signed an annotation or a coverage report.
     teacher
-        The folder of the teacher that made an annotation, to show what of its budget is used.
-    audit_path
-        What ``fluid audit`` found, to be shown with the annotation it is of.
+        The folder of the teacher that made an annotation, to show how much of its budget is used.
+    audit
+        The result of ``fluid audit`` for an annotation, to be shown with it.
 
     Returns
     -------
     dict
-        What it is, what it states of itself, and for tables every column with its meaning, range
-        and number of missing values, and the first rows.
+        The kind of file, its manifest, and for tables every column with its meaning, range and
+        number of missing values, and the first rows.
 
     Raises
     ------
     FluidError
         If the file is damaged, changed, or none of these.
     """
-    federation = load_federation(federation_path) if federation_path is not None else None
+    path = Path(path)
+    contract = Federation.load(federation) if federation is not None else None
     if path.is_dir():
         return _inspect_model(path)
     if path.suffix.lower() == ".toml":
@@ -82,21 +86,21 @@ def inspect_path(
     if path.suffix.lower() == ".pub":
         return {"what": "public key", "path": str(path), "key": read_public_key(path)}
     if path.suffix.lower() == ".key":
-        raise FluidError(f"{path}: is a private key, which is never shown")
+        raise FluidError(f"{path}: is a private key and is never shown")
     if path.suffix.lower() == ".json":
-        return _inspect_coverage(path, federation)
-    found = _inspect_sealed(path, federation)
+        return _inspect_coverage(path, contract)
+    found = _inspect_sealed(path, contract)
     if found["what"] != "annotation":
         return found
     annotation = open_annotation(path)
-    audit = load_audit(audit_path, annotation) if audit_path is not None else None
-    ledger = read_ledger(teacher) if teacher is not None else None
+    result = load_audit(Path(audit), annotation) if audit is not None else None
+    ledger = read_ledger(Path(teacher)) if teacher is not None else None
     if ledger is not None and ledger.name != annotation.release.ledger:
         raise MismatchError(
             f"{teacher}: its ledger is '{ledger.name[:12]}', but {path} was entered in "
-            f"'{annotation.release.ledger[:12]}'; name the teacher that it is of"
+            f"'{annotation.release.ledger[:12]}'; name the teacher that made it"
         )
-    return found | describe_disclosure(annotation, found["columns"], federation, ledger, audit)
+    return found | describe_disclosure(annotation, found["columns"], contract, ledger, result)
 
 
 def _inspect_sealed(path: Path, federation: Federation | None) -> dict[str, Any]:
@@ -130,9 +134,9 @@ def _inspect_sealed(path: Path, federation: Federation | None) -> dict[str, Any]
 
 
 def _inspect_coverage(path: Path, federation: Federation | None) -> dict[str, Any]:
-    """A partner's counts by cluster: what it says of itself, and how the counts are spread."""
+    """A partner's counts by cluster: its statements, and how the counts are spread."""
     report = open_coverage(path)
-    said = {
+    stated = {
         name: value
         for name, value in report.values.items()
         if name not in ("counts", "elsewhere", "digest", "signature")
@@ -144,15 +148,15 @@ def _inspect_coverage(path: Path, federation: Federation | None) -> dict[str, An
         "digest": report.digest,
         "digest_verified": True,
         "signature": _verify(report.signature, report.digest, report.partner, federation),
-        "manifest": said,
+        "manifest": stated,
         "clusters_counted": len(counts),
-        "clusters_said_empty": int((counts == 0).sum()),
+        "clusters_reported_empty": int((counts == 0).sum()),
         "compounds_counted": int(counts.sum()),
         "largest_count": int(counts.max(initial=0)),
         "elsewhere": report.elsewhere,
         "counts": counts.tolist(),
         "meaning": f"private compounds nearest to each cluster's leader, rounded to "
-        f"{said['step']}, 0 for fewer than {said['minimum']}; 'elsewhere' are near no leader",
+        f"{stated['step']}, 0 for fewer than {stated['minimum']}; 'elsewhere' are near no leader",
     }
 
 
@@ -206,7 +210,7 @@ def _columns(
                 entry["min"] = round(min(entry.get("min", low), low), 6)
                 entry["max"] = round(max(entry.get("max", high), high), 6)
                 seen = distinct.setdefault(name, set())
-                if len(seen) <= 100_000:
+                if len(seen) <= _MOST_DISTINCT:
                     seen.update(np.unique(values).tolist())
                 entry["distinct"] = len(seen)
     return list(found.values()), examples

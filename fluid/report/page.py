@@ -25,7 +25,7 @@ h2.wrong { color: #a3121f; border-color: #a3121f; }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 @media print { body { margin: 0; font-size: 11px; } }
 """
-# The browser is told the same: nothing is fetched and nothing runs.
+# Tells the browser to fetch nothing and to run nothing.
 _SECURITY = "default-src 'none'; style-src 'unsafe-inline'"
 _ALARMS = ("WRONG", "NOT PASSED", "unsigned draft")
 
@@ -33,14 +33,14 @@ _ALARMS = ("WRONG", "NOT PASSED", "unsigned draft")
 def web_page(title: str, sections: Sequence[Section]) -> str:
     """A complete HTML document.
 
-    Every text becomes a text node of a tree, so that markup in a name is shown, not obeyed.
+    Every text becomes a text node of a tree, so that markup in a name is shown and has no effect.
 
     Parameters
     ----------
     title
-        Of the page.
+        Title of the page.
     sections
-        What it shows.
+        The sections it shows.
     """
     page = ElementTree.Element("html", lang="en")
     head = ElementTree.SubElement(page, "head")
@@ -90,4 +90,5 @@ def _alarming(text: str) -> bool:
 
 
 def _is_number(cell: str) -> bool:
+    # Longer ones are digests that happen to hold no letter.
     return bool(cell) and len(cell) < 16 and cell.replace(".", "").strip("-+%,").isdigit()

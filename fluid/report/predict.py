@@ -1,4 +1,4 @@
-"""Predict compounds of a table and write what a chemist can read."""
+"""Predict compounds: of a table into a file, or from memory into a data frame."""
 
 from __future__ import annotations
 
@@ -14,56 +14,63 @@ import numpy as np
 
 from fluid.base.errors import FluidError, TableError
 from fluid.base.files import atomic_file, canonical_json, sha256_file
-from fluid.base.jobs import Processes, Workers, count_jobs, single_threaded_blas
+from fluid.base.jobs import Processes, single_threaded_blas
+from fluid.base.run import Run
 from fluid.base.software import software_versions
 from fluid.base.unfinished import Unfinished
 from fluid.chem.featurizer import BATCH, Featurized, featurize_batch
-from fluid.chem.readers import printable
-from fluid.chem.tables import Entry, Reject, batched, open_entries
+from fluid.chem.readers import Row, printable
+from fluid.chem.tables import (
+    ID_COLUMNS,
+    SMILES_COLUMNS,
+    Entry,
+    Reject,
+    batched,
+    normal_name,
+    open_entries,
+)
 from fluid.learn.domain import DEFAULT_DOMAIN
 from fluid.learn.model import Model, check_domain
 from fluid.learn.model_file import MODEL_FILE
 from fluid.learn.predictions import Predictions, TaskPrediction, class_label
 from fluid.learn.storage import load_model
 from fluid.learn.task import Task
+from fluid.partner.table import Columns
 from fluid.report.conformal import ConformalOptions, Conformer, conformal_columns, with_sets
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rdkit.Chem import Mol
 
 FORMATS = (".csv", ".parquet")
 
 
-@dataclass
+@dataclass(frozen=True)
 class PredictionSummary:
     """What was predicted.
 
     Attributes
     ----------
-    n_rows, n_predicted, n_rejected
-        Rows of the table, with a prediction, and without one because of their structure.
+    n_predicted, n_rejected
+        Rows of the table with a prediction, and without one because of their structure.
     inside
         Compounds inside the applicability domain, by task.
     conformal
         What prediction sets were calibrated on and how large they are; None without them.
     rejects
-        Rows and labels of the calibration table that were set aside.
+        Rejected rows and labels of the calibration table.
     """
 
-    n_rows: int
     n_predicted: int
     n_rejected: int
     inside: dict[str, int]
     conformal: dict[str, Any] | None = None
     rejects: list[Reject] = field(default_factory=list)
 
-    def add(self, part: _Part) -> None:
-        """Count one more batch."""
-        self.n_predicted += part.n_predicted
-        self.n_rejected += part.n_rejected
-        self.n_rows = self.n_predicted + self.n_rejected
-        for name, count in part.inside.items():
-            self.inside[name] += count
+    @property
+    def n_rows(self) -> int:
+        """Rows of the table."""
+        return self.n_predicted + self.n_rejected
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values."""
@@ -77,7 +84,7 @@ class PredictionSummary:
 
 
 def prediction_columns(tasks: Sequence[Task], with_sets: bool = False) -> list[str]:
-    """Columns of the output, in order; `with_sets` those of prediction sets besides."""
+    """Columns of the output, in order; with `with_sets`, those of prediction sets too."""
     columns = ["line", "id", "smiles", "standard_smiles", "inchikey"]
     for task in tasks:
         columns += list(task.outputs)
@@ -92,44 +99,40 @@ def prediction_columns(tasks: Sequence[Task], with_sets: bool = False) -> list[s
 
 
 def predict_table(
-    folder: Path,
-    data: Path,
-    output: Path,
-    smiles_column: str | None = None,
-    id_column: str | None = None,
+    model: Path | str,
+    data: Path | str,
+    output: Path | str,
+    *,
+    columns: Columns | None = None,
     domain: str = DEFAULT_DOMAIN,
-    jobs: int | None = None,
-    progress: Callable[[int], None] = lambda done: None,
     conformal: ConformalOptions | None = None,
-    workers: Workers | None = None,
+    run: Run | None = None,
 ) -> PredictionSummary:
     """Predict every row of a table; rows that cannot be predicted stay, with the reason.
 
-    An interrupted run without prediction sets, killed even, is gone on with: what it had finished
-    lies beside the output, and is taken if model, table, options and versions are the same.
+    A run without prediction sets that was interrupted, or killed, continues where it stopped: the
+    finished part lies beside the output and is used if model, table, options and versions are the
+    same.
 
     Parameters
     ----------
-    folder
+    model
         A model folder of any kind.
     data
         A table of structures.
     output
-        The CSV or Parquet file to appear, one row per row of the table, in its order.
-    smiles_column, id_column
-        Column names, where the usual ones do not fit.
+        The CSV or Parquet file to write, one row per row of the table, in its order.
+    columns
+        Names of the structure and name columns, where the usual ones do not fit. Only `smiles` and
+        `id` are used.
     domain
         Applicability domain to judge by.
-    jobs
-        Worker processes for standardising.
-    progress
-        Called with the number of rows done so far.
     conformal
-        Add prediction sets and intervals; with weights all compounds are held in memory, see
+        Add prediction sets and intervals. With weights all compounds are held in memory, see
         `fluid.report.conformal.with_sets`.
-    workers
-        Who standardises and predicts in place of this machine, such as a cluster; they are sent
-        the model. The file does not depend on it.
+    run
+        Its progress counts rows. With `workers`, these standardise and predict in place of this
+        machine; they are sent the model.
 
     Raises
     ------
@@ -137,53 +140,36 @@ def predict_table(
         If the model or the table cannot be read, the output is of another kind, or there is
         nothing to calibrate prediction sets with.
     """
-    if output.suffix.lower() not in FORMATS:
-        raise FluidError(f"{output}: the output must end in {' or '.join(FORMATS)}")
+    run, columns = run or Run(), columns or Columns()
+    folder, source, target = Path(model), Path(data), Path(output)
+    suffix = target.suffix.lower()
+    if suffix not in FORMATS:
+        raise FluidError(f"{target}: the output must end in {' or '.join(FORMATS)}")
     check_domain(domain)
-    model = load_model(folder)
-    model.chemistry.check(str(folder))
-    table = open_entries(data, smiles_column, id_column)
-    conformer = None
-    if conformal is not None:
-        conformer = Conformer(folder, model, conformal, count_jobs(jobs))
-    summary = PredictionSummary(0, 0, 0, {task.name: 0 for task in model.tasks})
-    columns = prediction_columns(model.tasks, conformer is not None)
-    featurize = partial(
-        featurize_batch,
-        standardizer=model.chemistry.standardizer,
-        features=model.chemistry.features,
-    )
-
-    def spread(batches: Iterable[list[Entry]]) -> Iterator[tuple[Featurized, Predictions]]:
-        if workers is not None:
-            yield from workers.map(partial(_predict, model, domain, featurize), batches)
-            return
-        # The model stays in this process.
-        for batch in Processes(count_jobs(jobs)).map(featurize, batches):
-            yield batch, model.predict(batch.compounds, domain)
-
-    def predict(batches: Iterable[list[Entry]]) -> Iterator[tuple[Featurized, Predictions]]:
-        done = summary.n_rows
-        for batch, predicted in spread(batches):
-            done += len(batch.entries) + len(batch.rejects)
-            progress(done)
-            yield batch, predicted
+    loaded = load_model(folder)
+    loaded.chemistry.check(str(folder))
+    table = open_entries(source, columns.smiles, columns.id)
+    conformer = Conformer(folder, loaded, conformal, run.cores) if conformal is not None else None
+    n_predicted = n_rejected = 0
+    inside = {task.name: 0 for task in loaded.tasks}
 
     def parts(batches: Iterable[list[Entry]]) -> Iterator[_Part]:
-        for batch, predicted, added in with_sets(predict(batches), conformer):
-            yield _part(batch, predicted, model.tasks, added, out)
+        predicted = _count(_predict(loaded, domain, batches, run), n_predicted + n_rejected, run)
+        for batch, predictions, added in with_sets(predicted, conformer):
+            yield _part(batch, predictions, loaded.tasks, added, out)
 
     # All that a prediction depends on; sets depend on all compounds together.
     basis = {
         "model": sha256_file(folder / MODEL_FILE),
-        "table": sha256_file(data),
-        "columns": [smiles_column, id_column],
+        "table": sha256_file(source),
+        "columns": [columns.smiles, columns.id],
         "domain": domain,
         "software": software_versions(),
     }
-    keeping = Unfinished(output, basis) if conformer is None else nullcontext()
-    with keeping as unfinished, atomic_file(output) as temporary, single_threaded_blas():
-        with closing(_Writer(temporary, output.suffix.lower(), model.tasks, columns)) as out:
+    keeping = Unfinished(target, basis) if conformer is None else nullcontext()
+    names = prediction_columns(loaded.tasks, conformer is not None)
+    with keeping as unfinished, atomic_file(target) as temporary, single_threaded_blas():
+        with closing(_Writer(temporary, suffix, loaded.tasks, names)) as out:
             batches = batched(table, BATCH)
             stream = (
                 parts(batches)
@@ -192,15 +178,186 @@ def predict_table(
             )
             for part in stream:
                 out.append(part.content)
-                summary.add(part)
-        if not summary.n_rows:
-            raise TableError(f"{data}: the file has a header but no rows")
-    if conformer is not None:
-        summary.conformal, summary.rejects = conformer.to_dict(), conformer.rejects
-    return summary
+                n_predicted += part.n_predicted
+                n_rejected += part.n_rejected
+                for name, count in part.inside.items():
+                    inside[name] += count
+        if not n_predicted + n_rejected:
+            raise TableError(f"{source}: the file has a header but no rows")
+    if conformer is None:
+        return PredictionSummary(n_predicted, n_rejected, inside)
+    return PredictionSummary(
+        n_predicted, n_rejected, inside, conformer.to_dict(), conformer.rejects
+    )
+
+
+def predict_frame(
+    model: Model | Path | str,
+    compounds: pd.DataFrame | Iterable[str | Mol | None],
+    *,
+    columns: Columns | None = None,
+    domain: str = DEFAULT_DOMAIN,
+    run: Run | None = None,
+) -> pd.DataFrame:
+    """Predict compounds in memory, each with its applicability domain.
+
+    Parameters
+    ----------
+    model
+        A model, or the folder of one.
+    compounds
+        SMILES or RDKit molecules, in any mixture; or a data frame with a column of them. None and
+        NaN stand for a missing structure.
+    columns
+        Names of the structure and name columns of a data frame, where the usual ones (``smiles``,
+        ``id`` and others) do not fit. Only `smiles` and `id` are used.
+    domain
+        Applicability domain to judge by.
+    run
+        How to run. Its progress counts compounds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per compound, in the order of the input. The index is that of a data frame or
+        series, or else counts from 0. The columns are those that ``fluid predict`` writes, without
+        ``line``; for a task named ``x``:
+
+        - ``id`` (empty if there is none), ``smiles`` (of the input), ``standard_smiles`` and
+          ``inchikey``;
+        - ``x`` (probability of the positive class, or the value in the task's unit; of several
+          classes ``x.<class>`` each), ``x.class`` (classification only) and ``x.uncertainty``;
+        - ``x.reliability`` in [0, 1], ``x.domain`` (a score in [0, 1]), ``x.in_domain`` ("yes" or
+          "no") and ``x.reason``;
+        - ``problem``, why there is no prediction; empty where there is one.
+
+        Compounds that cannot be predicted have NaN in all columns of a task.
+
+    Raises
+    ------
+    FluidError
+        If the model cannot be read, or the input is neither of these.
+
+    Examples
+    --------
+    >>> from fluid.report.predict import predict_frame
+    >>> predict_frame("round1/student", ["CCO", "c1ccccc1O"])  # doctest: +SKIP
+    """
+    import pandas as pd
+
+    run, columns = run or Run(), columns or Columns()
+    check_domain(domain)
+    loaded = load_model(Path(model)) if isinstance(model, str | Path) else model
+    loaded.chemistry.check(str(model) if isinstance(model, str | Path) else loaded.card.name)
+    entries, index = _entries_of(compounds, columns)
+    predicted = _count(_predict(loaded, domain, batched(entries, BATCH), run), 0, run)
+    with single_threaded_blas():
+        frames = [predictions_frame(batch, found, loaded.tasks) for batch, found in predicted]
+    names = prediction_columns(loaded.tasks)
+    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=names)
+    numbers = _number_columns(loaded.tasks, names)
+    kinds = {name: "float64" if name in numbers else "object" for name in names if name != "line"}
+    frame = frame.drop(columns="line").astype(kinds)
+    frame.index = index
+    return frame
+
+
+def _entries_of(
+    compounds: pd.DataFrame | Iterable[str | Mol | None], columns: Columns
+) -> tuple[list[Entry], pd.Index]:
+    """Compounds in memory as entries of a table, numbered from 1, and the index of the result."""
+    import pandas as pd
+    from rdkit.Chem import Mol
+
+    if isinstance(compounds, str | bytes | Mol) or not isinstance(compounds, Iterable):
+        raise FluidError(
+            f"compounds: found {type(compounds).__name__}; allowed are a list of SMILES or RDKit "
+            "molecules, and a data frame"
+        )
+    if isinstance(compounds, pd.DataFrame):
+        place = _find(compounds, columns.smiles, SMILES_COLUMNS, "SMILES")
+        if place is None:
+            raise FluidError(
+                f"data frame: no SMILES column; the columns are {_listed(compounds)}. Name it with "
+                "columns, or call it 'smiles'"
+            )
+        structures = compounds.iloc[:, place].tolist()
+        place = _find(compounds, columns.id, ID_COLUMNS, "id")
+        ids = [""] * len(compounds) if place is None else compounds.iloc[:, place].tolist()
+        index = compounds.index
+    else:
+        if columns.smiles is not None or columns.id is not None:
+            raise FluidError("columns: only a data frame has columns, but a list was given")
+        structures = list(compounds)
+        ids = [""] * len(structures)
+        series: Any = compounds if isinstance(compounds, pd.Series) else None
+        index = pd.RangeIndex(len(structures)) if series is None else series.index
+    numbered = enumerate(zip(ids, structures, strict=True), start=1)
+    return [_entry(line, name, structure) for line, (name, structure) in numbered], index
+
+
+def _find(frame: pd.DataFrame, given: str | None, known: Sequence[str], what: str) -> int | None:
+    """Position of the column named `given`, or of the first known one; None if there is none."""
+    names = [normal_name(str(name)) for name in frame.columns]
+    if given is not None:
+        if normal_name(given) not in names:
+            raise FluidError(
+                f"data frame: no {what} column '{given}'; the columns are {_listed(frame)}"
+            )
+        return names.index(normal_name(given))
+    return next((names.index(name) for name in known if name in names), None)
+
+
+def _listed(frame: pd.DataFrame) -> str:
+    return ", ".join(f"'{name}'" for name in frame.columns[:20]) or "none"
+
+
+def _entry(line: int, name: object, structure: object) -> Entry:
+    """A compound in memory; one that is neither text nor a molecule is an entry with a problem."""
+    import pandas as pd
+    from rdkit import Chem
+
+    def is_missing(value: object) -> bool:
+        return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+    smiles, problem = "", None
+    if isinstance(structure, str):
+        smiles = structure.strip()
+    elif isinstance(structure, Chem.Mol):
+        try:
+            smiles = Chem.MolToSmiles(structure)
+        except RuntimeError as error:
+            reason = (str(error).strip().splitlines() or ["RDKit gives no reason"])[0]
+            problem = f"molecule has no SMILES ({reason})"
+    elif is_missing(structure):
+        problem = "no structure"
+    else:
+        problem = (
+            f"structure is of type {type(structure).__name__}; allowed are SMILES and RDKit "
+            "molecules"
+        )
+    shown = "" if is_missing(name) else printable(str(name))
+    return Entry(Row(line, [], problem), shown, smiles)
 
 
 def _predict(
+    model: Model, domain: str, batches: Iterable[list[Entry]], run: Run
+) -> Iterator[tuple[Featurized, Predictions]]:
+    """Standardise and predict batches of entries, in order."""
+    featurize = partial(
+        featurize_batch,
+        standardizer=model.chemistry.standardizer,
+        features=model.chemistry.features,
+    )
+    if run.workers is not None:
+        yield from run.workers.map(partial(_predict_batch, model, domain, featurize), batches)
+        return
+    # The model stays in this process.
+    for batch in Processes(run.cores).map(featurize, batches):
+        yield batch, model.predict(batch.compounds, domain)
+
+
+def _predict_batch(
     model: Model,
     domain: str,
     featurize: Callable[[list[Entry]], Featurized],
@@ -208,6 +365,16 @@ def _predict(
 ) -> tuple[Featurized, Predictions]:
     batch = featurize(entries)
     return batch, model.predict(batch.compounds, domain)
+
+
+def _count(
+    predicted: Iterable[tuple[Featurized, Predictions]], done: int, run: Run
+) -> Iterator[tuple[Featurized, Predictions]]:
+    """The same batches; reports rows after `done` to the run's progress."""
+    for batch, predictions in predicted:
+        done += len(batch.entries) + len(batch.rejects)
+        run.progress(done)
+        yield batch, predictions
 
 
 @dataclass(frozen=True)
@@ -220,7 +387,7 @@ class _Part:
     content: bytes
 
     def encode(self) -> bytes:
-        """As it is kept until the output is whole."""
+        """The part as it is stored until the output is whole."""
         return (
             canonical_json([self.n_predicted, self.n_rejected, self.inside]) + b"\n" + self.content
         )
@@ -241,8 +408,8 @@ def _part(
     out: _Writer,
 ) -> _Part:
     inside = {
-        name: int(said.domain.inside.sum()) if said.domain else 0
-        for name, said in predicted.by_task.items()
+        name: int(one.domain.inside.sum()) if one.domain else 0
+        for name, one in predicted.by_task.items()
     }
     content = out.encode(predictions_frame(batch, predicted, tasks, added))
     return _Part(len(batch.entries), len(batch.rejects), inside, content)
@@ -265,7 +432,7 @@ def predictions_frame(
     tasks
         In the order of the columns.
     added
-        Columns of prediction sets and intervals, if there are any.
+        Columns of prediction sets and intervals, or None.
 
     Returns
     -------
@@ -302,22 +469,31 @@ def predictions_frame(
     return joined.sort_values("line", kind="stable")[names]
 
 
-def _task_columns(task: Task, said: TaskPrediction) -> dict[str, Any]:
+def _task_columns(task: Task, predicted: TaskPrediction) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for number, output in enumerate(task.outputs):
-        columns[output] = said.values[:, number].round(4)
+        columns[output] = predicted.values[:, number].round(4)
     if task.is_classification:
-        called = said.classes(task)
+        called = predicted.classes(task)
         labels = [class_label(task, int(index)) if index >= 0 else "" for index in called]
         columns[f"{task.name}.class"] = labels
     for number, output in enumerate(task.outputs):
-        columns[f"{output}.uncertainty"] = said.uncertainty[:, number].round(4)
-    columns[f"{task.name}.reliability"] = said.reliability.round(4)
-    if said.domain is not None:
-        columns[f"{task.name}.domain"] = said.domain.score.round(4)
-        columns[f"{task.name}.in_domain"] = np.where(said.domain.inside, "yes", "no")
-        columns[f"{task.name}.reason"] = said.domain.reasons
+        columns[f"{output}.uncertainty"] = predicted.uncertainty[:, number].round(4)
+    columns[f"{task.name}.reliability"] = predicted.reliability.round(4)
+    if predicted.domain is not None:
+        columns[f"{task.name}.domain"] = predicted.domain.score.round(4)
+        columns[f"{task.name}.in_domain"] = np.where(predicted.domain.inside, "yes", "no")
+        columns[f"{task.name}.reason"] = predicted.domain.reasons
     return columns
+
+
+def _number_columns(tasks: Sequence[Task], columns: Sequence[str]) -> set[str]:
+    """The columns that hold numbers other than ``line``; all others hold text."""
+    numbers = {output for task in tasks for output in task.outputs}
+    for task in tasks:
+        numbers |= set() if task.is_classification else set(conformal_columns(task))
+    endings = (".uncertainty", ".reliability", ".domain")
+    return numbers | {name for name in columns if name.endswith(endings)}
 
 
 class _Writer:
@@ -334,18 +510,9 @@ class _Writer:
         if self._file is not None:
             header = pd.DataFrame(columns=list(columns))
             self._file.write(header.to_csv(index=False, lineterminator="\n").encode())
-        outputs = {output for task in tasks for output in task.outputs}
-        for task in tasks:
-            outputs |= set() if task.is_classification else set(conformal_columns(task))
-        numbers = (".uncertainty", ".reliability", ".domain")
-
-        def kind(name: str) -> pa.DataType:
-            if name == "line":
-                return pa.int64()
-            is_number = name in outputs or name.endswith(numbers)
-            return pa.float64() if is_number else pa.string()
-
-        self._schema = pa.schema([(name, kind(name)) for name in columns])
+        numbers = _number_columns(tasks, columns)
+        kinds = {name: pa.float64() if name in numbers else pa.string() for name in columns}
+        self._schema = pa.schema(list((kinds | {"line": pa.int64()}).items()))
         if self._file is None:
             self._parquet = pq.ParquetWriter(path, self._schema, compression="zstd")
 

@@ -7,13 +7,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+# Characters of a value that are shown: enough for all but lists of settings.
 _LONGEST = 300
-# What tells attacks apart, and what is shown of each.
+# What makes two attacks the same kind, and what is shown of each under which heading.
 _KIND = ("task", "channel", "known", "export", "class")
-_OF_ATTACKS = (
-    "task", "channel", "known", "export", "class", "name", "auc", "auc_low", "auc_high",
-    "tpr_at_1", "tpr_at_01", "epsilon_low",
-)  # fmt: skip
+_ATTACK_HEADINGS = {
+    "task": "task",
+    "channel": "channel",
+    "known": "data known",
+    "export": "export",
+    "class": "class",
+    "name": "attack",
+    "auc": "ROC-AUC",
+    "auc_low": "from",
+    "auc_high": "to",
+    "tpr_at_1": "TPR at 1% FPR",
+    "tpr_at_01": "TPR at 0.1% FPR",
+    "epsilon_low": "epsilon at least",
+}
+_AUDIT_HEADINGS = {
+    "public_set": "public set",
+    "base_student": "student",
+    "threshold": "highest ROC-AUC allowed, own row",
+    "threshold_neighbours": "highest ROC-AUC allowed, neighbours",
+}
 
 
 @dataclass(frozen=True)
@@ -23,9 +40,9 @@ class Section:
     Attributes
     ----------
     title, note
-        What it is about, and a sentence below; empty for none.
+        The heading, and a sentence below it; empty for none.
     header
-        Names of columns; empty for names and values below one another.
+        Names of columns; empty for a list of names and values.
     rows
         Cells.
     """
@@ -37,41 +54,36 @@ class Section:
 
 
 def annotation_sections(found: dict[str, Any]) -> list[Section]:
-    """The sections of what `fluid.report.inspect.inspect_path` says of an annotation."""
+    """The sections of an annotation, from what `fluid.report.inspect.inspect_path` returns."""
     sections = [
         _head(found),
         _columns(found["columns"]),
         Section(
-            "What is withheld, and why", "", ("what", "why"),
+            "What is withheld, and why",
+            "",
+            ("what", "why"),
             [(item["what"], item["why"]) for item in found["withheld"]],
         ),
         _policy(found["policy"]),
         _budget(found["budget"]),
-    ]  # fmt: skip
+    ]
     if found.get("noise"):
         sections.append(_noise(found["noise"]))
     if found["shared"]:
-        sections.append(
-            Section(
-                "Stated besides the labels", "", ("what", "value"),
-                [(str(name), _text(value)) for name, value in found["shared"].items()],
-            )
-        )  # fmt: skip
+        shared = [(str(name), _text(value)) for name, value in found["shared"].items()]
+        sections.append(Section("Shared in addition to the labels", "", ("what", "value"), shared))
     if "audit" in found:
         sections += _audit(found["audit"])
     if found["footer"]:
-        sections.append(
-            Section(
-                "WRONG: the file's footer holds more than fluid writes", "", ("name", "value"),
-                [(str(name), _text(value)) for name, value in found["footer"].items()],
-            )
-        )  # fmt: skip
+        title = "WRONG: the file's footer holds more than fluid writes"
+        footer = [(str(name), _text(value)) for name, value in found["footer"].items()]
+        sections.append(Section(title, "", ("name", "value"), footer))
     manifest = [(str(name), _text(value)) for name, value in found["manifest"].items()]
-    sections.append(Section("The file says of itself", "", ("key", "value"), manifest))
+    sections.append(Section("Manifest of the file", "", ("key", "value"), manifest))
     if found["first_rows"]:
         names = tuple(found["first_rows"][0])
         rows = [tuple(_text(row[name]) for name in names) for row in found["first_rows"]]
-        sections.append(Section("Its first rows", "", names, rows))
+        sections.append(Section("First rows", "", names, rows))
     return sections
 
 
@@ -89,7 +101,7 @@ def _text(value: Any) -> str:
 def _head(found: dict[str, Any]) -> Section:
     tasks = [
         f"{task['name']} ({task['kind']}{', ' + task['unit'] if task['unit'] else ''}): "
-        f"{task['labelled']:,} labelled, {task['silent']:,} silent"
+        f"{task['labelled']:,} labelled, {task['abstained']:,} abstained"
         for task in found["tasks"]
     ]
     rows = [
@@ -98,8 +110,8 @@ def _head(found: dict[str, Any]) -> Section:
         ("federation", f"{_text(found['federation'])}, round {_text(found['round'])}"),
         ("compounds", f"{found['rows']:,}, all of the public set"),
         *((f"task {number}", text) for number, text in enumerate(tasks, start=1)),
-        *(_corrects(found["base_student"]) if found.get("base_student") else ()),
-        ("digest that is signed", str(found["digest"])),
+        *_base_student(found.get("base_student")),
+        ("signed digest", str(found["digest"])),
         ("signature", str(found["signature"])),
     ]
     note = (
@@ -109,8 +121,10 @@ def _head(found: dict[str, Any]) -> Section:
     return Section("Annotation", note, (), rows)
 
 
-def _corrects(digest: str) -> tuple[tuple[str, str], ...]:
-    return (("corrects the numbers of", f"the student with model.json of digest {digest}"),)
+def _base_student(digest: str | None) -> tuple[tuple[str, str], ...]:
+    if not digest:
+        return ()
+    return (("student", f"regression labels start from the student {digest}"),)
 
 
 def _columns(columns: Sequence[dict[str, Any]]) -> Section:
@@ -118,7 +132,7 @@ def _columns(columns: Sequence[dict[str, Any]]) -> Section:
     for column in columns:
         there = f"{column['min']:g} to {column['max']:g}" if "min" in column else ""
         if column.get("not_finite"):
-            there += f" WRONG: {column['not_finite']} not finite (nan or inf)"
+            there += f" WRONG: {column['not_finite']} not finite (NaN or infinite)"
         rows.append(
             (
                 column["name"],
@@ -130,8 +144,8 @@ def _columns(columns: Sequence[dict[str, Any]]) -> Section:
                 column["meaning"],
             )
         )
-    header = ("column", "unit", "allowed", "found", "different", "null", "meaning")
-    return Section("Columns, all of them", "", header, rows)
+    header = ("column", "unit", "allowed", "found", "distinct", "missing", "meaning")
+    return Section("All columns", "", header, rows)
 
 
 def _policy(settings: Sequence[dict[str, Any]]) -> Section:
@@ -148,7 +162,7 @@ def _policy(settings: Sequence[dict[str, Any]]) -> Section:
 
 
 def _noise(noise: Any) -> Section:
-    """What a mechanism promises of these labels, as the file states it."""
+    """The guarantee of the noise mechanism, as the file states it."""
 
     def part(name: str) -> dict[str, Any]:
         found = noise.get(name) if isinstance(noise, dict) else None
@@ -160,9 +174,9 @@ def _noise(noise: Any) -> Section:
     release, settings = part("release"), part("settings")
     rows = [
         ("mechanism", _text(release.get("mechanism"))),
-        ("protected", f"one {_text(release.get('unit'))}"),
+        ("protects", f"one {_text(release.get('unit'))}"),
         ("this release", promise(release)),
-        ("with all before it", promise(part("total"))),
+        ("all releases so far", promise(part("total"))),
         ("accounted by", _text(release.get("accountant"))),
         *((f"asked, {task}", _text(count)) for task, count in part("asked").items()),
         *(
@@ -171,7 +185,7 @@ def _noise(noise: Any) -> Section:
         ),
         *((str(name), _text(value)) for name, value in settings.items()),
     ]
-    note = "Labels have passed noise; uncertainties are withheld, reliabilities a constant."
+    note = "Noise was added to the labels. Uncertainties are withheld; reliabilities are constant."
     return Section("Noise mechanism", note, (), rows)
 
 
@@ -187,22 +201,22 @@ def _budget(budget: dict[str, Any]) -> Section:
     if "entered" in budget:
         left = budget["max_releases"] - budget["releases_used"]
         rows += [
-            ("releases until now", f"{budget['releases_used']:,} ({left:,} left)"),
+            ("releases so far", f"{budget['releases_used']:,} ({left:,} left)"),
             (
-                "compounds until now",
+                "compounds so far",
                 f"{budget['queries_used']:,} "
                 f"({budget['max_queries'] - budget['queries_used']:,} left)",
             ),
             *((name, f"{value:g} spent") for name, value in budget["cost"].items()),
             (
                 "this file",
-                "is in the ledger" if budget["entered"] else "WRONG: is not in this ledger",
+                "is in the ledger" if budget["entered"] else "WRONG: is not in the ledger",
             ),
             *(("approved", f"{entry['time']}, {entry['key']}") for entry in budget["approved"]),
         ]
         note = f"The ledger was verified: {budget['ledger_entries']:,} entries."
     else:
-        note = "As the file states it; with the teacher's folder at hand the ledger is verified."
+        note = "As the file states it. Give the teacher's folder to verify the ledger."
     return Section("Budget", note, (), rows)
 
 
@@ -210,7 +224,7 @@ def _audit(audit: dict[str, Any]) -> list[Section]:
     verdict = audit.get("verdict")
     title = f"Audit: {verdict}" if verdict in ("pass", "undecided") else "Audit: NOT PASSED"
     head = [
-        (str(name), _text(value))
+        (_AUDIT_HEADINGS.get(name, str(name)), _text(value))
         for name, value in audit.items()
         if name != "schema" and not isinstance(value, dict | list)
     ]
@@ -222,23 +236,24 @@ def _audit(audit: dict[str, Any]) -> list[Section]:
     note = ""
     if succeeded:
         note = (
-            "Whether a compound was in the private data can be told better than by chance from: "
-            f"{', '.join(succeeded)}. The verdict says whether the federation's policy allows that."
+            "An attacker does better than chance at guessing whether a compound is in the private "
+            f"data, from: {', '.join(succeeded)}. The verdict says whether the policy allows that."
         )
     sections = [Section(title, note, (), head)]
     attacks = audit.get("attacks") or []
     strongest = _strongest(attacks)
     if strongest:
-        known = [name for name in _OF_ATTACKS if any(name in attack for attack in strongest)]
-        names = tuple(known or map(str, strongest[0]))
+        known = [name for name in _ATTACK_HEADINGS if any(name in attack for attack in strongest)]
+        names = known or list(strongest[0])
         rows = [tuple(_figure(attack.get(name)) for name in names) for attack in strongest]
-        note = f"{len(attacks):,} in all; of each kind the one with the highest AUC."
-        sections.append(Section("Attacks tried", note, names, rows))
+        note = f"{len(attacks):,} in all. The table shows the strongest of each kind."
+        header = tuple(_ATTACK_HEADINGS.get(name, str(name)) for name in names)
+        sections.append(Section("Attacks tried", note, header, rows))
     return sections
 
 
 def _strongest(attacks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of each kind of attack the one with the highest AUC."""
+    """The attack with the highest AUC of each kind."""
     best: dict[str, dict[str, Any]] = {}
     for attack in attacks:
         kind = repr([attack.get(name) for name in _KIND])

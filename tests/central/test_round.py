@@ -49,8 +49,8 @@ def test_student_learned_what_teachers_know(consortium: Consortium) -> None:
     folders = [consortium.folder / "round1" / "student"]
     folders += [consortium.folder / partner / "teacher" for partner in PARTNERS]
     folders.append(consortium.folder / "aurora" / "hybrid")
-    result = evaluate(folders, [DATA / "external.csv"], draws=200, jobs=1)
-    models = {model["name"]: model for model in result["tasks"]["bbb"]["models"]}
+    tasks = evaluate(folders, [DATA / "external.csv"], draws=200, run=Run(jobs=1)).tasks
+    models = {model["name"]: model for model in tasks["bbb"]["models"]}
     area = {name: model["metrics"]["roc_auc"]["value"] for name, model in models.items()}
     assert area["round1/student"] > 0.70
     assert area["round1/student"] > np.mean([area[f"{partner}/teacher"] for partner in PARTNERS])
@@ -58,7 +58,7 @@ def test_student_learned_what_teachers_know(consortium: Consortium) -> None:
     assert "mean of teachers" in models
     for estimate in models["round1/student"]["metrics"].values():
         assert estimate["low"] <= estimate["value"] <= estimate["high"]
-    pairs = {(d["model"], d["against"]) for d in result["tasks"]["bbb"]["differences"]}
+    pairs = {(d["model"], d["against"]) for d in tasks["bbb"]["differences"]}
     assert pairs == {
         ("round1/student", "mean teacher"),
         ("round1/student", "mean of teachers"),

@@ -210,7 +210,7 @@ def test_a_budget_is_that_of_the_annotations_own_teacher(
 ) -> None:
     error = refused("inspect", draft, "--teacher", site.teacher("draco"))
     assert "draco/teacher: its ledger is '" in error
-    assert "name the teacher that it is of" in error
+    assert "name the teacher that made it" in error
 
 
 def test_the_page_says_what_the_text_says(draft: Path, tmp_path: Path) -> None:
@@ -237,6 +237,6 @@ def test_the_page_says_what_the_text_says(draft: Path, tmp_path: Path) -> None:
     error = refused("inspect", draft, "--html", draft)
     assert "is an input of this command" in error
     (tmp_path / "mine.txt").write_text("mine")
-    assert "is no web page" in refused("inspect", draft, "--html", tmp_path / "mine.txt")
+    assert "is not a web page" in refused("inspect", draft, "--html", tmp_path / "mine.txt")
     error = refused("inspect", tmp_path / "teacher", "--html", tmp_path / "p.html")
     assert "--teacher, --audit and --html are for annotations" in error

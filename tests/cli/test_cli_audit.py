@@ -16,9 +16,13 @@ QUICK = ("--shadows", 4, "--overlap", 1)
 
 def _command(site: Site, *more: object, draft: Path | None = None) -> list[object]:
     return [
-        "audit", site.teacher("aurora"), site.public, draft or site.annotation("aurora"),
-        *QUICK, *more,
-    ]  # fmt: skip
+        "audit",
+        site.teacher("aurora"),
+        site.public,
+        draft or site.annotation("aurora"),
+        *QUICK,
+        *more,
+    ]
 
 
 def test_audit_writes_what_it_prints(site: Site, tmp_path: Path) -> None:
@@ -35,10 +39,26 @@ def test_audit_writes_what_it_prints(site: Site, tmp_path: Path) -> None:
     inspected = json.loads(done("inspect", site.annotation("aurora"), "--json").stdout)
     assert written["annotation"] == inspected["digest"]
     wanted = {
-        "task", "channel", "name", "export", "class", "n_in", "n_out", "auc", "auc_low",
-        "auc_high", "tpr_at_1", "tpr_at_1_low", "tpr_at_1_high", "tpr_at_01", "epsilon_low",
-        "p", "p_holm", "auc_low_all", "auc_high_all",
-    }  # fmt: skip
+        "task",
+        "channel",
+        "name",
+        "export",
+        "class",
+        "n_in",
+        "n_out",
+        "auc",
+        "auc_low",
+        "auc_high",
+        "tpr_at_1",
+        "tpr_at_1_low",
+        "tpr_at_1_high",
+        "tpr_at_01",
+        "epsilon_low",
+        "p",
+        "p_holm",
+        "auc_low_all",
+        "auc_high_all",
+    }
     assert all(wanted <= set(found) for found in written["attacks"])
     assert {found["export"] for found in written["attacks"]} == {"actual", "unprotected"}
 
@@ -57,27 +77,28 @@ def test_cores_change_nothing(site: Site, tmp_path: Path) -> None:
 def test_failure_is_exit_code_1(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = AuditReport(
-        {}, {}, Thresholds(0.6, 1.0), [], {"tried": 0}, (), {"c": {"passed": False}}
-    )
-    monkeypatch.setattr("fluid.partner.audit.audit", lambda *arguments: failed)
+    checks = {"canaries": {"passed": False}}
+    failed = AuditReport({}, {}, Thresholds(0.6, 1.0), [], {"tried": 0}, (), checks)
+    monkeypatch.setattr("fluid.partner.audit.audit", lambda *arguments, **options: failed)
     outcome = run(*_command(site, "-o", tmp_path / "audit.json"))
     assert outcome.code == 1
-    assert "verdict: FAIL" in outcome.stdout
+    assert "verdict: FAIL: the check 'canaries' failed" in outcome.stdout
     # The file is for the person who has to approve, all the more so.
     assert json.loads((tmp_path / "audit.json").read_text())["verdict"] == "fail"
 
 
 def test_refusals(site: Site, tmp_path: Path) -> None:
-    assert "is of partner draco" in refused(*_command(site, draft=site.annotation("draco")))
+    assert "expected partner aurora, found draco" in refused(
+        *_command(site, draft=site.annotation("draco"))
+    )
     assert "shadows = 3: allowed are 4 to 1024" in refused(*_command(site), "--shadows", 3)
     table = site.content_with("bbb.prediction", 3, 0.5)
     forged = site.forge(tmp_path / "forged.parquet", table)
     message = refused(*_command(site, draft=forged))
-    assert "this teacher says something else" in message
+    assert "these are not this teacher's labels" in message
     other = tmp_path / "notes.json"
     other.write_text("{}")
-    assert "exists and is no audit" in refused(*_command(site, "-o", other))
+    assert "exists and is not an audit" in refused(*_command(site, "-o", other))
     assert other.read_text() == "{}"
     assert "is an input" in refused(*_command(site, "-o", site.annotation("aurora")))
 

@@ -151,7 +151,7 @@ def test_labels_that_do_not_suffice(site: Site, tmp_path: Path) -> None:
     censored = "".join(f"{'C' * n}O,>3\n" for n in range(1, 60))
     table.write_text("smiles,logbb\n" + censored)
     error = unharmed(tmp_path, *site.evaluate(table, "-o", tmp_path / "e.json"))
-    assert error.startswith(f"error: {table}: none of the models predicts a task that the table ")
+    assert error.startswith(f"error: {table}: no label of a task that the models predict; they ")
 
 
 def test_a_task_column_is_given_once(site: Site, tmp_path: Path) -> None:

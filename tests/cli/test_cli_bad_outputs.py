@@ -78,14 +78,14 @@ def test_somebody_elses_file_is_never_replaced(site: Site, tmp_path: Path) -> No
         path.write_text("smiles,bbb\nCCO,1\n")
         for arguments in file_writers(site, path):
             error = unharmed(tmp_path, *arguments)
-            assert f"{path}: exists and is no " in error
+            assert f"{path}: exists and is not a" in error
     # One kind of result is not replaced by another either.
     for source in (site.public, site.annotation("aurora"), site.federated):
         path = Path(shutil.copy(source, tmp_path / "kept.parquet"))
         kinds = {site.public: "prepare-public", site.annotation("aurora"): "annotate"}
         for arguments in file_writers(site, path):
             if arguments[0] != kinds.get(source):
-                assert "exists and is no " in unharmed(tmp_path, *arguments)
+                assert "exists and is not a" in unharmed(tmp_path, *arguments)
 
 
 def test_what_a_command_wrote_it_may_write_again(site: Site, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_list_of_rejects_does_not_replace_a_table(site: Site, tmp_path: Path) 
         site.prepare(tmp_path / "out.parquet", table),
         site.evaluate(table, "-o", tmp_path / "out.json"),
     ):
-        assert f"{mine}: exists and is no table of rejects" in unharmed(tmp_path, *arguments)
+        assert f"{mine}: exists and is not a table of rejects" in unharmed(tmp_path, *arguments)
 
 
 def test_devices_and_pipes_are_no_outputs(site: Site, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_devices_and_pipes_are_no_outputs(site: Site, tmp_path: Path) -> None:
         for path in (pipe, listener):
             for arguments in file_writers(site, path):
                 error = refused(*arguments)
-                assert f"{path}: is a device or pipe, a file name is needed" in error
+                assert f"{path}: is a device or pipe; name a file" in error
         assert pipe.is_fifo()
         assert listener.is_socket()
 

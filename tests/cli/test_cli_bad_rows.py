@@ -249,7 +249,7 @@ def test_evaluate_lists_what_it_leaves_out(
     assert result["compounds"] == trained[1]["compounds"]
     for task, counts in trained[1]["training"]["labels"].items():
         assert result["tasks"][task]["compounds"] == counts["compounds"]
-    assert f"{result['rejected']} rows or labels set aside" in outcome.stderr
+    assert f"{result['rejected']} rows or labels rejected" in outcome.stderr
     # The next evaluation has nothing to list, and no list of the last one stays.
     clean = ugly.path.parent / "clean.csv"
     clean.write_text("smiles,bbb\n" + "".join(f"{'C' * n}O,{n % 2}\n" for n in range(1, 30)))

@@ -1,4 +1,4 @@
-"""Prediction sets by the command: columns, refusals, and what is said where too little is known."""
+"""Prediction sets by the command: columns, refusals, and warnings."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def test_a_partner_gets_sets_and_intervals_out_of_fold(
     model = site.teacher("aurora") if kind == "teacher" else site.hybrid("aurora")
     output = tmp_path / "p.csv"
     outcome = done(*conformal(model, site.external, output, shift, "--json"))
-    told = json.loads(outcome.stdout)["conformal"]
-    assert told["calibration"] == "out of fold"
-    assert told["error_rate"] == 0.2
-    assert told["tasks"]["bbb"]["weighted"] == (shift == "--shift")
-    assert set(told["tasks"]["bbb"]["effective"]) == {"BBB-", "BBB+"}
+    sets = json.loads(outcome.stdout)["conformal"]
+    assert sets["calibration"] == "out of fold"
+    assert sets["error_rate"] == 0.2
+    assert sets["tasks"]["bbb"]["weighted"] == (shift == "--shift")
+    assert set(sets["tasks"]["bbb"]["effective"]) == {"BBB-", "BBB+"}
     rows = read(output)
     names = list(rows[0])
     assert names[names.index("bbb.set") - 1] == "bbb.reason"
@@ -64,7 +64,7 @@ def test_a_partner_gets_sets_and_intervals_out_of_fold(
         sizes["empty" if not found else "single" if len(found) == 1 else "several"] += 1
         low, high = float(row["logbb.low"]), float(row["logbb.high"])
         assert -4.0 <= low <= float(row["logbb"]) <= high <= 4.0
-    assert sizes == told["tasks"]["bbb"]["sets"]
+    assert sizes == sets["tasks"]["bbb"]["sets"]
 
 
 def test_the_other_columns_are_as_without(site: Site, tmp_path: Path) -> None:
@@ -116,11 +116,11 @@ def test_a_student_takes_a_table_of_measured_labels(
     outcome = done(
         *conformal(site.student, site.external, output, "--calibration", measured), "--json"
     )
-    told = json.loads(outcome.stdout)["conformal"]
-    assert told["calibration"] == ["measured.csv"]
-    assert told["tasks"]["bbb"]["compounds"] > 50
+    sets = json.loads(outcome.stdout)["conformal"]
+    assert sets["calibration"] == ["measured.csv"]
+    assert sets["tasks"]["bbb"]["compounds"] > 50
     rejects = read(tmp_path / "p.rejects.csv")
-    assert told["set_aside"] == len(rejects)
+    assert sets["rejected"] == len(rejects)
     assert rejects[0]["value"] == "C1CC"
     text = done(*conformal(site.student, site.external, output, "--calibration", measured)).stdout
     assert "calibration, bbb" in text
@@ -155,9 +155,15 @@ def test_too_few_calibration_compounds_are_said_and_give_everything(
 ) -> None:
     output = tmp_path / "p.csv"
     outcome = done(
-        "predict", site.hybrid("aurora"), site.external, "-o", output, "--conformal", 0.005,
+        "predict",
+        site.hybrid("aurora"),
+        site.external,
+        "-o",
+        output,
+        "--conformal",
+        0.005,
         "--no-shift",
-    )  # fmt: skip
+    )
     warnings = [line for line in outcome.stderr.splitlines() if "WARNING" in line]
     assert len(warnings) == 2, outcome.stderr
     assert "an error rate of 0.005 needs 199" in warnings[0]
@@ -187,8 +193,9 @@ def test_a_task_without_calibration_stays_empty_and_that_is_said(
         writer.writerows([row["smiles"], row["bbb"]] for row in rows)
     outcome = done(
         *conformal(site.student, site.external, tmp_path / "p.csv", "--calibration", table),
-        "--label", "bbb=barrier",
-    )  # fmt: skip
+        "--label",
+        "bbb=barrier",
+    )
     assert "task logbb has no measured compounds to calibrate with" in outcome.stderr
     found = read(tmp_path / "p.csv")
     assert {row["logbb.low"] for row in found} == {""}

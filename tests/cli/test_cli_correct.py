@@ -44,7 +44,7 @@ def test_the_round_goes_on_from_the_first(site: Site, second: Path) -> None:
     assert after["number"] > before["number"]
     assert "base_student" not in first["manifest"]
     text = done("inspect", second / "aurora.parquet").stdout
-    assert "corrects the numbers of" in text
+    assert "regression labels start from the student" in text
     assert "a correction of it" in text
 
 
@@ -129,7 +129,7 @@ def test_an_audit_asks_for_the_student(site: Site, second: Path, tmp_path: Path)
     ]
     assert "name it with --student" in refused(*command)
     other = second / "round2" / "student"
-    assert "corrects the student" in refused(*command, "--student", other)
+    assert "expected student" in refused(*command, "--student", other)
     found = json.loads(done(*command, "--student", site.student, "--json").stdout)
     assert found["influence"]["rows_changed"] == 0
     assert {one["task"] for one in found["attacks"]} == {"bbb", "logbb"}
@@ -144,7 +144,7 @@ def test_an_audit_asks_for_the_student(site: Site, second: Path, tmp_path: Path)
     # The columns beside the prediction are those of the first release: nothing new to attack.
     assert "metadata" not in {channel for _, channel in both}
     first = [*command[:3], site.annotation("aurora"), *command[4:]]
-    assert "corrects no student" in refused(*first, "--student", site.student)
+    assert "was made without a student" in refused(*first, "--student", site.student)
 
 
 def test_refusals(site: Site, second: Path, tmp_path: Path) -> None:

@@ -1,19 +1,16 @@
-"""Results on stdout alone, everything else on stderr; and help that can be typed off."""
+"""Results on stdout alone, everything else on stderr."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
-from fluid.cli.main import app
 
 from fluid.base.run import Run
 from fluid.exchange.federation import load_federation
@@ -169,54 +166,3 @@ def test_nothing_a_file_holds_controls_the_terminal(site: Site, tmp_path: Path) 
     assert "\x9b" not in outcome.stdout
     outcome = run("inspect", tmp_path / "\x1b[31mred.parquet")
     assert "\x1b" not in outcome.error
-
-
-# Help
-
-
-def help_of(command: str) -> str:
-    outcome = run(command, "--help")
-    assert outcome.code == 0
-    assert outcome.stderr == ""
-    return outcome.stdout
-
-
-def examples(command: str) -> list[list[str]]:
-    """Command lines in a help text, as a shell would take them."""
-    text = re.sub(r" *\\\n +", " ", help_of(command))
-    return [shlex.split(line) for line in text.splitlines() if line.strip().startswith("fluid ")]
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_example_of_a_help_text_can_be_typed(command: str) -> None:
-    group = typer.main.get_command(app)
-    found = examples(command)
-    assert found
-    for words in found:
-        assert words[:2] == ["fluid", command]
-        with group.make_context("fluid", words[1:], resilient_parsing=False) as context:
-            name, parsed, rest = group.resolve_command(context, words[1:])  # type: ignore[attr-defined]
-            assert name == command
-            made = parsed.make_context(name, list(rest), parent=context)
-            assert made.params
-
-
-def test_help_names_every_command() -> None:
-    outcome = run("--help")
-    for command in COMMANDS:
-        assert re.search(rf"^  {command} ", outcome.stdout, re.MULTILINE)
-    assert run("--version").stdout.startswith("fluid ")
-    assert run().code == 2
-
-
-def test_commands_judge_by_the_default_domain() -> None:
-    """The commands write the domain out, for `--help` must not load the library."""
-    from inspect import signature
-
-    from fluid.cli.models import evaluate
-    from fluid.cli.predict import predict
-
-    from fluid.learn.domain import DEFAULT_DOMAIN
-
-    for function in (evaluate, predict):
-        assert signature(function).parameters["domain"].default == DEFAULT_DOMAIN

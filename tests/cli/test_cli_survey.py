@@ -348,8 +348,8 @@ def test_no_output_takes_the_place_of_another_file(place: Place, tmp_path: Path)
         assert "is an input of this command" in refuse(arguments, tmp_path)
     notes = copy / "notes.txt"
     notes.write_text("mine")
-    assert "exists and is no coverage report" in refuse(own.survey(notes), tmp_path)
-    assert "exists and is no file of clusters" in refuse(own.cluster(notes), tmp_path)
+    assert "exists and is not a coverage report" in refuse(own.survey(notes), tmp_path)
+    assert "exists and is not a file of clusters" in refuse(own.cluster(notes), tmp_path)
     done(*own.survey(own.report("aurora")))
     done(*own.cluster(own.clusters))
 
@@ -369,7 +369,7 @@ def test_inspect_reads_what_a_survey_lets_out(place: Place, tmp_path: Path) -> N
     assert found["signature"] == "valid, of the registered key"
     assert found["counts"] == values["counts"]
     assert found["compounds_counted"] == sum(values["counts"])
-    assert found["clusters_said_empty"] == values["counts"].count(0)
+    assert found["clusters_reported_empty"] == values["counts"].count(0)
     assert found["manifest"]["partner"] == "aurora"
     assert "clusters" in done("inspect", place.clusters).stdout
     stolen = place.forge(tmp_path / "stolen.json", {}, signer="draco")

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from fluid.base.errors import FluidError
+from fluid.base.run import Run
 from fluid.chem.features import featurize
 from fluid.chem.standardize import StandardizerSpec, standardize
 from fluid.learn.storage import load_model
@@ -18,6 +19,7 @@ from fluid.report.inspect import inspect_path
 from fluid.report.predict import predict_table, prediction_columns
 from tests.conftest import Consortium
 
+ONE_CORE = Run(jobs=1)
 ROWS = [
     ("first", "CC(=O)Oc1ccccc1C(=O)O"),
     ("broken", "C1CC"),
@@ -43,7 +45,7 @@ def test_every_row_comes_back_in_order(
 ) -> None:
     output = tmp_path / f"predictions{suffix}"
     folder = consortium.folder / model
-    summary = predict_table(folder, compounds, output, jobs=1)
+    summary = predict_table(folder, compounds, output, run=ONE_CORE)
     frame = pd.read_csv(output) if suffix == ".csv" else pd.read_parquet(output)
     loaded = load_model(folder)
     assert list(frame.columns) == prediction_columns(loaded.tasks)
@@ -67,7 +69,7 @@ def test_dictionary_domain_counts_unknown_features(
 ) -> None:
     output = tmp_path / "predictions.csv"
     student = consortium.folder / "round1" / "student"
-    predict_table(student, compounds, output, domain="dictionary", jobs=1)
+    predict_table(student, compounds, output, domain="dictionary", run=ONE_CORE)
     frame = pd.read_csv(output)
     reasons = frame["bbb.reason"].dropna()
     assert reasons.str.contains("Morgan features").all()
@@ -81,9 +83,14 @@ def test_inspect_shows_every_column_of_an_annotation(consortium: Consortium) -> 
     assert found["signature"] == "valid, of the registered key"
     names = [column["name"] for column in found["columns"]]
     assert names == [
-        "inchikey", "bbb.prediction", "bbb.uncertainty", "bbb.reliability",
-        "logbb.prediction", "logbb.uncertainty", "logbb.reliability",
-    ]  # fmt: skip
+        "inchikey",
+        "bbb.prediction",
+        "bbb.uncertainty",
+        "bbb.reliability",
+        "logbb.prediction",
+        "logbb.uncertainty",
+        "logbb.reliability",
+    ]
     assert all(column["meaning"] for column in found["columns"])
     probability = found["columns"][1]
     assert 0.01 <= probability["min"] <= probability["max"] <= 0.99
@@ -111,10 +118,9 @@ def test_a_private_key_is_never_shown(consortium: Consortium) -> None:
         inspect_path(consortium.folder / "keys" / "aurora.key")
 
 
-def test_evaluating_on_training_compounds_is_told(consortium: Consortium) -> None:
+def test_evaluation_counts_training_compounds(consortium: Consortium) -> None:
     folders = [consortium.folder / name for name in ("aurora/teacher", "draco/teacher")]
-    result = evaluate(folders, [consortium.table("aurora")], draws=100, jobs=1)
-    task = result["tasks"]["bbb"]
+    task = evaluate(folders, [consortium.table("aurora")], draws=100, run=ONE_CORE).tasks["bbb"]
     seen = {model["name"]: model["trained_on"] for model in task["models"]}
     assert seen["aurora/teacher"] == task["compounds"]
     assert seen["draco/teacher"] < task["compounds"]

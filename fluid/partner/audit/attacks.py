@@ -1,11 +1,11 @@
-"""Membership attacks: from what shadow teachers say of a compound to how probably it is a member.
+"""Membership attacks: from the exports of shadow teachers to how probably a compound is a member.
 
-Every attack takes a signal phi of shape (S, n), what teacher t says of (or near) compound x, and
-`inside`, boolean of the same shape, whether x was in the training data of t. It gives scores of the
-same shape. Each teacher is the target once: the score of (t, x) uses phi[t] and, of the *other*
-teachers, phi and membership. Membership is drawn by independent coins, so that inside[t, x] says
-nothing about the other teachers, and an attack on a release that does not depend on it scores
-members and non-members alike.
+Every attack takes a signal phi of shape (S, n), read from what teacher t exports for (or near)
+compound x, and `inside`, boolean of the same shape, whether x was in the training data of t. It
+returns scores of the same shape. Each teacher is the target once: the score of (t, x) uses phi[t]
+and, of the *other* teachers, phi and membership. Membership is drawn by independent coins. So
+inside[t, x] is independent of the other teachers, and an attack on a release that does not depend
+on it scores members and non-members alike.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-# Fewer shadow teachers with (or without) a compound than this tell nothing of it.
+# Shadow teachers with (or without) a compound that a mean and a spread need.
 _FEWEST = 2
+# Keeps divisors above zero where all signals are equal; far below any rounding step.
 _TINY = 1e-9
 
 Attack = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -39,8 +40,8 @@ def _others(signal: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _spread(squares: np.ndarray, count: np.ndarray) -> np.ndarray:
     """Standard deviation of each compound, drawn towards that of all compounds.
 
-    With few shadow teachers Carlini et al. use one variance for all compounds; here that one counts
-    as much as eight teachers.
+    With few shadow teachers Carlini et al. use one variance for all compounds. Here that variance
+    counts as much as eight teachers.
     """
     enough = count >= _FEWEST
     usual = squares[enough].sum() / max(float((count[enough] - 1.0).sum()), 1.0)
@@ -62,7 +63,7 @@ def lira_online(signal: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 
 def lira_offline(signal: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """How far the signal lies above what teachers without x say, in standard deviations.
+    """How far the signal lies above that of teachers without x, in standard deviations.
 
     The offline form of Carlini et al. 2022: (phi - mean_out) / sd_out.
     """
@@ -114,13 +115,13 @@ def learned(features: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """An attack model: logistic regression from features to membership (Shokri et al. 2017).
 
     Trained over all compounds of half the teachers, it scores the other half, and the other way
-    round (arXiv 1610.05820). What is common to all compounds is found with few teachers.
+    round (arXiv 1610.05820). It finds with few teachers what all compounds have in common.
 
     Parameters
     ----------
     features
         Shape (S, n, k); a column is centred by compound over the teachers it learns from, so that
-        it speaks of the teacher and not of the compound.
+        it describes the teacher and not the compound.
     inside
         Who was in.
     """

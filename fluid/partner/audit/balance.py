@@ -1,46 +1,48 @@
-"""Label-distribution inference: what an export says of the balance of the private labels."""
+"""Label-distribution inference: what an export gives away of the balance of the private labels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from fluid.base.jobs import Workers
-from fluid.exchange.federation import Federation
+from fluid.base.run import Run
 from fluid.learn.crossfit import enough_labels
 from fluid.learn.task import Task
-from fluid.partner.audit.exports import (
-    ACTUAL,
-    UNPROTECTED,
-    Export,
-)
-from fluid.partner.audit.game import Arena, shadow_secret
+from fluid.partner.audit.arena import Arena
+from fluid.partner.audit.exports import ACTUAL, UNPROTECTED, Export, TeacherRecipe
+from fluid.partner.audit.game import shadow_secret
 from fluid.partner.audit.shadows import export_shadows
 from fluid.partner.audit.signals import log_odds
-from fluid.partner.teacher.fit import TrainingOptions
 
+# Bootstrap samples: the ends of an interval then differ by about 2% of its width between seeds.
 _DRAWS = 2000
+# Teachers that a regression with three coefficients needs: twice as many as coefficients.
+_FEWEST_TEACHERS = 6
 
 
 def infer_balance(
-    arena: Arena,
-    federation: Federation,
-    options: TrainingOptions,
-    shadows: int,
-    seed: int = 0,
-    jobs: int = 1,
-    progress: Callable[[int], None] = lambda done: None,
-    workers: Workers | None = None,
+    arena: Arena, recipe: TeacherRecipe, shadows: int, run: Run
 ) -> Iterator[dict[str, Any]]:
-    """How well the share of the positive class, or the mean of numbers, can be told.
+    """How well an export predicts the share of the positive class, or the mean of the labels.
 
-    Shadow teachers are trained on parts of the table with balances drawn between 0.1 and 0.9 (of
-    numbers: tilted towards low or high labels). An attacker who has such teachers of its own
+    Shadow teachers are trained on parts of the table with balances drawn between 0.1 and 0.9 (in
+    regression: tilted towards low or high labels). An attacker who has such teachers of its own
     regresses the balance on two means of the exported column (of the prediction, and of its
-    log-odds or square), and is asked of a teacher left out. A naive guess is the mean balance. That
-    distillation on public data gives the label distribution away is shown in arXiv 2502.08001.
+    log-odds or square), and predicts it for a teacher left out. A naive guess is the mean balance.
+    That distillation on public data gives the label distribution away is shown in arXiv 2502.08001.
+
+    Parameters
+    ----------
+    arena
+        The compounds.
+    recipe
+        How the partner trains.
+    shadows
+        Shadow teachers of each task.
+    run
+        Its seed fixes parts and secrets; its progress counts the teachers of a task.
 
     Yields
     ------
@@ -48,33 +50,31 @@ def infer_balance(
         By task and export: ``error`` (mean absolute), ``naive_error``, their ``ratio`` with a 95%
         bootstrap interval over teachers, and ``shadows``.
     """
-    random = np.random.default_rng([seed, 2])
-    for index, task in enumerate(federation.tasks):
+    random = np.random.default_rng([run.seed, 2])
+    for index, task in enumerate(recipe.federation.tasks):
         rows, labels = arena.table.labels.column(index)
         if task.kind == "multiclass" or not enough_labels(task, labels):
             continue
-        found: dict[str, list[np.ndarray]] = {ACTUAL: [], UNPROTECTED: []}
+        features: dict[str, list[np.ndarray]] = {ACTUAL: [], UNPROTECTED: []}
         truth: list[float] = []
         chosen = [_tilt(task, labels, random) for _ in range(shadows)]
         plans = [
-            (np.sort(rows[part]), shadow_secret("balance", seed, number))
+            (np.sort(rows[part]), shadow_secret("balance", run.seed, number))
             for number, part in enumerate(chosen)
         ]
-        exports = export_shadows(
-            arena.table, federation, options, arena.public, plans, (UNPROTECTED,), jobs, workers
-        )
-        for number, said in enumerate(exports):
-            progress(number + 1)
-            if said is None or task.name not in said[ACTUAL]:
+        exports = export_shadows(arena, recipe, plans, (UNPROTECTED,), run)
+        for number, found in enumerate(exports):
+            run.progress(number + 1)
+            if found is None or task.name not in found[ACTUAL]:
                 continue
             truth.append(float(labels[chosen[number]].mean()))
-            for export, by in said.items():
-                found[export].append(_summary(task, by[task.name]))
-        if len(truth) < 6:
+            for kind, by_task in found.items():
+                features[kind].append(_summary(task, by_task[task.name]))
+        if len(truth) < _FEWEST_TEACHERS:
             continue
-        for export, features in found.items():
-            yield {"task": task.name, "export": export, "shadows": len(truth)} | _errors(
-                np.stack(features), np.array(truth), random
+        for kind, each in features.items():
+            yield {"task": task.name, "export": kind, "shadows": len(truth)} | _errors(
+                np.stack(each), np.array(truth), random
             )
 
 
@@ -93,8 +93,9 @@ def _tilt(task: Task, labels: np.ndarray, random: np.random.Generator) -> np.nda
     return random.choice(len(labels), size, replace=False, p=weight / weight.sum())
 
 
-def _summary(task: Task, said: Export) -> np.ndarray:
-    values = said.prediction[:, 0]
+def _summary(task: Task, export: Export) -> np.ndarray:
+    """Two means of an exported column, shape (2,); zeros if nothing is exported."""
+    values = export.prediction[:, 0]
     values = values[np.isfinite(values)]
     if not len(values):
         return np.zeros(2)

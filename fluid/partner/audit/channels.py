@@ -1,4 +1,4 @@
-"""Every attack through every channel on what shadow teachers exported."""
+"""Every attack through every channel, on what shadow teachers exported."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from fluid.exchange.federation import Federation
 from fluid.learn.task import Task
 from fluid.partner.audit.attacks import SIGNAL_ATTACKS, learned, lira_joint, lira_online
 from fluid.partner.audit.exports import ACTUAL, BOTH, FIRST, Exports
@@ -15,10 +14,10 @@ from fluid.partner.audit.results import (
     ALL_PUBLIC,
     METADATA,
     NEIGHBOUR_METADATA,
-    NEIGHBOURS,
+    NEIGHBOUR_ROWS,
     OWN_ROW,
+    AttackCase,
     AttackResult,
-    Target,
     classes_of,
     judge,
 )
@@ -52,8 +51,8 @@ def metadata_attacks(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Name and scores of attacks on the columns beside the prediction.
 
-    What a second release only repeats is attacked once: the more attacks are counted, the less
-    each one shows.
+    A column that a second release repeats is attacked once: the more attacks are counted, the
+    less each one shows.
     """
     signals = metadata_signals(releases[0], rows)
     new = dict(signals)
@@ -61,8 +60,9 @@ def metadata_attacks(
         found = metadata_signals(one, rows).items()
         new = {
             f"{name} {number}": values
-            for name, values in found if not np.array_equal(values, signals[name])
-        }  # fmt: skip
+            for name, values in found
+            if not np.array_equal(values, signals[name])
+        }
         signals = signals | new
     yield from new.items()
     if len(releases) > 1 and not new:
@@ -87,7 +87,7 @@ def neighbour_attacks(
     Parameters
     ----------
     task, releases, inside, labels
-        Who says what, who was in, and the labels of the n compounds attacked.
+        What was exported, who was in, and the labels of the n compounds attacked.
     near, similarity
         Positions and similarities of their analogues, shape (n, k).
     """
@@ -107,7 +107,7 @@ def neighbour_metadata_attacks(
     """Name and scores of attacks on the columns beside the analogues' predictions."""
     found = [neighbour_metadata(one, near) for one in releases]
     first = found[0][0]
-    # A correction states the reliability of the first release: it is no second figure.
+    # Residual labels carry the reliability of the first release: it is not attacked twice.
     stated = [first, *(one for one, _ in found[1:] if not np.array_equal(one, first))]
     reliability = np.concatenate(stated, 2)
     uncertainty = np.concatenate([one for _, one in found], 2)
@@ -122,39 +122,33 @@ def neighbour_metadata_attacks(
     )
 
 
-def attack_game(
-    game: Game, federation: Federation, share: float, delta: float, closed: bool = True
-) -> Iterator[AttackResult]:
+def attack_game(game: Game, delta: float, closed: bool = True) -> Iterator[AttackResult]:
     """All attacks on a game.
 
     Parameters
     ----------
     game
         What shadow teachers exported.
-    federation
-        Its tasks.
-    share
-        Probability with which a compound was in the training data.
     delta
-        Of the bound on epsilon.
+        The delta of the bound on epsilon.
     closed
         Whether own rows and metadata are attacked too, and not only neighbours.
     """
     arena = game.arena
-    for index, task in enumerate(federation.tasks):
-        if task.name not in game.said:
+    for index, task in enumerate(game.recipe.federation.tasks):
+        if task.name not in game.exports:
             continue
         rows, labels = arena.table.labels.column(index)
         inside = game.inside[game.trained[task.name]][:, rows]
         classes = classes_of(task, labels)
-        for export, releases in _side_by_side(game.said[task.name]).items():
+        for export, releases in _side_by_side(game.exports[task.name]).items():
             made: list[tuple[str, str, np.ndarray]] = []
             if closed:
                 found = own_row_attacks(task, releases, inside, rows, labels)
                 made += [(OWN_ROW, *one) for one in found]
                 made += [(METADATA, *one) for one in metadata_attacks(releases, inside, rows)]
             for channel, near, similarity in (
-                (NEIGHBOURS, arena.near, arena.similarity),
+                (NEIGHBOUR_ROWS, arena.near, arena.similarity),
                 (ALL_PUBLIC, arena.near_all, arena.similarity_all),
             ):
                 around = neighbour_attacks(
@@ -166,13 +160,13 @@ def attack_game(
             )
             made += [(NEIGHBOUR_METADATA, *one) for one in beside]
             for channel, name, scores in made:
-                target = Target(task.name, channel, export, share)
-                yield from judge(target, name, scores, inside, classes, delta)
+                case = AttackCase(task.name, channel, export, game.share)
+                yield from judge(case, name, scores, inside, classes, delta)
 
 
-def _side_by_side(said: Mapping[str, Exports]) -> dict[str, list[Exports]]:
-    """By kind of export what an attacker holds: of a correction the first release besides."""
-    found = {kind: [one] for kind, one in said.items() if kind != FIRST}
-    if FIRST in said:
-        found[BOTH] = [said[ACTUAL], said[FIRST]]
+def _side_by_side(exports: Mapping[str, Exports]) -> dict[str, list[Exports]]:
+    """By kind of export what an attacker holds: with residual labels, the first release too."""
+    found = {kind: [one] for kind, one in exports.items() if kind != FIRST}
+    if FIRST in exports:
+        found[BOTH] = [exports[ACTUAL], exports[FIRST]]
     return found

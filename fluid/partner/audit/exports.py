@@ -25,37 +25,84 @@ from fluid.partner.dp.pate import SubTeachers, fit_sub_teachers
 from fluid.partner.dp.pate_labeler import PateLabeler
 from fluid.partner.labeler import Labeler
 from fluid.partner.table import LabelledCompounds
-from fluid.partner.teacher.fit import FittedTeacher, TrainingOptions, fit_model
+from fluid.partner.teacher.fit import TrainingOptions, fit_model
 from fluid.partner.teacher.labeler import TeacherLabeler
 from fluid.partner.teacher.residuals import ResidualLabeler, residual_learner, student_residuals
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
+# Kinds of export: as the policy has it, and without any protection.
 ACTUAL, UNPROTECTED = "actual", "unprotected"
-# What a teacher that corrects a student exported before it; and the two files side by side.
+# A teacher that starts from a student exported labels without it before; and both files together.
 FIRST, BOTH = "first release", "both releases"
 # What is out once the annotation is.
 RELEASED = (ACTUAL, BOTH)
 
 
 @dataclass(frozen=True)
-class ShadowOptions(TrainingOptions):
-    """How a teacher is trained, and the student that it corrects; None if it corrects none."""
+class TeacherRecipe:
+    """How a partner trains its teacher, and what the teacher may export.
 
+    Attributes
+    ----------
+    federation
+        Its contract. What counts is the policy that the partner keeps to.
+    options
+        How the teacher is trained.
+    student
+        The student whose residuals the teacher labels, or None.
+    """
+
+    federation: Federation
+    options: TrainingOptions
     student: TrainedModel | None = None
 
 
 @dataclass(frozen=True)
+class ReadyTeacher:
+    """A teacher with all that it needs to label compounds.
+
+    Attributes
+    ----------
+    recipe
+        How it was trained.
+    table
+        The compounds and labels it was trained on.
+    secret
+        The secret of its folds.
+    model
+        The model itself.
+    """
+
+    recipe: TeacherRecipe
+    table: LabelledCompounds
+    secret: bytes
+    model: TrainedModel
+
+    def make_labeler(self, jobs: int) -> TeacherLabeler:
+        """What labels compounds by this teacher, before any noise is drawn."""
+        plain = TeacherLabeler(self.model, self.secret, self.recipe.federation)
+        if self.recipe.student is None:
+            return plain
+        measured = {
+            task.name: self.table.labels.column(self.recipe.federation.task_index(task.name))[1]
+            for task in self.model.tasks
+        }
+        return ResidualLabeler.fit(plain, measured, self.recipe.student, jobs)
+
+
+@dataclass(frozen=True)
 class Export:
-    """What is said of n compounds in one task.
+    """The exported columns of one task for n compounds.
 
     Attributes
     ----------
     prediction, uncertainty
-        Shape (n, n_outputs); NaN where nothing is said.
+        Shape (n, n_outputs); NaN where there is no label.
     reliability
         Shape (n,); NaN likewise.
     similarity
-        To the nearest training compound, shape (n,); None where it is not exported.
+        Tanimoto similarity to the nearest training compound, shape (n,); None where it is not
+        exported.
     """
 
     prediction: np.ndarray
@@ -74,7 +121,7 @@ class Exports:
     similarity: np.ndarray | None = None
 
     def teachers(self, rows: np.ndarray) -> Exports:
-        """Those of some teachers."""
+        """The exports of some teachers."""
         similarity = None if self.similarity is None else self.similarity[rows]
         return Exports(
             self.prediction[rows], self.uncertainty[rows], self.reliability[rows], similarity
@@ -93,150 +140,102 @@ def stack(exports: Sequence[Export]) -> Exports:
 
 
 def train(
-    table: LabelledCompounds,
-    federation: Federation,
-    options: TrainingOptions,
-    secret: bytes,
-    jobs: int,
-) -> FittedTeacher | None:
+    recipe: TeacherRecipe, table: LabelledCompounds, secret: bytes, jobs: int
+) -> ReadyTeacher | None:
     """Train a teacher as a partner would; None if the labels do not suffice."""
-    # That a shadow has too few labels for a task is no news, hundreds of times.
+    # A shadow with too few labels for a task is no news, hundreds of times.
     log = logging.getLogger(fit_model.__module__)
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        return fit_model(table, federation, "shadow", secret, options=options, run=Run(jobs=jobs))
+        fitted = fit_model(
+            table, recipe.federation, "shadow", secret, options=recipe.options, run=Run(jobs=jobs)
+        )
     except TrainingError:
         return None
     finally:
         log.setLevel(level)
+    return ReadyTeacher(recipe, table, secret, fitted.model)
 
 
-def export_actual(
-    teacher: FittedTeacher,
-    table: LabelledCompounds,
-    secret: bytes,
-    federation: Federation,
-    options: TrainingOptions,
-    public: Compounds,
-    jobs: int,
-) -> dict[str, Export]:
-    """What the policy lets a teacher say, by task; through the noise mechanism if there is one."""
+def export_actual(teacher: ReadyTeacher, public: Compounds, jobs: int) -> dict[str, Export]:
+    """What the policy lets a teacher export, by task; with noise if the mechanism draws it."""
+    federation = teacher.recipe.federation
+    labeler: Labeler = teacher.make_labeler(jobs)
     mechanism = federation.mechanism
     if mechanism.is_used:
-        voters = fit_sub_teachers(table, teacher.model, federation, secret, jobs)
+        voters = fit_sub_teachers(teacher.table, teacher.model, federation, teacher.secret, jobs)
         ranks = rank_queries(list(public.inchikeys), "audit ")
         plan = plan_release(mechanism, teacher.model.tasks, len(public))
-        labeler: Labeler = PateLabeler(federation, SubTeachers(voters, secret), ranks, plan)
-    else:
-        labeler = make_labeler(teacher.model, table, secret, federation, options, jobs)
-    said = labeler.label(public, jobs)
-    return {name: _export(one) for name, one in said.items()}
+        labeler = PateLabeler(federation, SubTeachers(voters, teacher.secret), ranks, plan)
+    labels = labeler.label(public, jobs)
+    return {name: _export(one) for name, one in labels.items()}
 
 
-def export_first(
-    teacher: FittedTeacher,
-    secret: bytes,
-    federation: Federation,
-    options: TrainingOptions,
-    public: Compounds,
-    jobs: int,
-) -> dict[str, Export]:
-    """What a teacher that corrects a student has said without it: of the tasks it corrects.
+def export_first(teacher: ReadyTeacher, public: Compounds, jobs: int) -> dict[str, Export]:
+    """What a teacher that starts from a student exported before, without the student.
 
-    Empty if it corrects none, or if the policy draws noise, which is counted release by release.
+    Only the tasks in which the student makes a difference. Empty if there is no student, or if the
+    policy draws noise, which is counted release by release.
     """
-    student = student_of(options)
+    federation, student = teacher.recipe.federation, teacher.recipe.student
     if student is None or federation.mechanism.is_used:
         return {}
     names = {task.name for task in student.tasks if not task.is_classification}
-    said = TeacherLabeler(teacher.model, secret, federation).label(public, jobs)
-    return {name: _export(one) for name, one in said.items() if name in names}
+    labels = TeacherLabeler(teacher.model, teacher.secret, federation).label(public, jobs)
+    return {name: _export(one) for name, one in labels.items() if name in names}
 
 
-def student_of(options: TrainingOptions) -> TrainedModel | None:
-    """The student that a teacher corrects, if it does."""
-    return options.student if isinstance(options, ShadowOptions) else None
-
-
-def make_labeler(
-    model: TrainedModel,
-    table: LabelledCompounds,
-    secret: bytes,
-    federation: Federation,
-    options: TrainingOptions,
-    jobs: int,
-) -> TeacherLabeler:
-    """A teacher that answers, by itself or in correction of a student."""
-    plain, student = TeacherLabeler(model, secret, federation), student_of(options)
-    if student is None:
-        return plain
-    measured = {
-        task.name: table.labels.column(federation.task_index(task.name))[1] for task in model.tasks
-    }
-    return ResidualLabeler.fit(plain, measured, student, jobs)
-
-
-def _export(said: TeacherLabels) -> Export:
-    wide = [np.asarray(part, dtype=np.float64) for part in (said.prediction, said.uncertainty)]
-    return Export(wide[0], wide[1], said.reliability.astype(np.float64))
+def _export(labels: TeacherLabels) -> Export:
+    wide = [np.asarray(part, dtype=np.float64) for part in (labels.prediction, labels.uncertainty)]
+    return Export(wide[0], wide[1], labels.reliability.astype(np.float64))
 
 
 @single_threaded_blas()
-def export_unprotected(
-    teacher: FittedTeacher,
-    table: LabelledCompounds,
-    federation: Federation,
-    options: TrainingOptions,
-    public: Compounds,
-) -> dict[str, Export]:
+def export_unprotected(teacher: ReadyTeacher, public: Compounds) -> dict[str, Export]:
     """What the same settings give without cross-fitting, rounding, and guard, by task.
 
-    One model of all compounds labels the public set; reliability comes from the similarity to the
-    training compounds, whoever they are, and that to the nearest one is exported beside it.
+    One model of all compounds labels the public set. Reliability comes from the similarity to the
+    training compounds, whoever they are, and the similarity to the nearest one is exported too.
     """
-    library = teacher.model.library
+    recipe, library = teacher.recipe, teacher.model.library
+    student = recipe.student
     found = {}
     for task_model in teacher.model.task_models:
-        name = task_model.task.name
-        rows, values = table.labels.column(federation.task_index(name))
-        said = _say_all(task_model, library, rows, values, options, public)
-        student = student_of(options)
-        if (
-            student is not None
-            and task_model.task in student.tasks
-            and not task_model.task.is_classification
-        ):
-            said = _correct_all(said, task_model, library, values, student, public)
-        found[name] = said
+        task = task_model.task
+        values = teacher.table.labels.column(recipe.federation.task_index(task.name))[1]
+        export = _export_whole(task_model, library, values, recipe.options, public)
+        if student is not None and task in student.tasks and not task.is_classification:
+            export = _add_residuals(export, task_model, library, values, student, public)
+        found[task.name] = export
     return found
 
 
-def _correct_all(
-    said: Export,
+def _add_residuals(
+    export: Export,
     task_model: TaskModel,
     library: Compounds,
     values: np.ndarray,
     student: TrainedModel,
     public: Compounds,
 ) -> Export:
-    """The same in correction of a student: one model of what it leaves of all compounds."""
+    """The export of the student's numbers plus one model of its residuals on all compounds."""
     task, rows = task_model.task, task_model.rows
-    left = student_residuals(student, task, library.take(rows), values)
-    learner = residual_learner(student, task).fit(library, rows, left, False, 0)
+    residuals = student_residuals(student, task, library.take(rows), values)
+    learner = residual_learner(student, task).fit(library, rows, residuals, False, 0)
     numbers = student_numbers(student, task, public)[:, 0] + learner.score(public, library)
-    return replace(said, prediction=np.clip(numbers, task.low, task.high)[:, None])
+    return replace(export, prediction=np.clip(numbers, task.low, task.high)[:, None])
 
 
-def _say_all(
+def _export_whole(
     task_model: TaskModel,
     library: Compounds,
-    rows: np.ndarray,
     values: np.ndarray,
     options: TrainingOptions,
     public: Compounds,
 ) -> Export:
-    task = task_model.task
+    """The export of one model of all labelled compounds."""
+    task, rows = task_model.task, task_model.rows
     targets = output_targets(task, values)
     scores = []
     for output in range(targets.shape[1]):

@@ -5,77 +5,64 @@ With folds by framework, one framework at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from fluid.chem.compounds import Compounds
-from fluid.exchange.federation import Federation
+from fluid.base.run import Run
 from fluid.learn.folds import fold_keys
 from fluid.partner.audit.exports import Export, export_actual, train
-from fluid.partner.table import LabelledCompounds
-from fluid.partner.teacher.fit import TrainingOptions
+from fluid.partner.audit.target import AuditTarget
 
 
-def measure_influence(
-    table: LabelledCompounds,
-    public: Compounds,
-    federation: Federation,
-    options: TrainingOptions,
-    secret: bytes,
-    most: int,
-    seed: int = 0,
-    jobs: int = 1,
-    progress: Callable[[int], None] = lambda done: None,
-) -> dict[str, Any]:
+def measure_influence(target: AuditTarget, most: int, run: Run) -> dict[str, Any]:
     """Train the partner's own teacher again without a compound that is public too.
 
     With folds by framework all compounds of its framework are left out. Its own row must stay the
-    same to the last digit; how many others move is counted.
+    same to the last digit. How many others move is counted.
 
     Parameters
     ----------
-    table, federation, options, secret
-        Of the teacher audited.
-    public
-        Public compounds, those that are private too among them.
+    target
+        The teacher audited. Its public compounds hold those that are private too.
     most
-        How many compounds to try, drawn at random.
+        How many compounds to try, drawn at random by the run's seed.
+    run
+        Its progress counts the compounds tried.
 
     Returns
     -------
     dict
-        ``overlap`` (public compounds that are private too), ``tried``, ``rows_changed`` (of these
-        how many rows differ), and by task ``moved`` (mean number of other rows that differ) and
-        ``largest`` (largest difference of a prediction).
+        ``overlap`` (public compounds that are private too), ``tried``, ``rows_changed`` (how many
+        of the rows tried differ), and by task ``moved`` (mean number of other rows that differ)
+        and ``largest`` (largest difference of a prediction).
     """
-    held = {key: row for row, key in enumerate(table.compounds.connectivities)}
-    shared = [i for i, key in enumerate(public.connectivities) if key in held]
+    table, public, recipe = target.table, target.public, target.recipe
+    private_rows = {key: row for row, key in enumerate(table.compounds.connectivities)}
+    shared = [i for i, key in enumerate(public.connectivities) if key in private_rows]
     found: dict[str, Any] = {"overlap": len(shared), "tried": 0, "rows_changed": 0, "tasks": {}}
-    whole = train(table, federation, options, secret, jobs)
+    whole = train(recipe, table, target.secret, run.cores)
     if whole is None or not shared or not most:
         return found
-    before = export_actual(whole, table, secret, federation, options, public, jobs)
-    random = np.random.default_rng([seed, 3])
+    before = export_actual(whole, public, run.cores)
+    random = np.random.default_rng([run.seed, 3])
     drawn = np.sort(random.choice(shared, min(most, len(shared)), replace=False))
-    decisive = fold_keys(table.compounds, options.folds_agreed(federation))
-    moved: dict[str, list[int]] = {name: [] for name in whole.measured}
-    largest = dict.fromkeys(whole.measured, 0.0)
+    keys = fold_keys(table.compounds, recipe.options.folds_agreed(recipe.federation))
+    moved: dict[str, list[int]] = {task.name: [] for task in whole.model.tasks}
+    largest = dict.fromkeys(moved, 0.0)
     for position in drawn:
-        key = public.connectivities[position]
-        less = table.take(np.flatnonzero(decisive != decisive[held[key]]))
-        left_out = train(less, federation, options, secret, jobs)
+        key = keys[private_rows[public.connectivities[position]]]
+        without = train(recipe, table.take(np.flatnonzero(keys != key)), target.secret, run.cores)
         found["tried"] += 1
-        progress(found["tried"])
-        if left_out is None:
+        run.progress(found["tried"])
+        if without is None:
             continue
-        after = export_actual(left_out, less, secret, federation, options, public, jobs)
+        after = export_actual(without, public, run.cores)
         for name in moved:
-            changed, most_of_all = _difference(before[name], after[name])
+            changed, gap = _difference(before[name], after[name])
             found["rows_changed"] += int(changed[position])
             moved[name].append(int(changed.sum()))
-            largest[name] = max(largest[name], most_of_all)
+            largest[name] = max(largest[name], gap)
     found["tasks"] = {
         name: {"moved": round(float(np.mean(each)), 1), "largest": round(largest[name], 4)}
         for name, each in moved.items()

@@ -14,6 +14,7 @@ from fluid.partner.audit.exports import RELEASED
 from fluid.partner.audit.statistics import (
     Interval,
     OperatingPoint,
+    Ranking,
     epsilon_lower_bound,
     holm,
     rank_members,
@@ -21,27 +22,29 @@ from fluid.partner.audit.statistics import (
 )
 
 SCHEMA = "fluid.audit/1"
+# The usual confidence, for every interval of a report.
 LEVEL = 0.95
+# Channels.
 OWN_ROW, METADATA = "own row", "metadata"
-NEIGHBOURS, NEIGHBOUR_METADATA = "neighbours", "neighbours' metadata"
+NEIGHBOUR_ROWS, NEIGHBOUR_METADATA = "neighbours", "neighbours' metadata"
 ALL_PUBLIC, RETRAINED = "neighbours, all public", "retrained"
-# What cross-fitting is to close, and what it cannot.
+# The channels that cross-fitting closes; it cannot close the others.
 CLOSED = (OWN_ROW, METADATA)
 PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
 
 
 @dataclass(frozen=True)
-class Target:
-    """What was attacked, and by whom.
+class AttackCase:
+    """Which columns were attacked, and by whom.
 
     Attributes
     ----------
     task, channel, export
-        Which columns: of a task, through a channel, of the actual export, of that and the release
-        before it, or of the unprotected one.
+        Columns of a task, through a channel, of the actual export, of that and the release before
+        it, or of the unprotected one.
     known
-        What the attacker knows of the rest of the private data: the probability with which a
-        compound is in it, as in the shadow teachers.
+        Share of the private data that the attacker knows: the probability with which a compound
+        is in the training data of a shadow teacher.
     """
 
     task: str
@@ -56,24 +59,24 @@ class AttackResult:
 
     Attributes
     ----------
-    target, name, of_class
-        What was attacked, by which attack, and of which class: ``"all"``, ``"minority"`` or
-        ``"majority"``.
+    case, name, of_class
+        The columns attacked, by which attack, and compounds of which class: ``"all"``,
+        ``"minority"`` or ``"majority"``.
     n_in, n_out
         Members and non-members, each counted in every shadow teacher.
     auc
         ROC-AUC with its 95% interval.
     p_value
-        One-sided, of "no better than chance"; NaN if nobody was attacked.
+        One-sided, of "no better than chance"; NaN if there was nothing to attack.
     at_1, at_01
         True positive rate at 1% and at 0.1% false positives.
     epsilon_low
-        Least epsilon that the attack shows, at 95%.
+        Lower bound on epsilon that the attack proves, at 95%.
     error
         Standard error of the AUC.
     """
 
-    target: Target
+    case: AttackCase
     name: str
     of_class: str
     n_in: int
@@ -86,14 +89,14 @@ class AttackResult:
     error: float
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values; null is what is not defined."""
+        """As plain values; what is not defined is null."""
         found: dict[str, Any] = {
-            "task": self.target.task,
-            "channel": self.target.channel,
+            "task": self.case.task,
+            "channel": self.case.channel,
             "name": self.name,
-            "export": self.target.export,
+            "export": self.case.export,
             "class": self.of_class,
-            "known": self.target.known,
+            "known": self.case.known,
             "n_in": self.n_in,
             "n_out": self.n_out,
             "p": _number(self.p_value, 6),
@@ -121,7 +124,7 @@ def _number(value: float, digits: int = 4) -> float | None:
 def classes_of(task: Task, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Masks of the classes that attacks are judged by, shape (n,) each.
 
-    The minority is the rarest class, the majority everybody else. Numbers have no classes.
+    The minority is the rarest class, the majority all others. Regression has no classes.
     """
     everybody = np.ones(len(labels), dtype=bool)
     if not task.is_classification or not len(labels):
@@ -132,7 +135,7 @@ def classes_of(task: Task, labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def judge(
-    target: Target,
+    case: AttackCase,
     name: str,
     scores: np.ndarray,
     inside: np.ndarray,
@@ -144,17 +147,18 @@ def judge(
 
     Parameters
     ----------
-    target, name
-        What was attacked, and by what.
+    case, name
+        The columns attacked, and the attack.
     scores, inside
         Shape (S, n): score and membership of compound x in shadow teacher t; a NaN score is left
         out.
     classes
         Masks of shape (n,) by class.
     delta
-        Of the bound on epsilon.
+        The delta of the bound on epsilon.
     cluster
-        What is not independent, shape (S, n); by default each compound.
+        Scores with one number here are not independent, shape (S, n); by default those of each
+        compound.
     """
     if cluster is None:
         cluster = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
@@ -163,11 +167,18 @@ def judge(
         values, member = scores[kept], inside[kept]
         ranking = rank_members(values, member, cluster[kept])
         yield AttackResult(
-            target, name, of_class, int(member.sum()), int((~member).sum()),
-            ranking.interval(LEVEL), ranking.p_value, true_positives_at(values, member, 0.01),
-            true_positives_at(values, member, 0.001), epsilon_lower_bound(values, member, delta),
-            ranking.error,
-        )  # fmt: skip
+            case,
+            name,
+            of_class,
+            n_in=int(member.sum()),
+            n_out=int((~member).sum()),
+            auc=ranking.interval(LEVEL),
+            p_value=ranking.p_value,
+            at_1=true_positives_at(values, member, 0.01),
+            at_01=true_positives_at(values, member, 0.001),
+            epsilon_low=epsilon_lower_bound(values, member, delta),
+            error=ranking.error,
+        )
 
 
 @dataclass(frozen=True)
@@ -179,14 +190,14 @@ class Thresholds:
     max_auc
         Highest AUC of attacks on a compound's own row and metadata.
     max_neighbour_auc
-        Highest AUC of attacks on the rows of its analogues, and on releases differenced.
+        Highest AUC of attacks on the rows of its analogues, and on the difference of releases.
     """
 
     max_auc: float
     max_neighbour_auc: float
 
     def of(self, channel: str) -> float:
-        """The one that holds for a channel."""
+        """The threshold of a channel."""
         return self.max_auc if channel in CLOSED else self.max_neighbour_auc
 
 
@@ -199,16 +210,16 @@ class AuditReport:
     identity
         Partner, protocol, teacher, draft: what was audited.
     settings
-        How.
+        How it was audited.
     thresholds
-        What is allowed.
+        What the policy allows.
     attacks
         In the order in which they were made.
     influence
-        By task: what retraining without a compound that is public too changes.
+        By task: what changes if the teacher is trained without a compound that is public too.
     distribution
         How well the balance of classes can be estimated.
-    extra
+    checks
         Results of other checks by name.
     """
 
@@ -218,27 +229,25 @@ class AuditReport:
     attacks: Sequence[AttackResult]
     influence: dict[str, Any] = field(default_factory=dict)
     distribution: Sequence[dict[str, Any]] = ()
-    extra: dict[str, Any] = field(default_factory=dict)
+    checks: dict[str, Any] = field(default_factory=dict)
 
     def adjusted(self) -> list[float]:
         """P-values of the attacks on what is released, adjusted for their number (Holm).
 
-        NaN for others: an attack on the unprotected export is there to be compared with.
+        NaN for others: attacks on the unprotected export are made for comparison.
         """
-        return holm([a.p_value if a.target.export in RELEASED else math.nan for a in self.attacks])
+        return holm([a.p_value if a.case.export in RELEASED else math.nan for a in self.attacks])
 
     @property
     def n_tests(self) -> int:
         """Attacks on what is released that were possible."""
-        return sum(a.target.export in RELEASED and math.isfinite(a.p_value) for a in self.attacks)
+        return sum(a.case.export in RELEASED and math.isfinite(a.p_value) for a in self.attacks)
 
     def simultaneous(self, attack: AttackResult) -> Interval:
         """AUC with an interval that holds for all attacks on what is released at once.
 
         Bonferroni: each at 1 - 0.05 / their number.
         """
-        from fluid.partner.audit.statistics import Ranking
-
         level = 1.0 - (1.0 - LEVEL) / max(1, self.n_tests)
         return Ranking(attack.auc.value, attack.error).interval(level)
 
@@ -249,13 +258,13 @@ class AuditReport:
         Fail: the AUC of some attack on what is released is above its threshold, and surely above
         chance. Undecided: no attack fails, but some interval reaches above the threshold.
         """
-        if self.influence.get("rows_changed", 0) or self.extra_failed:
+        if self.influence.get("rows_changed", 0) or self.checks_failed:
             return FAIL
         verdict = PASS
         for attack in self.attacks:
-            if attack.target.export not in RELEASED or not math.isfinite(attack.auc.value):
+            if attack.case.export not in RELEASED or not math.isfinite(attack.auc.value):
                 continue
-            allowed = self.thresholds.of(attack.target.channel)
+            allowed = self.thresholds.of(attack.case.channel)
             bounds = self.simultaneous(attack)
             if attack.auc.value > allowed and bounds.low > 0.5:
                 return FAIL
@@ -264,19 +273,19 @@ class AuditReport:
         return verdict
 
     def channels(self) -> list[dict[str, Any]]:
-        """By channel of what is released: how many attacks succeed, whatever is allowed.
+        """By channel of what is released: how many attacks succeed, whatever the policy allows.
 
         Returns
         -------
         list of dict
-            ``channel``, ``attacks`` that were possible, ``above_chance``: of how many the interval
-            for all at once lies above 0.5, ``highest_auc``, and ``allowed``.
+            ``channel``, ``attacks`` that were possible, ``above_chance``: how many have an interval
+            above 0.5 (the one that holds for all at once), ``highest_auc``, and ``allowed``.
         """
         found: dict[str, dict[str, Any]] = {}
         for attack in self.attacks:
-            if attack.target.export not in RELEASED or not math.isfinite(attack.auc.value):
+            if attack.case.export not in RELEASED or not math.isfinite(attack.auc.value):
                 continue
-            channel = attack.target.channel
+            channel = attack.case.channel
             allowed = self.thresholds.of(channel)
             start = {"channel": channel, "attacks": 0, "above_chance": 0, "highest_auc": 0.0}
             one = found.setdefault(channel, start | {"allowed": allowed})
@@ -286,9 +295,9 @@ class AuditReport:
         return list(found.values())
 
     @property
-    def extra_failed(self) -> bool:
-        """Whether one of the other checks says so."""
-        return any(not found.get("passed", True) for found in self.extra.values())
+    def checks_failed(self) -> bool:
+        """Whether one of the other checks failed."""
+        return any(not found.get("passed", True) for found in self.checks.values())
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values."""
@@ -314,5 +323,5 @@ class AuditReport:
             "attacks": attacks,
             "influence": self.influence,
             "distribution": list(self.distribution),
-            "checks": self.extra,
+            "checks": self.checks,
         }

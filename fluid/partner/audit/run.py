@@ -3,121 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fluid.base.errors import FluidError, MismatchError
+from fluid.base.errors import MismatchError
 from fluid.base.files import sha256_file
-from fluid.base.jobs import Workers, count_jobs
+from fluid.base.run import Run
 from fluid.base.software import software_versions
-from fluid.chem.compounds import Compounds, concatenate
-from fluid.chem.similarity import nearest_references
 from fluid.exchange.annotation import AnnotationFile, open_annotation
 from fluid.exchange.base_student import load_base_student
-from fluid.exchange.federation import Federation, load_federation
+from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import PublicSet
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.model import TrainedModel
 from fluid.learn.model_file import MODEL_FILE
 from fluid.learn.storage import load_trained
+from fluid.partner.audit.arena import make_arena, near_public
 from fluid.partner.audit.balance import infer_balance
 from fluid.partner.audit.channels import attack_game
-from fluid.partner.audit.exports import ShadowOptions, make_labeler
-from fluid.partner.audit.game import ANALOGUES, make_arena, play
+from fluid.partner.audit.exports import ReadyTeacher, TeacherRecipe
+from fluid.partner.audit.game import play
 from fluid.partner.audit.influence import measure_influence
 from fluid.partner.audit.noise import audit_federation
-from fluid.partner.audit.repeated import attack_retraining
 from fluid.partner.audit.results import AuditReport, Thresholds
+from fluid.partner.audit.retraining import attack_retraining
+from fluid.partner.audit.target import AuditOptions, AuditTarget
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher.fit import TrainingOptions
 from fluid.partner.teacher.residuals import measured_labels
 from fluid.partner.teacher_folder import FEDERATION_FILE, SECRET_FILE, read_secret
 
-# What the attacker knows of the rest: nothing but that half of it is in, or nine tenths of it.
+# Share of the private data that the attacker knows: one who knows half, and the worst case of one
+# who knows nearly all.
 HALF, MOST = 0.5, 0.9
 
-
-@dataclass(frozen=True)
-class AuditOptions:
-    """How much is tried.
-
-    Attributes
-    ----------
-    shadows
-        Shadow teachers of each game, 4 to 1024.
-    overlap
-        Compounds that are both private and public to retrain without, 0 or more.
-    seed
-        Of coins, secrets and draws.
-    delta
-        Of the bound on epsilon, in [0, 1).
-    """
-
-    shadows: int = 32
-    overlap: int = 16
-    seed: int = 0
-    delta: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 4 <= self.shadows <= 1024:
-            raise FluidError(f"shadows = {self.shadows}: allowed are 4 to 1024")
-        if not 0 <= self.overlap <= 100_000:
-            raise FluidError(f"overlap = {self.overlap}: allowed are 0 to 100000")
-        if not 0.0 <= self.delta < 1.0:
-            raise FluidError(f"delta = {self.delta}: allowed are 0 to below 1")
-
-
-@dataclass(frozen=True)
-class AuditTarget:
-    """What is audited, and what other checks are given.
-
-    Attributes
-    ----------
-    table
-        The private compounds and labels that the teacher was trained on.
-    public
-        Public compounds near the private ones, and those that are private too.
-    federation, options, secret
-        As the teacher was trained; what counts is the policy that the partner keeps to.
-    """
-
-    table: LabelledCompounds
-    public: Compounds
-    federation: Federation
-    options: TrainingOptions
-    secret: bytes
-
-
-# Further checks by name, such as planted canaries for a policy that draws noise. Each is given the
-# subject, the options and a number of jobs, and returns plain values for the report, with
-# ``passed`` among them, or None if it has nothing to say of this policy.
-Check = Callable[[AuditTarget, AuditOptions, int], dict[str, Any] | None]
+# Further checks by name. Each returns plain values for the report, with ``passed`` among them, or
+# None if it does not apply to this policy.
+Check = Callable[[AuditTarget, AuditOptions, Run], dict[str, Any] | None]
 CHECKS: dict[str, Check] = {
-    "noise": lambda target, options, jobs: audit_federation(
+    "noise": lambda target, options, run: audit_federation(
         target.federation.mechanism, target.federation.tasks
     ),
 }
 
-Progress = Callable[[str, int, int], None]
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    pass
-
 
 def audit(
-    teacher: Path,
-    public: PublicSet,
-    draft: Path,
-    federation_path: Path | None = None,
+    teacher: Path | str,
+    public: PublicSet | Path | str,
+    draft: Path | str,
+    *,
+    federation: Federation | Path | str | None = None,
+    student: Path | str | None = None,
     options: AuditOptions | None = None,
-    jobs: int | None = None,
-    progress: Progress = _silent,
-    workers: Workers | None = None,
-    student: Path | None = None,
+    run: Run | None = None,
 ) -> AuditReport:
     """Attack a teacher's draft, and an unprotected export made with the same settings.
 
@@ -129,112 +70,91 @@ def audit(
         The public set that was annotated.
     draft
         The annotation, signed or not.
-    federation_path
-        The federation file of this round, if it is another than at training.
+    federation
+        The federation of this round, if it differs from the one used in training.
+    student
+        The student that the draft starts from, if it does. The student itself is not attacked: it
+        is public, and the drafts behind it had audits of their own.
     options
         How much is tried.
-    jobs
-        Cores to use; by default all. The result does not depend on it.
-    progress
-        Called with a stage, how many teachers of it are trained, and how many there are.
-    workers
-        Who trains shadow teachers in place of this process, such as a cluster: they are sent the
-        private table, which they must be allowed to see. The result does not depend on it.
-    student
-        The student that the draft corrects, if it does. It is taken as given, for everybody has
-        it; what it gives away is what the drafts before gave away.
+    run
+        How to run. Its progress counts the teachers of a stage. With `workers`, these train shadow
+        teachers in place of this process. They are sent the private table, which they must be
+        allowed to see.
 
     Raises
     ------
     FluidError
         If teacher, public set, federation, draft and student do not belong together.
     """
-    options = options or AuditOptions()
-    model = load_trained(teacher, "teacher")
-    federation = load_federation(federation_path or teacher / FEDERATION_FILE)
-    federation.chemistry.check(f"federation '{federation.name}'")
-    public.check(federation)
-    annotation = open_annotation(draft)
-    _check_identity(annotation, model, federation, public)
-    federation = replace(federation, own_policy=annotation.policy)
-    corrected = _corrected(annotation, student, federation)
-    target, positions = _subject(teacher, model, federation, public, corrected)
-    threads = count_jobs(jobs)
-    _check_labels(annotation, model, target, positions, threads)
-    return attack(
-        target,
-        options,
-        {
-            "partner": model.card.name,
-            "protocol": federation.protocol,
-            "teacher": sha256_file(teacher / MODEL_FILE),
-            "annotation": annotation.sealed.digest,
-            "public_set": public.digest,
-        }
-        | ({"base_student": annotation.base_student} if annotation.base_student else {}),
-        threads,
-        progress,
-        workers,
+    options, run = options or AuditOptions(), run or Run()
+    folder = Path(teacher)
+    model = load_trained(folder, "teacher")
+    contract = Federation.load(federation or folder / FEDERATION_FILE)
+    contract.chemistry.check(f"federation '{contract.name}'")
+    public_set = PublicSet.load(public)
+    public_set.check(contract)
+    annotation = open_annotation(Path(draft))
+    _check_identity(annotation, model, contract, public_set)
+    contract = replace(contract, own_policy=annotation.policy)
+    base_student = _load_student(annotation, student, contract)
+    ready = ReadyTeacher(
+        TeacherRecipe(contract, training_options(model), base_student),
+        private_table(folder, model, contract),
+        read_secret(folder / SECRET_FILE),
+        model,
     )
+    near, positions = near_public(public_set, ready.table.compounds)
+    target = AuditTarget(ready.table, near, ready.recipe, ready.secret)
+    if not draws_noise(contract):
+        _check_labels(annotation, ready, target, positions, run.cores)
+    identity = {
+        "partner": model.card.name,
+        "protocol": contract.protocol,
+        "teacher": sha256_file(folder / MODEL_FILE),
+        "annotation": annotation.sealed.digest,
+        "public_set": public_set.digest,
+    }
+    if annotation.base_student:
+        identity["base_student"] = annotation.base_student
+    return attack(target, options, identity, run)
 
 
 def attack(
-    target: AuditTarget,
-    options: AuditOptions,
-    identity: dict[str, Any],
-    jobs: int,
-    progress: Progress = _silent,
-    workers: Workers | None = None,
+    target: AuditTarget, options: AuditOptions, identity: dict[str, Any], run: Run
 ) -> AuditReport:
     """The audit itself, once everything is at hand; see `audit`."""
-    federation, settings, shadows = target.federation, target.options, options.shadows
-
-    def tell(stage: str, total: int) -> Callable[[int], None]:
-        progress(stage, 0, total)
-        return lambda done: progress(stage, done, total)
-
+    recipe, shadows, delta = target.recipe, options.shadows, options.delta
+    federation, training = recipe.federation, recipe.options
     # Where noise is drawn every row differs anyway, and there is nothing to compare.
     overlap = 0 if draws_noise(federation) else options.overlap
-    influence = measure_influence(
-        target.table, target.public, federation, settings, target.secret, overlap,
-        options.seed, jobs, tell("retraining without overlaps", overlap),
-    )  # fmt: skip
+    run.stage(f"retraining without overlaps, {overlap}")
+    influence = measure_influence(target, overlap, run)
     arena = make_arena(target.table, target.public)
-    game = play(
-        arena, federation, settings, HALF, shadows, options.seed, jobs,
-        tell("shadow teachers of half the compounds", shadows), workers=workers,
-    )  # fmt: skip
-    attacks = list(attack_game(game, federation, HALF, options.delta))
-    game = play(
-        arena, federation, settings, MOST, shadows, options.seed, jobs,
-        tell("shadow teachers of nine tenths", shadows), unprotected=False, workers=workers,
-    )  # fmt: skip
-    attacks += attack_game(game, federation, MOST, options.delta, closed=False)
-    attacks += attack_retraining(
-        game, federation, settings, MOST, shadows, options.delta, options.seed, jobs,
-        tell("trained again with one compound more", shadows), workers,
-    )  # fmt: skip
-    distribution = list(
-        infer_balance(
-            arena, federation, settings, shadows, options.seed, jobs,
-            tell("shadow teachers of other balances", shadows), workers,
-        )
-    )  # fmt: skip
-    found = {name: check(target, options, jobs) for name, check in sorted(CHECKS.items())}
+    run.stage(f"shadow teachers of half the compounds, {shadows}")
+    attacks = list(attack_game(play(arena, recipe, HALF, shadows, run), delta))
+    run.stage(f"shadow teachers of nine tenths, {shadows}")
+    game = play(arena, recipe, MOST, shadows, run, unprotected=False)
+    attacks += attack_game(game, delta, closed=False)
+    run.stage(f"trained again with one compound more, {shadows}")
+    attacks += attack_retraining(game, shadows, delta, run)
+    run.stage(f"shadow teachers of other balances, {shadows}")
+    distribution = list(infer_balance(arena, recipe, shadows, run))
+    checks = {name: check(target, options, run) for name, check in sorted(CHECKS.items())}
     policy = federation.in_force
     return AuditReport(
         identity,
         {
             "shadows": shadows,
             "overlap": options.overlap,
-            "seed": options.seed,
-            "delta": options.delta,
+            "seed": run.seed,
+            "delta": delta,
             "compounds": len(target.table.compounds),
             "public_near": len(arena.public) - len(target.table.compounds),
-            "learner": settings.learner,
-            "folds": settings.folds,
-            "folds_by": settings.folds_agreed(federation),
-            "repeats": settings.repeats,
+            "learner": training.learner,
+            "folds": training.folds,
+            "folds_by": training.folds_agreed(federation),
+            "repeats": training.repeats,
             "policy": policy.to_dict(),
             "software": software_versions(),
         },
@@ -242,7 +162,7 @@ def attack(
         attacks,
         influence,
         distribution,
-        {name: values for name, values in found.items() if values is not None},
+        {name: values for name, values in checks.items() if values is not None},
     )
 
 
@@ -262,7 +182,7 @@ def _check_identity(
         ("public set", str(manifest.get("public_set"))[:12], public.digest[:12]),
     ):
         if stated != wanted:
-            raise MismatchError(f"{path}: is of {what} {stated}, but {wanted} is to be audited")
+            raise MismatchError(f"{path}: expected {what} {wanted}, found {stated}")
 
 
 def draws_noise(federation: Federation) -> bool:
@@ -270,36 +190,40 @@ def draws_noise(federation: Federation) -> bool:
     return federation.mechanism.is_used
 
 
-def training_options(model: TrainedModel, student: TrainedModel | None = None) -> ShadowOptions:
-    """How a teacher was trained, and which student it corrects."""
+def training_options(model: TrainedModel) -> TrainingOptions:
+    """How a teacher was trained."""
     training = model.card.training
-    return ShadowOptions(
-        str(training["learner"]), int(training["folds"]), int(training["repeats"]),
-        int(training["seed"]), model.card.folds_by, student,
-    )  # fmt: skip
+    return TrainingOptions(
+        str(training["learner"]),
+        int(training["folds"]),
+        int(training["repeats"]),
+        int(training["seed"]),
+        model.card.folds_by,
+    )
 
 
-def _corrected(
-    annotation: AnnotationFile, student: Path | None, federation: Federation
+def _load_student(
+    annotation: AnnotationFile, student: Path | str | None, federation: Federation
 ) -> TrainedModel | None:
-    """The student that a draft corrects."""
-    path = annotation.sealed.path
-    if annotation.base_student is None:
+    """The student that a draft starts from."""
+    path, expected = annotation.sealed.path, annotation.base_student
+    if expected is None:
         if student is not None:
-            raise MismatchError(f"{path}: corrects no student, but {student} is given")
+            raise MismatchError(
+                f"{path}: was made without a student, but {student} is given; leave --student out"
+            )
         return None
     if student is None:
         raise MismatchError(
-            f"{path}: corrects the student '{annotation.base_student[:12]}...'; "
-            "name it with --student"
+            f"{path}: was made with the student '{expected[:12]}...'; name it with --student"
         )
-    target = load_base_student(student, federation)
-    if target.digest != annotation.base_student:
+    found = load_base_student(Path(student), federation)
+    if found.digest != expected:
         raise MismatchError(
-            f"{path}: corrects the student '{annotation.base_student[:12]}...', but {student} is "
-            f"'{target.digest[:12]}...'"
+            f"{path}: expected student '{expected[:12]}...', found '{found.digest[:12]}...' in "
+            f"{student}"
         )
-    return target.student
+    return found.student
 
 
 def private_table(folder: Path, model: TrainedModel, federation: Federation) -> LabelledCompounds:
@@ -319,68 +243,37 @@ def private_table(folder: Path, model: TrainedModel, federation: Federation) -> 
         values.append(measured[name])
     n_labels = sum(len(each) for each in rows)
     labels = LabelMatrix(
-        np.concatenate(rows), np.concatenate(tasks), np.concatenate(values),
-        np.zeros(n_labels, dtype=np.int8), np.ones(n_labels),
-        (len(model.library), len(federation.tasks)),
-    )  # fmt: skip
+        rows=np.concatenate(rows),
+        tasks=np.concatenate(tasks),
+        values=np.concatenate(values),
+        qualifiers=np.zeros(n_labels, dtype=np.int8),
+        weights=np.ones(n_labels),
+        shape=(len(model.library), len(federation.tasks)),
+    )
     return LabelledCompounds(model.library, labels, [], len(model.library))
-
-
-def near_public(public: PublicSet, own: Compounds) -> tuple[Compounds, np.ndarray]:
-    """Public compounds near private ones or private themselves, and their positions."""
-    private = set(own.connectivities)
-    parts, positions, start = [], [], 0
-    for chunk in public.chunks():
-        shared = np.array([key in private for key in chunk.connectivities], dtype=bool)
-        others = np.flatnonzero(~shared)
-        _, where = nearest_references(own.fingerprints, chunk.fingerprints[others], ANALOGUES)
-        rows = np.union1d(np.flatnonzero(shared), others[np.unique(where[where >= 0])])
-        parts.append(chunk.take(rows))
-        positions.append(rows + start)
-        start += len(chunk)
-    return concatenate(parts), np.concatenate(positions)
-
-
-def _subject(
-    folder: Path,
-    model: TrainedModel,
-    federation: Federation,
-    public: PublicSet,
-    student: TrainedModel | None,
-) -> tuple[AuditTarget, np.ndarray]:
-    table = private_table(folder, model, federation)
-    near, positions = near_public(public, table.compounds)
-    secret = read_secret(folder / SECRET_FILE)
-    options = training_options(model, student)
-    return AuditTarget(table, near, federation, options, secret), positions
 
 
 def _check_labels(
     annotation: AnnotationFile,
-    model: TrainedModel,
+    ready: ReadyTeacher,
     target: AuditTarget,
     positions: np.ndarray,
     jobs: int,
 ) -> None:
-    """Make sure that the draft says what this teacher says, of the compounds that are looked at."""
-    if draws_noise(target.federation):
-        return
-    labeler = make_labeler(
-        model, target.table, target.secret, target.federation, target.options, jobs
-    )
-    said = labeler.label(target.public, jobs)
+    """Make sure that the draft holds this teacher's labels, where they are looked at."""
+    expected = ready.make_labeler(jobs).label(target.public, jobs)
     start = 0
     for keys, labels in annotation.chunks():
         here = (positions >= start) & (positions < start + len(keys))
+        rows = positions[here] - start
         for name, stated in labels.items():
             for mine, theirs in (
-                (said[name].prediction, stated.prediction),
-                (said[name].reliability, stated.reliability),
+                (expected[name].prediction, stated.prediction),
+                (expected[name].reliability, stated.reliability),
             ):
-                rows = positions[here] - start
                 if not np.array_equal(mine[here], theirs[rows], equal_nan=True):
                     raise MismatchError(
-                        f"{annotation.sealed.path}: task '{name}': this teacher says something "
-                        "else; annotate again, or name the teacher that it was made with"
+                        f"{annotation.sealed.path}: task '{name}': these are not this teacher's "
+                        "labels; annotate again, or name the teacher that made them"
                     )
         start += len(keys)

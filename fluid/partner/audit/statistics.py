@@ -1,4 +1,4 @@
-"""How well an attack does, and how sure that is."""
+"""How well an attack does, and with what certainty."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Shares of highest scores at which a threshold is tried for the bound on epsilon.
+# Shares of highest (and of lowest) scores at which a threshold is tried for the bound on epsilon.
+# Few, since the level is divided among them, and from rare sure hits to a split in halves.
 _SHARES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5)
 
 
@@ -31,7 +32,7 @@ class Ranking:
         Probability that a member scores higher than a non-member, ties half; NaN if there are no
         members or no non-members.
     error
-        Standard error; at least what one compound of doubt leaves.
+        Standard error; above 0 for a perfect ranking too.
     """
 
     auc: float
@@ -62,11 +63,11 @@ def rank_members(scores: np.ndarray, member: np.ndarray, cluster: np.ndarray) ->
     Parameters
     ----------
     scores
-        Shape (n,); a higher one says "member".
+        Shape (n,); a higher one stands for "member".
     member
         Boolean of shape (n,).
     cluster
-        Which compound, integers of shape (n,).
+        The compound of each score, integers of shape (n,).
 
     Examples
     --------
@@ -101,8 +102,8 @@ def _placement(values: np.ndarray, others: np.ndarray) -> np.ndarray:
 def clopper_pearson(count: int, total: int, level: float = 0.95) -> Interval:
     """Exact interval of a proportion (Clopper and Pearson 1934, doi 10.1093/biomet/26.4.404).
 
-    Over a fixed list of compounds it is wide enough even where compounds differ in how easily they
-    are found: a sum of unlike coin flips spreads less than a binomial count.
+    For a fixed list of compounds it is wide enough even if some are found more easily than others:
+    a sum of coin flips with different probabilities varies less than a binomial count.
 
     Examples
     --------
@@ -121,7 +122,7 @@ def clopper_pearson(count: int, total: int, level: float = 0.95) -> Interval:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """True positives at a bounded rate of false ones.
+    """True positive rate at a bounded false positive rate.
 
     Attributes
     ----------
@@ -129,7 +130,7 @@ class OperatingPoint:
         Share of members found, with its Clopper-Pearson interval; NaN where there are too few
         non-members to bound the false positive rate at all.
     fpr
-        Share of non-members taken for members, likewise.
+        Share of non-members taken for members, with the same interval.
     """
 
     tpr: Interval
@@ -137,7 +138,7 @@ class OperatingPoint:
 
     @property
     def is_chance(self) -> bool:
-        """Whether the intervals meet: finding members is no likelier than a false alarm."""
+        """Whether the intervals overlap, so that nothing was shown."""
         return not self.tpr.low > self.fpr.high
 
 
@@ -160,18 +161,18 @@ def true_positives_at(
 def epsilon_lower_bound(
     scores: np.ndarray, member: np.ndarray, delta: float = 0.0, level: float = 0.95
 ) -> float:
-    """The least epsilon that what was observed allows, at a confidence level.
+    """The lowest epsilon that the observations allow, at a confidence level.
 
     An (epsilon, delta)-differentially private release has TPR <= exp(epsilon) FPR + delta for every
-    attack (Kairouz et al. 2015, arXiv 1311.0776), so that epsilon >= ln((TPR - delta) / FPR); the
-    same holds for those taken for non-members. Exact bounds of TPR (below) and FPR (above) take
-    the place of the rates. Thresholds are quantiles of all scores together, which do not know who
-    is a member, and the level is divided among them (Bonferroni).
+    attack (Kairouz et al. 2015, arXiv 1311.0776), so that epsilon >= ln((TPR - delta) / FPR). The
+    same holds with non-members in the place of members. Exact bounds replace the rates, the lower
+    one of TPR and the upper one of FPR. Thresholds are quantiles of all scores together, so that
+    they do not depend on membership. The level is divided among them (Bonferroni).
 
     Returns
     -------
     float
-        0 if nothing is shown.
+        0 if the attack proves nothing.
     """
     from scipy.stats import beta
 
@@ -194,7 +195,7 @@ def epsilon_lower_bound(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number (Holm 1979); NaN stays NaN and does not count.
+    """P-values adjusted for their number (Holm 1979); NaN stays NaN and is not counted.
 
     Examples
     --------

@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fluid.partner.audit.exports import RELEASED
 from fluid.partner.audit.results import (
     FAIL,
     PASS,
     RETRAINED,
+    UNDECIDED,
+    AttackCase,
     AttackResult,
     AuditReport,
-    Target,
 )
 from fluid.partner.audit.statistics import Interval, OperatingPoint
 
 HEADER = (
-    "task", "channel", "rest known", "export", "class", "strongest", "ROC-AUC",
-    "TPR at 1% FPR", "at 0.1%", "epsilon at least", "of",
-)  # fmt: skip
+    "task",
+    "channel",
+    "data known",
+    "export",
+    "class",
+    "strongest",
+    "ROC-AUC",
+    "TPR at 1% FPR",
+    "TPR at 0.1% FPR",
+    "epsilon at least",
+    "attacks",
+)
 
 
 def strongest(attacks: Sequence[AttackResult]) -> list[tuple[AttackResult, int]]:
-    """Of each target and class the attack with the highest AUC, and how many there were."""
-    groups: dict[tuple[Target, str], list[AttackResult]] = {}
+    """The attack with the highest AUC in each case and class, and how many were tried."""
+    groups: dict[tuple[AttackCase, str], list[AttackResult]] = {}
     for attack in attacks:
         if math.isfinite(attack.auc.value):
-            groups.setdefault((attack.target, attack.of_class), []).append(attack)
+            groups.setdefault((attack.case, attack.of_class), []).append(attack)
     return [(max(each, key=lambda a: a.auc.value), len(each)) for each in groups.values()]
 
 
@@ -35,15 +46,23 @@ def table_rows(report: AuditReport) -> list[list[str]]:
     """Rows of the table under `HEADER`; AUC of what is released with simultaneous intervals."""
     rows = []
     for attack, number in strongest(report.attacks):
-        auc = report.simultaneous(attack) if attack.target.export in RELEASED else attack.auc
+        case = attack.case
+        auc = report.simultaneous(attack) if case.export in RELEASED else attack.auc
         rows.append(
             [
-                attack.target.task, attack.target.channel, f"{attack.target.known:.0%}",
-                attack.target.export, attack.of_class, attack.name, _show(auc, 3),
-                _point(attack.at_1), _point(attack.at_01), f"{attack.epsilon_low:.2f}",
+                case.task,
+                case.channel,
+                f"{case.known:.0%}",
+                case.export,
+                attack.of_class,
+                attack.name,
+                _show(auc, 3),
+                _point(attack.at_1),
+                _point(attack.at_01),
+                f"{attack.epsilon_low:.2f}",
                 str(number),
             ]
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -61,49 +80,65 @@ def _point(point: OperatingPoint) -> str:
 
 
 def conclusions(report: AuditReport) -> list[str]:
-    """What the table says, in sentences."""
-    said = []
-    influence = report.influence
-    if influence.get("tried"):
-        same = influence["tried"] - influence["rows_changed"]
-        moved = ", ".join(
-            f"{name}: {found['moved']:g} other rows move, predictions by up to {found['largest']:g}"
-            for name, found in influence["tasks"].items()
-        )
-        said.append(
-            f"{influence['overlap']} public compounds are private too. Trained again without one "
-            f"of them, its own row stays the same in {same} of {influence['tried']} ({moved})."
-        )
-    else:
-        said.append(f"{influence.get('overlap', 0)} public compounds are private too; none tried.")
-    for found in report.distribution:
-        said.append(
-            f"{found['task']}, {found['export']} export: the mean of the private labels is guessed "
-            f"with error {found['error']:g}, without it {found['naive_error']:g} "
-            f"(ratio {found['ratio']:g} [{found['ratio_low']:g}, {found['ratio_high']:g}])."
-        )
-    said.append(
-        f"ROC-AUC of what is released has intervals that hold for all {report.n_tests} attacks on "
-        "it at once (Bonferroni, 95%); TPR has Clopper-Pearson intervals, * where it is above "
-        "chance. 'of' counts the attacks of which the strongest is shown."
+    """What the table shows, in sentences; the verdict comes last."""
+    lines = [_influence_line(report.influence)]
+    lines += [
+        f"{found['task']}, {found['export']} export: an attacker guesses the mean of the private "
+        f"labels with error {found['error']:g}, without the export {found['naive_error']:g} "
+        f"(ratio {found['ratio']:g} [{found['ratio_low']:g}, {found['ratio_high']:g}])."
+        for found in report.distribution
+    ]
+    lines.append(
+        f"ROC-AUC of released exports has 95% intervals that hold for all {report.n_tests} attacks "
+        "at once (Bonferroni). TPR has Clopper-Pearson intervals; * marks a TPR above chance. "
+        "'attacks' counts the attacks tried; the table shows the strongest."
     )
-    for one in report.channels():
-        if one["above_chance"]:
-            told = "; the federation only asks to be told" if one["allowed"] >= 1.0 else ""
-            said.append(
-                f"NOT CLOSED, {one['channel']}: {one['above_chance']} of {one['attacks']} attacks "
-                f"are surely above chance, the strongest at ROC-AUC {one['highest_auc']:.3f}{told}."
+    for channel in report.channels():
+        if channel["above_chance"]:
+            allowed = "; the policy allows this" if channel["allowed"] >= 1.0 else ""
+            lines.append(
+                f"NOT CLOSED, {channel['channel']}: {channel['above_chance']} of "
+                f"{channel['attacks']} attacks are surely above chance, the strongest at ROC-AUC "
+                f"{channel['highest_auc']:.3f}{allowed}."
             )
+    return [*lines, _verdict_line(report)]
+
+
+def _influence_line(influence: Mapping[str, Any]) -> str:
+    overlap, tried = influence.get("overlap", 0), influence.get("tried")
+    if not tried:
+        return f"{overlap} public compounds are private too. None was left out to see what changes."
+    moved = ", ".join(
+        f"{name}: {found['moved']:g} other rows move, predictions by up to {found['largest']:g}"
+        for name, found in influence["tasks"].items()
+    )
+    return (
+        f"{overlap} public compounds are private too. The teacher was trained again without one of "
+        f"them: its own row stays the same in {tried - influence['rows_changed']} of {tried} "
+        f"({moved})."
+    )
+
+
+def _verdict_line(report: AuditReport) -> str:
     allowed = report.thresholds
-    bound = f"own rows and metadata {allowed.max_auc:g}, neighbours and '{RETRAINED}' " + (
+    neighbours = (
         "reported only" if allowed.max_neighbour_auc >= 1.0 else f"{allowed.max_neighbour_auc:g}"
     )
-    words = {
+    meaning = {
         PASS: "pass: every interval lies below the federation's threshold",
-        FAIL: "FAIL: an attack is above chance and above the federation's threshold",
+        FAIL: f"FAIL: {_why_failed(report)}",
+        UNDECIDED: "undecided: no attack is above its threshold, but an interval reaches above it; "
+        "try more --shadows",
     }
-    undecided = (
-        "undecided: no attack is above the threshold, but some interval is; try more --shadows"
+    return (
+        f"verdict: {meaning[report.verdict]} (own rows and metadata {allowed.max_auc:g}, "
+        f"neighbours and '{RETRAINED}' {neighbours})."
     )
-    said.append(f"verdict: {words.get(report.verdict, undecided)} ({bound}).")
-    return said
+
+
+def _why_failed(report: AuditReport) -> str:
+    failed = [name for name, found in report.checks.items() if not found.get("passed", True)]
+    reasons = [f"the check '{name}' failed" for name in failed]
+    if report.influence.get("rows_changed", 0):
+        reasons.insert(0, "a compound's own row depends on whether the compound is private")
+    return "; ".join(reasons) or "an attack is above chance and above the federation's threshold"

@@ -20,12 +20,12 @@ from fluid.partner.audit.exports import ACTUAL, BOTH, UNPROTECTED, Exports
 from fluid.partner.audit.results import (
     FAIL,
     METADATA,
-    NEIGHBOURS,
+    NEIGHBOUR_ROWS,
     OWN_ROW,
     PASS,
     UNDECIDED,
+    AttackCase,
     AuditReport,
-    Target,
     Thresholds,
     classes_of,
     judge,
@@ -100,8 +100,9 @@ def test_lira_is_what_two_normal_densities_say() -> None:
     scores = lira_online(signal, inside)
     groups = {
         (t, x): [[signal[s, x] for s in range(9) if s != t and inside[s, x] == m] for m in (1, 0)]
-        for t in range(9) for x in range(5)
-    }  # fmt: skip
+        for t in range(9)
+        for x in range(5)
+    }
     squares = {key: sum(np.var(g) * len(g) for g in both if g) for key, both in groups.items()}
     usual = sum(squares.values()) / (len(groups) * (8 - 2))
     for (t, x), both in groups.items():
@@ -156,14 +157,14 @@ def test_pull_weighs_by_squared_similarity() -> None:
 def _exports(seed: int, leak: bool) -> tuple[Exports, np.ndarray]:
     random, inside, signal = _game(seed)
     near = np.where(inside, 1.0, random.uniform(0.3, 0.8, (S, N))) if leak else None
-    said = 1.0 / (1.0 + np.exp(-signal))
+    probability = 1.0 / (1.0 + np.exp(-signal))
     trust = np.clip(random.uniform(0.2, 0.6, (S, N)) + (0.3 * inside if leak else 0.0), 0, 1)
-    return Exports(said[:, :, None], random.random((S, N, 1)), trust, near), inside
+    return Exports(probability[:, :, None], random.random((S, N, 1)), trust, near), inside
 
 
 def test_exported_similarity_of_one_gives_membership_away() -> None:
-    said, inside = _exports(0, leak=True)
-    signals = metadata_signals(said, np.arange(N))
+    exports, inside = _exports(0, leak=True)
+    signals = metadata_signals(exports, np.arange(N))
     assert _rank(signals["similarity"], inside).auc > 0.99
     quiet, coins = _exports(0, leak=False)
     assert set(metadata_signals(quiet, np.arange(N))) == {"reliability", "uncertainty", "silence"}
@@ -173,9 +174,9 @@ def test_exported_similarity_of_one_gives_membership_away() -> None:
 
 
 def test_silence_about_members_is_found() -> None:
-    said, inside = _exports(1, leak=False)
-    trust = np.where(inside, np.nan, said.reliability)
-    hushed = Exports(said.prediction, said.uncertainty, trust)
+    exports, inside = _exports(1, leak=False)
+    trust = np.where(inside, np.nan, exports.reliability)
+    hushed = Exports(exports.prediction, exports.uncertainty, trust)
     assert _rank(-metadata_signals(hushed, np.arange(N))["silence"], inside).auc == 1.0
 
 
@@ -186,8 +187,8 @@ def test_labels_that_follow_a_neighbour_are_found() -> None:
     noise = random.normal(0.0, 0.3, (S, N))
     # The row of the next compound moves towards the label of a member.
     pulled = noise + np.roll(np.where(inside, 2.0 * labels - 1.0, 0.0), 1, axis=1)
-    said = Exports(1.0 / (1.0 + np.exp(-pulled))[:, :, None], noise[:, :, None], noise)
-    signals = neighbour_signals(BINARY, said, near, labels)
+    exports = Exports(1.0 / (1.0 + np.exp(-pulled))[:, :, None], noise[:, :, None], noise)
+    signals = neighbour_signals(BINARY, exports, near, labels)
     mean = pull(signals, np.broadcast_to([0.9, 0.3, 0.3], (N, 3)))
     assert _rank(lira_online(mean, inside), inside).auc > 0.85
     assert _rank(learned(signals, inside), inside).auc > 0.85
@@ -223,8 +224,9 @@ def test_two_releases_tell_more_than_each() -> None:
     # A compound's own rows say nothing of it, alone or side by side.
     rows = np.arange(N)
     for found in (
-        own_row_attacks(BINARY, each, inside, rows, labels), metadata_attacks(each, inside, rows)
-    ):  # fmt: skip
+        own_row_attacks(BINARY, each, inside, rows, labels),
+        metadata_attacks(each, inside, rows),
+    ):
         names = {}
         for name, scores in found:
             names[name] = ranked = _rank(scores, inside)
@@ -242,11 +244,11 @@ def test_minority_is_the_rarest_class() -> None:
 def _report(
     signal: np.ndarray, inside: np.ndarray, channel: str, bounds: Thresholds, export: str = ACTUAL
 ) -> str:
-    target = Target("bbb", channel, export, 0.5)
-    bare = Target("bbb", channel, UNPROTECTED, 0.5)
+    case = AttackCase("bbb", channel, export, 0.5)
+    bare = AttackCase("bbb", channel, UNPROTECTED, 0.5)
     everybody = {"all": np.ones(N, dtype=bool)}
     attacks = [
-        *judge(target, "threshold", signal, inside, everybody, 0.0),
+        *judge(case, "threshold", signal, inside, everybody, 0.0),
         *judge(bare, "threshold", inside.astype(float), inside, everybody, 0.0),
     ]
     return AuditReport({}, {}, bounds, attacks).verdict
@@ -262,6 +264,6 @@ def test_verdict() -> None:
     assert _report(leaky, inside, METADATA, usual) == FAIL
     # What leaves with a correction is what has left before as well.
     assert _report(leaky, inside, OWN_ROW, usual, BOTH) == FAIL
-    assert _report(leaky, inside, NEIGHBOURS, usual) == PASS
-    assert _report(leaky, inside, NEIGHBOURS, Thresholds(0.6, 0.7)) == FAIL
+    assert _report(leaky, inside, NEIGHBOUR_ROWS, usual) == PASS
+    assert _report(leaky, inside, NEIGHBOUR_ROWS, Thresholds(0.6, 0.7)) == FAIL
     assert _report(signal, inside, OWN_ROW, Thresholds(0.5, 1.0)) == UNDECIDED

@@ -10,7 +10,8 @@ import pytest
 
 from fluid.base.errors import FluidError, MismatchError
 from fluid.base.run import Run
-from fluid.chem.compounds import concatenate
+from fluid.chem.compounds import Compounds, concatenate
+from fluid.exchange.federation import Federation
 from fluid.exchange.mechanism import Mechanism
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.learn.labels import LabelMatrix
@@ -21,17 +22,26 @@ from fluid.partner.audit import (
     AuditOptions,
     AuditReport,
     AuditTarget,
+    TeacherRecipe,
     attack,
     audit,
     influence,
 )
-from fluid.partner.audit.exports import ACTUAL, UNPROTECTED, export_unprotected, train
-from fluid.partner.audit.game import make_arena
+from fluid.partner.audit.arena import make_arena
+from fluid.partner.audit.exports import (
+    ACTUAL,
+    UNPROTECTED,
+    Export,
+    ReadyTeacher,
+    export_actual,
+    export_unprotected,
+    train,
+)
 from fluid.partner.audit.influence import measure_influence
 from fluid.partner.audit.results import (
     METADATA,
     NEIGHBOUR_METADATA,
-    NEIGHBOURS,
+    NEIGHBOUR_ROWS,
     OWN_ROW,
     RETRAINED,
 )
@@ -41,6 +51,20 @@ from fluid.partner.teacher.train import train_teacher
 from tests.conftest import OPTIONS, SECRET, Consortium
 
 SECRET_BYTES = bytes.fromhex(SECRET)
+ONE_CORE, TWO_CORES = Run(jobs=1), Run(jobs=2)
+
+
+def changed(
+    target: AuditTarget,
+    federation: Federation | None = None,
+    options: TrainingOptions | None = None,
+) -> AuditTarget:
+    """The target under another contract or with other settings."""
+    recipe = target.recipe
+    return replace(
+        target,
+        recipe=TeacherRecipe(federation or recipe.federation, options or recipe.options),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,20 +77,21 @@ def target(consortium: Consortium) -> AuditTarget:
     public = concatenate(list(consortium.public.chunks()))
     shared = table.compounds.take(np.arange(0, len(table.compounds), 9))
     options = replace(OPTIONS, repeats=1)
-    return AuditTarget(table, concatenate([shared, public]), federation, options, SECRET_BYTES)
+    recipe = TeacherRecipe(federation, options)
+    return AuditTarget(table, concatenate([shared, public]), recipe, SECRET_BYTES)
 
 
 @pytest.fixture(scope="module")
 def report(target: AuditTarget) -> AuditReport:
-    return attack(target, AuditOptions(shadows=10, overlap=2), {"partner": "aurora"}, 2)
+    return attack(target, AuditOptions(shadows=10, overlap=2), {"partner": "aurora"}, TWO_CORES)
 
 
 def _best(report: AuditReport, channel: str, export: str, name: str | None = None) -> float:
     return max(
         found.auc.value
         for found in report.attacks
-        if found.target.channel == channel
-        and found.target.export == export
+        if found.case.channel == channel
+        and found.case.export == export
         and found.of_class == "all"
         and name in (None, found.name)
     )
@@ -81,7 +106,7 @@ def test_own_row_and_metadata_of_the_actual_export_are_at_chance(report: AuditRe
     closed = [
         found
         for found in report.attacks
-        if found.target.channel in (OWN_ROW, METADATA) and found.target.export == ACTUAL
+        if found.case.channel in (OWN_ROW, METADATA) and found.case.export == ACTUAL
     ]
     assert {found.of_class for found in closed} == {"all", "minority", "majority"}
     for found in closed:
@@ -92,7 +117,7 @@ def test_own_row_and_metadata_of_the_actual_export_are_at_chance(report: AuditRe
 
 def test_neighbours_are_not_closed_and_retraining_is_seen(report: AuditReport) -> None:
     # Cross-fitting does not promise this, and the audit must be able to see it.
-    assert _best(report, NEIGHBOURS, ACTUAL) > 0.55
+    assert _best(report, NEIGHBOUR_ROWS, ACTUAL) > 0.55
     assert _best(report, NEIGHBOUR_METADATA, ACTUAL) > 0.6
     assert _best(report, RETRAINED, ACTUAL) > 0.7
 
@@ -119,13 +144,11 @@ def test_own_rows_stay_and_neighbours_move(report: AuditReport) -> None:
 def test_a_row_that_depends_on_membership_is_found(
     target: AuditTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def leaky(teacher, table, secret, federation, options, public, jobs):  # type: ignore[no-untyped-def]
-        return export_unprotected(teacher, table, federation, options, public)
+    def leaky(teacher: ReadyTeacher, public: Compounds, jobs: int) -> dict[str, Export]:
+        return export_unprotected(teacher, public)
 
     monkeypatch.setattr(influence, "export_actual", leaky)
-    found = measure_influence(
-        target.table, target.public, target.federation, OPTIONS, SECRET_BYTES, 2, jobs=2
-    )
+    found = measure_influence(changed(target, options=OPTIONS), 2, TWO_CORES)
     assert found["rows_changed"] == 2
 
 
@@ -134,11 +157,12 @@ def test_other_checks_are_reported_and_can_fail(
 ) -> None:
     few = np.arange(60)
     small = replace(target, table=target.table.take(few))
-    monkeypatch.setitem(CHECKS, "canaries", lambda held, options, jobs: {"passed": False})
-    monkeypatch.setitem(CHECKS, "nothing", lambda held, options, jobs: None)
-    options = replace(small.options, learner="logistic", repeats=1)
-    found = attack(replace(small, options=options), AuditOptions(shadows=4, overlap=0), {}, 1)
-    assert found.extra == {"canaries": {"passed": False}}
+    monkeypatch.setitem(CHECKS, "canaries", lambda target, options, run: {"passed": False})
+    monkeypatch.setitem(CHECKS, "nothing", lambda target, options, run: None)
+    options = replace(OPTIONS, learner="logistic", repeats=1)
+    small = changed(small, options=options)
+    found = attack(small, AuditOptions(shadows=4, overlap=0), {}, ONE_CORE)
+    assert found.checks == {"canaries": {"passed": False}}
     assert found.verdict == "fail"
 
 
@@ -147,25 +171,19 @@ def test_a_task_that_the_partner_has_no_labels_of_is_left_out(target: AuditTarge
     federation = replace(target.federation, tasks=(*target.federation.tasks, other))
     labels = target.table.labels
     table = replace(target.table, labels=replace(labels, shape=(labels.shape[0], 2)))
-    wider = replace(
-        target, federation=federation, table=table.take(np.arange(90)),
-        options=replace(target.options, learner="logistic", repeats=1),
-    )  # fmt: skip
-    found = attack(wider, AuditOptions(shadows=4, overlap=0), {}, 1)
-    assert {one.target.task for one in found.attacks} == {"bbb"}
+    options = replace(OPTIONS, learner="logistic", repeats=1)
+    wider = changed(replace(target, table=table.take(np.arange(90))), federation, options)
+    found = attack(wider, AuditOptions(shadows=4, overlap=0), {}, ONE_CORE)
+    assert {one.case.task for one in found.attacks} == {"bbb"}
     assert {one["task"] for one in found.distribution} <= {"bbb"}
 
 
 def test_what_is_attacked_has_passed_the_noise(target: AuditTarget) -> None:
-    federation = replace(target.federation, mechanism=Mechanism("pate", epsilon=30.0))
-    teacher = train(target.table, federation, OPTIONS, SECRET_BYTES, 1)
+    mechanism = Mechanism("pate", epsilon=30.0)
+    recipe = TeacherRecipe(replace(target.federation, mechanism=mechanism), OPTIONS)
+    teacher = train(recipe, target.table, SECRET_BYTES, 1)
     assert teacher is not None
-    first, second = (
-        influence.export_actual(
-            teacher, target.table, SECRET_BYTES, federation, OPTIONS, target.public, 1
-        )["bbb"]
-        for _ in range(2)
-    )
+    first, second = (export_actual(teacher, target.public, 1)["bbb"] for _ in range(2))
     assert np.isnan(first.uncertainty).all()
     assert set(first.reliability[np.isfinite(first.reliability)]) == {0.5}
     assert not np.array_equal(first.prediction, second.prediction, equal_nan=True)
@@ -176,17 +194,20 @@ def test_three_classes_are_attacked_too(target: AuditTarget) -> None:
     rows = np.arange(len(table.compounds))
     classes = rows % 3
     labels = LabelMatrix(
-        rows, np.zeros_like(rows), classes.astype(float), np.zeros(len(rows), dtype=np.int8),
-        np.ones(len(rows)), (len(rows), 1),
-    )  # fmt: skip
-    task = Task("three", "multiclass", classes=("a", "b", "c"))
-    odd = replace(
-        target,
-        table=replace(table, labels=labels),
-        federation=replace(target.federation, tasks=(task,)),
-        options=TrainingOptions("logistic", 3, 1),
+        rows=rows,
+        tasks=np.zeros_like(rows),
+        values=classes.astype(float),
+        qualifiers=np.zeros(len(rows), dtype=np.int8),
+        weights=np.ones(len(rows)),
+        shape=(len(rows), 1),
     )
-    found = attack(odd, AuditOptions(shadows=4, overlap=0), {}, 1)
+    task = Task("three", "multiclass", classes=("a", "b", "c"))
+    odd = changed(
+        replace(target, table=replace(table, labels=labels)),
+        replace(target.federation, tasks=(task,)),
+        TrainingOptions("logistic", 3, 1),
+    )
+    found = attack(odd, AuditOptions(shadows=4, overlap=0), {}, ONE_CORE)
     assert {attack_.of_class for attack_ in found.attacks} == {"all", "minority", "majority"}
     assert all(np.isfinite(attack_.auc.value) for attack_ in found.attacks if attack_.n_out > 9)
     assert found.distribution == []
@@ -215,18 +236,17 @@ def test_analogues_are_never_the_compound_itself(target: AuditTarget) -> None:
 
 def test_a_teacher_that_cannot_be_trained_is_none(target: AuditTarget) -> None:
     few = target.table.take(np.arange(5))
-    assert train(few, target.federation, TrainingOptions(), SECRET_BYTES, 1) is None
+    recipe = TeacherRecipe(target.federation, TrainingOptions())
+    assert train(recipe, few, SECRET_BYTES, 1) is None
 
 
 def test_rows_do_not_depend_on_the_public_set(consortium: Consortium, target: AuditTarget) -> None:
     # A changed public set adds rows, and changes none: what both hold is the same.
-    teacher = train(target.table, target.federation, OPTIONS, SECRET_BYTES, 1)
+    teacher = train(TeacherRecipe(target.federation, OPTIONS), target.table, SECRET_BYTES, 1)
     assert teacher is not None
     rows = np.arange(1, len(target.public), 3)
     whole, part = (
-        influence.export_actual(
-            teacher, target.table, SECRET_BYTES, target.federation, OPTIONS, public, 1
-        )["bbb"]
+        export_actual(teacher, public, 1)["bbb"]
         for public in (target.public, target.public.take(rows))
     )
     assert np.array_equal(part.prediction, whole.prediction[rows], equal_nan=True)
@@ -237,7 +257,7 @@ def test_audit_refuses_what_does_not_belong_together(
     consortium: Consortium, tmp_path: object
 ) -> None:
     teacher = consortium.folder / "aurora" / "teacher"
-    with pytest.raises(MismatchError, match="is of partner draco, but aurora"):
+    with pytest.raises(MismatchError, match="expected partner aurora, found draco"):
         audit(teacher, consortium.public, consortium.annotation("draco"))
     for wrong in ({"shadows": 3}, {"overlap": -1}, {"delta": 1.0}):
         with pytest.raises(FluidError, match="allowed are"):
@@ -261,9 +281,8 @@ def test_a_draft_of_a_stricter_partner_is_audited_by_its_own_policy(
     own.write_text("[policy]\nneighbourhood = 8\nprobability_step = 0.05\naudit_max_auc = 0.59\n")
     draft = tmp_path / "draft.parquet"
     annotate(teacher, consortium.public, draft, policy=own, run=Run(jobs=1))
-    found = audit(
-        teacher, consortium.public, draft, options=AuditOptions(shadows=4, overlap=2), jobs=2
-    )
+    options = AuditOptions(shadows=4, overlap=2)
+    found = audit(teacher, consortium.public, draft, options=options, run=TWO_CORES)
     assert found.settings["folds_by"] == "framework"
     policy = found.settings["policy"]
     assert (policy["folds_by"], policy["neighbourhood"]) == ("framework", 8)
@@ -273,9 +292,7 @@ def test_a_draft_of_a_stricter_partner_is_audited_by_its_own_policy(
 
 def test_by_framework_a_whole_series_is_left_out(target: AuditTarget) -> None:
     options = replace(OPTIONS, repeats=1, folds_by="framework")
-    found = measure_influence(
-        target.table, target.public, target.federation, options, SECRET_BYTES, 3, jobs=2
-    )
+    found = measure_influence(changed(target, options=options), 3, TWO_CORES)
     assert found["tried"] == 3
     assert found["rows_changed"] == 0
     assert found["tasks"]["bbb"]["moved"] > 0
