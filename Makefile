@@ -125,22 +125,17 @@ study: $(PUBLIC) $(FEDERATION) | $(READY) ## twelve virtual consortia of three r
 	$(SIMULATE) --external $(DATA)/external.csv --share-scaffold 0 \
 	    --references auto,lightgbm,random-forest,average --rounds $(ROUNDS) -o $(STUDY)/main
 
-.PHONY: study-weights
-study-weights: $(PUBLIC) $(FEDERATION) | $(READY) ## ways to weigh public compounds, analogues: on validation splits
-	$(SIMULATE) --external $(DATA)/external.csv --validation --no-hybrids --no-paper \
-	    --weighting reliability,none,uncertain -o $(STUDY)/weights
-
 # Four consortia of validation splits each.
 TRIAL = $(FLUID) simulate $(TABLES) --external $(DATA)/external.csv --validation --no-paper \
     --partition kmeans --partition scaffold:alpha=0.5 --seeds 2
 
-.PHONY: study-sharpening
-study-sharpening: $(PUBLIC) $(FEDERATION) | $(READY) ## students of sharpened labels and of labels as they are: on validation splits
-	$(TRIAL) --no-hybrids --unsharpened --public $(PUBLIC) --federation $(FEDERATION) \
-	    -o $(STUDY)/sharpening
+.PHONY: study-twicing
+study-twicing: $(PUBLIC) $(FEDERATION) | $(READY) ## students with and without twicing: on validation splits
+	$(TRIAL) --no-hybrids --without-twicing --public $(PUBLIC) --federation $(FEDERATION) \
+	    -o $(STUDY)/twicing
 
 .PHONY: study-rounds
-study-rounds: $(PUBLIC) $(FEDERATION) | $(READY) ## students of five rounds of corrections: on validation splits
+study-rounds: $(PUBLIC) $(FEDERATION) | $(READY) ## students of five rounds of fitted residuals: on validation splits
 	$(TRIAL) --no-hybrids --rounds 5 --public $(PUBLIC) --federation $(FEDERATION) \
 	    -o $(STUDY)/rounds
 
@@ -186,12 +181,9 @@ study-ames: | $(READY) ## Ames mutagenicity: AMES=table CHEMBL=structures
 	    -o $(STUDY)/ames.toml
 	test -f $(STUDY)/ames.parquet || $(FLUID) prepare-public $(DATA)/public.csv $(CHEMBL) \
 	    --federation $(STUDY)/ames.toml -o $(STUDY)/ames.parquet
-	for number in 0 5000; do \
-	    $(FLUID) simulate $(AMES) --label ames=label --public $(STUDY)/ames.parquet \
-	        --federation $(STUDY)/ames.toml --partition kmeans --partition scaffold:alpha=0.5 \
-	        --seeds $(SEEDS) --expand $$number --references auto,lightgbm \
-	        -o $(STUDY)/ames-$$number; \
-	done
+	$(FLUID) simulate $(AMES) --label ames=label --public $(STUDY)/ames.parquet \
+	    --federation $(STUDY)/ames.toml --partition kmeans --partition scaffold:alpha=0.5 \
+	    --seeds $(SEEDS) --references auto,lightgbm -o $(STUDY)/ames
 
 # Any table of one endpoint, with structures that join the shipped public set:
 # make study-table TABLE=logd.csv COLUMN=logd KIND=regression STRUCTURES=chembl.smi.gz
@@ -210,7 +202,7 @@ study-table: | $(READY) ## any table of one endpoint: TABLE=table COLUMN=name KI
 	    --federation $(OTHER).toml -o $(OTHER).parquet
 	$(FLUID) simulate $(TABLE) --label endpoint=$(COLUMN) --public $(OTHER).parquet \
 	    --federation $(OTHER).toml --partition kmeans --partition scaffold:alpha=0.5 \
-	    --seeds $(SEEDS) --references auto,average --unsharpened --rounds $(ROUNDS) -o $(OTHER)
+	    --seeds $(SEEDS) --references auto,average --without-twicing --rounds $(ROUNDS) -o $(OTHER)
 
 .PHONY: study-coverage
 study-coverage: $(DEMO)/evaluation.txt ## coverage of prediction sets on the demonstration's compounds
