@@ -38,7 +38,7 @@ def simulate(
         typer.Option(
             help="How to divide the compounds among partners: kmeans, scaffold, label, size, "
             "random or column, with settings as in 'scaffold:alpha=0.1,partners=8' or "
-            "'column:name=source'. Repeatable.",
+            "'column:name=source'. Repeatable."
         ),
     ] = None,
     seeds: Annotated[
@@ -97,7 +97,7 @@ def simulate(
         typer.Option(
             help="Named study to run on the first consortium: teachers, public-size, "
             "public-composition, left-out, cross-domain, domain, rounds, contribution or "
-            "shuffled. Repeatable.",
+            "shuffled. Repeatable."
         ),
     ] = None,
     every_cell: Annotated[

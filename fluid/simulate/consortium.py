@@ -27,10 +27,10 @@ from fluid.simulate.digests import digest_compounds, digest_table
 class Consortium:
     """Partners with private tables, a public set, and compounds to be predicted.
 
-    A consortium holds no results and never changes. What is trained comes from functions:
-    `fluid.simulate.teachers.train_teachers`, then `fluid.simulate.rounds.SimulatedRound`, and
-    `fluid.simulate.hybrids.train_hybrids`. These call the functions that the commands call. The
-    cache keeps what takes time.
+    A consortium holds no models and never changes. Models are trained in three phases:
+    `fluid.simulate.teachers.train_teachers`, then `fluid.simulate.rounds.SimulatedRound`, then
+    `fluid.simulate.hybrids.train_hybrids`. These call the functions that the commands call, and
+    keep their results in the cache.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Consortium:
     public
         Public compounds.
     queries
-        Compounds that every model predicts: the test compounds, which nobody holds.
+        Compounds that every model predicts: the test compounds, which no partner holds.
     federation
         Tasks, chemistry and policy.
     teacher_options, student_options, hybrid_options
@@ -47,7 +47,7 @@ class Consortium:
     cache
         Where results are kept.
     run
-        The seed, of which the partners' secrets are made as well, and the cores.
+        The seed, from which the partners' secrets are derived as well, and the cores.
 
     Raises
     ------

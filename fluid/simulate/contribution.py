@@ -15,12 +15,7 @@ from fluid.learn.estimators.kernel import KernelRidge
 from fluid.learn.estimators.mixed_kernel import MixedKernel
 from fluid.learn.task import Task
 from fluid.simulate.rounds import SimulatedRound
-from fluid.simulate.semivalues import (
-    NO_CONTRIBUTION,
-    Coalition,
-    Contributions,
-    contributions,
-)
+from fluid.simulate.semivalues import NO_CONTRIBUTION, Coalition, Contributions, contributions
 from fluid.simulate.statistics import draw_weights, weighted_rmse, weighted_roc_auc
 from fluid.soft_labels.targets import soft_targets, widen
 

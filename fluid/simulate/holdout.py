@@ -43,10 +43,7 @@ class Holdout:
 
 
 def hold_out(
-    compounds: Compounds,
-    share_scaffold: float = 0.12,
-    share_random: float = 0.12,
-    seed: int = 0,
+    compounds: Compounds, share_scaffold: float = 0.12, share_random: float = 0.12, seed: int = 0
 ) -> Holdout:
     """Hold out compounds for two tests.
 

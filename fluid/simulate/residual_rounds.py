@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 def residual_rounds(
     first: SimulatedRound, teachers: Mapping[str, TeacherResult], rounds: int
 ) -> Iterator[SimulatedRound]:
-    """Rounds 2 to `rounds`; none, with a warning, if there is no regression task.
+    """Rounds 2 to `rounds`; without a regression task there are none, and a warning is logged.
 
     Parameters
     ----------
@@ -79,10 +79,7 @@ def _predict_public(previous: SimulatedRound, task: Task) -> np.ndarray:
 
 
 def _residual_labels(
-    previous: SimulatedRound,
-    partner: str,
-    teacher: TeacherResult,
-    bases: Mapping[str, np.ndarray],
+    previous: SimulatedRound, partner: str, teacher: TeacherResult, bases: Mapping[str, np.ndarray]
 ) -> dict[str, TeacherLabels]:
     """A partner's labels of regression tasks: the student's predictions and its own residuals."""
     consortium = previous.consortium
@@ -107,10 +104,7 @@ def _residual_labels(
 
 
 def _fit_residuals(
-    previous: SimulatedRound,
-    partner: str,
-    teacher: TeacherResult,
-    bases: Mapping[Task, np.ndarray],
+    previous: SimulatedRound, partner: str, teacher: TeacherResult, bases: Mapping[Task, np.ndarray]
 ) -> Arrays:
     """Fit the residuals of some tasks, and label the public set with them."""
     consortium, student = previous.consortium, previous.student

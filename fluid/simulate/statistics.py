@@ -20,7 +20,7 @@ class NothingToCompareError(ValueError):
 
 @dataclass(frozen=True)
 class ScoredCell:
-    """What several models say of the test compounds of one simulated consortium, a cell.
+    """Predictions of several models for the test compounds of one simulated consortium, a cell.
 
     Attributes
     ----------

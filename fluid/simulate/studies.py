@@ -66,7 +66,7 @@ class Finding:
     high: float = float("nan")
 
     def to_row(self, study: str, cell: str) -> dict[str, Any]:
-        """A row with the columns `COLUMNS`; what is not finite is empty text."""
+        """A row with the columns `COLUMNS`; values that are not finite become empty text."""
         numbers = (
             round(float(one), 5) if np.isfinite(one) else ""
             for one in (self.value, self.low, self.high)

@@ -17,12 +17,7 @@ from fluid.chem.similarity import neighbour_similarity
 from fluid.exchange.federation import Federation
 from fluid.learn.reliability import NEIGHBOURS
 from fluid.partner.table import LabelledCompounds
-from fluid.simulate.baselines import (
-    mean_of_teachers,
-    paper_student,
-    pooled_data_student,
-    reference,
-)
+from fluid.simulate.baselines import mean_of_teachers, paper_student, pooled_data_student, reference
 from fluid.simulate.cache import Cache
 from fluid.simulate.cell_result import (
     CEILING,

@@ -77,17 +77,7 @@ def _overview(summary: dict[str, Any]) -> str:
 
 
 def _students(task: str, rows: Sequence[dict[str, Any]]) -> list[str]:
-    header = [
-        "test",
-        "metric",
-        "model",
-        "mean",
-        "against",
-        "difference",
-        "ratio",
-        "better in",
-        "p",
-    ]
+    header = ["test", "metric", "model", "mean", "against", "difference", "ratio", "better in", "p"]
     cells = [
         [
             row["test"],

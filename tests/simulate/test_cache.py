@@ -9,14 +9,7 @@ import numpy as np
 import pytest
 
 from fluid.simulate import cache
-from fluid.simulate.cache import (
-    ALL_CODE,
-    TEACHER_CODE,
-    Arrays,
-    Cache,
-    code_digest,
-    is_cache,
-)
+from fluid.simulate.cache import ALL_CODE, TEACHER_CODE, Arrays, Cache, code_digest, is_cache
 from fluid.simulate.digests import digest_arrays, digest_labels
 from fluid.soft_labels.pooled import PooledTask
 from fluid.soft_labels.teacher_labels import TeacherLabels

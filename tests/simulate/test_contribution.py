@@ -42,7 +42,7 @@ THREE = Task("class", "multiclass", classes=("low", "middle", "high"))
 
 
 def game(worth: dict[str, float], together: float = 0.0, draws: int = 0) -> Utility:
-    """Partners bring what they are worth; 'a' and 'b' something more, if both are there."""
+    """Partners add what they are worth; 'a' and 'b' together add something more."""
 
     def utility(coalitions: Sequence[Coalition]) -> np.ndarray:
         each = [
@@ -73,7 +73,7 @@ def test_worked_by_hand() -> None:
 
 
 def any_game(seed: int, n: int) -> Utility:
-    """A value drawn for each coalition; 'p0' and 'p1' are alike, 'null' brings nothing."""
+    """A value drawn for each coalition; 'p0' and 'p1' are alike, 'null' adds nothing."""
     rng = np.random.default_rng(seed)
     drawn: dict[Coalition, float] = {}
 
@@ -138,7 +138,7 @@ def test_many_partners_are_sampled() -> None:
     worth = {f"p{k:02d}": float(k) for k in range(15)}
     found = contributions(list(worth), game(worth), permutations=20)
     assert not found.exact
-    # Nothing to be had together: every order says the same.
+    # Partners add nothing to one another: every order gives the same.
     for name, value in worth.items():
         for gain in (found.by_partner[name].shapley, found.by_partner[name].banzhaf):
             assert gain.value == pytest.approx(value)
@@ -162,8 +162,8 @@ def test_harm_that_is_done_alone_weighs_less_in_banzhafs_value() -> None:
 
     found = contributions(["noise", "niche", "x", "y"], utility)
     niche, noise = found.by_partner["niche"], found.by_partner["noise"]
-    # Of four partners a quarter of the orders begin with 'niche', an eighth of the coalitions of
-    # the others is nobody. Whoever joins it alone makes good its harm: 'noise' as well.
+    # With four partners a quarter of the orders begin with 'niche', and one of the eight coalitions
+    # of the others is empty. Whoever joins 'niche' alone undoes its harm: 'noise' as well.
     assert niche.shapley.value == pytest.approx(-12 / 4)
     assert noise.shapley.value == pytest.approx(-3.5 + 12 / 12)
     assert niche.banzhaf.value == pytest.approx(-12 / 8)

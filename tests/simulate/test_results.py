@@ -249,7 +249,7 @@ def test_cells_that_are_not_comparable_are_an_error() -> None:
     with pytest.raises(ValueError, match="must have the same test table"):
         compare_students([*CELLS, other], BINARY, 100)
     # With one class in all cells no metric is defined, and there is no row.
-    assert compare_students([other], BINARY, 100) == compare_hybrids([other], BINARY, 100) == []
+    assert compare_students([other], BINARY, 100) == []
 
 
 def test_named_studies_of_several_cells_have_means(small: Small) -> None:

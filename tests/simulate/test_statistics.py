@@ -172,7 +172,7 @@ def test_order_and_monotone_scores_do_not_matter() -> None:
 def test_one_test_table_is_not_counted_as_many() -> None:
     rng = np.random.default_rng(3)
     truth, noise = rng.normal(size=40), rng.normal(size=40)
-    # All cells say the same: they are one cell, and its compounds are the only chance.
+    # All cells agree: they count as one cell, and only its compounds vary by chance.
     same = {"left": truth + noise, "right": truth + 0.8}
     alone = paired_difference([make_cell("0", "g", truth, same, NUMBER)], "left", "right", "rmse")
     many = [make_cell(str(k), "g", truth, same, NUMBER) for k in range(20)]

@@ -25,9 +25,8 @@ from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher.train import train_teacher
 from fluid.public.prepare import prepare_public
 from fluid.simulate.cache import Cache
-from fluid.simulate.cell_result import HYBRID, STUDENT
+from fluid.simulate.cell_result import STUDENT
 from fluid.simulate.consortium import Consortium
-from fluid.simulate.hybrids import train_hybrids
 from fluid.simulate.residual_rounds import residual_round
 from fluid.simulate.results import tidy, write_rows
 from fluid.simulate.rounds import SimulatedRound
@@ -84,24 +83,6 @@ def test_a_second_run_trains_nothing_and_writes_the_same_bytes(
         output / path.relative_to(small.output) for path in files(small.output / "cache")
     }
     assert not (output / "studies.csv").exists()
-
-
-def test_a_further_round_that_is_kept_trains_nothing(
-    small: Small, copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def second() -> SimulatedRound:
-        one = small.study(SPEC, copy).consortium(SPEC.partitions[0], 0)
-        teachers = train_teachers(one)
-        return residual_round(SimulatedRound.first(one, teachers), teachers)
-
-    expected = second().student_predictions()
-    for name in ("teachers.fit_model", "rounds.train_student"):
-        monkeypatch.setattr(f"fluid.simulate.{name}", None)
-    monkeypatch.setattr("fluid.simulate.residual_rounds.fit_task_residuals", None)
-    again = second()
-    assert again.pooled.labels["logbb"].base is not None
-    for task, prediction in again.student_predictions().items():
-        assert np.array_equal(prediction.values, expected[task].values)
 
 
 @pytest.mark.long
@@ -333,41 +314,3 @@ def test_sources_may_be_files(small: Small, tmp_path: Path) -> None:
     public = str(small.folder / "public.parquet")
     sources = Sources(paths, public, str(small.federation_path))
     assert simulate(sources, SPEC, str(output), draws=100, run=Run(jobs=1)) == small.summary
-
-
-# --- rounds -----------------------------------------------------------------------------------
-
-
-def test_parts_of_a_round(small: Small) -> None:
-    one = small.study(BARE, small.output / "cache").consortium(PARTITION, 0)
-    teachers = train_teachers(one)
-    for whole in (first := SimulatedRound.first(one, teachers), residual_round(first, teachers)):
-        assert whole.of_partners(one.partners).pooled_digest == whole.pooled_digest
-        alone = whole.of_partners(["partner-2"])
-        assert list(alone.labels) == ["partner-2"]
-        assert alone.pooled_digest != whole.pooled_digest
-        rows = np.arange(5, 200, 3)
-        part = whole.of_public(rows)
-        assert part.pooled.compounds is part.consortium.public
-        assert list(part.consortium.public.ids) == list(one.public.ids[rows])
-        for task, pooled in whole.pooled.labels.items():
-            assert np.array_equal(part.pooled.labels[task].label, pooled.label[rows])
-            base = part.pooled.labels[task].base
-            assert (base is None) == (pooled.base is None)
-            assert base is None or np.array_equal(base, pooled.base[rows])
-
-
-def test_hybrids_of_a_later_round_answer_by_its_student(small: Small) -> None:
-    one = small.study(SPEC, small.output / "cache").consortium(PARTITION, 0)
-    teachers = train_teachers(one)
-    first = SimulatedRound.first(one, teachers)
-    second = residual_round(first, teachers)
-    usual, later = train_hybrids(first), train_hybrids(first, second)
-    assert list(usual) == list(later) == one.partners
-    for partner, hybrid in usual.items():
-        assert not np.array_equal(
-            hybrid.predictions["logbb"].values, later[partner].predictions["logbb"].values
-        )
-        found = next(one for one in small.cell.of_kind(HYBRID) if one.partner == partner)
-        for task, prediction in hybrid.predictions.items():
-            assert np.array_equal(prediction.values, found.predictions[task].values)
