@@ -18,7 +18,6 @@ from fluid.learn.metrics import metric_names
 from fluid.learn.task import Task
 from fluid.partner.table import LabelledCompounds
 from fluid.simulate.cell_result import HYBRID, STUDENT, TEACHER, CellResult
-from fluid.simulate.consortium import Consortium
 from fluid.simulate.contribution import ContributionOptions, coalition_values
 from fluid.simulate.cross_domain import cross_domain
 from fluid.simulate.hybrids import label_with_hybrid
@@ -91,8 +90,7 @@ class StudyCase:
     def __init__(self, study: Study, cell: CellResult, number: int, jobs: int) -> None:
         partition, self.seed = study.cells[number]
         self.cell = cell
-        self.consortium: Consortium = study.consortium(partition, self.seed, jobs)
-        self.queries = study.tables.queries
+        self.consortium = study.consortium(partition, self.seed, jobs)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -100,7 +98,7 @@ class StudyCase:
         return self.consortium.tasks
 
     @property
-    def ranked_tasks(self) -> list[Task]:
+    def comparable_tasks(self) -> list[Task]:
         """The binary and regression tasks."""
         return [task for task in self.tasks if task.kind != "multiclass"]
 
@@ -205,7 +203,7 @@ def _cross_domain(case: StudyCase) -> Iterator[Finding]:
         case.consortium, queries=concatenate([table.compounds for table in tables])
     )
     teachers = train_teachers(everything)
-    for task in case.ranked_tasks:
+    for task in case.comparable_tasks:
         found = cross_domain(everything, teachers, task)
         for i, teacher in enumerate(found.teachers):
             for j, partner in enumerate(found.partners):
@@ -246,7 +244,7 @@ def _rounds_of_hybrids(case: StudyCase) -> Iterator[Finding]:
 
 def _contribution(case: StudyCase) -> Iterator[Finding]:
     """What each partner adds to the student, by three values with intervals."""
-    for task in case.ranked_tasks:
+    for task in case.comparable_tasks:
         yield from _contributions(case, case.first, task)
 
 
@@ -254,7 +252,7 @@ def _contributions(
     case: StudyCase, labelled: SimulatedRound, task: Task, shuffled: str = ""
 ) -> Iterator[Finding]:
     """The contributions of all partners of a round, one of which may have shuffled labels."""
-    truth = np.full(len(case.queries.compounds), np.nan)
+    truth = np.full(len(case.consortium.queries), np.nan)
     rows, values = case.cell.labels[task.name]
     truth[rows] = values
     if len(np.unique(values)) < 2:
@@ -335,7 +333,7 @@ def _shuffled_partner(case: StudyCase) -> Iterator[Finding]:
     for setting, predictions in students.items():
         yield from case.findings(setting, {task: predictions[task] for task in everywhere})
     yield from _intake(labelled, bad)
-    for task in case.ranked_tasks:
+    for task in case.comparable_tasks:
         yield from _contributions(case, labelled, task, bad)
 
 
