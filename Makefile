@@ -135,7 +135,7 @@ study-twicing: $(PUBLIC) $(FEDERATION) | $(READY) ## students with and without t
 	    -o $(STUDY)/twicing
 
 .PHONY: study-rounds
-study-rounds: $(PUBLIC) $(FEDERATION) | $(READY) ## students of five rounds of corrections: on validation splits
+study-rounds: $(PUBLIC) $(FEDERATION) | $(READY) ## students of five rounds of fitted residuals: on validation splits
 	$(TRIAL) --no-hybrids --rounds 5 --public $(PUBLIC) --federation $(FEDERATION) \
 	    -o $(STUDY)/rounds
 
@@ -181,12 +181,9 @@ study-ames: | $(READY) ## Ames mutagenicity: AMES=table CHEMBL=structures
 	    -o $(STUDY)/ames.toml
 	test -f $(STUDY)/ames.parquet || $(FLUID) prepare-public $(DATA)/public.csv $(CHEMBL) \
 	    --federation $(STUDY)/ames.toml -o $(STUDY)/ames.parquet
-	for number in 0 5000; do \
-	    $(FLUID) simulate $(AMES) --label ames=label --public $(STUDY)/ames.parquet \
-	        --federation $(STUDY)/ames.toml --partition kmeans --partition scaffold:alpha=0.5 \
-	        --seeds $(SEEDS) --expand $$number --references auto,lightgbm \
-	        -o $(STUDY)/ames-$$number; \
-	done
+	$(FLUID) simulate $(AMES) --label ames=label --public $(STUDY)/ames.parquet \
+	    --federation $(STUDY)/ames.toml --partition kmeans --partition scaffold:alpha=0.5 \
+	    --seeds $(SEEDS) --references auto,lightgbm -o $(STUDY)/ames
 
 # Any table of one endpoint, with structures that join the shipped public set:
 # make study-table TABLE=logd.csv COLUMN=logd KIND=regression STRUCTURES=chembl.smi.gz

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Model(BaseEstimator):
+class Model(BaseEstimator):  # type: ignore[misc]
     """A teacher, student or hybrid as a scikit-learn estimator that is trained already.
 
     It predicts structures: a list of SMILES or RDKit molecules, or a DataFrame with a SMILES

@@ -1,4 +1,4 @@
-"""Results kept by what they were made from, so that a study resumes where it was interrupted."""
+"""Keep results by what they were made from, so that an interrupted study resumes."""
 
 from __future__ import annotations
 
@@ -16,59 +16,57 @@ import numpy as np
 import fluid
 from fluid.base.files import atomic_file, canonical_json, sha256_hex
 from fluid.base.software import software_versions
-from fluid.chem.compounds import Compounds
 
 Arrays = dict[str, np.ndarray]
 
 _RESULT = re.compile(r"[0-9a-f]{64}\.npz")
 
 # A teacher does not change when the coordinator's code does.
-PARTNER_ROOMS = ("base", "chem", "learn", "soft_labels", "exchange", "public", "partner")
-ALL_ROOMS = (
-    *PARTNER_ROOMS, "central", "simulate/consortium.py", "simulate/predictions.py",
-    "simulate/digests.py",
+TEACHER_CODE = (
+    "base",
+    "chem",
+    "learn",
+    "soft_labels",
+    "exchange",
+    "public",
+    "partner",
+    "simulate/predictions.py",
+    "simulate/teachers.py",
+)
+ALL_CODE = (
+    *TEACHER_CODE,
+    "central",
+    "simulate/consortium.py",
+    "simulate/hybrids.py",
+    "simulate/residual_rounds.py",
     "simulate/rounds.py",
-)  # fmt: skip
+)
 
 
 @lru_cache(maxsize=8)
-def code_digest(rooms: tuple[str, ...]) -> str:
-    """SHA-256 of the source of rooms or files: what another version made is not taken for ours."""
+def code_digest(places: tuple[str, ...]) -> str:
+    """SHA-256 of the source in folders and files of `fluid`: another version has another one."""
     digest = hashlib.sha256()
     root = Path(fluid.__file__).parent
-    for room in rooms:
-        place = root / room
-        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+    for place in places:
+        target = root / place
+        for path in sorted(target.rglob("*.py")) if target.is_dir() else [target]:
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
-def digest_arrays(*arrays: np.ndarray) -> str:
-    """SHA-256 of shapes, types and contents; object arrays must hold text."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        if array.dtype == object:
-            digest.update("\n".join(map(str, array)).encode())
-        else:
-            digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def digest_compounds(compounds: Compounds) -> str:
-    """SHA-256 of the structures and features of some compounds, in their order."""
-    return digest_arrays(
-        compounds.inchikeys, compounds.environments, compounds.counts, compounds.descriptors
-    )
-
-
 class Cache:
-    """A folder of results, each in a file named after the digest of what it was made from.
+    """A folder of results; each file is named after the digest of what the result was made from.
 
     Parameters
     ----------
     folder
-        Made when something is kept; None keeps nothing.
+        Created with the first result; None keeps nothing.
+
+    Attributes
+    ----------
+    hits, made
+        How many results were found in the folder, and how many were made.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -81,20 +79,20 @@ class Cache:
         stage: str,
         inputs: Mapping[str, Any],
         make: Callable[[], Arrays],
-        rooms: Sequence[str] = ALL_ROOMS,
+        code: Sequence[str] = ALL_CODE,
     ) -> Arrays:
-        """A result from the folder, or made now and kept.
+        """A result from the folder; if it is not there, it is made and kept.
 
         Parameters
         ----------
         stage
-            What is made; a sub-folder.
+            What kind of result it is; the name of its sub-folder.
         inputs
-            Plain values that determine the result together with the code and the libraries.
+            Plain values that determine the result, together with the code and the libraries.
         make
-            Makes it.
-        rooms
-            Whose code determines it.
+            Makes the result.
+        code
+            Folders and files of `fluid` whose code determines the result.
         """
         if self.folder is None:
             self.made += 1
@@ -105,7 +103,7 @@ class Cache:
                     "stage": stage,
                     "inputs": dict(inputs),
                     "software": software_versions(),
-                    "code": code_digest(tuple(rooms)),
+                    "code": code_digest(tuple(code)),
                 }
             )
         )
@@ -122,14 +120,14 @@ class Cache:
 
 
 def is_cache(folder: Path) -> bool:
-    """Whether a folder holds results of a `Cache` and, but for hidden files, nothing else."""
+    """Whether a folder holds results of a `Cache` and nothing else; hidden files do not count."""
     files = [path for path in folder.rglob("*") if not path.is_dir()] if folder.is_dir() else []
     kept = [path for path in files if not path.name.startswith(".")]
     return bool(kept) and all(_RESULT.fullmatch(path.name) for path in kept)
 
 
 def _load(path: Path) -> Arrays | None:
-    """What a file holds; None if it is missing or damaged, for then it is made again."""
+    """What a file holds; None if it is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}

@@ -1,9 +1,9 @@
-"""What each partner brings to the student."""
+"""What each partner adds to the student."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,79 +14,68 @@ from fluid.chem.compounds import Compounds
 from fluid.learn.estimators.kernel import KernelRidge
 from fluid.learn.estimators.mixed_kernel import MixedKernel
 from fluid.learn.task import Task
-from fluid.learn.trained_on import digest_connectivities
-from fluid.partner.table import LabelledCompounds
-from fluid.simulate.predictions import TeacherResult
-from fluid.simulate.semivalues import (
-    NOTHING,
-    Coalition,
-    Contribution,
-    Contributions,
-    Utility,
-    contributions,
-)
+from fluid.simulate.rounds import SimulatedRound
+from fluid.simulate.semivalues import NO_CONTRIBUTION, Coalition, Contributions, contributions
 from fluid.simulate.statistics import draw_weights, weighted_rmse, weighted_roc_auc
 from fluid.soft_labels.targets import soft_targets, undo_shrinkage
 
-LANDMARKS = 1500
 _BLOCK = 2048
 _AT_ONCE = 256
 
 
-class Members(Protocol):
-    """What is needed of a consortium; `fluid.simulate.consortium.Consortium` has it."""
+@dataclass(frozen=True)
+class ContributionOptions:
+    """How contributions are computed.
 
-    @property
-    def partners(self) -> list[str]: ...
+    Attributes
+    ----------
+    permutations
+        Orders of partners that are sampled where there are too many for all coalitions; see
+        `fluid.simulate.semivalues.contributions`.
+    draws
+        Bootstrap samples of the test compounds; the same for every coalition.
+    landmarks
+        Landmarks of the students, see `ManyStudents`.
+    seed
+        Of orders, landmarks and bootstrap, not negative.
+    """
 
-    @property
-    def tasks(self) -> tuple[Task, ...]: ...
-
-    public: Compounds
-    queries: Compounds
-    tables: dict[str, LabelledCompounds]
-
-    def teachers(self, partners: Sequence[str] | None = None) -> dict[str, TeacherResult]: ...
+    permutations: int = 200
+    draws: int = 200
+    landmarks: int = 1500
+    seed: int = 0
 
 
 class ManyStudents:
     """Kernel-ridge students of many sets of labels of the same public compounds.
 
-    A ridge regression is linear in its labels. So one matrix, which needs one factorisation, says
-    how the label of each public compound moves the prediction of each query, and a student costs
-    no more than its product with a column of labels. With one column that is
+    A ridge regression is linear in its labels. One matrix, from one factorisation, maps the labels
+    of all public compounds to the predictions of all queries, and a student costs no more than the
+    product of this matrix with a column of labels. With one column that is
     `fluid.learn.estimators.kernel.KernelRidge` on as many landmarks.
 
     Parameters
     ----------
     public, queries
-        n public compounds and m to be predicted. Holds m x n numbers.
+        n public compounds and m compounds to be predicted. The matrix has m x n numbers.
     landmarks
-        Fewer than the student's own learner uses rank partners as well.
-    ridge
-        See `KernelRidge`; by default its own.
+        Partners rank the same with fewer landmarks than the student's own learner uses.
     seed
-        Of the landmarks.
+        Of the landmarks, not negative.
     """
 
     @single_threaded_blas()
     def __init__(
-        self,
-        public: Compounds,
-        queries: Compounds,
-        landmarks: int = LANDMARKS,
-        ridge: float | None = None,
-        seed: int = 0,
+        self, public: Compounds, queries: Compounds, landmarks: int, seed: int = 0
     ) -> None:
         import scipy.linalg
 
-        ridge = KernelRidge().ridge if ridge is None else ridge
         kernel = MixedKernel().fit(public)
         count = min(landmarks, len(public))
         random = np.random.default_rng(seed)
         chosen = np.sort(random.choice(len(public), size=count, replace=False))
         basis = kernel.prepare(public.take(chosen))
-        normal = ridge * kernel(basis, basis).astype(np.float64)
+        normal = KernelRidge().ridge * kernel(basis, basis).astype(np.float64)
         normal[np.diag_indices(count)] += 1e-6 * len(public)
         blocks = []
         for start in range(0, len(public), _BLOCK):
@@ -107,9 +96,9 @@ class ManyStudents:
         Parameters
         ----------
         targets
-            float64 of shape (n, k). NaN, a compound without label, counts as the mean of its
-            column: leaving it out would need a factorisation of its own. It pulls predictions
-            nearby towards that mean, the more the more are missing.
+            float64 of shape (n, k). NaN is a compound without label. It counts as the mean of its
+            column, because leaving it out would need another factorisation; this pulls predictions
+            nearby towards the mean.
 
         Returns
         -------
@@ -122,135 +111,134 @@ class ManyStudents:
 
 
 class StudentUtility:
-    """The value of a coalition: what a student of its pooled labels is worth on test compounds.
+    """The value of a coalition: how good a student of its pooled labels is on test compounds.
 
-    ROC-AUC for a binary task, minus the RMSE for regression. The student is a kernel ridge
-    regression on landmarks, of pooled labels that are not sharpened.
+    The value is ROC-AUC for a binary task, and minus the RMSE for regression. The student is a
+    kernel ridge regression on landmarks, of pooled labels without twicing.
 
     Parameters
     ----------
-    consortium
-        With teachers, whose annotations are pooled.
+    labelled
+        The round whose teacher labels are pooled; the queries of its consortium are predicted.
     task
         Binary or regression.
     truth
-        Labels of the consortium's queries, shape (n_queries,); NaN where there is none.
-    draws
-        Bootstrap samples of the test compounds; the same for every coalition.
-    landmarks
-        See `ManyStudents`.
-    seed
-        Of landmarks and bootstrap.
+        Labels of the queries, shape (n_queries,); NaN where there is none.
+    options
+        Landmarks, bootstrap and seed.
 
     Attributes
     ----------
     active
-        Partners whose teacher labels anything; the others bring nothing, by definition.
+        Partners whose teacher labels anything; the others add nothing, by definition.
     unlabelled
         By coalition: public compounds that it left without label, see `ManyStudents.fit_many`.
 
     Raises
     ------
     TrainingError
-        If the task has several classes, or no test compound a label, or all the same class.
+        If the task is multiclass, no test compound has a label, or all have the same.
     """
 
     def __init__(
         self,
-        consortium: Members,
+        labelled: SimulatedRound,
         task: Task,
         truth: np.ndarray,
-        draws: int = 200,
-        landmarks: int = LANDMARKS,
-        seed: int = 0,
+        options: ContributionOptions | None = None,
     ) -> None:
+        options = options or ContributionOptions()
         if task.kind == "multiclass":
             raise TrainingError(f"task '{task.name}' is multiclass; allowed are binary, regression")
         rows = np.flatnonzero(np.isfinite(truth))
         if len(np.unique(truth[rows])) < 2:
-            raise TrainingError(f"task '{task.name}': the test compounds have no two labels")
+            raise TrainingError(
+                f"task '{task.name}': the test compounds need at least two different labels"
+            )
+        consortium = labelled.consortium
         self.task = task
         self.truth = truth[rows]
-        said = {name: made.said for name, made in consortium.teachers().items()}
-        self._said = {
-            name: by[task.name]
-            for name, by in sorted(said.items())
-            if task.name in by and np.isfinite(by[task.name].reliability).any()
+        self._labels = {
+            name: by_task[task.name]
+            for name, by_task in sorted(labelled.labels.items())
+            if task.name in by_task and np.isfinite(by_task[task.name].reliability).any()
         }
-        self.active = list(self._said)
+        self.active = list(self._labels)
         self.unlabelled: dict[Coalition, int] = {}
         self._n_public = len(consortium.public)
-        self._digests = digest_connectivities(consortium.public)
+        self._digests = consortium.connectivity_digests
         queries = consortium.queries.take(rows)
-        self._students = ManyStudents(consortium.public, queries, landmarks, seed=seed)
+        self._students = ManyStudents(consortium.public, queries, options.landmarks, options.seed)
         everything = np.ones((1, len(rows)))
-        self._weights = np.vstack([everything, draw_weights(len(rows), draws, seed)])
+        drawn = draw_weights(len(rows), options.draws, options.seed)
+        self._weights = np.vstack([everything, drawn])
 
     def __call__(self, coalitions: Sequence[Coalition]) -> np.ndarray:
-        """See `Utility`. Nobody's value is an AUC of 0.5, or minus the RMSE of the mean truth."""
+        """Values of coalitions, see `fluid.simulate.semivalues.Utility`.
+
+        The empty coalition has an AUC of 0.5, or the RMSE of predicting the mean truth.
+        """
         values = np.empty((len(self._weights), len(coalitions)))
         for start in range(0, len(coalitions), _AT_ONCE):
             part = coalitions[start : start + _AT_ONCE]
-            told = self._students.fit_many(np.stack([self._targets(one) for one in part], axis=1))
+            targets = np.stack([self._targets(members) for members in part], axis=1)
+            predictions = self._students.fit_many(targets)
             for number, members in enumerate(part):
-                speaks = any(name in self._said for name in members)
-                values[:, start + number] = self._value(told[:, number] if speaks else None)
+                labelled = any(name in self._labels for name in members)
+                values[:, start + number] = (
+                    self._value(predictions[:, number]) if labelled else self._value_of_nobody()
+                )
         return values
 
     def _targets(self, members: Coalition) -> np.ndarray:
         """What a student of these partners learns, shape (n_public,)."""
         targets = np.full(self._n_public, np.nan)
-        said = {name: self._said[name] for name in members if name in self._said}
-        # Numbers are widened, for which a sample is needed.
+        labels = {name: self._labels[name] for name in members if name in self._labels}
+        # The slope of pooled numbers needs a sample.
         digests = None if self.task.is_classification else self._digests
-        pooled = pool_task(self.task, said, {}, self._n_public, digests).labels
+        pooled = pool_task(self.task, labels, {}, self._n_public, digests).labels
         rows = np.flatnonzero(np.isfinite(pooled.label[:, 0]))
         targets[rows] = soft_targets(self.task, undo_shrinkage(self.task, pooled, rows))[:, 0]
         self.unlabelled[members] = self._n_public - len(rows)
         return targets
 
-    def _value(self, told: np.ndarray | None) -> np.ndarray:
+    def _value(self, predictions: np.ndarray) -> np.ndarray:
         if self.task.is_classification:
-            if told is None:
-                return np.full(len(self._weights), 0.5)
-            return weighted_roc_auc(self.truth == 1, told, self._weights)
-        if told is None:
-            told = np.full(len(self.truth), self.truth.mean())
-        inside = np.clip(told, self.task.low, self.task.high)
+            return weighted_roc_auc(self.truth == 1, predictions, self._weights)
+        inside = np.clip(predictions, self.task.low, self.task.high)
         return -weighted_rmse(self.truth, inside, self._weights)
+
+    def _value_of_nobody(self) -> np.ndarray:
+        if self.task.is_classification:
+            return np.full(len(self._weights), 0.5)
+        return self._value(np.full(len(self.truth), self.truth.mean()))
 
 
 def coalition_values(
-    consortium: Members,
+    labelled: SimulatedRound,
     task: Task,
     truth: np.ndarray,
-    utility: Utility | None = None,
-    permutations: int = 200,
-    draws: int = 200,
-    landmarks: int = LANDMARKS,
-    seed: int = 0,
+    options: ContributionOptions | None = None,
 ) -> Contributions:
-    """What each partner of a consortium brings to the student of a task.
+    """What each partner of a consortium adds to the student of a task.
 
     Parameters
     ----------
-    consortium, task, truth, draws, landmarks, seed
+    labelled, task, truth
         See `StudentUtility`.
-    utility
-        Another value of coalitions of all partners.
-    permutations
-        See `contributions`.
+    options
+        How it is computed.
 
     Returns
     -------
     Contributions
         Of every partner. One whose teacher could not be trained, or knows nothing of the task,
-        brings 0, and is in no coalition of `values`.
+        adds 0, and is in no coalition of `values`.
     """
-    if utility is not None:
-        return contributions(consortium.partners, utility, permutations, seed)
-    student = StudentUtility(consortium, task, truth, draws, landmarks, seed)
-    found = contributions(student.active, student, permutations, seed)
-    nothing = Contribution(NOTHING, NOTHING, NOTHING)
-    by_partner = {name: found.by_partner.get(name, nothing) for name in consortium.partners}
+    options = options or ContributionOptions()
+    utility = StudentUtility(labelled, task, truth, options)
+    found = contributions(utility.active, utility, options.permutations, options.seed)
+    by_partner = {
+        name: found.by_partner.get(name, NO_CONTRIBUTION) for name in labelled.consortium.partners
+    }
     return Contributions(by_partner, found.everybody, found.nobody, found.values, found.exact)

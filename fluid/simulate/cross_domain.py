@@ -1,15 +1,16 @@
-"""What each teacher is good for at other partners."""
+"""How good each teacher is on other partners' compounds."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from fluid.base.errors import TrainingError
 from fluid.learn.task import Task
-from fluid.simulate.contribution import Members
-from fluid.simulate.statistics import weighted_rmse, weighted_roc_auc
+from fluid.simulate.consortium import Consortium
+from fluid.simulate.predictions import TeacherResult
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,10 @@ class CrossDomain:
     teachers, partners
         Names of rows and columns.
     values
-        ROC-AUC or RMSE, shape (n_teachers, n_partners); NaN where it is not defined. On a
-        teacher's own compounds it is of predictions out of fold.
+        ROC-AUC or RMSE, shape (n_teachers, n_partners); NaN where it is not defined. A teacher's
+        own compounds are predicted out of fold.
     counts
-        int64, same shape: compounds it was measured on.
+        Number of compounds behind each value, int64 of the same shape.
     """
 
     teachers: list[str]
@@ -33,7 +34,9 @@ class CrossDomain:
     counts: np.ndarray
 
 
-def cross_domain(consortium: Members, task: Task) -> CrossDomain:
+def cross_domain(
+    consortium: Consortium, teachers: Mapping[str, TeacherResult], task: Task
+) -> CrossDomain:
     """Every teacher on every partner's labelled compounds.
 
     Compounds that a teacher was trained on do not count for it at another partner.
@@ -41,22 +44,22 @@ def cross_domain(consortium: Members, task: Task) -> CrossDomain:
     Parameters
     ----------
     consortium
-        Its queries must be, or include, all partners' compounds: made with
-        ``queries=concatenate([table.compounds for table in tables.values()])``.
+        Its queries must include the compounds of all partners.
+    teachers
+        Its teachers by partner.
     task
         Binary or regression.
 
     Raises
     ------
     TrainingError
-        If the task has several classes, or a partner's compound is not among the queries.
+        If the task is multiclass, or a partner's compound is not among the queries.
     """
     if task.kind == "multiclass":
         raise TrainingError(f"task '{task.name}' is multiclass; allowed are binary, regression")
     position = {key: row for row, key in enumerate(consortium.queries.connectivities)}
-    index = [one.name for one in consortium.tasks].index(task.name)
-    made = consortium.teachers()
-    names = [name for name in sorted(made) if task.name in made[name].told]
+    number = consortium.federation.task_index(task.name)
+    names = [name for name in sorted(teachers) if task.name in teachers[name].predictions]
     partners = consortium.partners
     values = np.full((len(names), len(partners)), np.nan)
     counts = np.zeros(values.shape, dtype=np.int64)
@@ -64,31 +67,20 @@ def cross_domain(consortium: Members, task: Task) -> CrossDomain:
         own = consortium.tables[teacher].compounds.connectivities
         for j, partner in enumerate(partners):
             if partner == teacher:
-                found = made[teacher].out_of_fold[task.name]
-                truth, told = found.truth, found.values[:, 0]
+                found = teachers[teacher].out_of_fold[task.name]
             else:
                 table = consortium.tables[partner]
-                rows, truth = table.labels.column(index)
+                rows, truth = table.labels.column(number)
                 keys = table.compounds.connectivities[rows]
                 unseen = ~np.isin(keys, own)
-                truth = truth[unseen]
                 try:
-                    where = [position[key] for key in keys[unseen]]
+                    queries = np.array([position[key] for key in keys[unseen]], dtype=np.int64)
                 except KeyError as error:
                     raise TrainingError(
                         f"partner '{partner}': compound {error} is not among the queries"
                     ) from error
-                told = made[teacher].told[task.name].values[where, 0]
-            known = np.isfinite(told)
-            values[i, j] = _score(task, truth[known], told[known])
-            counts[i, j] = known.sum()
+                found = teachers[teacher].predictions[task.name].labelled(queries, truth[unseen])
+            found = found.predicted()
+            values[i, j] = found.leading_metric(task)
+            counts[i, j] = len(found.rows)
     return CrossDomain(names, partners, values, counts)
-
-
-def _score(task: Task, truth: np.ndarray, told: np.ndarray) -> float:
-    if not len(truth):
-        return float("nan")
-    everything = np.ones((1, len(truth)))
-    if task.is_classification:
-        return float(weighted_roc_auc(truth == 1, told, everything)[0])
-    return float(weighted_rmse(truth, told, everything)[0])

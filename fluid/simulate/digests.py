@@ -1,18 +1,37 @@
-"""Parts of tables and pooled labels, and digests of them."""
+"""Digests of tables, compounds and labels, by which a cache knows what a result was made from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 import numpy as np
 
+from fluid.chem.compounds import Compounds
 from fluid.partner.table import LabelledCompounds
-from fluid.simulate.cache import (
-    digest_arrays,
-    digest_compounds,
-)
-from fluid.soft_labels.pooled import PooledLabels, PoolingResult
+from fluid.soft_labels.pooled import PoolingResult
 from fluid.soft_labels.teacher_labels import TeacherLabels
+
+
+def digest_arrays(*arrays: np.ndarray) -> str:
+    """SHA-256 of shapes, types and contents; object arrays must hold text."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        if array.dtype == object:
+            digest.update("\n".join(map(str, array)).encode())
+        else:
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def digest_compounds(compounds: Compounds) -> str:
+    """SHA-256 of the structures and features of some compounds, in their order."""
+    return digest_arrays(
+        compounds.inchikeys, compounds.environments, compounds.counts, compounds.descriptors
+    )
 
 
 def digest_table(table: LabelledCompounds) -> str:
@@ -23,33 +42,18 @@ def digest_table(table: LabelledCompounds) -> str:
     )
 
 
-def take_said(said: TeacherLabels, rows: np.ndarray) -> TeacherLabels:
-    """What a teacher said of some compounds."""
-    return TeacherLabels(said.prediction[rows], said.uncertainty[rows], said.reliability[rows])
-
-
-def take_pooled(pooled: PoolingResult, rows: np.ndarray) -> PoolingResult:
-    """Pooled labels of some compounds, without the sample of each teacher's predictions."""
-    labels = pooled.labels
-    part = PooledLabels(
-        labels.label[rows],
-        labels.disagreement[rows],
-        labels.reliability[rows],
-        labels.teachers[rows],
-        None if labels.weight is None else labels.weight[rows],
-        labels.slope,
+def digest_labels(labels: Mapping[str, PoolingResult] | Mapping[str, TeacherLabels]) -> str:
+    """SHA-256 of pooled labels, or of one teacher's labels, by task."""
+    return digest_arrays(
+        *(array for name in sorted(labels) for array in (np.array(name), *_arrays(labels[name])))
     )
-    return PoolingResult(part, base=None if pooled.base is None else pooled.base[rows])
 
 
-def digest_pooled(pooled: Mapping[str, PoolingResult]) -> str:
-    """SHA-256 of pooled labels."""
-    results = [one for _, one in sorted(pooled.items())]
-    labels = [one.labels for one in results]
-    arrays = [a for one in labels for a in (one.label, one.disagreement, one.reliability)]
-    arrays += [one.weight for one in labels if one.weight is not None]
-    arrays.append(np.array([one.slope for one in labels]))
-    samples = [one.sample for one in results if one.sample is not None]
-    arrays += [a for one in samples for a in (one.rows, one.priority, one.share, one.predictions)]
-    arrays += [one.base for one in results if one.base is not None]
-    return digest_arrays(*arrays)
+def _arrays(value: Any) -> Iterator[np.ndarray]:
+    """The fields of a dataclass as arrays, also those of dataclasses inside it."""
+    if is_dataclass(value):
+        for item in fields(value):
+            yield from _arrays(getattr(value, item.name))
+    else:
+        # None and an empty array must differ.
+        yield np.array("none") if value is None else np.asarray(value)

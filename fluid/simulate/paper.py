@@ -1,4 +1,4 @@
-"""The recipe of the FLuID paper, to measure what departing from it gains.
+"""The recipe of the FLuID paper, to compare with.
 
 Hanser et al. 2025, Nature Machine Intelligence, doi 10.1038/s42256-025-00991-2; written from the
 paper's description.
@@ -20,11 +20,11 @@ from fluid.learn.task import Task
 BITS = 2048
 TREES = 150
 DEPTH = 15
-NEIGHBOURS = 8
+PAPER_NEIGHBOURS = 8
 SAMPLE = 10_000
-# The paper has classes only, with the usual root of the features at each split. For numbers it
-# is the third that Breiman (2001, doi 10.1023/A:1010933404324) and others recommend.
-_SPLIT_CLASSES, _SPLIT_NUMBERS = "sqrt", 1 / 3
+# The paper has classification only, with the usual root of the features at each split. For
+# regression a third is used, as Breiman (2001, doi 10.1023/A:1010933404324) and others recommend.
+_SPLIT_CLASSIFICATION, _SPLIT_REGRESSION = "sqrt", 1 / 3
 _BLOCK = 4096
 
 Scorer = Callable[[np.ndarray], np.ndarray]
@@ -32,18 +32,18 @@ Scorer = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class PaperRound:
-    """What the paper's recipe gives; all float64, probabilities of class 1 or values.
+    """The outcome of the paper's recipe; predictions are probabilities of class 1 or numbers.
 
     Attributes
     ----------
     teachers
-        Shape (n_partners, n_queries): what each partner's own model says.
+        Predictions of each partner's own model, float64 of shape (n_partners, n_queries).
     pooled
-        Shape (n_public,): the federated label of each public compound, before it is rounded.
+        Pooled label of each public compound before rounding, float64 of shape (n_public,).
     sample
-        int64, ascending: public compounds that the student learned from.
+        Public compounds that the student learned from, int64, ascending.
     student
-        Shape (n_queries,): what the student says.
+        Predictions of the student, float64 of shape (n_queries,).
     """
 
     teachers: np.ndarray
@@ -85,11 +85,12 @@ def run_paper_recipe(
     """One round as in the paper.
 
     Each partner's teacher is a random forest on all its compounds, and labels every public
-    compound, whether it has seen it or not. A public compound's label is the mean of the
-    teachers', weighted by 1 - d, where d is the mean Tanimoto distance to the teacher's 8 nearest
-    training compounds (all, if it has fewer), scaled to 0 to 1 over all public compounds and
-    teachers together. The student is the same forest on the labels rounded at 0.5 of a balanced
-    random sample of 10,000. Numbers, which the paper has not, are neither rounded nor balanced.
+    compound, whether it has seen it or not. The label of a public compound is the mean of the
+    teachers' labels, weighted by 1 - d, where d is the mean Tanimoto distance to the teacher's 8
+    nearest training compounds (all, if it has fewer), scaled to 0 to 1 over all public compounds
+    and teachers together. The student is the same forest, trained on a balanced random sample of
+    10,000 public compounds with labels rounded at 0.5. The paper has no regression; here its
+    labels are neither rounded nor balanced.
 
     Parameters
     ----------
@@ -108,7 +109,7 @@ def run_paper_recipe(
     Raises
     ------
     TrainingError
-        If the task has several classes, or a partner or the public set is empty.
+        If the task is multiclass, or a partner or the public set is empty.
     """
     if task.kind == "multiclass":
         raise TrainingError(
@@ -126,40 +127,42 @@ def run_paper_recipe(
         raise TrainingError("paper recipe: no public compounds; at least one is needed")
     rng = np.random.default_rng(seed)
     seeds = rng.integers(2**31, size=len(parts) + 1)
-    classes = task.is_classification
-    said, distances, teachers = [], [], []
-    for (features, labels), own_seed in zip(parts, seeds[:-1], strict=True):
-        score = _train_forest(features, labels, classes, int(own_seed), jobs)
-        said.append(_in_blocks(score, public_features, jobs))
+    classification = task.is_classification
+    labels, distances, teachers = [], [], []
+    for (features, measured), own_seed in zip(parts, seeds[:-1], strict=True):
+        score = _train_forest(features, measured, classification, int(own_seed), jobs)
+        labels.append(_in_blocks(score, public_features, jobs))
         teachers.append(_in_blocks(score, query_features, jobs))
         distances.append(_distances(public_features, features))
-    pooled = _pool(np.stack(said), _weights(np.stack(distances)))
-    sample = _draw_sample(pooled, classes, rng)
-    targets = (pooled >= 0.5).astype(np.float64) if classes else pooled
-    student = _train_forest(public_features[sample], targets[sample], classes, int(seeds[-1]), jobs)
+    pooled = _pool(np.stack(labels), _weights(np.stack(distances)))
+    sample = _draw_sample(pooled, classification, rng)
+    targets = (pooled >= 0.5).astype(np.float64) if classification else pooled
+    student = _train_forest(
+        public_features[sample], targets[sample], classification, int(seeds[-1]), jobs
+    )
     return PaperRound(np.stack(teachers), pooled, sample, _in_blocks(student, query_features, jobs))
 
 
 def _train_forest(
-    features: np.ndarray, labels: np.ndarray, classes: bool, seed: int, jobs: int
+    features: np.ndarray, labels: np.ndarray, classification: bool, seed: int, jobs: int
 ) -> Scorer:
-    """Fit the forest of the paper; returns what gives its probability of class 1, or its value."""
+    """Fit the forest of the paper; returns a function that predicts with it."""
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-    make = RandomForestClassifier if classes else RandomForestRegressor
+    make = RandomForestClassifier if classification else RandomForestRegressor
     forest = make(
         n_estimators=TREES,
         max_depth=DEPTH,
-        max_features=_SPLIT_CLASSES if classes else _SPLIT_NUMBERS,
+        max_features=_SPLIT_CLASSIFICATION if classification else _SPLIT_REGRESSION,
         random_state=seed,
         n_jobs=jobs,
     )
-    forest.fit(features, labels.astype(np.int64) if classes else labels)
+    forest.fit(features, labels.astype(np.int64) if classification else labels)
     # With several threads trees are summed in the order in which they happen to finish.
     forest.set_params(n_jobs=1)
 
     def score(rows: np.ndarray) -> np.ndarray:
-        if not classes:
+        if not classification:
             return np.asarray(forest.predict(rows), dtype=np.float64)
         known = forest.classes_.tolist()
         if 1 not in known:
@@ -170,7 +173,7 @@ def _train_forest(
 
 
 def _in_blocks(score: Scorer, features: np.ndarray, jobs: int) -> np.ndarray:
-    """Scores of all rows, a block a time: forests want four bytes a bit."""
+    """Scores of all rows, one block at a time: forests convert each bit to four bytes."""
     blocks = [features[start : start + _BLOCK] for start in range(0, len(features), _BLOCK)]
     return np.concatenate([np.zeros(0), *map_threads(score, blocks, jobs)])
 
@@ -181,7 +184,7 @@ def _distances(queries: np.ndarray, training: np.ndarray) -> np.ndarray:
         similarity = neighbour_similarity(
             np.packbits(queries, axis=1),
             np.packbits(training, axis=1),
-            min(NEIGHBOURS, len(training)),
+            min(PAPER_NEIGHBOURS, len(training)),
         )
     return 1.0 - similarity.astype(np.float64)
 
@@ -194,16 +197,16 @@ def _weights(distances: np.ndarray) -> np.ndarray:
     return 1.0 - (distances - low) / (high - low)
 
 
-def _pool(said: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _pool(labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weighted mean over teachers (first axis); the plain one where all weights are 0."""
     total = weights.sum(axis=0)
     weights = np.where(total > 0, weights, 1.0)
-    return (weights * said).sum(axis=0) / weights.sum(axis=0)
+    return (weights * labels).sum(axis=0) / weights.sum(axis=0)
 
 
-def _draw_sample(pooled: np.ndarray, classes: bool, rng: np.random.Generator) -> np.ndarray:
-    """Rows for the student: as many of each class, or all if there is one class only."""
-    if not classes:
+def _draw_sample(pooled: np.ndarray, classification: bool, rng: np.random.Generator) -> np.ndarray:
+    """Rows for the student: equally many of each class, or all if there is one class only."""
+    if not classification:
         return np.sort(rng.choice(len(pooled), min(SAMPLE, len(pooled)), replace=False))
     both = [np.flatnonzero(pooled < 0.5), np.flatnonzero(pooled >= 0.5)]
     each = min(SAMPLE // 2, *(len(rows) for rows in both))

@@ -39,10 +39,10 @@ class Part:
     Attributes
     ----------
     name
-        ``partner-1`` and so on (``partner-01`` of ten or more), or made from the value of the
-        column; fit for files and folders.
+        ``partner-1`` and so on (``partner-01`` if there are ten or more), or made from the value
+        of the column; fit for files and folders.
     rows
-        int64, ascending, without repeats: positions in the compounds that were divided.
+        Positions in the compounds that were divided, int64, ascending, without repeats.
     """
 
     name: str
@@ -59,22 +59,22 @@ def divide(
 ) -> list[Part]:
     """Divide compounds among partners.
 
-    Every compound has exactly one holder, but for three cases: those of `overlap` have a second
-    one; with ``"column"`` a compound found in several groups belongs to each of them, and one
-    without group, or in small groups only that do not reach `minimum` together, to nobody
-    (a warning is logged).
+    Every compound has exactly one holder, with three exceptions. Those of `overlap` have a second
+    holder. With ``"column"``, a compound found in several groups belongs to each of them; and a
+    compound without group, or only in small groups that together do not reach `minimum`, belongs
+    to nobody (a warning is logged).
 
     Parameters
     ----------
     compounds
         n compounds, one row per connectivity.
     spec
-        How.
+        How to divide them.
     seed
         Not negative; the same seed gives the same division.
     labels, tasks
-        Needed by ``"label"``: labels of shape (n, n_tasks) and what they mean. The classes of the
-        first classification task that has labels are spread; without one, the fifths of the
+        Needed by ``"label"``: labels of shape (n, n_tasks) and their tasks. The classes of the
+        first classification task that has labels are spread; without one, the quintiles of the
         first regression task.
     groups
         Needed by ``"column"``: the values found for each compound, n sets.
@@ -87,7 +87,7 @@ def divide(
     Raises
     ------
     PartitionError
-        If there are too few compounds, something needed is not given, or no draw gives every
+        If there are too few compounds, something needed is missing, or no draw gives every
         partner its minimum.
     """
     rng = np.random.default_rng(seed)
@@ -128,7 +128,7 @@ def _owners(
     sizes = np.full(spec.partners, n // spec.partners)
     sizes[: n % spec.partners] += 1
     if spec.kind == "size":
-        # What is above the minimum is drawn, so no draw can fail.
+        # Only compounds above the minimum are drawn, so no draw can fail.
         free = n - spec.partners * spec.minimum
         open_to_all = np.ones(spec.partners, dtype=bool)
         sizes = spec.minimum + rng.multinomial(free, _shares(spec, open_to_all, rng))
@@ -145,7 +145,7 @@ def _by_cluster(compounds: Compounds, spec: PartitionSpec, rng: np.random.Genera
     make = MiniBatchKMeans if len(bits) > _BATCH_ABOVE else KMeans
     model = make(n_clusters=spec.partners, n_init=1, random_state=int(rng.integers(2**31)))
     with single_threaded_blas(), warnings.catch_warnings():
-        # Fewer distinct fingerprints than clusters: the empty ones are topped up below.
+        # With fewer distinct fingerprints than clusters some are empty; they are topped up below.
         warnings.simplefilter("ignore", ConvergenceWarning)
         owners = model.fit_predict(bits).astype(np.int64)
         centres = model.cluster_centers_
@@ -180,12 +180,12 @@ def _top_up(owners: np.ndarray, bits: np.ndarray, centres: np.ndarray, minimum: 
 
 
 def _classes(n: int, labels: LabelMatrix | None, tasks: Sequence[Task] | None) -> np.ndarray:
-    """The class, or fifth, of each compound in one task; -1 where it has no label."""
+    """The class, or quintile, of each compound in one task; -1 where it has no label."""
     if labels is None or tasks is None:
         raise PartitionError("partition label: no labels are given")
     order = sorted(range(len(tasks)), key=lambda task: not tasks[task].is_classification)
     for task in order:
-        # "More than 5" is label enough to say which fifth a compound is in.
+        # A censored label ("more than 5") is enough to place a compound in a quintile.
         rows, values = labels.column(task, censored=True)
         if not len(rows):
             continue
@@ -198,12 +198,11 @@ def _classes(n: int, labels: LabelMatrix | None, tasks: Sequence[Task] | None) -
 
 
 def _by_dirichlet(classes: np.ndarray, spec: PartitionSpec, rng: np.random.Generator) -> np.ndarray:
-    """Spread each class by shares of its own; redraw until every partner has its minimum.
+    """Spread each class by its own shares; redraw until every partner has its minimum.
 
-    Large classes come first. A partner that holds its equal share of the compounds or more is
-    full and draws no more. Each compound is drawn for itself: cutting a class at rounded
-    cumulative shares would send every class of one compound to the last partner. Compounds
-    without class (-1) go anywhere.
+    Large classes come first. A partner that holds its equal share of the compounds or more draws
+    no more. Each compound is drawn separately: cutting a class at rounded cumulative shares would
+    send every class of one compound to the last partner. Compounds without class (-1) go anywhere.
     """
     names, counts = np.unique(classes[classes >= 0], return_counts=True)
     members = {int(name): np.flatnonzero(classes == name) for name in names[counts > 1]}
@@ -232,7 +231,7 @@ def _by_dirichlet(classes: np.ndarray, spec: PartitionSpec, rng: np.random.Gener
 def _shares(spec: PartitionSpec, allowed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A Dirichlet draw over the partners, shape (partners,), 0 where not allowed; sums to 1."""
     shares = np.where(allowed, rng.dirichlet(np.full(spec.partners, spec.alpha)), 0.0)
-    # A small alpha may put everything on partners that are not allowed, an extreme one overflows.
+    # A small alpha may put everything on partners that are not allowed; an extreme one overflows.
     if not shares.sum() > 0:
         shares = allowed.astype(np.float64)
     return shares / shares.sum()
@@ -267,14 +266,18 @@ def _by_column(
     left_out = n - len(np.unique(np.concatenate(members)))
     if left_out:
         logger.warning(
-            "partition column: %d of %d compounds belong to nobody: no value of '%s', or values "
-            "with fewer than %d compounds together", left_out, n, spec.column, spec.minimum,
-        )  # fmt: skip
+            "partition column: %d of %d compounds belong to nobody: they have no value of '%s', "
+            "or only values with fewer than %d compounds together",
+            left_out,
+            n,
+            spec.column,
+            spec.minimum,
+        )
     return names, members
 
 
 def _safe_names(values: Sequence[str]) -> list[str]:
-    """Names of letters, digits, ``-`` and ``_``, all different even where case is ignored."""
+    """Names of letters, digits, ``-`` and ``_``, all different even if case is ignored."""
     names: list[str] = []
     taken: set[str] = set()
     for value in values:
@@ -291,7 +294,7 @@ def _safe_names(values: Sequence[str]) -> list[str]:
 def _overlap(
     members: list[np.ndarray], n: int, share: float, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Give a share of the held compounds to one more partner each."""
+    """Give each of a share of the compounds to one more partner."""
     holders = np.zeros((len(members), n), dtype=bool)
     for partner, rows in enumerate(members):
         holders[partner, rows] = True

@@ -1,4 +1,4 @@
-"""How the compounds of a virtual consortium are to be divided, as a command line says it."""
+"""How to divide the compounds of a virtual consortium, as written on a command line."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ class PartitionSpec:
     Attributes
     ----------
     kind
-        ``"kmeans"``: a partner a cluster of fingerprints, as in FLuID (Hanser et al. 2025, doi
-        10.1038/s42256-025-00991-2). ``"scaffold"``: each scaffold spread by a Dirichlet draw, as
-        in FedChem (Zhu et al. 2021, arXiv 2109.07258). ``"column"``: by a column of the table,
-        such as site or source. ``"label"``: each class spread by a Dirichlet draw. ``"size"``:
-        unequal sizes, random members. ``"random"``: equal sizes, random members.
+        ``"kmeans"``: each partner has a cluster of fingerprints, as in FLuID (Hanser et al. 2025,
+        doi 10.1038/s42256-025-00991-2). ``"scaffold"``: each scaffold is spread by a Dirichlet
+        draw, as in FedChem (Zhu et al. 2021, arXiv 2109.07258). ``"column"``: by a column of the
+        table, such as site or source. ``"label"``: each class is spread by a Dirichlet draw.
+        ``"size"``: unequal sizes, random members. ``"random"``: equal sizes, random members.
     partners
-        Number of partners, 2 to 200; not used by ``"column"``, whose values decide.
+        Number of partners, 2 to 200; with ``"column"`` the values of the column decide instead.
     alpha
         Concentration of the Dirichlet draws of ``"scaffold"``, ``"label"`` and ``"size"``, above
-        0: the smaller, the less alike the partners are.
+        0: the smaller it is, the more the partners differ.
     mixing
-        Share of compounds, 0 to 1, that goes to a random partner instead of its cluster's.
+        Share of compounds, 0 to 1, that go to a random partner instead of their cluster's.
     overlap
-        Share of the compounds, 0 to 1, that a second, randomly drawn partner holds besides.
+        Share of compounds, 0 to 1, that a second, randomly drawn partner holds as well.
     minimum
         Fewest compounds of any partner, 1 or more.
     column
-        Column of ``"column"``.
+        Name of the column for ``"column"``.
     """
 
     kind: str
@@ -70,7 +70,7 @@ class PartitionSpec:
         if not (math.isfinite(self.alpha) and self.alpha > 0):
             raise PartitionError(
                 f"partition alpha = {self.alpha:g}: allowed are numbers above 0, such as 0.1 "
-                "(partners unlike) or 10 (partners alike)"
+                "(partners differ) or 10 (partners are alike)"
             )
         for name in ("mixing", "overlap"):
             value = getattr(self, name)
@@ -80,25 +80,25 @@ class PartitionSpec:
             raise PartitionError(f"partition minimum = {self.minimum}: allowed are 1 or more")
         if self.kind == "column" and not self.column:
             raise PartitionError(
-                "partition column: no column is named; write column:name=source, "
-                "with the column's own name"
+                "partition column: no column is named; write column:name=source, with the name of "
+                "your column"
             )
 
     def to_dict(self) -> dict[str, str | int | float]:
-        """The settings as plain values, with only what the kind uses."""
+        """The settings as plain values; only those that the kind uses."""
         values = asdict(self)
         return {name: values[name] for name in ("kind", *SETTINGS[self.kind], *_COMMON)}
 
 
 def parse_partition(text: str) -> PartitionSpec:
-    """Read a partition as a command line has it: a kind, a colon, settings between commas.
+    """Read a partition from a command line: a kind, a colon, settings separated by commas.
 
     The setting `column` is written ``name``.
 
     Raises
     ------
     PartitionError
-        With what is wrong and what is allowed.
+        If the kind, a setting or a value is not allowed.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What the models of a virtual consortium say, as values that a cache can keep."""
+"""Predictions of the models of a virtual consortium, as values that a cache can keep."""
 
 from __future__ import annotations
 
@@ -10,30 +10,76 @@ import numpy as np
 from fluid.chem.compounds import Compounds
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import DOMAINS
+from fluid.learn.metrics import compute_metrics, metric_names
 from fluid.learn.model import Model
 from fluid.learn.predictions import TaskPrediction
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task
-from fluid.simulate.cache import (
-    Arrays,
-)
+from fluid.simulate.cache import Arrays
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
 
 @dataclass(frozen=True)
-class TaskScores:
-    """What one model says of the test compounds, for one task.
+class LabelledPrediction:
+    """Predictions of one task for n compounds whose measured label is known.
+
+    Attributes
+    ----------
+    rows
+        Positions of the compounds in their table, int64 of shape (n,).
+    truth
+        Class index or number, shape (n,).
+    values
+        Probabilities or numbers, float64 of shape (n, n_outputs); NaN where the model has no
+        prediction.
+    threshold
+        Probability from which a compound of a binary task is called positive.
+    """
+
+    rows: np.ndarray
+    truth: np.ndarray
+    values: np.ndarray
+    threshold: float
+
+    def called(self, task: Task) -> np.ndarray:
+        """Predicted class index of each compound, shape (n,)."""
+        unknown = np.full(len(self.values), np.nan)
+        prediction = TaskPrediction(self.values, self.values, unknown, None, self.threshold)
+        return prediction.classes(task)
+
+    def predicted(self) -> LabelledPrediction:
+        """Only the compounds that have a prediction."""
+        return self.take(np.isfinite(self.values).all(axis=1))
+
+    def take(self, chosen: np.ndarray) -> LabelledPrediction:
+        """Only these compounds, by mask or position."""
+        return LabelledPrediction(
+            self.rows[chosen], self.truth[chosen], self.values[chosen], self.threshold
+        )
+
+    def metrics(self, task: Task) -> dict[str, float]:
+        """All metrics of the task; NaN where one is not defined."""
+        return compute_metrics(task, self.truth, self.values, self.called(task))
+
+    def leading_metric(self, task: Task) -> float:
+        """ROC-AUC or RMSE; NaN where it is not defined."""
+        return self.metrics(task)[metric_names(task)[0]] if len(self.rows) else float("nan")
+
+
+@dataclass(frozen=True)
+class QueryPrediction:
+    """Predictions of one model and one task for the n queries of a consortium.
 
     Attributes
     ----------
     values
-        float64 of shape (n, n_outputs).
+        Probabilities or numbers, float64 of shape (n, n_outputs).
     threshold
-        Probability from which a compound is called positive.
+        Probability from which a compound of a binary task is called positive.
     reliability
         float64 of shape (n,); NaN if unknown.
     domains
-        By method: score of shape (n,) and bool inside of shape (n,).
+        By method: the domain score and whether the compound is inside, both of shape (n,).
     """
 
     values: np.ndarray
@@ -41,46 +87,34 @@ class TaskScores:
     reliability: np.ndarray
     domains: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
-    def called(self, task: Task) -> np.ndarray:
-        """Predicted class index of each compound."""
-        nothing = np.full(len(self.values), np.nan)
-        return TaskPrediction(self.values, self.values, nothing, None, self.threshold).classes(task)
-
-
-@dataclass(frozen=True)
-class OutOfFold:
-    """Predictions of a partner's own labelled compounds by members that have not seen them."""
-
-    rows: np.ndarray
-    truth: np.ndarray
-    values: np.ndarray
-    threshold: float
+    def labelled(self, rows: np.ndarray, truth: np.ndarray) -> LabelledPrediction:
+        """The predictions of some queries beside their measured labels."""
+        return LabelledPrediction(rows, truth, self.values[rows], self.threshold)
 
 
 @dataclass(frozen=True)
 class TeacherResult:
-    """A partner's teacher.
+    """A partner's teacher: its labels and predictions, all by task.
 
     Attributes
     ----------
-    said
-        By task: the annotation of the public set, as the guard lets it out.
-    told
-        By task: predictions of the test compounds.
+    labels
+        Labels of the public compounds, as the disclosure guard releases them.
+    predictions
+        Predictions of the queries.
     out_of_fold
-        By task: predictions of its own compounds.
+        Predictions of its own compounds by fold models that have not seen them.
     members
-        By task: repeat and fold of each fold model, and its reliability's slope and ceiling, shape
-        (k, 4).
+        Of each fold model: repeat, fold, and slope and ceiling of its reliability, shape (k, 4).
     """
 
-    said: dict[str, TeacherLabels]
-    told: dict[str, TaskScores]
-    out_of_fold: dict[str, OutOfFold]
+    labels: dict[str, TeacherLabels]
+    predictions: dict[str, QueryPrediction]
+    out_of_fold: dict[str, LabelledPrediction]
     members: dict[str, np.ndarray] = field(default_factory=dict)
 
     def fold_models(self, name: str) -> list[FoldModel]:
-        """The fold models of a task as far as a correction needs them: without estimators."""
+        """The fold models of a task without their estimators, which residuals do not need."""
         return [
             FoldModel(int(repeat), int(fold), [], [], ReliabilityMap(float(slope), float(ceiling)))
             for repeat, fold, slope, ceiling in self.members[name]
@@ -91,56 +125,66 @@ class TeacherResult:
 class HybridResult:
     """A partner's hybrid; see `TeacherResult`."""
 
-    told: dict[str, TaskScores]
-    out_of_fold: dict[str, OutOfFold]
+    predictions: dict[str, QueryPrediction]
+    out_of_fold: dict[str, LabelledPrediction]
 
 
-def predict_all(model: Model, compounds: Compounds) -> dict[str, TaskScores]:
-    """Predictions and every domain's judgement."""
-    found: dict[str, TaskScores] = {}
-    for number, kind in enumerate(DOMAINS):
-        by_task = model.predict(compounds, kind).by_task
-        for name, said in by_task.items():
-            if number == 0:
-                found[name] = TaskScores(said.values, said.threshold, said.reliability)
-            if said.domain is not None:
-                found[name].domains[kind] = (said.domain.score, said.domain.inside)
+def predict_queries(model: Model, queries: Compounds) -> dict[str, QueryPrediction]:
+    """Predictions by task, with the applicability domain of every method."""
+    found: dict[str, QueryPrediction] = {}
+    for method in DOMAINS:
+        for name, prediction in model.predict(queries, method).by_task.items():
+            if name not in found:
+                found[name] = QueryPrediction(
+                    prediction.values, prediction.threshold, prediction.reliability
+                )
+            domain = prediction.domain
+            if domain is not None:
+                found[name].domains[method] = (domain.score, domain.inside)
     return found
 
 
-def pack_predictions(told: Mapping[str, TaskScores]) -> Arrays:
+def pack_predictions(predictions: Mapping[str, QueryPrediction]) -> Arrays:
+    """Predictions of queries as arrays; see `unpack_predictions`."""
     arrays: Arrays = {}
-    for name, one in told.items():
+    for name, one in predictions.items():
         arrays[f"{name}/values"] = one.values
         arrays[f"{name}/threshold"] = np.array(one.threshold)
         arrays[f"{name}/reliability"] = one.reliability
-        for kind, (score, inside) in one.domains.items():
-            arrays[f"{name}/domain/{kind}/score"] = score
-            arrays[f"{name}/domain/{kind}/inside"] = inside
+        for method, (score, inside) in one.domains.items():
+            arrays[f"{name}/domain/{method}/score"] = score
+            arrays[f"{name}/domain/{method}/inside"] = inside
     return arrays
 
 
-def unpack_predictions(arrays: Arrays, tasks: Iterable[Task]) -> dict[str, TaskScores]:
-    told = {}
+def unpack_predictions(arrays: Arrays, tasks: Iterable[Task]) -> dict[str, QueryPrediction]:
+    """Predictions of queries by task, from arrays of `pack_predictions`."""
+    predictions = {}
     for task in tasks:
         name = task.name
         if f"{name}/values" not in arrays:
             continue
         domains = {
-            kind: (arrays[f"{name}/domain/{kind}/score"], arrays[f"{name}/domain/{kind}/inside"])
-            for kind in DOMAINS
-            if f"{name}/domain/{kind}/score" in arrays
+            method: (
+                arrays[f"{name}/domain/{method}/score"],
+                arrays[f"{name}/domain/{method}/inside"],
+            )
+            for method in DOMAINS
+            if f"{name}/domain/{method}/score" in arrays
         }
-        told[name] = TaskScores(
-            arrays[f"{name}/values"], float(arrays[f"{name}/threshold"]),
-            arrays[f"{name}/reliability"], domains,
-        )  # fmt: skip
-    return told
+        predictions[name] = QueryPrediction(
+            arrays[f"{name}/values"],
+            float(arrays[f"{name}/threshold"]),
+            arrays[f"{name}/reliability"],
+            domains,
+        )
+    return predictions
 
 
-def pack_out_of_fold(found: Mapping[str, OutOfFold]) -> Arrays:
+def pack_out_of_fold(predictions: Mapping[str, LabelledPrediction]) -> Arrays:
+    """Out-of-fold predictions as arrays; see `unpack_out_of_fold`."""
     arrays: Arrays = {}
-    for name, one in found.items():
+    for name, one in predictions.items():
         arrays[f"{name}/oof/rows"] = one.rows
         arrays[f"{name}/oof/truth"] = one.truth
         arrays[f"{name}/oof/values"] = one.values
@@ -148,12 +192,36 @@ def pack_out_of_fold(found: Mapping[str, OutOfFold]) -> Arrays:
     return arrays
 
 
-def unpack_out_of_fold(arrays: Arrays, tasks: Iterable[Task]) -> dict[str, OutOfFold]:
+def unpack_out_of_fold(arrays: Arrays, tasks: Iterable[Task]) -> dict[str, LabelledPrediction]:
+    """Out-of-fold predictions by task, from arrays of `pack_out_of_fold`."""
     return {
-        task.name: OutOfFold(
-            arrays[f"{task.name}/oof/rows"], arrays[f"{task.name}/oof/truth"],
-            arrays[f"{task.name}/oof/values"], float(arrays[f"{task.name}/oof/threshold"]),
+        task.name: LabelledPrediction(
+            arrays[f"{task.name}/oof/rows"],
+            arrays[f"{task.name}/oof/truth"],
+            arrays[f"{task.name}/oof/values"],
+            float(arrays[f"{task.name}/oof/threshold"]),
         )
         for task in tasks
         if f"{task.name}/oof/values" in arrays
-    }  # fmt: skip
+    }
+
+
+_LABEL_FIELDS = ("prediction", "uncertainty", "reliability")
+
+
+def pack_labels(labels: Mapping[str, TeacherLabels]) -> Arrays:
+    """Teacher labels as arrays; see `unpack_labels`."""
+    return {
+        f"{name}/labels/{part}": getattr(one, part)
+        for name, one in labels.items()
+        for part in _LABEL_FIELDS
+    }
+
+
+def unpack_labels(arrays: Arrays, tasks: Iterable[Task]) -> dict[str, TeacherLabels]:
+    """Teacher labels by task, from arrays of `pack_labels`."""
+    return {
+        task.name: TeacherLabels(*(arrays[f"{task.name}/labels/{part}"] for part in _LABEL_FIELDS))
+        for task in tasks
+        if f"{task.name}/labels/prediction" in arrays
+    }

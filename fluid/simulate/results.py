@@ -1,176 +1,178 @@
-"""From cells to a tidy table and to the comparisons that answer the questions of a study."""
+"""From cells to a tidy table, and to the comparisons that answer the questions of a study."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fluid.base.files import atomic_file
-from fluid.learn.metrics import compute_metrics, higher_is_better, interval, metric_names
-from fluid.learn.predictions import TaskPrediction
-from fluid.learn.task import Task
-from fluid.simulate.statistics import (
-    Comparison,
-    Scored,
-    aurc,
-    error_inside,
-    paired_difference,
-    share_not_worse,
-    signed_rank_p,
+from fluid.learn.metrics import (
+    bootstrap_rows,
+    compute_metrics,
+    higher_is_better,
+    interval,
+    metric_names,
 )
-from fluid.simulate.study_spec import (
+from fluid.learn.task import Task
+from fluid.simulate.cell_result import (
     CEILING,
+    CEILING_NAME,
     HYBRID,
     MEAN,
+    MEAN_NAME,
     PAPER,
+    PAPER_NAME,
     REFERENCE,
     STUDENT,
     TEACHER,
     CellResult,
-    Model,
+    ModelResult,
+)
+from fluid.simulate.predictions import LabelledPrediction
+from fluid.simulate.statistics import (
+    Comparison,
+    NothingToCompareError,
+    ScoredCell,
+    Side,
+    aurc,
+    paired_difference,
+    share_not_worse,
+    signed_rank_p,
 )
 
 COLUMNS = (
-    "cell", "partition", "seed", "test", "task", "model", "kind", "partner", "compounds",
-    "metric", "value",
-)  # fmt: skip
-OUT_OF_FOLD, OWN = "own data, out of fold", "own chemistry"
+    "cell",
+    "partition",
+    "seed",
+    "test",
+    "task",
+    "model",
+    "kind",
+    "partner",
+    "compounds",
+    "metric",
+    "value",
+)
+# Tests of partners' models: their own compounds, and the test compounds nearest to these.
+OUT_OF_FOLD, OWN_CHEMISTRY = "own data, out of fold", "own chemistry"
+# A hybrid that loses less than this against its teacher counts as not worse.
 MARGIN = 0.005
+# Hybrids and teachers are compared on this many compounds or more.
 _FEWEST = 20
 
 
-@dataclass(frozen=True)
-class _View:
-    """Predictions of one model for the compounds of one test that have a label."""
+def _in_test(
+    cell: CellResult, model: ModelResult, task: Task, test: str
+) -> LabelledPrediction | None:
+    """A model's predictions in a test.
 
-    truth: np.ndarray
-    values: np.ndarray
-    called: np.ndarray
-    rows: np.ndarray
-
-
-def _called(task: Task, values: np.ndarray, threshold: float) -> np.ndarray:
-    nothing = np.full(len(values), np.nan)
-    return TaskPrediction(values, values, nothing, None, threshold).classes(task)
-
-
-def _tests(cell: CellResult) -> list[str]:
-    return list(dict.fromkeys(str(name) for name in cell.tests))
-
-
-def _view(cell: CellResult, model: Model, task: Task, test: str) -> _View | None:
-    """None if the model does not predict the task, or the test has no label of it."""
+    None if the model does not predict the task, or the test has no label for it.
+    """
     if test == OUT_OF_FOLD:
-        found = model.out_of_fold.get(task.name)
-        if found is None:
-            return None
-        known = np.isfinite(found.values).all(axis=1)
-        values = found.values[known]
-        called = _called(task, values, found.threshold)
-        return _View(found.truth[known], values, called, found.rows[known])
-    told = model.told.get(task.name)
-    if told is None:
+        own = model.out_of_fold.get(task.name)
+        return None if own is None else own.predicted()
+    prediction = model.predictions.get(task.name)
+    if prediction is None:
         return None
-    rows, truth = cell.labels[task.name]
-    if test == OWN:
-        chosen = cell.nearest[rows] == model.partner
+    if test == OWN_CHEMISTRY:
+        rows, truth = cell.near_partner(task.name, model.partner)
     else:
-        chosen = cell.tests[rows] == test
-    if not chosen.any():
-        return None
-    rows = rows[chosen]
-    values = told.values[rows]
-    return _View(truth[chosen], values, _called(task, values, told.threshold), rows)
+        rows, truth = cell.in_test(task.name, test)
+    return prediction.labelled(rows, truth) if len(rows) else None
 
 
 def tidy(cells: Iterable[CellResult], tasks: Sequence[Task]) -> Iterator[dict[str, Any]]:
-    """One row per cell, test, task, model and metric; a metric that is not defined has no row.
+    """One row per cell, model, task, test and metric; a metric that is not defined has no row.
 
     Tests are the held-out ones; for models of a partner also its own compounds out of fold, and
     the test compounds whose nearest neighbours are with that partner.
     """
     for cell in cells:
         for model in cell.models:
-            tests = _tests(cell)
-            if model.partner:
-                tests += [OWN, OUT_OF_FOLD]
+            own = [OWN_CHEMISTRY, OUT_OF_FOLD] if model.partner else []
             for task in tasks:
-                for test in tests:
-                    view = _view(cell, model, task, test)
-                    if view is None or not len(view.truth):
+                for test in [*cell.test_names, *own]:
+                    found = _in_test(cell, model, task, test)
+                    if found is None or not len(found.rows):
                         continue
-                    found = compute_metrics(task, view.truth, view.values, view.called)
-                    for metric in metric_names(task):
-                        if np.isfinite(found[metric]):
+                    for metric, value in found.metrics(task).items():
+                        if np.isfinite(value):
                             yield {
-                                "cell": cell.name, "partition": cell.partition,
-                                "seed": cell.seed, "test": test, "task": task.name,
-                                "model": model.name, "kind": model.kind,
-                                "partner": model.partner, "compounds": len(view.truth),
-                                "metric": metric, "value": round(found[metric], 6),
-                            }  # fmt: skip
+                                "cell": cell.name,
+                                "partition": cell.partition,
+                                "seed": cell.seed,
+                                "test": test,
+                                "task": task.name,
+                                "model": model.name,
+                                "kind": model.kind,
+                                "partner": model.partner,
+                                "compounds": len(found.rows),
+                                "metric": metric,
+                                "value": round(value, 6),
+                            }
 
 
-def write_tidy(path: Path, rows: Iterable[dict[str, Any]]) -> int:
-    """Write the tidy table as CSV; returns the number of rows."""
-    count = 0
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows with these columns as CSV."""
     with (
         atomic_file(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as handle,
     ):
-        writer = csv.DictWriter(handle, COLUMNS)
+        writer = csv.DictWriter(handle, columns)
         writer.writeheader()
-        for row in rows:
-            writer.writerow(row)
-            count += 1
-    return count
+        writer.writerows(rows)
 
 
 def _scored(
     cells: Sequence[CellResult], task: Task, test: str, kinds: Sequence[str]
-) -> list[Scored]:
-    """Cells as `paired_difference` takes them."""
-    found = []
+) -> list[ScoredCell]:
+    """Cells with their models of some kinds, as `paired_difference` takes them."""
+    scored = []
     for cell in cells:
         values: dict[str, np.ndarray] = {}
         called: dict[str, np.ndarray] = {}
         truth = np.zeros(0)
         for model in cell.models:
-            view = _view(cell, model, task, test) if model.kind in kinds else None
-            if view is not None and np.isfinite(view.values).all():
-                truth = view.truth
-                values[model.name], called[model.name] = view.values[:, 0], view.called
+            found = _in_test(cell, model, task, test) if model.kind in kinds else None
+            if found is not None and np.isfinite(found.values).all():
+                truth = found.truth
+                values[model.name], called[model.name] = found.values[:, 0], found.called(task)
         if values:
-            found.append(Scored(cell.name, test, task, truth, values, called))
-    return found
+            scored.append(ScoredCell(cell.name, test, task, truth, values, called))
+    return scored
 
 
-def _teachers(cell: Scored) -> list[str]:
+def _teachers(cell: ScoredCell) -> list[str]:
     return [name for name in cell.values if name.startswith("teacher of ")]
 
 
 def describe(comparison: Comparison) -> dict[str, Any]:
-    """A comparison as plain values; None for what is not defined."""
-
-    def number(value: float) -> float | None:
-        return round(value, 4) if np.isfinite(value) else None
-
+    """A comparison as plain values; None where one is not defined."""
     return {
-        "difference": number(comparison.difference),
-        "low": number(comparison.low),
-        "high": number(comparison.high),
-        "ratio": number(comparison.ratio),
-        "ratio_low": number(comparison.ratio_low),
-        "ratio_high": number(comparison.ratio_high),
+        "difference": _rounded(comparison.difference),
+        "low": _rounded(comparison.low),
+        "high": _rounded(comparison.high),
+        "ratio": _rounded(comparison.ratio),
+        "ratio_low": _rounded(comparison.ratio_low),
+        "ratio_high": _rounded(comparison.ratio_high),
         "cells": comparison.n_cells,
-        "better": number(comparison.better),
-        "p": number(comparison.p_value),
+        "better": _rounded(comparison.better),
+        "p": _rounded(comparison.p_value),
     }
+
+
+def _rounded(value: float) -> float | None:
+    return round(value, 4) if np.isfinite(value) else None
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    """Mean of the finite values; None without any."""
+    finite = [value for value in values if np.isfinite(value)]
+    return _rounded(float(np.mean(finite))) if finite else None
 
 
 def compare_students(
@@ -181,21 +183,17 @@ def compare_students(
         return []
     rows = []
     metrics = ("roc_auc", "mcc") if task.is_classification else ("rmse",)
-    kinds = (STUDENT, REFERENCE, TEACHER, "mean", "paper", "ceiling")
-    for test in _tests(cells[0]):
+    kinds = (STUDENT, REFERENCE, TEACHER, MEAN, PAPER, CEILING)
+    students = [model.name for model in (*cells[0].of_kind(STUDENT), *cells[0].of_kind(CEILING))]
+    references = [model.name for model in cells[0].of_kind(REFERENCE)]
+    for test in cells[0].test_names:
         scored = _scored(cells, task, test, kinds)
-        students = [model.name for model in cells[0].of_kind(STUDENT)]
-        references = [model.name for model in cells[0].of_kind(REFERENCE)]
         for metric in metrics:
-            for student in [*students, *(model.name for model in cells[0].of_kind("ceiling"))]:
-                others: list[tuple[str, Any]] = [(name, name) for name in references]
-                if student != CEILING:
-                    others += [(CEILING, CEILING), ("mean teacher", _teachers)]
-                    others += [(name, name) for name in (MEAN, PAPER, STUDENT) if name != student]
-                for name, side in others:
+            for student in students:
+                for name, side in _opponents(student, references).items():
                     try:
                         found = paired_difference(scored, student, side, metric, draws)
-                    except ValueError:
+                    except NothingToCompareError:
                         continue
                     rows.append(
                         {"test": test, "metric": metric, "model": student, "against": name}
@@ -205,7 +203,17 @@ def compare_students(
     return rows
 
 
-def _mean_metric(scored: Sequence[Scored], model: str, metric: str) -> float | None:
+def _opponents(student: str, references: Sequence[str]) -> dict[str, Side]:
+    """The models that a student is compared with, by the name that is shown."""
+    opponents: dict[str, Side] = {name: name for name in references}
+    if student == CEILING_NAME:
+        return opponents
+    opponents |= {CEILING_NAME: CEILING_NAME, "mean teacher": _teachers}
+    return opponents | {name: name for name in (MEAN_NAME, PAPER_NAME, STUDENT) if name != student}
+
+
+def _mean_metric(scored: Sequence[ScoredCell], model: str, metric: str) -> float | None:
+    """Mean over the cells where the metric is defined."""
     values = [
         compute_metrics(cell.task, cell.truth, cell.values[model][:, None], cell.called[model])[
             metric
@@ -213,7 +221,7 @@ def _mean_metric(scored: Sequence[Scored], model: str, metric: str) -> float | N
         for cell in scored
         if model in cell.values
     ]
-    return round(float(np.mean(values)), 4) if values else None
+    return _mean(values)
 
 
 def compare_hybrids(
@@ -224,7 +232,7 @@ def compare_hybrids(
         return []
     metric = metric_names(task)[0]
     rows = []
-    for test in [*_tests(cells[0]), OWN, OUT_OF_FOLD]:
+    for test in [*cells[0].test_names, OWN_CHEMISTRY, OUT_OF_FOLD]:
         scored = []
         for cell in cells:
             teachers = {model.partner: model for model in cell.of_kind(TEACHER)}
@@ -236,7 +244,7 @@ def compare_hybrids(
             continue
         try:
             found = paired_difference(scored, HYBRID, TEACHER, metric, draws)
-        except ValueError:
+        except NothingToCompareError:
             continue
         gains = np.array(found.differences) * (1 if higher_is_better(metric) else -1)
         rows.append(
@@ -248,37 +256,42 @@ def compare_hybrids(
 
 
 def _hybrid_case(
-    cell: CellResult, hybrid: Model, teacher: Model | None, task: Task, test: str
-) -> Scored | None:
+    cell: CellResult, hybrid: ModelResult, teacher: ModelResult | None, task: Task, test: str
+) -> ScoredCell | None:
+    """A hybrid and its teacher on the compounds that both predict; None for too few of them."""
     if teacher is None:
         return None
-    mine, theirs = _view(cell, hybrid, task, test), _view(cell, teacher, task, test)
-    if mine is None or theirs is None:
+    of_hybrid, of_teacher = (_in_test(cell, model, task, test) for model in (hybrid, teacher))
+    if of_hybrid is None or of_teacher is None:
         return None
-    # Out of fold a teacher may have no answer where too few labels were left.
-    shared, a, b = np.intersect1d(mine.rows, theirs.rows, return_indices=True)
-    truth = mine.truth[a]
-    if len(shared) < _FEWEST or (task.is_classification and len(np.unique(truth)) < 2):
+    # Out of fold a teacher may have no prediction, where the other folds had too few labels.
+    shared, a, b = np.intersect1d(of_hybrid.rows, of_teacher.rows, return_indices=True)
+    of_hybrid, of_teacher = of_hybrid.take(a), of_teacher.take(b)
+    one_class = task.is_classification and len(np.unique(of_hybrid.truth)) < 2
+    if len(shared) < _FEWEST or one_class:
         return None
-    own = f"{cell.name}, {hybrid.partner}"
-    return Scored(
-        own, own if test in (OWN, OUT_OF_FOLD) else test, task, truth,
-        {HYBRID: mine.values[a, 0], TEACHER: theirs.values[b, 0]},
-        {HYBRID: mine.called[a], TEACHER: theirs.called[b]},
-    )  # fmt: skip
+    case = f"{cell.name}, {hybrid.partner}"
+    return ScoredCell(
+        case,
+        case if test in (OWN_CHEMISTRY, OUT_OF_FOLD) else test,
+        task,
+        of_hybrid.truth,
+        {HYBRID: of_hybrid.values[:, 0], TEACHER: of_teacher.values[:, 0]},
+        {HYBRID: of_hybrid.called(task), TEACHER: of_teacher.called(task)},
+    )
 
 
 def compare_domains(cells: Sequence[CellResult], task: Task) -> list[dict[str, Any]]:
     """Risk and coverage of each applicability domain, by kind of model and test.
 
     The area under the risk-coverage curve is the mean error over all coverages; lower is better.
-    Of a binary task only.
+    Binary tasks only.
     """
     if task.kind != "binary":
         return []
     rows = []
     for kind in (STUDENT, HYBRID, TEACHER):
-        for test in _tests(cells[0]):
+        for test in cells[0].test_names:
             rows += _domain_rows(cells, task, kind, test)
     return rows
 
@@ -291,18 +304,16 @@ def _domain_rows(
     coverage: dict[str, list[float]] = {}
     for cell in cells:
         for model in cell.of_kind(kind):
-            view = _view(cell, model, task, test)
-            if view is None or (kind == STUDENT and model.name != STUDENT):
+            found = _in_test(cell, model, task, test)
+            if found is None or (kind == STUDENT and model.name != STUDENT):
                 continue
-            told = model.told[task.name]
-            right = view.called == view.truth
-            for method, (score, inside) in told.domains.items():
-                areas.setdefault(method, []).append(aurc(right, score[view.rows]))
-                here = inside[view.rows]
+            correct = found.called(task) == found.truth
+            for method, (score, inside) in model.predictions[task.name].domains.items():
+                here = inside[found.rows]
+                areas.setdefault(method, []).append(aurc(correct, score[found.rows]))
                 coverage.setdefault(method, []).append(float(here.mean()))
                 if here.any():
-                    found = error_inside(right, here)
-                    errors.setdefault(method, []).append(found.inside)
+                    errors.setdefault(method, []).append(float((~correct[here]).mean()))
     if not areas:
         return []
     default = next(iter(areas))
@@ -314,27 +325,25 @@ def _domain_rows(
         low, high = _interval_of_mean(gains) if several else (np.nan, np.nan)
         rows.append(
             {
-                "model": kind, "test": test, "domain": method, "aurc": _mean(values),
+                "model": kind,
+                "test": test,
+                "domain": method,
+                "aurc": _mean(values),
                 "default_lower_by": _mean(gains) if other else None,
-                "low": _mean([low]), "high": _mean([high]), "cells": len(values),
+                "low": _rounded(low),
+                "high": _rounded(high),
+                "cells": len(values),
                 "coverage": _mean(coverage[method]),
                 "error_inside": _mean(errors.get(method, [])),
-                "p": _mean([signed_rank_p(gains)]) if several else None,
+                "p": _rounded(signed_rank_p(gains)) if several else None,
             }
-        )  # fmt: skip
+        )
     return rows
-
-
-def _mean(values: Iterable[float]) -> float | None:
-    """The mean of what is defined; None of nothing."""
-    known = [value for value in values if np.isfinite(value)]
-    return round(float(np.mean(known)), 4) if known else None
 
 
 def _interval_of_mean(values: np.ndarray, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
     """95% interval of a mean over cells, by drawing cells."""
-    rows = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
-    return interval(values[rows].mean(axis=1))
+    return interval(values[bootstrap_rows(len(values), draws, seed)].mean(axis=1))
 
 
 def summarise(

@@ -1,129 +1,155 @@
-"""Rounds of a virtual consortium in which partners correct the student of the round before."""
+"""A round at the coordinator of a virtual consortium: teachers' labels, pooled labels, student."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from fluid.central.distill import train_student
 from fluid.central.pooling import pool_labels
-from fluid.exchange.base_student import student_numbers
-from fluid.learn.crossfit import LabelledTask
+from fluid.central.student import StudentOptions
 from fluid.learn.model import TrainedModel
-from fluid.learn.own_fold import folds_of_repeats, label_own_fold
-from fluid.learn.task import Task
-from fluid.partner.guard import disclose
-from fluid.partner.teacher.residuals import add_residuals, fit_task_residuals
 from fluid.simulate.cache import Arrays
 from fluid.simulate.consortium import Consortium
-from fluid.simulate.digests import digest_pooled, digest_table
+from fluid.simulate.digests import digest_labels
+from fluid.simulate.predictions import (
+    QueryPrediction,
+    TeacherResult,
+    pack_predictions,
+    predict_queries,
+    unpack_predictions,
+)
+from fluid.soft_labels.pooled import PooledSet
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
-logger = logging.getLogger(__name__)
-_FIELDS = ("prediction", "uncertainty", "reliability")
 
+@dataclass(frozen=True, eq=False)
+class SimulatedRound:
+    """What partners released in a round, and what the coordinator makes of it.
 
-def corrections(first: Consortium, rounds: int) -> Iterator[Consortium]:
-    """The consortium after 2, 3, ... rounds, each correcting the student of the one before.
-
-    None, with a warning, if there are no numbers to correct.
+    Attributes
+    ----------
+    consortium
+        Whose round it is.
+    labels
+        Labels of the public set by partner and task. A partner's hybrid takes the partner's own
+        labels out of the pooled ones; of a partner that is missing here nothing is taken out.
+    pooled
+        The public compounds with pooled labels by task.
     """
-    if rounds > 1 and all(task.is_classification for task in first.tasks):
-        logger.warning("%d rounds: no task is of numbers, and only numbers are corrected", rounds)
-        return
-    current = first
-    for _ in range(1, rounds):
-        current = corrected(current)
-        yield current
 
+    consortium: Consortium
+    labels: Mapping[str, Mapping[str, TeacherLabels]]
+    pooled: PooledSet
 
-def corrected(one: Consortium) -> Consortium:
-    """The same partners after another round, in which they correct the student's numbers."""
-    kinds = {task.name: task.is_classification for task in one.tasks}
-    numbers = {name for name in one.student() if not kinds[name]}
-    student = _Student(one)
-    bases = {task.name: student.numbers(task) for task in one.tasks if task.name in numbers}
-    said = {}
-    for partner, made in one.teachers().items():
-        names = numbers & made.members.keys()
-        said[partner] = made.said | (_say(one, partner, student, names) if names else {})
-    return one.with_pooled(pool_labels(one.tasks, said, {}, one.digests, bases), said)
+    @classmethod
+    def pool(
+        cls,
+        consortium: Consortium,
+        labels: Mapping[str, Mapping[str, TeacherLabels]],
+        bases: Mapping[str, np.ndarray] | None = None,
+    ) -> SimulatedRound:
+        """Pool labels of the consortium's public set.
 
+        Parameters
+        ----------
+        consortium, labels
+            See `SimulatedRound`.
+        bases
+            By task whose residuals were fitted: what the student before predicts for the public
+            compounds, shape (n_public, n_outputs).
+        """
+        digests = consortium.connectivity_digests
+        pooled = pool_labels(consortium.tasks, labels, {}, digests, bases)
+        return cls(consortium, labels, PooledSet.of(consortium.public, pooled))
 
-@dataclass
-class _Student:
-    """The student of a consortium, trained when it is first asked, and its numbers."""
+    @classmethod
+    def first(cls, consortium: Consortium, teachers: Mapping[str, TeacherResult]) -> SimulatedRound:
+        """The first round: the labels of the teachers, pooled."""
+        return cls.pool(consortium, {name: one.labels for name, one in teachers.items()})
 
-    one: Consortium
-    _numbers: dict[str, np.ndarray] = field(default_factory=dict)
+    def of_partners(self, partners: Collection[str]) -> SimulatedRound:
+        """The same round if only these partners had released labels."""
+        labels = {name: one for name, one in self.labels.items() if name in partners}
+        return SimulatedRound.pool(self.consortium, labels, self.pooled.bases)
+
+    def of_public(self, rows: np.ndarray) -> SimulatedRound:
+        """The same round with only these public compounds, by ascending position."""
+        labels = {
+            partner: {
+                name: TeacherLabels(
+                    one.prediction[rows], one.uncertainty[rows], one.reliability[rows]
+                )
+                for name, one in by_task.items()
+            }
+            for partner, by_task in self.labels.items()
+        }
+        consortium = replace(self.consortium, public=self.consortium.public.take(rows))
+        bases = {name: base[rows] for name, base in self.pooled.bases.items()}
+        return SimulatedRound.pool(consortium, labels, bases)
 
     @cached_property
-    def model(self) -> TrainedModel:
-        made = self.one.student_model()
-        return replace(made, library=made.library.with_cache())
+    def pooled_digest(self) -> str:
+        """Digest of the pooled labels."""
+        return digest_labels({name: self.pooled.result(name) for name in self.pooled.labels})
 
-    def numbers(self, task: Task) -> np.ndarray:
-        """What it says of the public set: the same for all partners."""
-        if task.name not in self._numbers:
-            inputs = self.one.base | {
-                "options": repr(self.one.student_options),
-                "pooled": digest_pooled(self.one.pool()),
-                "seed": self.one.seed,
-                "task": task.name,
-            }
-            arrays = self.one.cache.fetch("numbers", inputs, lambda: self._tell(task))
-            self._numbers[task.name] = arrays["numbers"]
-        return self._numbers[task.name]
+    def inputs(self, options: StudentOptions | None = None) -> dict[str, object]:
+        """What a cached result of this round's student depends on."""
+        return self.consortium.inputs | {
+            "pooled": self.pooled_digest,
+            "student": repr(options or self.consortium.student_options),
+            "seed": self.consortium.run.seed,
+        }
 
-    def _tell(self, task: Task) -> Arrays:
-        return {"numbers": student_numbers(self.model, task, self.one.public)}
+    @cached_property
+    def student(self) -> TrainedModel:
+        """The student, trained when it is first asked for.
 
+        Raises
+        ------
+        TrainingError
+            If no task has labels enough.
+        """
+        student = self._train_student(self.consortium.student_options)
+        # Partners ask for features of the same library again and again.
+        return replace(student, library=student.library.with_cache())
 
-def _say(
-    one: Consortium, partner: str, student: _Student, names: Collection[str]
-) -> dict[str, TeacherLabels]:
-    """What a partner says of tasks of numbers."""
-    inputs = one.base | {
-        "table": digest_table(one.tables[partner]),
-        "secret": one.secret(partner).hex(),
-        "options": repr((one.options, one.student_options)),
-        "pooled": digest_pooled(one.pool()),
-        "seed": one.seed,
-        "tasks": sorted(names),
-    }
-    arrays = one.cache.fetch("correction", inputs, lambda: _make(one, partner, student, names))
-    return {
-        name: TeacherLabels(*(arrays[f"{name}/{field}"] for field in _FIELDS)) for name in names
-    }
-
-
-def _make(one: Consortium, partner: str, student: _Student, names: Collection[str]) -> Arrays:
-    made, library = one.teacher(partner), one.tables[partner].compounds
-    assert made is not None
-    settings = one.options.repeats, one.options.folds, one.options.folds_agreed(one.federation)
-    folds, asked = (
-        folds_of_repeats(each, one.secret(partner), *settings) for each in (library, one.public)
-    )
-    policy = one.federation.policy
-    arrays: Arrays = {}
-    for task in one.tasks:
-        if task.name not in names:
-            continue
-        own = made.out_of_fold[task.name]
-        model = fit_task_residuals(
-            LabelledTask(library, task, own.rows, own.truth),
-            folds,
-            made.fold_models(task.name),
-            student.model,
-            one.jobs,
+    def _train_student(self, options: StudentOptions) -> TrainedModel:
+        consortium = self.consortium
+        student, _ = train_student(
+            consortium.tasks,
+            self.pooled,
+            consortium.federation,
+            options=options,
+            run=consortium.run,
         )
-        found = label_own_fold(
-            model, library, folds, one.public, asked, one.jobs, policy.neighbourhood
-        )
-        found = add_residuals(task, student.numbers(task), found)
-        said = disclose(task, policy, found)
-        arrays |= {f"{task.name}/{field}": getattr(said, field) for field in _FIELDS}
-    return arrays
+        return student
+
+    def student_predictions(
+        self, options: StudentOptions | None = None
+    ) -> dict[str, QueryPrediction]:
+        """Predictions of the queries by the student, by task.
+
+        Parameters
+        ----------
+        options
+            How the student is trained; by default as the consortium says.
+
+        Raises
+        ------
+        TrainingError
+            If no task has labels enough.
+        """
+        consortium = self.consortium
+        chosen = options or consortium.student_options
+
+        def predict() -> Arrays:
+            usual = chosen == consortium.student_options
+            student = self.student if usual else self._train_student(chosen)
+            return pack_predictions(predict_queries(student, consortium.queries))
+
+        arrays = consortium.cache.fetch("student", self.inputs(chosen), predict)
+        return unpack_predictions(arrays, consortium.tasks)

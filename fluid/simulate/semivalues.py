@@ -1,4 +1,4 @@
-"""What each partner brings to a game of partners: Shapley, Banzhaf and leave-one-out values."""
+"""What each partner adds to a coalition: Shapley, Banzhaf and leave-one-out values."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from fluid.learn.metrics import interval
 MOST_EXACT = 10
 
 Coalition = tuple[str, ...]
-# The values of coalitions (each a tuple of names, ascending): float64 of shape (1 + draws, k),
-# the first row of all test compounds, the others of bootstrap samples of them.
+# Values of k coalitions (each a tuple of names, ascending): float64 of shape (1 + draws, k). The
+# first row is on all test compounds, the others on bootstrap samples of them.
 Utility = Callable[[Sequence[Coalition]], np.ndarray]
 
 
@@ -30,7 +30,7 @@ class Gain:
     low, high
         Its 95% bootstrap interval over test compounds; NaN without bootstrap samples.
     error
-        Standard error from sampling orders; 0 if all coalitions were tried, NaN of one order.
+        Standard error from sampling orders; 0 if all coalitions were tried, NaN for one order.
     """
 
     value: float
@@ -39,23 +39,21 @@ class Gain:
     error: float
 
 
-NOTHING = Gain(0.0, 0.0, 0.0, 0.0)
-
-
 @dataclass(frozen=True)
 class Contribution:
-    """What one partner brings, by three ways of saying who is there already.
+    """What one partner adds to the partners that are there already, in three ways.
 
     Attributes
     ----------
     shapley
-        Mean gain over all orders in which partners could join: coalitions of any size alike.
+        Mean gain over all orders in which partners could join: every size of coalition counts the
+        same.
     banzhaf
-        Mean gain over all coalitions of the others: half of the others are there, give or take.
-        The semivalue whose ranks suffer least from an uncertain value (Wang and Jia 2023, doi
+        Mean gain over all coalitions of the others: about half of the others are there. Of all
+        semivalues its ranks suffer least from uncertain values (Wang and Jia 2023, doi
         10.48550/arXiv.2205.15466).
     leave_one_out
-        Value of everybody less that of everybody else.
+        Value of all partners minus the value of all others.
     """
 
     shapley: Gain
@@ -63,20 +61,25 @@ class Contribution:
     leave_one_out: Gain
 
 
+_NO_GAIN = Gain(0.0, 0.0, 0.0, 0.0)
+NO_CONTRIBUTION = Contribution(_NO_GAIN, _NO_GAIN, _NO_GAIN)
+
+
 @dataclass(frozen=True)
 class Contributions:
-    """What all partners bring.
+    """What all partners add.
 
     Attributes
     ----------
     by_partner
-        Shapley values sum to `everybody` - `nobody`; the others need not.
+        Contribution of each partner. Shapley values sum to `everybody` - `nobody`; the other
+        values need not.
     everybody, nobody
         Values of all partners together, and of none.
     values
         The value of every coalition that was tried.
     exact
-        Whether these are all there are.
+        Whether all coalitions were tried.
     """
 
     by_partner: dict[str, Contribution]
@@ -93,18 +96,19 @@ def contributions(
     seed: int = 0,
     most_exact: int = MOST_EXACT,
 ) -> Contributions:
-    """What each partner brings: semivalues of a game (Dubey et al. 1981, doi 10.1287/moor.6.1.122).
+    """What each partner adds: semivalues of a game (Dubey et al. 1981, doi 10.1287/moor.6.1.122).
 
-    They are Shapley's (1953, doi 10.1515/9781400881970-018) and Banzhaf's (1965, "Weighted voting
-    doesn't work", Rutgers Law Review 19, 317). Up to `most_exact` partners all coalitions are
-    tried. Beyond that, gains are averaged over random orders (Castro et al. 2009, doi
-    10.1016/j.cor.2008.04.004), for Banzhaf's value weighted by how many coalitions are of the size
-    a partner comes upon: Shapley values still sum to what all bring together.
+    The semivalues are Shapley's (1953, doi 10.1515/9781400881970-018) and Banzhaf's (1965,
+    "Weighted voting doesn't work", Rutgers Law Review 19, 317). Up to `most_exact` partners all
+    coalitions are tried. Beyond that, gains are averaged over random orders (Castro et al. 2009,
+    doi 10.1016/j.cor.2008.04.004). For Banzhaf's value a gain is weighted by the number of
+    coalitions of the size that the partner joins. Shapley values then still sum to
+    `everybody` - `nobody`.
 
     Parameters
     ----------
     partners
-        Names, two or more orders of which do not matter.
+        Names, in any order.
     utility
         Values of coalitions; called once, with each coalition once.
     permutations
@@ -129,8 +133,8 @@ def contributions(
     values = utility(wanted)
     place = {one: number for number, one in enumerate(wanted)}
     everybody = values[:, place[tuple(names)]]
-    rest = [place[_members(names, np.delete(np.arange(n), k))] for k in range(n)]
-    beside = _gains(everybody[:, None] - values[:, rest], np.zeros(n))
+    others = [place[_members(names, np.delete(np.arange(n), k))] for k in range(n)]
+    left_out = _gains(everybody[:, None] - values[:, others], np.zeros(n))
     found = []
     for sizes in (np.full(n, 1.0 / max(n, 1)), _banzhaf_sizes(n)):
         if exact:
@@ -138,17 +142,19 @@ def contributions(
         else:
             found.append(_gains(*_sampled(names, orders, values, place, sizes)))
     return Contributions(
-        {name: Contribution(*three) for name, *three in zip(names, *found, beside, strict=True)},
-        float(everybody[0]), float(values[0, place[()]]),
-        {one: float(values[0, number]) for one, number in place.items()}, exact,
-    )  # fmt: skip
+        {name: Contribution(*three) for name, *three in zip(names, *found, left_out, strict=True)},
+        float(everybody[0]),
+        float(values[0, place[()]]),
+        {one: float(values[0, number]) for one, number in place.items()},
+        exact,
+    )
 
 
 def _gains(values: np.ndarray, errors: np.ndarray) -> list[Gain]:
     """One for each column of values, shape (1 + draws, n)."""
-    nothing = float("nan"), float("nan")
+    unknown = float("nan"), float("nan")
     return [
-        Gain(float(one[0]), *(interval(one[1:]) if len(one) > 1 else nothing), float(error))
+        Gain(float(one[0]), *(interval(one[1:]) if len(one) > 1 else unknown), float(error))
         for one, error in zip(values.T, errors, strict=True)
     ]
 
@@ -167,7 +173,7 @@ def _semivalue_matrix(
 ) -> np.ndarray:
     """A semivalue as a linear map of all coalitions' values, shape (2^n, n).
 
-    `sizes` says how much the gain upon coalitions of 0, 1, ... n - 1 others counts; sums to 1.
+    `sizes` are the weights of the gains upon coalitions of 0, 1, ... n - 1 others; their sum is 1.
     """
     n = len(names)
     matrix = np.zeros((len(coalitions), n))
@@ -189,8 +195,7 @@ def _sampled(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean gains over orders, shape (1 + draws, n), and the standard errors of the first row.
 
-    A partner comes upon each number of others equally often; `sizes`, see `_semivalue_matrix`,
-    weighs its gains.
+    A partner joins each number of others equally often; for `sizes` see `_semivalue_matrix`.
     """
     n = len(names)
     total, weight = np.zeros((len(values), n)), np.zeros(n)

@@ -14,9 +14,13 @@ _FEWEST_CELLS = 5
 _EXACT_UP_TO = 50
 
 
+class NothingToCompareError(ValueError):
+    """No cell has both sides of a comparison and a defined metric."""
+
+
 @dataclass(frozen=True)
-class Scored:
-    """What several models say of the test compounds of one simulated consortium, a cell.
+class ScoredCell:
+    """Predictions of several models for the test compounds of one simulated consortium, a cell.
 
     Attributes
     ----------
@@ -24,7 +28,7 @@ class Scored:
         Name of the cell; no two are alike.
     group
         Name of the test table. Cells of one group and task are tested on the same compounds in
-        the same order: partitions of what is left of the data after one draw of test compounds.
+        the same order: they divide the same private data in different ways.
     task
         Binary or regression.
     truth
@@ -50,13 +54,13 @@ class Scored:
         for name, values in self.values.items():
             if values.shape != self.truth.shape or not np.isfinite(values).all():
                 raise ValueError(
-                    f"cell '{self.cell}', model '{name}': {values.shape} values, some perhaps "
-                    f"missing, but {self.truth.shape} finite ones are needed"
+                    f"cell '{self.cell}', model '{name}': values of shape {values.shape}, perhaps "
+                    f"with NaN; finite values of shape {self.truth.shape} are needed"
                 )
 
 
-# The models of a cell whose metrics are averaged: one by name, or those that a function names.
-Side = str | Callable[[Scored], Sequence[str]]
+# Models of a cell whose metrics are averaged: one by name, or those that a function names.
+Side = str | Callable[[ScoredCell], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,11 @@ class Comparison:
     difference, low, high
         Mean over cells of left - right, in units of the metric, and its 95% interval.
     ratio, ratio_low, ratio_high
-        The same of left / right; NaN for MCC, which may be 0 or negative.
+        The same for left / right; NaN for MCC, which may be 0 or negative.
     n_cells
-        Cells that have both and where the metric is defined.
+        Cells that have both models and where the metric is defined.
     better
-        Share of them where left is better, in whichever direction the metric is; ties half.
+        Share of these where left is better; a tie counts half. For RMSE lower is better.
     p_value
         Of the paired test; see `paired_difference`.
     cells, differences
@@ -95,8 +99,8 @@ class Comparison:
 def weighted_roc_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Area under the ROC curve of many weighted samples at once, ties counted half.
 
-    With whole weights it is `fluid.learn.metrics.roc_auc` of compounds repeated so many times:
-    a bootstrap that sorts once.
+    With whole numbers as weights it is `fluid.learn.metrics.roc_auc` of compounds repeated that
+    many times: a bootstrap that sorts once.
 
     Parameters
     ----------
@@ -126,11 +130,12 @@ def weighted_roc_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarra
 def weighted_mcc(positive: np.ndarray, called: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Matthews correlation of many weighted samples; see `weighted_roc_auc`.
 
-    0 for a draw where one class only is called, NaN where one class only is present.
+    0 for a draw where only one class is called, NaN where only one class is present.
     """
-    cells = np.stack([positive & called, ~positive & ~called, ~positive & called,
-                      positive & ~called], axis=1)  # fmt: skip
-    tp, tn, fp, fn = (weights.astype(np.float64) @ cells.astype(np.float64)).T
+    confusion = np.stack(
+        [positive & called, ~positive & ~called, ~positive & called, positive & ~called], axis=1
+    )
+    tp, tn, fp, fn = (weights.astype(np.float64) @ confusion.astype(np.float64)).T
     present = (tp + fn) * (tn + fp)
     norm = np.sqrt((tp + fp) * (tn + fn) * present)
     found = (tp * tn - fp * fn) / np.where(norm > 0, norm, 1.0)
@@ -147,19 +152,19 @@ def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.where(below > 0, above / np.where(below > 0, below, 1.0), np.nan)
 
 
-def _roc_auc(cell: Scored, model: str, weights: np.ndarray) -> np.ndarray:
+def _roc_auc(cell: ScoredCell, model: str, weights: np.ndarray) -> np.ndarray:
     return weighted_roc_auc(cell.truth == 1, cell.values[model], weights)
 
 
-def _mcc(cell: Scored, model: str, weights: np.ndarray) -> np.ndarray:
+def _mcc(cell: ScoredCell, model: str, weights: np.ndarray) -> np.ndarray:
     return weighted_mcc(cell.truth == 1, cell.called[model] == 1, weights)
 
 
-def _rmse(cell: Scored, model: str, weights: np.ndarray) -> np.ndarray:
+def _rmse(cell: ScoredCell, model: str, weights: np.ndarray) -> np.ndarray:
     return weighted_rmse(cell.truth, cell.values[model], weights)
 
 
-METRICS: dict[str, Callable[[Scored, str, np.ndarray], np.ndarray]] = {
+METRICS: dict[str, Callable[[ScoredCell, str, np.ndarray], np.ndarray]] = {
     "roc_auc": _roc_auc,
     "mcc": _mcc,
     "rmse": _rmse,
@@ -173,7 +178,7 @@ def draw_weights(n: int, draws: int, seed: int) -> np.ndarray:
 
 
 def paired_difference(
-    cells: Sequence[Scored],
+    cells: Sequence[ScoredCell],
     left: Side,
     right: Side,
     metric: str,
@@ -183,18 +188,18 @@ def paired_difference(
     """Compare two models, or groups of models, in every cell.
 
     The interval is the percentile interval of a two-level bootstrap: cells are drawn with
-    replacement, and compounds within test tables. Both sides see the same draw, and so do all
-    cells of one group and task, which otherwise would count one test table as several. The spread
-    between cells holds the chance of their compounds already; not to count that twice, the
-    differences of cells from their mean are shrunk to what compounds do not explain (Davison and
-    Hinkley 1997, section 3.8, doi 10.1017/CBO9780511802843). What cells of one group share
-    besides test compounds is not accounted for, and with fewer than about ten cells the spread
-    between them is itself poorly known.
+    replacement, and compounds within test tables. Both sides see the same draw. So do all cells of
+    one group and task, which otherwise would count one test table as several. The spread between
+    cells already contains the chance of their compounds. To count it once, the differences of
+    cells from their mean are shrunk to the part that compounds do not explain (Davison and
+    Hinkley 1997, section 3.8, doi 10.1017/CBO9780511802843). Two limits remain: cells of one group
+    share more than test compounds, and fewer than about ten cells say little about the spread
+    between them.
 
     Parameters
     ----------
     cells
-        In any order, which does not matter.
+        In any order.
     left, right
         A model's name, or a function that names models of a cell, whose metrics are averaged
         (the mean teacher). Cells that lack one side are left out.
@@ -209,15 +214,17 @@ def paired_difference(
     -------
     Comparison
         The p-value is that of Wilcoxon's signed-rank test (1945, doi 10.2307/3001968) of the
-        differences of cells, two-sided, exact up to 50 cells; differences of 0 are left out, and
-        it is 1 if all are. It takes cells for independent, which those of one group are not
-        quite. NaN below 5 cells: 4 cannot go below 0.125.
+        differences of cells, two-sided, exact up to 50 cells. Differences of 0 are left out; the
+        p-value is 1 if all are 0. The test assumes independent cells, and cells of one group are
+        not quite independent. NaN for fewer than 5 cells: 4 cannot go below 0.125.
 
     Raises
     ------
+    NothingToCompareError
+        If no cell has both sides and a defined metric.
     ValueError
-        If the metric is not known or not for the task, two cells have one name, cells of a group
-        differ in their truth, or no cell has both sides.
+        If the metric is unknown or not for the task, two cells have the same name, or cells of a
+        group differ in their truth.
     """
     if metric not in METRICS:
         raise ValueError(f"metric '{metric}': allowed are {', '.join(METRICS)}")
@@ -225,7 +232,7 @@ def paired_difference(
         if cell.task.is_classification == (metric == "rmse"):
             raise ValueError(f"cell '{cell.cell}': {metric} is not for a {cell.task.kind} task")
     tables = _tables(cells)
-    known: list[Scored] = []
+    known: list[ScoredCell] = []
     points: list[np.ndarray] = []
     samples: list[np.ndarray] = []
     for number, members in enumerate(tables):
@@ -236,15 +243,17 @@ def paired_difference(
             if not n or not all(sides):
                 continue
             each = np.stack(
-                [np.mean([METRICS[metric](cell, name, weights) for name in names], axis=0)
-                 for names in sides]
-            )  # fmt: skip
+                [
+                    np.mean([METRICS[metric](cell, name, weights) for name in names], axis=0)
+                    for names in sides
+                ]
+            )
             if np.isfinite(each[:, 0]).all():
                 known.append(cell)
                 points.append(each[:, 0])
                 samples.append(each[:, 1:])
     if not known:
-        raise ValueError(f"no cell has both sides and a defined {metric}")
+        raise NothingToCompareError(f"no cell has both sides and a defined {metric}")
     point, drawn = np.array(points), np.array(samples)
     chosen = draw_weights(len(known), draws, _seed(seed, len(tables))).T
     differences = point[:, 0] - point[:, 1]
@@ -257,15 +266,23 @@ def paired_difference(
         ratio_low, ratio_high = interval(_two_level(ratios, drawn_ratios, chosen))
     gain = differences if higher_is_better(metric) else -differences
     return Comparison(
-        float(differences.mean()), low, high, ratio, ratio_low, ratio_high, len(known),
-        float(np.mean(np.where(gain == 0, 0.5, gain > 0))), signed_rank_p(differences),
-        tuple(cell.cell for cell in known), tuple(float(value) for value in differences),
-    )  # fmt: skip
+        float(differences.mean()),
+        low,
+        high,
+        ratio,
+        ratio_low,
+        ratio_high,
+        len(known),
+        float(np.mean(np.where(gain == 0, 0.5, gain > 0))),
+        signed_rank_p(differences),
+        tuple(cell.cell for cell in known),
+        tuple(float(value) for value in differences),
+    )
 
 
-def _tables(cells: Sequence[Scored]) -> list[list[Scored]]:
+def _tables(cells: Sequence[ScoredCell]) -> list[list[ScoredCell]]:
     """Cells by group and task, each in order of its name."""
-    found: dict[tuple[str, str], list[Scored]] = {}
+    found: dict[tuple[str, str], list[ScoredCell]] = {}
     for cell in sorted(cells, key=lambda one: one.cell):
         found.setdefault((cell.group, cell.task.name), []).append(cell)
     if len({cell.cell for cell in cells}) < len(cells):
@@ -274,28 +291,28 @@ def _tables(cells: Sequence[Scored]) -> list[list[Scored]]:
         for cell in members[1:]:
             if not np.array_equal(cell.truth, members[0].truth):
                 raise ValueError(
-                    f"cells '{members[0].cell}' and '{cell.cell}': group '{group}' stands for one "
-                    f"test table, but the truth of task '{task}' differs"
+                    f"cells '{members[0].cell}' and '{cell.cell}' of group '{group}' must have "
+                    f"the same test table, but their truth of task '{task}' differs"
                 )
     return [found[key] for key in sorted(found)]
 
 
-def _names(cell: Scored, side: Side) -> list[str]:
+def _names(cell: ScoredCell, side: Side) -> list[str]:
     names = [side] if isinstance(side, str) else list(side(cell))
     return [name for name in names if name in cell.values]
 
 
 def _seed(seed: int, number: int) -> int:
-    """A seed for each table: neighbouring seeds of the caller do not share streams."""
+    """A seed for each table, so that neighbouring seeds of the caller do not share streams."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
 def _two_level(point: np.ndarray, drawn: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Bootstrap samples of a mean over cells, shape (draws,); see `paired_difference`.
 
-    `point` (n_cells,) and `drawn` (n_cells, draws) are of all compounds and of compounds drawn;
-    `chosen` (n_cells, draws) says how often a cell is drawn. Where a metric is not defined in a
-    draw, the cell's own value stands in.
+    `point` (n_cells,) is the metric on all compounds, `drawn` (n_cells, draws) on drawn compounds;
+    `chosen` (n_cells, draws) is how often a cell is drawn. Where a metric is not defined in a
+    draw, the cell's value on all compounds is used.
     """
     noise = np.where(np.isfinite(drawn), drawn - point[:, None], 0.0)
     n_cells = len(point)
@@ -303,7 +320,7 @@ def _two_level(point: np.ndarray, drawn: np.ndarray, chosen: np.ndarray) -> np.n
         return point.mean() + noise.mean(axis=0)
     spread = float(point.var(ddof=1))
     explained = float(noise.var(axis=0, ddof=1).mean()) if noise.shape[1] else 0.0
-    # The second factor makes up for a bootstrap's variance, which divides by n and not n - 1.
+    # The second factor corrects a bootstrap's variance, which divides by n instead of n - 1.
     kept = np.sqrt(max(spread - explained, 0.0) / spread) if spread > 0 else 0.0
     effects = kept * np.sqrt(n_cells / (n_cells - 1)) * (point - point.mean())
     return point.mean() + noise.mean(axis=0) + effects @ chosen / n_cells
@@ -330,7 +347,7 @@ def share_not_worse(differences: Sequence[float] | np.ndarray, margin: float) ->
     differences
         Positive where better, shape (n,); NaN is left out.
     margin
-        Not negative, in units of the differences.
+        Zero or more, in units of the differences.
 
     Returns
     -------
@@ -343,53 +360,28 @@ def share_not_worse(differences: Sequence[float] | np.ndarray, margin: float) ->
 
 
 def aurc(correct: np.ndarray, score: np.ndarray) -> float:
-    """Area under the risk-coverage curve: does a score know where a model errs?
+    """Area under the risk-coverage curve, which is small if a score is low where the model errs.
 
-    The mean, over all coverages k / n, of the error rate among the k compounds with the highest
-    score (selective risk: Geifman and El-Yaniv 2017, arXiv 1705.08500; the area: Geifman et al.
-    2019, arXiv 1805.08206). Among equal scores it is the mean over all their orders.
+    It is the mean, over all coverages k / n, of the error rate among the k compounds with the
+    highest score (selective risk: Geifman and El-Yaniv 2017, arXiv 1705.08500; the area: Geifman
+    et al. 2019, arXiv 1805.08206). Equal scores count as the mean over all their orders.
 
     Parameters
     ----------
     correct
         bool of shape (n,).
     score
-        Finite, shape (n,), higher where the model is more to be trusted.
+        Finite, shape (n,), higher where the model is trusted more.
 
     Returns
     -------
     float
-        In [0, 1], lower is better; the error rate itself for a score that is constant. NaN
-        without compounds.
+        In [0, 1], lower is better; the error rate for a constant score; NaN without compounds.
     """
     if not len(score):
         return float("nan")
     _, block, size = np.unique(-score, return_inverse=True, return_counts=True)
     errors = np.bincount(block, ~correct.astype(bool), minlength=len(size))
-    # Errors of a block come in evenly, on average over its orders.
+    # Averaged over its orders, a block has its errors evenly distributed.
     rate = np.repeat(errors / size, size)
     return float(np.mean(np.cumsum(rate) / np.arange(1, len(score) + 1)))
-
-
-@dataclass(frozen=True)
-class DomainErrors:
-    """Error rates inside and outside a domain (NaN where there is nobody), and the share inside."""
-
-    inside: float
-    outside: float
-    coverage: float
-
-
-def error_inside(correct: np.ndarray, inside: np.ndarray) -> DomainErrors:
-    """Error rates inside and outside an applicability domain.
-
-    Parameters
-    ----------
-    correct, inside
-        bool of shape (n,).
-    """
-    wrong, inside = ~correct.astype(bool), inside.astype(bool)
-    rates = [
-        float(wrong[part].mean()) if part.any() else float("nan") for part in (inside, ~inside)
-    ]
-    return DomainErrors(rates[0], rates[1], float(inside.mean()) if len(inside) else float("nan"))

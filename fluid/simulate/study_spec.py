@@ -1,27 +1,21 @@
-"""What a study runs, and what it finds in each virtual consortium."""
+"""What a study runs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-
-import numpy as np
+from dataclasses import dataclass, field, fields, replace
 
 from fluid.base.errors import FluidError
 from fluid.central.student import StudentOptions
 from fluid.partner.hybrid.private_model import HybridOptions
 from fluid.partner.teacher.fit import TrainingOptions
+from fluid.simulate.cell_result import STUDENT
 from fluid.simulate.partition_spec import PartitionSpec
-from fluid.simulate.predictions import OutOfFold, TaskScores
 
-STUDENT, MEAN, PAPER = "student", "mean of teachers", "paper's student"
-REFERENCE, TEACHER, HYBRID = "reference", "teacher", "hybrid"
-# What the public set can carry: everybody's data as one partner, distilled like a consortium's.
-CEILING = "student of pooled data"
-EXTERNAL, SCAFFOLD, RANDOM = "external", "scaffold", "random"
+WITHOUT_TWICING = f"{STUDENT}, without twicing"
 
 
 def partition_name(spec: PartitionSpec) -> str:
-    """Short name of a partition for tables: its kind, and settings that are not the usual ones.
+    """Short name of a partition for tables: its kind, and settings that are not the default.
 
     Examples
     --------
@@ -51,26 +45,27 @@ class StudySpec:
     Attributes
     ----------
     partitions, seeds
-        Each partition is drawn with each seed: a *cell*.
+        Each partition is drawn with each seed; one drawing is a *cell*.
     share_scaffold, share_random
-        Shares of the table held out as tests, whole scaffolds and single compounds; 0 for none.
+        Shares of the table held out as tests, as whole scaffolds and as single compounds; 0 for
+        none.
     validation
-        Hold the tests out of what remains when the tests are taken away: to choose settings on.
-    options, hybrid_options
-        How teachers and hybrids are trained.
-    recipes
-        Students to distill, by name; the first is the one that hybrids use.
+        Take the tests away, and hold out further tests from the remainder: for choosing settings.
+    teacher_options, student_options, hybrid_options
+        How teachers, the student and hybrids are trained.
+    without_twicing
+        Whether to train a second student without twicing.
     donate
         Share of each partner's compounds whose structures, without labels, join the public set, as
-        those would that are published already.
+        published structures would.
     rounds
-        Of annotation: from the second on, partners correct the numbers of the student before, and
-        a student is distilled after each.
+        Rounds of annotation. From the second on, partners fit the residuals of the student before
+        (of regression tasks), and a student is distilled after each.
     references
-        Learners of the models trained on everybody's data. With any of them everybody's data are
-        also distilled on the same public set, as if one partner held them.
+        Learners of the models trained on all partners' data. With any of them, all partners' data
+        are also distilled on the same public set, as if one partner held them.
     paper, hybrids
-        Whether to run the paper's own recipe, and hybrids.
+        Whether to run the paper's own recipe, and to train hybrids.
     """
 
     partitions: tuple[PartitionSpec, ...] = (PartitionSpec("kmeans"),)
@@ -78,14 +73,23 @@ class StudySpec:
     share_scaffold: float = 0.12
     share_random: float = 0.12
     validation: bool = False
-    options: TrainingOptions = field(default_factory=TrainingOptions)
+    teacher_options: TrainingOptions = field(default_factory=TrainingOptions)
+    student_options: StudentOptions = field(default_factory=StudentOptions)
     hybrid_options: HybridOptions = field(default_factory=HybridOptions)
-    recipes: tuple[tuple[str, StudentOptions], ...] = ((STUDENT, StudentOptions()),)
+    without_twicing: bool = False
     donate: float = 0.0
     rounds: int = 1
     references: tuple[str, ...] = ("auto",)
     paper: bool = True
     hybrids: bool = True
+
+    @property
+    def students(self) -> dict[str, StudentOptions]:
+        """The students to train, by name; hybrids use the first."""
+        found = {STUDENT: self.student_options}
+        if self.without_twicing:
+            found[WITHOUT_TWICING] = replace(self.student_options, twicing=False)
+        return found
 
     def __post_init__(self) -> None:
         if not self.partitions or not self.seeds:
@@ -95,70 +99,15 @@ class StudySpec:
                 raise FluidError(f"{name} = {getattr(self, name)}: allowed are 0 to 0.5")
         if not 0.0 <= self.donate <= 1.0:
             raise FluidError(f"donate = {self.donate}: allowed are 0 to 1")
-        if not self.recipes:
-            raise FluidError("a study needs at least one student")
+        if self.rounds < 1:
+            raise FluidError(f"rounds = {self.rounds}: allowed are 1 or more")
+        if self.without_twicing and not self.student_options.twicing:
+            raise FluidError("without_twicing: the student itself has no twicing already")
         for what, names in (
             ("partition", [partition_name(one) for one in self.partitions]),
             ("seed", self.seeds),
-            ("student", [name for name, _ in self.recipes]),
-            ("student's options", [repr(options) for _, options in self.recipes]),
             ("reference", self.references),
         ):
-            twice = [name for number, name in enumerate(names) if name in names[:number]]
-            if twice:
-                raise FluidError(f"{what} '{twice[0]}' is given twice")
-
-
-@dataclass(frozen=True)
-class Model:
-    """What one model of a cell says of the test compounds.
-
-    Attributes
-    ----------
-    name, kind, partner
-        Such as ("hybrid of partner-3", "hybrid", "partner-3").
-    told
-        By task.
-    out_of_fold
-        By task, of its partner's own compounds; empty for what is no partner's.
-    """
-
-    name: str
-    kind: str
-    partner: str
-    told: dict[str, TaskScores]
-    out_of_fold: dict[str, OutOfFold] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class CellResult:
-    """One virtual consortium.
-
-    Attributes
-    ----------
-    name, partition, seed
-        Which it is.
-    sizes
-        Compounds by partner.
-    tests
-        Name of the test of each test compound, shape (n,).
-    labels
-        By task: positions in the test compounds and true labels.
-    nearest
-        Shape (n,): the partner whose compounds are nearest to each test compound.
-    models
-        All models.
-    """
-
-    name: str
-    partition: str
-    seed: int
-    sizes: dict[str, int]
-    tests: np.ndarray
-    labels: dict[str, tuple[np.ndarray, np.ndarray]]
-    nearest: np.ndarray
-    models: list[Model]
-
-    def of_kind(self, kind: str) -> list[Model]:
-        """Models of a kind, in the order of their names."""
-        return [model for model in self.models if model.kind == kind]
+            repeated = [name for number, name in enumerate(names) if name in names[:number]]
+            if repeated:
+                raise FluidError(f"{what} '{repeated[0]}' is given twice")

@@ -1,4 +1,4 @@
-"""simulate on the command line: what it writes, and what it refuses in one line."""
+"""simulate on the command line: the files it writes, and the settings it refuses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.cli.cli_site import PARTNERS, Site, done, refused, run, snapshot, spawn
 
 FILES = {"results.csv", "summary.json", "summary.md", "cache"}
-# Nothing but teachers and student.
+# Only teachers and the student.
 BARE = ("--no-paper", "--no-hybrids", "--references", "")
 
 
@@ -61,24 +61,26 @@ def test_files_and_a_summary(site: Site, finished: Path, tmp_path: Path) -> None
 def test_other_settings_in_the_same_folder(site: Site, finished: Path, tmp_path: Path) -> None:
     output = Path(shutil.copytree(finished, tmp_path / "study"))
     teachers = snapshot(output / "cache" / "teacher")
-    done(*in_three(site, output, *BARE, "--weighting", "none, reliability", "--seeds", 1))
+    done(*in_three(site, output, *BARE, "--rounds", 2))
     assert snapshot(output / "cache" / "teacher") == teachers
     assert {item.name for item in output.iterdir()} == FILES
-    said = json.loads((output / "summary.json").read_text())
-    assert {row["model"] for row in said["tasks"]["bbb"]["students"]} == {
-        "student", "student, weights reliability",
-    }  # fmt: skip
+    summary = json.loads((output / "summary.json").read_text())
+    assert {row["model"] for row in summary["tasks"]["logbb"]["students"]} == {
+        "student",
+        "student, round 2",
+    }
 
 
-def test_students_of_labels_as_they_are(site: Site, finished: Path, tmp_path: Path) -> None:
+def test_a_student_without_twicing(site: Site, finished: Path, tmp_path: Path) -> None:
     output = Path(shutil.copytree(finished, tmp_path / "study"))
     students = snapshot(output / "cache" / "student")
     done(*in_three(site, output, *BARE, "--without-twicing", "--seeds", 1))
     assert snapshot(output / "cache" / "student").items() >= students.items()
-    said = json.loads((output / "summary.json").read_text())
-    assert {row["model"] for row in said["tasks"]["bbb"]["students"]} == {
-        "student", "student, without twicing",
-    }  # fmt: skip
+    summary = json.loads((output / "summary.json").read_text())
+    assert {row["model"] for row in summary["tasks"]["bbb"]["students"]} == {
+        "student",
+        "student, without twicing",
+    }
 
 
 def test_a_column_of_groups_and_an_external_table_without_it(site: Site, tmp_path: Path) -> None:
@@ -123,9 +125,6 @@ REFUSALS = {
     "reference twice": (("--references", "auto,auto"), "reference 'auto' is given twice"),
     "half a reference": (("--references", "auto,"), "learner '': allowed are auto,"),
     "unknown learner": (("--learner", "oracle"), "learner 'oracle': allowed are auto,"),
-    "unknown weighting": (("--weighting", "gut"), "weighting 'gut': allowed are reliability, none"),
-    "weighting twice": (("--weighting", "none,none"), "weighting"),
-    "no weighting": (("--weighting", ""), "weighting '': allowed are reliability, none"),
     "no test": (("--share-scaffold", 0, "--share-random", 0), "a study needs a test: an external"),
     "no such label": (("--label", "bbb=result"), "no label column 'result'"),
 }  # fmt: skip
@@ -159,7 +158,10 @@ def test_files_that_are_not_what_they_should_be(site: Site, tmp_path: Path) -> N
         (("--public", site.federated), "federated.parquet: is "),
         (("--external", tmp_path / "none.csv"), "none.csv: no such file"),
         (("--external", empty), "labels.csv: no column for any task (bbb, logbb)"),
-        (everything, "nothing is left to train: every compound of the tables is an external one"),
+        (
+            everything,
+            "nothing is left to train: every compound of the tables is in the external table",
+        ),
     ]
     for options, message in cases:
         assert message in refused(*in_three(site, output, *options)), options
@@ -180,7 +182,7 @@ def test_named_studies_of_every_consortium(site: Site, tmp_path: Path) -> None:
     assert "give --study as well" in run(*every).stderr
     assert not output.exists()
     text = done(*every, "--study", "domain").stdout
-    assert "| task | setting | test | metric | mean | least and greatest | consortia |" in text
+    assert "| task | setting | test | metric | mean | smallest and largest | consortia |" in text
     with (output / "studies.csv").open(encoding="utf-8", newline="") as handle:
         cells = [row["cell"] for row in csv.DictReader(handle)]
     assert set(cells) == {f"random (partners 3), seed {seed}" for seed in (0, 1)}

@@ -1,4 +1,4 @@
-"""One small study for all tests of studies; nobody may change it."""
+"""One small study for all tests of studies; no test may change it."""
 
 from __future__ import annotations
 

@@ -14,27 +14,30 @@ from fluid.partner.hybrid.private_model import HybridOptions
 from fluid.partner.table import LabelledCompounds, read_labelled
 from fluid.partner.teacher.fit import TrainingOptions
 from fluid.public.prepare import prepare_public
+from fluid.simulate.cell_result import CellResult
 from fluid.simulate.partition_spec import PartitionSpec
 from fluid.simulate.run import Sources, simulate
 from fluid.simulate.study import Study
-from fluid.simulate.study_spec import CellResult, StudySpec
+from fluid.simulate.study_spec import StudySpec
 from tests.conftest import DATA, cut_table, make_federation, public_rows, write_public
 
 OWNERS = ("aurora", "draco", "eridanus")
 PARTITION = PartitionSpec("random", partners=3)
 OTHER = PartitionSpec("kmeans", partners=3)
 SPEC = StudySpec(
-    (PARTITION,), (0,), options=TrainingOptions(folds=3, repeats=1),
+    (PARTITION,),
+    (0,),
+    teacher_options=TrainingOptions(folds=3, repeats=1),
     hybrid_options=HybridOptions(folds=3, repeats=1),
-)  # fmt: skip
-# Teachers, the student and nothing besides.
+)
+# Only teachers and the student.
 BARE = replace(SPEC, paper=False, hybrids=False, references=())
 FILES = ("results.csv", "summary.json", "summary.md")
 
 
 @dataclass(frozen=True)
 class Small:
-    """Where everything lies, and what came of the study's only cell."""
+    """All files, and the result of the study's only cell."""
 
     folder: Path
     federation_path: Path
@@ -74,11 +77,11 @@ def build_small(folder: Path) -> Small:
         cut_table(DATA / "partners" / f"{owner}.csv", folder / f"{owner}.csv", 110)
     public_path = folder / "public.parquet"
     source = write_public(folder / "public.csv", public_rows(260))
-    prepare_public([source], federation, public_path, run=Run(jobs=1))
+    prepare_public([source], federation, public_path, jobs=1)
     public_set = open_public_set(public_path)
     tables = [folder / f"{owner}.csv" for owner in OWNERS]
     summary = simulate(
-        Sources(tables, public_set, federation), SPEC, folder / "study", draws=100, jobs=1
+        Sources(tables, public_set, federation), SPEC, folder / "study", draws=100, run=Run(jobs=1)
     )
     table = read_labelled(tables, federation.tasks, federation.chemistry, jobs=1)
     public = concatenate(list(public_set.chunks()))

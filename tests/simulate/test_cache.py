@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fluid.simulate import cache
-from fluid.simulate.cache import (
-    ALL_ROOMS,
-    PARTNER_ROOMS,
-    Arrays,
-    Cache,
-    code_digest,
-    digest_arrays,
-    is_cache,
-)
+from fluid.simulate.cache import ALL_CODE, TEACHER_CODE, Arrays, Cache, code_digest, is_cache
+from fluid.simulate.digests import digest_arrays, digest_labels
+from fluid.soft_labels.pooled import PooledTask
+from fluid.soft_labels.teacher_labels import TeacherLabels
+from fluid.soft_labels.teacher_sample import TeacherSample
 
 
 def make() -> Arrays:
@@ -56,18 +53,20 @@ def test_another_input_stage_or_code_is_another_result(
     one.fetch("stage", {"x": 1}, make)
     one.fetch("stage", {"x": 2}, make)
     one.fetch("other", {"x": 1}, make)
-    one.fetch("stage", {"x": 1}, make, PARTNER_ROOMS)
+    one.fetch("stage", {"x": 1}, make, TEACHER_CODE)
     assert one.made == 4
-    monkeypatch.setattr(cache, "code_digest", lambda rooms: "another version")
+    monkeypatch.setattr(cache, "code_digest", lambda places: "another version")
     one.fetch("stage", {"x": 1}, make)
     monkeypatch.setattr(cache, "software_versions", lambda: {"rdkit": "0"})
     one.fetch("stage", {"x": 1}, make)
     assert (one.made, one.hits) == (6, 0)
 
 
-def test_the_code_of_every_room_is_read() -> None:
-    assert code_digest(ALL_ROOMS) != code_digest(PARTNER_ROOMS)
+def test_the_code_of_every_place_is_read() -> None:
+    assert code_digest(ALL_CODE) != code_digest(TEACHER_CODE)
     assert code_digest(("simulate/paper.py",)) != code_digest(("simulate/study.py",))
+    for place in ALL_CODE:
+        assert code_digest((place,)) != code_digest(()), place
 
 
 @pytest.mark.parametrize("length", [0, 1, 60, 0.5, -1])
@@ -114,6 +113,26 @@ def test_digests_see_shape_type_and_content() -> None:
               np.array(["a", "b"], object), np.array(["ab"], object)]  # fmt: skip
     assert len({digest_arrays(one) for one in arrays}) == len(arrays)
     assert digest_arrays(np.zeros((2, 3))[:, ::2]) == digest_arrays(np.zeros((2, 2)))
+
+
+def test_digests_of_labels_see_every_field() -> None:
+    n = 3
+    labels = np.arange(2.0 * n).reshape(n, 2)
+    teacher = TeacherLabels(labels, labels / 2, np.full(n, 0.3))
+    digests = np.arange(n, dtype=np.uint64)
+    share, known = np.ones((1, n)), np.ones((1, n), dtype=bool)
+    sample = TeacherSample.draw(digests, share, labels[None], known, np.full(n, 0.3))
+    other = TeacherSample.draw(digests, share, labels[None] + 1, known, np.full(n, 0.3))
+    pooled = PooledTask(labels, labels / 2, np.full(n, 0.3), np.full(n, 2))
+    changes = (
+        {"label": labels + 1}, {"disagreement": labels}, {"reliability": np.full(n, 0.4)},
+        {"teachers": np.full(n, 1)}, {"weight": np.ones(n)}, {"weight": np.zeros(0)},
+        {"slope": 1.5}, {"sample": sample}, {"sample": other}, {"base": labels},
+    )  # fmt: skip
+    found = [{"a": pooled}, *({"a": replace(pooled, **change)} for change in changes)]
+    found += [{"b": pooled}, {"a": pooled, "b": pooled}, {}, {"a": teacher}]
+    assert len({digest_labels(one) for one in found}) == len(found)
+    assert digest_labels({"b": pooled, "a": teacher}) == digest_labels({"a": teacher, "b": pooled})
 
 
 def test_a_cache_is_recognised(tmp_path: Path) -> None:

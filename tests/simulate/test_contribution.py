@@ -1,8 +1,9 @@
-"""What partners bring: the axioms of semivalues, and a consortium small enough to redo."""
+"""What partners add: the axioms of semivalues, and a consortium small enough to redo."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
@@ -11,7 +12,11 @@ from sklearn.metrics import roc_auc_score
 
 from fluid.base.errors import TrainingError
 from fluid.central.pooling import pool_task
+from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds
+from fluid.chem.features import FeatureSpec
+from fluid.chem.standardize import StandardizerSpec
+from fluid.exchange.federation import Federation
 from fluid.learn.estimators import sigmoid
 from fluid.learn.estimators.kernel import KernelRidge
 from fluid.learn.labels import LabelMatrix
@@ -19,14 +24,15 @@ from fluid.learn.task import Task
 from fluid.partner.table import LabelledCompounds
 from fluid.simulate.consortium import Consortium
 from fluid.simulate.contribution import (
+    ContributionOptions,
     ManyStudents,
-    Members,
     StudentUtility,
     coalition_values,
 )
 from fluid.simulate.cross_domain import cross_domain
-from fluid.simulate.predictions import OutOfFold, TaskScores, TeacherResult
-from fluid.simulate.semivalues import Coalition, Utility, contributions
+from fluid.simulate.predictions import LabelledPrediction, QueryPrediction, TeacherResult
+from fluid.simulate.rounds import SimulatedRound
+from fluid.simulate.semivalues import Coalition, Contributions, Utility, contributions
 from fluid.soft_labels.targets import soft_targets
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
@@ -36,7 +42,7 @@ THREE = Task("class", "multiclass", classes=("low", "middle", "high"))
 
 
 def game(worth: dict[str, float], together: float = 0.0, draws: int = 0) -> Utility:
-    """Partners bring what they are worth; 'a' and 'b' something more, if both are there."""
+    """Partners add what they are worth; 'a' and 'b' together add something more."""
 
     def utility(coalitions: Sequence[Coalition]) -> np.ndarray:
         each = [
@@ -67,7 +73,7 @@ def test_worked_by_hand() -> None:
 
 
 def any_game(seed: int, n: int) -> Utility:
-    """A value drawn for each coalition; 'p0' and 'p1' are alike, 'null' brings nothing."""
+    """A value drawn for each coalition; 'p0' and 'p1' are alike, 'null' adds nothing."""
     rng = np.random.default_rng(seed)
     drawn: dict[Coalition, float] = {}
 
@@ -132,7 +138,7 @@ def test_many_partners_are_sampled() -> None:
     worth = {f"p{k:02d}": float(k) for k in range(15)}
     found = contributions(list(worth), game(worth), permutations=20)
     assert not found.exact
-    # Nothing to be had together: every order says the same.
+    # Partners add nothing to one another: every order gives the same.
     for name, value in worth.items():
         for gain in (found.by_partner[name].shapley, found.by_partner[name].banzhaf):
             assert gain.value == pytest.approx(value)
@@ -156,8 +162,8 @@ def test_harm_that_is_done_alone_weighs_less_in_banzhafs_value() -> None:
 
     found = contributions(["noise", "niche", "x", "y"], utility)
     niche, noise = found.by_partner["niche"], found.by_partner["noise"]
-    # Of four partners a quarter of the orders begin with 'niche', an eighth of the coalitions of
-    # the others is nobody. Whoever joins it alone makes good its harm: 'noise' as well.
+    # With four partners a quarter of the orders begin with 'niche', and one of the eight coalitions
+    # of the others is empty. Whoever joins 'niche' alone undoes its harm: 'noise' as well.
     assert niche.shapley.value == pytest.approx(-12 / 4)
     assert noise.shapley.value == pytest.approx(-3.5 + 12 / 12)
     assert niche.banzhaf.value == pytest.approx(-12 / 8)
@@ -187,33 +193,50 @@ def margin(compounds: Compounds) -> np.ndarray:
 
 
 def annotate(values: np.ndarray, task: Task) -> TeacherLabels:
-    told = (sigmoid(values) if task.is_classification else values).astype(np.float32)[:, None]
-    trust = np.where(np.isfinite(values), 0.4, np.nan).astype(np.float32)
-    return TeacherLabels(told, np.zeros_like(told), trust)
+    labels = (sigmoid(values) if task.is_classification else values).astype(np.float32)[:, None]
+    reliability = np.where(np.isfinite(values), 0.4, np.nan).astype(np.float32)
+    return TeacherLabels(labels, np.zeros_like(labels), reliability)
 
 
-class Fake:
-    """Teachers that know the truth but for a noise of their own; 'idle' could train none."""
+@dataclass
+class Case:
+    """Teachers that know the truth up to a noise of their own; 'idle' could train none."""
 
-    def __init__(self, noise: dict[str, float], task: Task = BINARY, n_public: int = 300) -> None:
-        self.tasks = (task,)
-        self.public = make_compounds(n_public, 1)
-        self.queries = make_compounds(120, 2, first=10_000)
-        self.tables: dict[str, LabelledCompounds] = {}
-        rng = np.random.default_rng(3)
-        self.made = {}
-        for name, spread in noise.items():
-            said = margin(self.public) + spread * rng.normal(size=n_public)
-            self.made[name] = TeacherResult({task.name: annotate(said, task)}, {}, {})
-        values = margin(self.queries) + 0.5 * rng.normal(size=120)
-        self.truth = (values > 0).astype(float) if task.is_classification else values
+    labelled: SimulatedRound
+    truth: np.ndarray
 
     @property
-    def partners(self) -> list[str]:
-        return sorted([*self.made, "idle"])
+    def consortium(self) -> Consortium:
+        return self.labelled.consortium
 
-    def teachers(self, partners: Sequence[str] | None = None) -> dict[str, TeacherResult]:
-        return self.made
+
+NOBODY = LabelledCompounds(
+    make_compounds(0, 0),
+    LabelMatrix(*(np.zeros(0, np.int64) for _ in range(5)), (0, 1)),  # type: ignore[call-arg]
+    [],
+    0,
+)
+
+
+def make_case(noise: dict[str, float], task: Task = BINARY, n_public: int = 300) -> Case:
+    public, queries = make_compounds(n_public, 1), make_compounds(120, 2, first=10_000)
+    rng = np.random.default_rng(3)
+    labels = {}
+    for name, spread in noise.items():
+        values = margin(public) + spread * rng.normal(size=n_public)
+        labels[name] = {task.name: annotate(values, task)}
+    values = margin(queries) + 0.5 * rng.normal(size=120)
+    truth = (values > 0).astype(float) if task.is_classification else values
+    chemistry = Chemistry(StandardizerSpec(), FeatureSpec(), "any", "any")
+    federation = Federation("made", 1, (task,), chemistry)
+    tables = dict.fromkeys([*noise, "idle"], NOBODY)
+    consortium = Consortium(tables, public, queries, federation)
+    return Case(SimulatedRound.pool(consortium, labels), truth)
+
+
+def values_of(case: Case, draws: int, landmarks: int = 50) -> Contributions:
+    options = ContributionOptions(draws=draws, landmarks=landmarks)
+    return coalition_values(case.labelled, case.consortium.tasks[0], case.truth, options)
 
 
 def test_many_students_are_kernel_ridges() -> None:
@@ -226,7 +249,7 @@ def test_many_students_are_kernel_ridges() -> None:
         assert found[:, column] == pytest.approx(single.score(queries, public), abs=1e-4)
 
 
-def test_a_missing_label_says_the_mean() -> None:
+def test_a_missing_label_counts_as_the_mean() -> None:
     public, queries = make_compounds(60, 4), make_compounds(20, 5)
     students = ManyStudents(public, queries, landmarks=60)
     targets = np.random.default_rng(8).normal(size=(60, 1))
@@ -237,17 +260,18 @@ def test_a_missing_label_says_the_mean() -> None:
 
 
 def test_values_of_coalitions_redone() -> None:
-    fake = Fake({"a": 0.3, "b": 3.0})
-    found = coalition_values(fake, BINARY, fake.truth, draws=20, landmarks=300)
+    case = make_case({"a": 0.3, "b": 3.0})
+    found = values_of(case, 20, landmarks=300)
     assert set(found.values) == {(), ("a",), ("b",), ("a", "b")}
     assert found.nobody == 0.5
-    said = {name: made.said["active"] for name, made in fake.made.items()}
-    targets = soft_targets(BINARY, pool_task(BINARY, said, {}, 300).labels.label)
+    labels = {name: one["active"] for name, one in case.labelled.labels.items()}
+    targets = soft_targets(BINARY, pool_task(BINARY, labels, {}, 300).label)
     student = KernelRidge(n_landmarks=300, most_exact=100)
-    student.fit(fake.public, np.arange(300), targets[:, 0], False, 0)
-    told = student.score(fake.queries, fake.public)
-    assert found.everybody == pytest.approx(roc_auc_score(fake.truth, told), abs=1e-3)
-    # Who knows more brings more, and who has no teacher nothing.
+    public = case.consortium.public
+    student.fit(public, np.arange(300), targets[:, 0], False, 0)
+    scores = student.score(case.consortium.queries, public)
+    assert found.everybody == pytest.approx(roc_auc_score(case.truth, scores), abs=1e-3)
+    # A partner that knows more adds more, and one without teacher adds nothing.
     better, worse = found.by_partner["a"].shapley, found.by_partner["b"].shapley
     assert better.value > worse.value
     assert better.low < better.value < better.high
@@ -255,29 +279,32 @@ def test_values_of_coalitions_redone() -> None:
     assert list(found.by_partner) == ["a", "b", "idle"]
 
 
-def test_where_nobody_knows_the_task_all_bring_nothing() -> None:
-    fake = Fake({"a": 0.3})
-    fake.made["a"].said["active"].reliability[:] = np.nan
-    found = coalition_values(fake, BINARY, fake.truth, draws=5, landmarks=50)
+def test_where_nobody_knows_the_task_all_add_nothing() -> None:
+    case = make_case({"a": 0.3})
+    case.labelled.labels["a"]["active"].reliability[:] = np.nan
+    found = values_of(case, 5)
     assert found.everybody == found.nobody == 0.5
     assert {one.shapley.value for one in found.by_partner.values()} == {0.0}
 
 
-def test_identical_partners_bring_the_same() -> None:
-    fake = Fake({"a": 0.5, "b": 1.0, "c": 1.0})
-    fake.made["c"] = fake.made["b"]
-    found = coalition_values(fake, BINARY, fake.truth, draws=5, landmarks=50).by_partner
+def test_identical_partners_add_the_same() -> None:
+    case = make_case({"a": 0.5, "b": 1.0, "c": 1.0})
+    labels = dict(case.labelled.labels)
+    labels["c"] = labels["b"]
+    case = replace(case, labelled=replace(case.labelled, labels=labels))
+    found = values_of(case, 5).by_partner
     assert found["b"].shapley.value == pytest.approx(found["c"].shapley.value)
     assert found["b"].banzhaf.low == pytest.approx(found["c"].banzhaf.low)
 
 
-def test_numbers_and_unlabelled_compounds() -> None:
-    fake = Fake({"a": 0.3, "b": 0.3}, NUMBER)
-    part = fake.made["b"].said["logd"]
+def test_regression_and_unlabelled_compounds() -> None:
+    case = make_case({"a": 0.3, "b": 0.3}, NUMBER)
+    part = case.labelled.labels["b"]["logd"]
     part.prediction[:100], part.reliability[:100] = np.nan, np.nan
-    truth = fake.truth.copy()
+    truth = case.truth.copy()
     truth[:5] = np.nan
-    utility = StudentUtility(fake, NUMBER, truth, draws=10, landmarks=100)
+    options = ContributionOptions(draws=10, landmarks=100)
+    utility = StudentUtility(case.labelled, NUMBER, truth, options)
     values = utility([(), ("b",), ("a", "b")])
     assert values.shape == (11, 3)
     assert values[0, 0] == pytest.approx(-float(np.nanstd(truth)))
@@ -286,61 +313,50 @@ def test_numbers_and_unlabelled_compounds() -> None:
 
 
 def test_refusals() -> None:
-    fake = Fake({"a": 0.3})
+    case = make_case({"a": 0.3})
     with pytest.raises(TrainingError, match="multiclass"):
-        StudentUtility(fake, THREE, fake.truth)
-    with pytest.raises(TrainingError, match="no two labels"):
-        StudentUtility(fake, BINARY, np.full(120, np.nan))
+        StudentUtility(case.labelled, THREE, case.truth)
+    for truth in (np.full(120, np.nan), np.ones(120)):
+        with pytest.raises(TrainingError, match="at least two different labels"):
+            StudentUtility(case.labelled, BINARY, truth)
     with pytest.raises(TrainingError, match="multiclass"):
-        cross_domain(fake, THREE)
-
-
-def test_another_utility() -> None:
-    fake = Fake({"a": 0.3, "b": 0.3})
-    worth = {"a": 1.0, "b": 2.0, "idle": 3.0}
-    found = coalition_values(fake, BINARY, fake.truth, game(worth))
-    assert found.by_partner["idle"].shapley.value == pytest.approx(3.0)
+        cross_domain(case.consortium, {}, THREE)
 
 
 # --- at other partners ------------------------------------------------------------------------
 
 
 def test_cross_domain() -> None:
-    fake = Fake({"a": 0.3, "b": 0.3})
-    # The queries are everybody's compounds: a's are 0 to 69, b's 50 to 119.
+    case = make_case({"a": 0.3, "b": 0.3})
+    queries, truth = case.consortium.queries, case.truth
+    # The queries are the compounds of all partners: a's are 0 to 69, b's 50 to 119.
     owned = {"a": np.arange(70), "b": np.arange(50, 120)}
-    told = margin(fake.queries)
+    scores = margin(queries)
+    tables, teachers = {}, {}
     for name, rows in owned.items():
         labels = LabelMatrix(
-            np.arange(70), np.zeros(70, dtype=np.int64), fake.truth[rows],
+            np.arange(70), np.zeros(70, dtype=np.int64), truth[rows],
             np.zeros(70, dtype=np.int8), np.ones(70), (70, 1),
         )  # fmt: skip
-        fake.tables[name] = LabelledCompounds(fake.queries.take(rows), labels, [], 70)
+        tables[name] = LabelledCompounds(queries.take(rows), labels, [], 70)
         sign = 1.0 if name == "a" else -1.0
-        nothing = np.full(120, np.nan)
-        fake.made[name] = TeacherResult(
-            {}, {"active": TaskScores(sigmoid(sign * told)[:, None], 0.5, nothing)},
-            {"active": OutOfFold(np.arange(70), fake.truth[rows], told[rows, None], 0.5)},
+        unknown = np.full(120, np.nan)
+        own = LabelledPrediction(np.arange(70), truth[rows], sigmoid(scores[rows, None]), 0.5)
+        teachers[name] = TeacherResult(
+            {}, {"active": QueryPrediction(sigmoid(sign * scores)[:, None], 0.5, unknown)},
+            {"active": own},
         )  # fmt: skip
-    fake.tables["idle"] = fake.tables["b"]
-    found = cross_domain(fake, BINARY)
+    tables["idle"] = tables["b"]
+    consortium = replace(case.consortium, tables=tables)
+    found = cross_domain(consortium, teachers, BINARY)
     assert (found.teachers, found.partners) == (["a", "b"], ["a", "b", "idle"])
     # Compounds that both hold do not count at the other.
     assert found.counts.tolist() == [[70, 50, 50], [50, 70, 0]]
-    unseen = roc_auc_score(fake.truth[70:], told[70:])
+    unseen = roc_auc_score(truth[70:], scores[70:])
     assert found.values[0, 1] == pytest.approx(unseen)
-    assert found.values[1, 0] == pytest.approx(1 - roc_auc_score(fake.truth[:50], told[:50]))
-    assert found.values[1, 1] == pytest.approx(roc_auc_score(fake.truth[50:], told[50:]))
+    assert found.values[1, 0] == pytest.approx(1 - roc_auc_score(truth[:50], scores[:50]))
+    assert found.values[1, 1] == pytest.approx(roc_auc_score(truth[50:], scores[50:]))
     assert np.isnan(found.values[1, 2])
-    fake.queries = fake.queries.take(np.arange(100))
+    fewer = replace(consortium, queries=queries.take(np.arange(100)))
     with pytest.raises(TrainingError, match="is not among the queries"):
-        cross_domain(fake, BINARY)
-
-
-def test_a_consortium_is_what_is_asked_for() -> None:
-    def as_members(consortium: Consortium) -> Members:
-        return consortium  # for mypy to check
-
-    assert callable(as_members)
-    for name in ("partners", "tasks", "teachers"):
-        assert hasattr(Consortium, name)
+        cross_domain(fewer, teachers, BINARY)

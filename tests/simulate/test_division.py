@@ -1,4 +1,4 @@
-"""What a study divides: nobody holds a test compound, and what cannot be is refused."""
+"""How a study divides a table: no partner holds a test compound; impossible studies are refused."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 
 from fluid.base.errors import FluidError, MismatchError, TrainingError
+from fluid.base.run import Run
 from fluid.central.student import StudentOptions
 from fluid.partner.table import LabelledCompounds
+from fluid.simulate.baselines import pooled_data_student
+from fluid.simulate.cell_result import CEILING_NAME, STUDENT
 from fluid.simulate.partition_spec import PartitionError, PartitionSpec
-from fluid.simulate.study_spec import CEILING, STUDENT, StudySpec, partition_name
+from fluid.simulate.rounds import SimulatedRound
+from fluid.simulate.study_spec import WITHOUT_TWICING, StudySpec, partition_name
+from fluid.simulate.teachers import train_teachers
 from tests.simulate.small_study import BARE, OTHER, PARTITION, SPEC, Small
 
 
@@ -25,8 +30,8 @@ def test_partners_share_nothing_and_hold_all_that_is_not_tested(small: Small) ->
     for spec in (PARTITION, OTHER):
         held = keys(*study.consortium(spec, 0).tables.values())
         assert len(held) == len(set(held))
-        assert set(held) == set(study.division.private.compounds.connectivities)
-        tested = study.division.queries.compounds.connectivities
+        assert set(held) == set(study.tables.private.compounds.connectivities)
+        tested = study.tables.queries.compounds.connectivities
         assert set(held) | set(tested) == set(small.table.compounds.connectivities)
         assert len(held) + len(tested) == len(small.table.compounds)
 
@@ -39,7 +44,7 @@ def test_no_test_compound_is_private_or_public(small: Small) -> None:
         study.public = public
         one = study.consortium(PARTITION, 0)
         tested = set(one.queries.connectivities)
-        assert len(tested) == len(one.queries) == len(study.division.tests)
+        assert len(tested) == len(one.queries) == len(study.tables.tests)
         assert tested <= set(public.connectivities)
         assert not tested & set(one.public.connectivities)
         assert not tested & set(keys(*one.tables.values()))
@@ -47,8 +52,8 @@ def test_no_test_compound_is_private_or_public(small: Small) -> None:
 
 
 def test_a_validation_never_sees_the_tests(small: Small) -> None:
-    real = small.study().division
-    trial = small.study(replace(SPEC, validation=True)).division
+    real = small.study().tables
+    trial = small.study(replace(SPEC, validation=True)).tables
     tests = set(keys(real.queries))
     assert not tests & set(keys(trial.queries))
     assert not tests & set(keys(trial.private))
@@ -57,7 +62,7 @@ def test_a_validation_never_sees_the_tests(small: Small) -> None:
 
 
 def test_labels_stay_with_their_compounds(small: Small) -> None:
-    division = small.study().division
+    division = small.study().tables
     whole = {key: row for row, key in enumerate(small.table.compounds.connectivities)}
     for number in range(len(small.federation.tasks)):
         truth = dict(zip(*small.table.labels.column(number), strict=True))
@@ -70,13 +75,13 @@ def test_labels_stay_with_their_compounds(small: Small) -> None:
 
 
 def test_an_external_table_is_a_test_and_nothing_else(small: Small) -> None:
-    external = small.study().division.queries
+    external = small.study().tables.queries
     study = small.study(BARE, external=external)
-    assert not set(keys(external)) & set(keys(study.division.private))
-    named = study.division.tests
+    assert not set(keys(external)) & set(keys(study.tables.private))
+    named = study.tables.tests
     assert (named == "external").sum() == len(external.compounds)
     assert set(named) == {"external", "scaffold", "random"}
-    trial = small.study(replace(BARE, validation=True), external=external).division
+    trial = small.study(replace(BARE, validation=True), external=external).tables
     assert not set(keys(external)) & set(keys(trial.private, trial.queries))
     assert set(trial.tests) == {"scaffold", "random"}
 
@@ -101,11 +106,15 @@ def test_partners_donate_structures_of_theirs(small: Small, share: float) -> Non
 def test_everybodys_data_distilled_on_the_same_public_set(small: Small) -> None:
     study = small.study()
     one = study.consortium(PARTITION, 0)
-    alone = one.with_tables({"everybody": study.division.private})
-    found = next(model for model in small.cell.models if model.name == CEILING)
-    for name, told in alone.student().items():
-        np.testing.assert_array_equal(told.values, found.told[name].values)
-    assert len(alone.public) == len(one.public)
+    found = next(model for model in small.cell.models if model.name == CEILING_NAME)
+    private = study.tables.private
+    alone = replace(one, tables={"anybody": replace(private, source="anybody")})
+    student = SimulatedRound.first(alone, train_teachers(alone)).student_predictions()
+    assert student.keys() == found.predictions.keys()
+    for predictions in (student, pooled_data_student(one, private)):
+        assert predictions.keys() == found.predictions.keys()
+    for name, one_task in pooled_data_student(one, private).items():
+        np.testing.assert_array_equal(one_task.values, found.predictions[name].values)
 
 
 def test_studies_that_are_not_possible(small: Small) -> None:
@@ -113,16 +122,16 @@ def test_studies_that_are_not_possible(small: Small) -> None:
     with pytest.raises(FluidError, match="a study needs a test"):
         small.study(nothing)
     with pytest.raises(FluidError, match="a validation needs shares to hold out"):
-        small.study(replace(nothing, validation=True), external=small.study().division.queries)
+        small.study(replace(nothing, validation=True), external=small.study().tables.queries)
     with pytest.raises(MismatchError, match="nothing is left to train: every compound"):
         small.study(BARE, external=small.table)
     study = small.study(BARE)
     study.public = small.public.take(np.arange(30))
     with pytest.raises(MismatchError, match=r"the public set has .* 50 or more are needed"):
-        study.run(1)
+        study.run(Run(jobs=1))
     many = replace(BARE, partitions=(PartitionSpec("random", partners=30, minimum=5),))
-    with pytest.raises(TrainingError, match="no partner has labels enough for a teacher"):
-        small.study(many).run(1)
+    with pytest.raises(TrainingError, match="no partner has enough labels for a teacher"):
+        small.study(many).run(Run(jobs=1))
 
 
 def test_a_partition_that_is_not_possible_is_said_before_anything_is_trained(
@@ -131,7 +140,7 @@ def test_a_partition_that_is_not_possible_is_said_before_anything_is_trained(
     specs = (PARTITION, PartitionSpec("random", partners=3, minimum=200))
     study = small.study(replace(BARE, partitions=specs), tmp_path / "cache")
     with pytest.raises(PartitionError, match="do not suffice for 3 partners of 200"):
-        study.run(1)
+        study.run(Run(jobs=1))
     assert not any(tmp_path.iterdir())
 
 
@@ -143,9 +152,11 @@ def test_a_partition_that_is_not_possible_is_said_before_anything_is_trained(
         ({"seeds": (1, 1)}, "seed '1' is given twice"),
         ({"partitions": (PARTITION, PARTITION)}, r"partition 'random \(partners 3\)' is given"),
         ({"references": ("auto", "auto")}, "reference 'auto' is given twice"),
-        ({"recipes": ()}, "at least one student"),
-        ({"recipes": ((STUDENT, StudentOptions()),) * 2}, "student 'student' is given twice"),
-        ({"recipes": (("a", StudentOptions()), ("b", StudentOptions()))}, "options .* twice"),
+        ({"rounds": 0}, "rounds = 0: allowed are 1 or more"),
+        (
+            {"without_twicing": True, "student_options": StudentOptions(twicing=False)},
+            "the student itself has no twicing",
+        ),
         ({"share_random": 0.6}, "share_random = 0.6: allowed are 0 to 0.5"),
         ({"share_scaffold": float("nan")}, "share_scaffold = nan"),
         ({"donate": 1.1}, "donate = 1.1: allowed are 0 to 1"),
@@ -154,6 +165,14 @@ def test_a_partition_that_is_not_possible_is_said_before_anything_is_trained(
 def test_settings_that_are_not_allowed(change: dict[str, object], message: str) -> None:
     with pytest.raises(FluidError, match=message):
         replace(SPEC, **change)  # type: ignore[arg-type]
+
+
+def test_students_with_and_without_twicing() -> None:
+    options = StudentOptions()
+    assert SPEC.students == {STUDENT: options}
+    both = replace(SPEC, without_twicing=True).students
+    assert both == {STUDENT: options, WITHOUT_TWICING: replace(options, twicing=False)}
+    assert next(iter(both)) == STUDENT
 
 
 def test_no_two_partitions_have_one_name() -> None:

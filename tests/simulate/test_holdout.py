@@ -1,4 +1,4 @@
-"""The tests share nothing with what is learned from, and the scaffold test not even a scaffold."""
+"""Tests share no compound with the rest, and the scaffold test shares no scaffold."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_scaffolds_are_drawn_with_equal_chances_and_any_compound_by_chance() -> 
     assert np.all(by_scaffold[20:] < 40)
     assert np.all(by_scaffold[20:] > 2)
     assert by_scaffold[20:30].mean() == pytest.approx(20, abs=4)
-    # The frequent scaffold is in the random test as often as its size says: 20 of 80.
+    # The frequent scaffold is in the random test in proportion to its size: 20 of 80.
     assert by_chance[:20].sum() / by_chance.sum() == pytest.approx(0.25, abs=0.04)
 
 

@@ -91,9 +91,9 @@ def test_distance_weights_are_scaled_over_compounds_and_teachers() -> None:
 
 
 def test_pooled_labels_are_weighted_means() -> None:
-    said = np.array([[0.9, 0.1, 0.2], [0.3, 0.5, 0.6]])
+    labels = np.array([[0.9, 0.1, 0.2], [0.3, 0.5, 0.6]])
     weights = np.array([[1.0, 0.5, 0.0], [0.5, 0.0, 0.0]])
-    np.testing.assert_allclose(module._pool(said, weights), [0.7, 0.1, 0.4])
+    np.testing.assert_allclose(module._pool(labels, weights), [0.7, 0.1, 0.4])
 
 
 def test_distance_is_the_mean_of_the_eight_nearest() -> None:
@@ -171,8 +171,8 @@ def follow_paper(
     ]
     far = np.array([[brute_distance(query, features) for query in PUBLIC] for features, _ in PARTS])
     weights = 1 - (far - far.min()) / (far.max() - far.min())
-    said = np.array([model(PUBLIC) for model in models])
-    np.testing.assert_allclose(found, np.average(said, axis=0, weights=weights), atol=1e-6)
+    predictions = np.array([model(PUBLIC) for model in models])
+    np.testing.assert_allclose(found, np.average(predictions, axis=0, weights=weights), atol=1e-6)
     pooled = found
     if classes:
         no, yes = np.flatnonzero(pooled < 0.5), np.flatnonzero(pooled >= 0.5)
@@ -209,7 +209,7 @@ def test_the_nearer_teacher_is_believed() -> None:
     parts = [(near, np.ones(60)), (far, np.zeros(60))]
     public = np.concatenate([make_bits(3, 20, 0), make_bits(4, 20, 40)])
     found = run_paper_recipe(BINARY, parts, public, public, 0, 1)
-    # Each teacher knows one class only and says it of everything.
+    # Each teacher knows a single class and predicts it for every compound.
     assert found.teachers.tolist() == [[1.0] * 40, [0.0] * 40]
     assert np.all(found.pooled[:20] > 0.5)
     assert np.all(found.pooled[20:] < 0.5)

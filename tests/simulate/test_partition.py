@@ -12,13 +12,7 @@ from hypothesis import strategies as st
 from fluid.simulate import partition as module
 from fluid.simulate.partition import divide
 from fluid.simulate.partition_spec import PartitionError, PartitionSpec
-from tests.simulate.made_parts import (
-    ALL_KINDS,
-    MIXED,
-    make_compounds,
-    owners_of,
-    run,
-)
+from tests.simulate.made_parts import ALL_KINDS, MIXED, make_compounds, owners_of, run
 
 # --- what holds for every kind ----------------------------------------------------------------
 

@@ -229,7 +229,7 @@ def test_few_pooled_compounds_belong_to_nobody(caplog: pytest.LogCaptureFixture)
     with caplog.at_level("WARNING"):
         found = divide(compounds, dataclasses.replace(COLUMN, overlap=1.0), 0, groups=groups)
     assert [part.name for part in found] == ["a", "b"]
-    # With full overlap everybody holds what anybody holds, and nobody what nobody holds.
+    # With full overlap all partners hold every compound that has a holder.
     assert [part.rows.tolist() for part in found] == [[0, 1, 2, 3, 4, 5, 7]] * 2
     assert "3 of 10 compounds belong to nobody" in caplog.text
 

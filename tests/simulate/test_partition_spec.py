@@ -6,9 +6,7 @@ import pytest
 
 from fluid.base.errors import FluidError
 from fluid.simulate.partition_spec import PartitionError, PartitionSpec, parse_partition
-from tests.simulate.made_parts import (
-    ALL_KINDS,
-)
+from tests.simulate.made_parts import ALL_KINDS
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,19 +15,19 @@ from sklearn.metrics import matthews_corrcoef, mean_squared_error, r2_score, roc
 from fluid.base.files import dump_json
 from fluid.learn.metrics import metric_names
 from fluid.learn.task import Task
-from fluid.simulate.predictions import OutOfFold, TaskScores
+from fluid.simulate.cell_result import HYBRID, MEAN, STUDENT, TEACHER, CellResult, ModelResult
+from fluid.simulate.predictions import LabelledPrediction, QueryPrediction
 from fluid.simulate.results import (
     COLUMNS,
     OUT_OF_FOLD,
-    OWN,
+    OWN_CHEMISTRY,
     compare_domains,
     compare_hybrids,
     compare_students,
     summarise,
     tidy,
-    write_tidy,
+    write_rows,
 )
-from fluid.simulate.study_spec import HYBRID, STUDENT, TEACHER, CellResult, Model
 from fluid.simulate.text import summary_text
 from tests.simulate.small_study import Small
 
@@ -41,17 +42,19 @@ def truth_and_values(cell: CellResult, row: dict[str, str], task: Task) -> tuple
         own = model.out_of_fold[task.name]
         known = np.isfinite(own.values[:, 0])
         return own.truth[known], own.values[known, 0], own.values[known, 0] >= own.threshold
-    told = model.told[task.name]
+    prediction = model.predictions[task.name]
     truth = dict(zip(*cell.labels[task.name], strict=True))
     chosen = [
         n
         for n in sorted(truth)
         if (
-            cell.nearest[n] == model.partner if row["test"] == OWN else cell.tests[n] == row["test"]
+            cell.nearest[n] == model.partner
+            if row["test"] == OWN_CHEMISTRY
+            else cell.tests[n] == row["test"]
         )
     ]
-    values = told.values[chosen, 0]
-    return np.array([truth[n] for n in chosen]), values, values >= told.threshold
+    values = prediction.values[chosen, 0]
+    return np.array([truth[n] for n in chosen]), values, values >= prediction.threshold
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -94,9 +97,9 @@ def test_one_row_for_each_that_is_defined(small: Small) -> None:
     for model in small.cell.models:
         for task in small.federation.tasks:
             metrics = {m for _, t, name, m in found if (t, name) == (task.name, model.name)}
-            assert metrics == (set(metric_names(task)) if task.name in model.told else set())
+            assert metrics == (set(metric_names(task)) if task.name in model.predictions else set())
             tests = {row["test"] for row in rows if row["model"] == model.name}
-            own = {OWN, OUT_OF_FOLD} if model.partner else set()
+            own = {OWN_CHEMISTRY, OUT_OF_FOLD} if model.partner else set()
             assert {"scaffold", "random"} <= tests <= {"scaffold", "random"} | own
     kinds = {(row["kind"], row["partner"]) for row in rows}
     assert {(TEACHER, "partner-1"), (HYBRID, "partner-3"), (STUDENT, ""), ("mean", ""),
@@ -105,16 +108,19 @@ def test_one_row_for_each_that_is_defined(small: Small) -> None:
 
 def test_written_as_it_was_computed(small: Small, tmp_path: Path) -> None:
     path = tmp_path / "new" / "results.csv"
-    count = write_tidy(path, tidy([small.cell], small.federation.tasks))
+    rows = list(tidy([small.cell], small.federation.tasks))
+    write_rows(path, COLUMNS, rows)
     assert path.read_bytes() == (small.output / "results.csv").read_bytes()
-    assert count == len(read(path))
+    assert len(rows) == len(read(path))
 
 
 def test_the_mean_is_that_of_the_teachers(small: Small) -> None:
-    mean = small.cell.of_kind("mean")[0]
-    for name, told in mean.told.items():
-        each = [one.told[name].values for one in small.cell.of_kind(TEACHER) if name in one.told]
-        assert np.allclose(told.values, np.mean(each, axis=0))
+    (mean,) = small.cell.of_kind(MEAN)
+    assert mean.predictions
+    teachers = [one.predictions for one in small.cell.of_kind(TEACHER)]
+    for name, prediction in mean.predictions.items():
+        each = [one[name].values for one in teachers if name in one]
+        assert np.allclose(prediction.values, np.mean(each, axis=0))
 
 
 # --- comparisons ------------------------------------------------------------------------------
@@ -125,19 +131,23 @@ def make_cell(seed: int, noise: float = 0.2) -> CellResult:
     rng = np.random.default_rng(seed)
     truth = np.tile([0.0, 1.0, 1.0], N // 3)
 
-    def told(spread: float) -> TaskScores:
+    def predict(spread: float) -> QueryPrediction:
         values = np.clip(truth * 0.5 + 0.25 + spread * rng.normal(size=N), 0.01, 0.99)
         sure = np.abs(values - 0.5)
         domains = {"reliability": (sure, sure > 0.2), "other": (rng.random(N), sure > 2)}
-        return TaskScores(values[:, None], 0.5, sure, domains)
+        return QueryPrediction(values[:, None], 0.5, sure, domains)
 
-    student = told(noise)
+    student = predict(noise)
     rows = np.arange(40)
-    own = OutOfFold(rows, truth[:40], student.values[:40], 0.5)
-    models = [Model(f"teacher of {name}", TEACHER, name, {"active": told(2 * noise)},
-                    {"active": own}) for name in ("a", "b")]  # fmt: skip
-    models.append(Model(STUDENT, STUDENT, "", {"active": student}))
-    models.append(Model("hybrid of a", HYBRID, "a", {"active": student}, {"active": own}))
+    own = LabelledPrediction(rows, truth[:40], student.values[:40], 0.5)
+    models = [
+        ModelResult(
+            f"teacher of {name}", TEACHER, name, {"active": predict(2 * noise)}, {"active": own}
+        )
+        for name in ("a", "b")
+    ]
+    models.append(ModelResult(STUDENT, STUDENT, "", {"active": student}))
+    models.append(ModelResult("hybrid of a", HYBRID, "a", {"active": student}, {"active": own}))
     tests = np.array(["random"] * 60 + ["scaffold"] * 60, dtype=object)
     nearest = np.array(["a", "b"] * 60, dtype=object)
     labels = {"active": (np.arange(N), truth)}
@@ -160,7 +170,7 @@ def test_the_student_against_the_mean_teacher() -> None:
             here = np.flatnonzero(cell.tests == row["test"])
             truth = cell.labels["active"][1][here]
             scores = {
-                model.name: roc_auc_score(truth, model.told["active"].values[here, 0])
+                model.name: roc_auc_score(truth, model.predictions["active"].values[here, 0])
                 for model in cell.models
             }
             mean = (scores["teacher of a"] + scores["teacher of b"]) / 2
@@ -172,10 +182,10 @@ def test_the_student_against_the_mean_teacher() -> None:
 
 def test_hybrids_are_compared_by_partner() -> None:
     rows = {row["test"]: row for row in compare_hybrids(CELLS, BINARY, 100)}
-    assert set(rows) == {"random", "scaffold", OWN, OUT_OF_FOLD}
+    assert set(rows) == {"random", "scaffold", OWN_CHEMISTRY, OUT_OF_FOLD}
     assert rows["random"]["cells"] == 6
     assert rows["random"]["difference"] > 0
-    # Out of fold both say the same.
+    # Out of fold both predict the same.
     assert (rows[OUT_OF_FOLD]["difference"], rows[OUT_OF_FOLD]["better"]) == (0.0, 0.5)
     assert rows[OUT_OF_FOLD]["not_worse"] == 1.0
     alone = [replace(cell, models=cell.models[2:]) for cell in CELLS]
@@ -205,6 +215,7 @@ def test_a_summary_is_plain_values_and_a_text(small: Small) -> None:
         about = {"partitions": [{"shown": "a|b"}], "seeds": [0], "private_compounds": 9,
                  "donated": 0.0, "validation": False}  # fmt: skip
         text = summary_text(about | summary)
+        assert "%" not in "".join(re.findall(r"AURC.*|error rate.*", text))
         header = 0
         for line in text.splitlines():
             if line.startswith("|"):
@@ -213,7 +224,32 @@ def test_a_summary_is_plain_values_and_a_text(small: Small) -> None:
             else:
                 header = 0
         assert "nan" not in text
-    assert (small.output / "summary.md").read_text().startswith("1 consortia: random (partners 3);")
+    assert (
+        (small.output / "summary.md")
+        .read_text()
+        .startswith(
+            "1 virtual consortium. Partitions: random (partners 3). Seeds: 0. Private compounds: "
+        )
+    )
+
+
+def test_the_overview_of_a_study_is_sentences(small: Small) -> None:
+    summary = small.summary | {"donated": 0.1, "validation": True, "seeds": [0, 1]}
+    summary |= {"cells": small.summary["cells"] * 2}
+    overview = summary_text(summary).splitlines()[0]
+    assert overview.startswith("2 virtual consortia. ")
+    assert " Seeds: 0, 1. " in overview
+    assert "Each partner donates 10% of its structures to the public set. " in overview
+    assert overview.endswith("Validation split: the tests are part of the training data.")
+
+
+def test_cells_that_are_not_comparable_are_an_error() -> None:
+    labels = {"active": (np.arange(N), np.ones(N))}
+    other = replace(make_cell(7), labels=labels)
+    with pytest.raises(ValueError, match="must have the same test table"):
+        compare_students([*CELLS, other], BINARY, 100)
+    # With one class in all cells no metric is defined, and there is no row.
+    assert compare_students([other], BINARY, 100) == []
 
 
 def test_named_studies_of_several_cells_have_means(small: Small) -> None:
@@ -233,7 +269,7 @@ def test_named_studies_of_several_cells_have_means(small: Small) -> None:
     assert means[4].startswith("| consortium | task |")
     assert means[6] == "| k-means 0 | bbb | everybody | random | roc_auc | 0.500 |  |"
     assert means[10] == "| k-means 1 | bbb | everybody | external | roc_auc | - |  |"
-    # Of one there is nothing to average.
+    # Rows of a single cell have nothing to average.
     lines = summary_text(small.summary | {"studies": rows[:1]}).splitlines()
     assert lines[lines.index("### study: left-out") + 2].startswith("| task | setting |")
 

@@ -16,10 +16,9 @@ from sklearn.metrics import matthews_corrcoef, roc_auc_score, root_mean_squared_
 from fluid.learn import metrics
 from fluid.learn.task import Task
 from fluid.simulate.statistics import (
-    Scored,
+    ScoredCell,
     aurc,
     draw_weights,
-    error_inside,
     paired_difference,
     share_not_worse,
     signed_rank_p,
@@ -34,13 +33,15 @@ NUMBER = Task("logd", "regression")
 
 def make_cell(
     cell: str, group: str, truth: np.ndarray, values: dict[str, np.ndarray], task: Task = BINARY
-) -> Scored:
-    return Scored(
+) -> ScoredCell:
+    return ScoredCell(
         cell, group, task, truth, values, {k: (v > 0.5).astype(int) for k, v in values.items()}
     )
 
 
-def make_cells(seed: int, n_groups: int, each: int, n: int = 80, gain: float = 0.3) -> list[Scored]:
+def make_cells(
+    seed: int, n_groups: int, each: int, n: int = 80, gain: float = 0.3
+) -> list[ScoredCell]:
     """Cells in which 'good' follows the truth closer than 'poor'; one test table a group."""
     rng = np.random.default_rng(seed)
     cells = []
@@ -171,7 +172,7 @@ def test_order_and_monotone_scores_do_not_matter() -> None:
 def test_one_test_table_is_not_counted_as_many() -> None:
     rng = np.random.default_rng(3)
     truth, noise = rng.normal(size=40), rng.normal(size=40)
-    # All cells say the same: they are one cell, and its compounds are the only chance.
+    # All cells agree: they count as one cell, and only its compounds vary by chance.
     same = {"left": truth + noise, "right": truth + 0.8}
     alone = paired_difference([make_cell("0", "g", truth, same, NUMBER)], "left", "right", "rmse")
     many = [make_cell(str(k), "g", truth, same, NUMBER) for k in range(20)]
@@ -232,11 +233,11 @@ def test_is_fast() -> None:
                 [*cells, make_cell("z", "0", 1 - cells[0].truth, dict(cells[0].values))],
                 "good", "poor", "roc_auc",
             ),
-            "group '0' stands for one test table",
+            "of group '0' must have the same test table",
         ),
     ],
 )  # fmt: skip
-def test_refusals(change: Callable[[list[Scored]], tuple[Any, ...]], message: str) -> None:
+def test_refusals(change: Callable[[list[ScoredCell]], tuple[Any, ...]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         paired_difference(*change(make_cells(5, 2, 2)))
 
@@ -295,9 +296,3 @@ def test_aurc_of_ties_is_the_mean_over_orders(rows: list[tuple[bool, int]]) -> N
     assert aurc(correct, score.astype(float)) == pytest.approx(
         np.mean(orders), abs=6 * spread / np.sqrt(300) + 1e-9
     )
-
-
-def test_error_inside() -> None:
-    found = error_inside(np.array([True, False, True, False]), np.array([True, True, True, False]))
-    assert (found.inside, found.outside, found.coverage) == pytest.approx((1 / 3, 1.0, 0.75))
-    assert np.isnan(error_inside(np.array([True]), np.array([True])).outside)
