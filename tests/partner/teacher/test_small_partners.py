@@ -40,7 +40,11 @@ def test_a_task_without_a_model_has_empty_columns(consortium: Consortium, tmp_pa
 
 @pytest.mark.parametrize(
     ("factor", "said"),
-    [(1e-6, "so coarse that little"), (1.0, None), (1e5, "finer than any prediction is good for")],
+    [
+        (1e-6, "so coarse that predictions lose"),
+        (1.0, None),
+        (1e5, "finer than any prediction is accurate"),
+    ],
 )
 def test_a_step_that_does_not_suit_the_unit_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, factor: float, said: str | None
