@@ -61,20 +61,11 @@ def test_files_and_a_summary(site: Site, finished: Path, tmp_path: Path) -> None
 def test_other_settings_in_the_same_folder(site: Site, finished: Path, tmp_path: Path) -> None:
     output = Path(shutil.copytree(finished, tmp_path / "study"))
     teachers = snapshot(output / "cache" / "teacher")
-    done(*in_three(site, output, *BARE, "--weighting", "none, reliability", "--seeds", 1))
-    assert snapshot(output / "cache" / "teacher") == teachers
-    assert {item.name for item in output.iterdir()} == FILES
-    said = json.loads((output / "summary.json").read_text())
-    assert {row["model"] for row in said["tasks"]["bbb"]["students"]} == {
-        "student", "student, weights reliability",
-    }  # fmt: skip
-
-
-def test_students_of_labels_as_they_are(site: Site, finished: Path, tmp_path: Path) -> None:
-    output = Path(shutil.copytree(finished, tmp_path / "study"))
     students = snapshot(output / "cache" / "student")
     done(*in_three(site, output, *BARE, "--without-twicing", "--seeds", 1))
+    assert snapshot(output / "cache" / "teacher") == teachers
     assert snapshot(output / "cache" / "student").items() >= students.items()
+    assert {item.name for item in output.iterdir()} == FILES
     said = json.loads((output / "summary.json").read_text())
     assert {row["model"] for row in said["tasks"]["bbb"]["students"]} == {
         "student", "student, without twicing",
@@ -123,9 +114,6 @@ REFUSALS = {
     "reference twice": (("--references", "auto,auto"), "reference 'auto' is given twice"),
     "half a reference": (("--references", "auto,"), "learner '': allowed are auto,"),
     "unknown learner": (("--learner", "oracle"), "learner 'oracle': allowed are auto,"),
-    "unknown weighting": (("--weighting", "gut"), "weighting 'gut': allowed are reliability, none"),
-    "weighting twice": (("--weighting", "none,none"), "weighting"),
-    "no weighting": (("--weighting", ""), "weighting '': allowed are reliability, none"),
     "no test": (("--share-scaffold", 0, "--share-random", 0), "a study needs a test: an external"),
     "no such label": (("--label", "bbb=result"), "no label column 'result'"),
 }  # fmt: skip
