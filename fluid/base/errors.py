@@ -30,8 +30,8 @@ class TrainingError(FluidError):
 
 
 class LedgerError(FluidError):
-    """A ledger was changed, is older than it was, or its budget is used up."""
+    """A ledger was changed or restored from a backup, or its budget is used up."""
 
 
 class ClusterError(FluidError):
-    """A cluster cannot be used, or was lost on the way; what a run had finished is kept."""
+    """A cluster cannot be used or was lost; the finished chunks of a run are kept."""

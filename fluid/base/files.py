@@ -18,8 +18,8 @@ from typing import Any
 from fluid.base.errors import FileFormatError, FluidError
 
 _CHUNK = 1 << 20
-# What a killed run left is taken for that after an hour: its maker may be about to lock it, or on
-# another machine, whose locks not every file system shows.
+# Leftovers of a killed run are removed after an hour: until then their maker may be about to lock
+# them, or run on another machine, whose locks not every file system shows.
 _LEFT_SECONDS = 3600.0
 
 
@@ -74,7 +74,7 @@ def _make_parent(path: Path) -> None:
 
 @contextmanager
 def _held(temporary: Path) -> Iterator[None]:
-    """Hold a lock on what is being written, which ends with the process, however it ends."""
+    """Hold a lock on a temporary file or folder; it ends with the process, however that ends."""
     descriptor = os.open(temporary, os.O_RDONLY)
     try:
         with suppress(OSError):
@@ -85,7 +85,7 @@ def _held(temporary: Path) -> Iterator[None]:
 
 
 def _clear_left(path: Path) -> None:
-    """Remove what killed runs left beside `path`; what a run of now holds stays."""
+    """Remove what killed runs left beside `path`, but nothing that a running one holds."""
     ours = re.compile(re.escape(f".{path.name}.") + r"[a-z0-9_]{8}\.part")
     with suppress(OSError):
         for item in [item for item in path.parent.iterdir() if ours.fullmatch(item.name)]:
@@ -110,14 +110,13 @@ def _remove_unheld(item: Path) -> None:
 def atomic_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block succeeds.
 
-    The temporary name is unique, so two runs at once never write into one another's file; the
-    later one wins. If the block raises, nothing is left behind; what a killed run left is removed
-    by the next one.
+    The temporary name is unique, so two runs at once never write into the same file; the later one
+    wins. If the block raises, nothing is left behind; the next run removes what a killed one left.
 
     Parameters
     ----------
     path
-        The file to appear. Its folder is made if need be.
+        The file to appear. Its folder is made if needed.
     mode
         Permission bits, reduced by the process's umask.
     """
@@ -189,7 +188,7 @@ def recover_folder(path: Path) -> None:
 def check_folder(path: Path, marker: str) -> None:
     """Refuse an output folder that is not ours to replace; see `atomic_folder`.
 
-    Called before long work, so that a mistyped ``-o`` is told at once.
+    Called before long work, so that a mistyped ``-o`` fails at once.
 
     Raises
     ------

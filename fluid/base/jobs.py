@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Items under way for each worker: enough that none waits for the one in front.
+# Items under way per worker: enough that no worker waits for the first of them.
 _AHEAD = 4
 _LOOK_SECONDS = 1.0
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -65,8 +65,8 @@ def map_processes(
 ) -> Iterator[Result]:
     """Apply `function` to `items` in worker processes, results in order as they come.
 
-    Items are drawn as results are taken, a few ahead of them: neither a long stream nor the
-    results that a slow reader has not come to are ever held as a whole.
+    Items are drawn as results are taken, a few ahead of them, so neither a long stream nor the
+    results for a slow reader are held as a whole.
     """
     stream = iter(items)
     first = list(islice(stream, 2))
@@ -77,9 +77,11 @@ def map_processes(
 
     # A worker is one of the jobs: its libraries get one thread.
     pool = get_reusable_executor(
-        max_workers=jobs, env=dict.fromkeys(_THREADS, "1"),
-        initializer=_end_with, initargs=(os.getpid(),),
-    )  # fmt: skip
+        max_workers=jobs,
+        env=dict.fromkeys(_THREADS, "1"),
+        initializer=_end_with,
+        initargs=(os.getpid(),),
+    )
     waiting: deque[Future[Result]] = deque()
     try:
         for item in chain(first, stream):
@@ -94,9 +96,9 @@ def map_processes(
 
 
 def _end_with(parent: int) -> None:
-    """Make this worker end when its parent does: who is killed cannot tell its workers.
+    """End this worker when its parent ends: a killed parent cannot stop its workers.
 
-    They would go on with what they have, for minutes, on the cores that the next run wants.
+    They would work on for minutes, on the cores that the next run needs.
     """
 
     def watch() -> None:
@@ -108,7 +110,7 @@ def _end_with(parent: int) -> None:
 
 
 class Workers(Protocol):
-    """Who does the chunks of a command: processes of this machine, or a cluster."""
+    """What computes the chunks of a command: processes of this machine, or a cluster."""
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Apply `function` to `items`, results in order as they come.

@@ -1,4 +1,4 @@
-"""How something is run: what every function that takes long wants to know besides its data."""
+"""How to run: settings of every function that takes long."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _stage_quietly(name: str) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """How to run; no result depends on anything here but the seed.
+    """How to run; of these settings, results depend only on the seed.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Run:
     jobs
         Cores to use; None uses all that this process may.
     workers
-        Who works on the chunks in place of this machine's cores, such as a cluster; None for none.
+        What computes chunks in place of this machine's cores, such as a cluster; None for none.
     progress
         Called with the number of rows or compounds done so far.
     stage

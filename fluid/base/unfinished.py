@@ -1,7 +1,8 @@
-"""What an interrupted run had finished: a file beside its output, a record a chunk.
+"""Finished chunks of an interrupted run: a file beside its output with one record per chunk.
 
-The digest of a record covers all before it and, first of all, what the results depend on. So a
-record that was torn, changed, or made from anything else is not taken, nor is any after it.
+The digest of a record covers all records before it and, first of all, everything that the results
+depend on. So a record that was torn, changed, or made from other inputs is not used, nor is any
+record after it.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ _DIGEST = 32
 class Unfinished:
     """Results of the first chunks of a long run, kept until its output is whole.
 
-    Within a ``with`` block. At its end the file is removed, unless the run was interrupted or
-    lost its cluster.
+    A context manager. At its end the file is removed, unless the run was interrupted or lost its
+    cluster.
 
     Parameters
     ----------
     output
-        The file to be written; what is kept lies beside it and only its owner can read it.
+        The file to be written. The records lie beside it, and only their owner can read them.
     basis
-        What the results depend on, in plain values.
+        Everything that the results depend on, in plain values.
     """
 
     def __init__(self, output: Path, basis: dict[str, Any]) -> None:
@@ -71,7 +72,7 @@ class Unfinished:
     ) -> None:
         if self._file is None:
             return
-        # After an error as after success there is nothing to go on with.
+        # Neither success nor an error leaves anything to resume.
         over = kind is None or (issubclass(kind, Exception) and not issubclass(kind, ClusterError))
         if over or not os.fstat(self._file.fileno()).st_size:
             self.path.unlink(missing_ok=True)
@@ -93,14 +94,14 @@ class Unfinished:
         Parameters
         ----------
         items
-            The chunks; those that are finished are drawn and passed over.
+            The chunks; those that are finished are drawn and skipped.
         work
             From chunks to as many results, in order.
         encode, decode
-            From a result to what is kept of it, and back.
+            From a result to bytes, and back.
         """
         if len(self):
-            logger.warning("going on after %d chunks of an interrupted run", len(self))
+            logger.warning("continuing after %d chunks of an interrupted run", len(self))
         stream = iter(items)
         for number, _ in enumerate(islice(stream, len(self))):
             yield decode(self.recall(number))
@@ -109,7 +110,7 @@ class Unfinished:
             yield result
 
     def recall(self, chunk: int) -> bytes:
-        """What was kept of a chunk that an earlier run has finished."""
+        """The bytes of a chunk that an earlier run has finished."""
         assert self._file is not None
         self._file.seek(self._starts[chunk])
         (length,) = _LENGTH.unpack(self._file.read(_LENGTH.size))
@@ -117,7 +118,7 @@ class Unfinished:
         return self._file.read(length)
 
     def keep(self, payload: bytes) -> None:
-        """Add what is kept of the next chunk."""
+        """Add the bytes of the next chunk."""
         if self._file is None:
             return
         self._chain = self._link(payload)
@@ -126,12 +127,12 @@ class Unfinished:
         self._file.flush()
 
     def _open(self) -> IO[bytes] | None:
-        """The file; None, and a run that cannot be resumed, if another run or nobody writes it."""
+        """The file; None if it cannot be written or another run holds it: then nothing is kept."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError:
-            # Where nothing can be written the output itself says so.
+            # Writing the output will fail with a message.
             return None
         file = os.fdopen(handle, "r+b")
         try:
@@ -160,7 +161,7 @@ class Unfinished:
 
 
 def pack_arrays(arrays: dict[str, np.ndarray]) -> bytes:
-    """Arrays of numbers as bytes, to be kept."""
+    """Arrays of numbers as bytes."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()

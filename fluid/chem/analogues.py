@@ -21,19 +21,13 @@ from fluid.chem.standardize import ORGANIC_ELEMENTS
 from fluid.chem.transforms import TRANSFORMS, UNLIKELY
 
 METHODS = ("mutations", "pairs", "brics")
-
-
+# In heavy atoms: of a substituent that is exchanged, and between a compound and an analogue.
 LARGEST_SUBSTITUENT = 8
-
-
 LARGEST_CHANGE = 8
-
-
+# Kept per kind of atom.
 _MOST_SUBSTITUENTS = 1000
-
-
+# Of one transform of one compound.
 _MOST_PRODUCTS = 200
-
 
 Substituents = Mapping[str, Sequence[tuple[str, int]]]
 
@@ -91,7 +85,7 @@ def _cuttable() -> Chem.Mol:
 
 
 def _kind(atom: Chem.Atom) -> str:
-    """What a substituent sees of the atom that it hangs on, such as ``"C aromatic"``."""
+    """Kind of an atom that a substituent is attached to, such as ``"C aromatic"``."""
     if atom.GetIsAromatic():
         return f"{atom.GetSymbol()} aromatic"
     place = "ring" if atom.IsInRing() else "chain"
@@ -122,7 +116,7 @@ def _heavy(mol: Chem.Mol) -> int:
 
 
 def _sites(mol: Chem.Mol) -> list[tuple[str, Chem.Mol, str]]:
-    """Where a small substituent may be exchanged: kind of atom, core, and the substituent.
+    """Sites where a small substituent may be exchanged: kind of atom, core, and substituent.
 
     The substituent has at most eight heavy atoms and fewer than the core; SMILES ``CO[*:1]``.
     """
@@ -149,12 +143,12 @@ def _is_oxo(atom: Chem.Atom) -> bool:
 
 
 def count_substituents(smiles: Iterable[str]) -> dict[str, Counter[str]]:
-    """How often each substituent hangs on each kind of atom in some compounds.
+    """How often each substituent is attached to each kind of atom in some compounds.
 
     Parameters
     ----------
     smiles
-        Standard SMILES; one that cannot be parsed is passed over.
+        Standard SMILES; those that cannot be parsed are skipped.
 
     Returns
     -------
@@ -203,7 +197,7 @@ def rank_substituents(counts: Iterable[Mapping[str, Counter[str]]]) -> Substitue
 def _exchanges(
     mol: Chem.Mol, rng: np.random.Generator, substituents: Substituents
 ) -> Iterator[tuple[Chem.Mol, str]]:
-    """Substituents exchanged, one site in turn; frequent substituents tend to come first."""
+    """Products with another substituent, sites in turn; frequent ones tend to come first."""
 
     def at(kind: str, core: Chem.Mol, old: str) -> Iterator[tuple[Chem.Mol, str]]:
         known = substituents.get(kind, ())
@@ -281,7 +275,7 @@ def iter_analogues(
 ) -> Iterator[tuple[str, str]]:
     """Analogues of a compound as they are made, the methods in turn; see `grow_analogues`.
 
-    Whoever stops early gets the beginning of the same sequence.
+    A caller that stops early gets the beginning of the same sequence.
     """
     unknown = [name for name in methods if name not in METHODS]
     if unknown:
@@ -305,7 +299,7 @@ def iter_analogues(
 
 
 def _finish(raw: Chem.Mol, size: int, had: Sequence[Chem.Mol]) -> str | None:
-    """Canonical SMILES of a product, or None if it is no valid and likely compound."""
+    """Canonical SMILES of a product; None if it is not a valid and likely compound."""
     with rdBase.BlockLogs():
         try:
             Chem.SanitizeMol(raw)

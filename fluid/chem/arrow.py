@@ -10,9 +10,7 @@ import pyarrow as pa
 from fluid.base.errors import FileFormatError
 from fluid.chem.compounds import Compounds
 
-COLUMNS = (
-    "id", "smiles", "inchikey", "fingerprint", "environments", "counts", "descriptors"
-)  # fmt: skip
+COLUMNS = ("id", "smiles", "inchikey", "fingerprint", "environments", "counts", "descriptors")
 
 
 def compounds_schema(bits: int, n_descriptors: int) -> pa.Schema:

@@ -62,7 +62,7 @@ class Compounds:
     counts: np.ndarray
     offsets: np.ndarray
     descriptors: np.ndarray
-    # No field: a copy with other features must not go on with what was derived from these.
+    # Not a field: a copy with other features must not keep what was derived from these.
     _memory: ClassVar[_Memory | None] = None
 
     def __len__(self) -> int:
@@ -137,27 +137,27 @@ class Compounds:
         return self
 
     def __reduce__(self) -> tuple[Callable[..., Compounds], tuple[Any, ...]]:
-        """A copy in another process remembers likewise, and starts without what is derived."""
+        """A copy in another process has a cache too, which starts empty."""
         values = tuple(getattr(self, field.name) for field in fields(Compounds))
         return _revive, (values, self._memory is not None)
 
     def with_cache(self) -> Compounds:
-        """The same compounds, which keep what is derived from them.
+        """The same compounds with a cache of what is derived from them.
 
-        Several models that are asked about the same compounds, or about parts of them, then find
-        features once. What is kept lives as long as the compounds and is not to be changed.
+        Several models that predict the same compounds, or parts of them, then compute features
+        once. The cache lives as long as the compounds; what it returns must not be changed.
         """
         return replace(self)._with(_Memory())
 
     def derive(self, name: Hashable, make: Callable[[Compounds], Any]) -> Any:
-        """What `make` finds for each compound, as rows of an array or a sparse matrix.
+        """Rows that `make` computes for each compound: an array or a sparse matrix.
 
         Parameters
         ----------
         name
-            What it is, under which it is kept if the compounds are `with_cache`.
+            The key that the rows are cached under, if the compounds have a cache.
         make
-            Computes it; a row must depend on its compound alone.
+            Computes the rows; each must depend on its compound alone.
         """
         return make(self) if self._memory is None else self._memory.recall(self, name, make)
 
@@ -186,28 +186,32 @@ class Compounds:
             np.ascontiguousarray(self.environments, dtype=np.uint32),
             np.ascontiguousarray(self.counts, dtype=np.uint8),
             np.ascontiguousarray(self.offsets, dtype=np.int64),
-            np.int64(self.bits), not counts,
-            np.ascontiguousarray(self.descriptors, dtype=np.float32), indptr, indices, data,
-        )  # fmt: skip
+            np.int64(self.bits),
+            not counts,
+            np.ascontiguousarray(self.descriptors, dtype=np.float32),
+            indptr,
+            indices,
+            data,
+        )
         return scipy.sparse.csr_matrix(
             (data[:end].copy(), indices[:end].copy(), indptr.astype(np.int32)),
             shape=(n, self.bits + n_descriptors),
         )
 
 
-def _revive(values: tuple[np.ndarray, ...], remembers: bool) -> Compounds:
+def _revive(values: tuple[np.ndarray, ...], cached: bool) -> Compounds:
     made = Compounds(*values)
-    return made.with_cache() if remembers else made
+    return made.with_cache() if cached else made
 
 
 class _Part(Compounds):
-    """Rows of compounds that remember: copied when somebody asks for more than is remembered."""
+    """Rows of compounds with a cache: copied only when something is needed that is not cached."""
 
     _whole: ClassVar[Compounds]
     _rows: ClassVar[np.ndarray]
 
     def __new__(cls, **fields: np.ndarray) -> Compounds:  # type: ignore[misc]
-        """What `dataclasses.replace` makes of a part is no part."""
+        """`dataclasses.replace` makes plain compounds of a part."""
         return Compounds(**fields)
 
     @classmethod
@@ -221,7 +225,7 @@ class _Part(Compounds):
         return len(self._rows)
 
     def __getattr__(self, name: str) -> Any:
-        # Called for what has not been set.
+        # Called for attributes that are not set yet.
         if name in _BY_COMPOUND:
             object.__setattr__(self, name, getattr(self._whole, name)[self._rows])
         elif name in _BY_FEATURE:
@@ -236,7 +240,7 @@ class _Part(Compounds):
         return self._whole._copy(self._rows[rows])
 
     def with_cache(self) -> Compounds:
-        """See `Compounds.remembering`."""
+        """See `Compounds.with_cache`."""
         return self._whole._copy(self._rows).with_cache()
 
 

@@ -1,4 +1,4 @@
-"""Counts of Morgan features as bits, so that similarity of counts costs what that of bits does."""
+"""Counts of Morgan features as bits, so that their similarity costs as little as that of bits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from fluid.chem.compounds import Compounds
 
 COUNT_BITS = 4096
-# A feature that occurs more often counts as if it occurred so often.
+# Higher counts are cut to this.
 HIGHEST = 16
 _BLOCK = 4096
 
@@ -16,8 +16,8 @@ def count_fingerprints(compounds: Compounds) -> np.ndarray:
     """A bit for the first occurrence of a feature, another for the second, and so on.
 
     The number of bits that two compounds share is then the sum of the smaller of their counts, and
-    their Tanimoto similarity the min-max similarity of counts (Ralaivola et al. 2005,
-    doi 10.1016/j.neunet.2005.07.009), but for features that fall on the same of the 4,096 bits.
+    their Tanimoto similarity is the min-max similarity of counts (Ralaivola et al. 2005,
+    doi 10.1016/j.neunet.2005.07.009), except where features collide on one of the 4,096 bits.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def _pack(compounds: Compounds) -> np.ndarray:
 
 
 def _positions(features: np.ndarray, level: int) -> np.ndarray:
-    """Where a feature's occurrence stands: the highest bits of a multiplicative hash."""
+    """Bits of occurrences of features: the highest bits of a multiplicative hash."""
     mixed = (features.astype(np.uint64) + np.uint64(level * 0x9E3779B9)) & np.uint64(0xFFFFFFFF)
     mixed = (mixed ^ (mixed >> np.uint64(15))) * np.uint64(0x85EBCA6B) & np.uint64(0xFFFFFFFF)
     return (mixed >> np.uint64(20)).astype(np.int64)

@@ -10,7 +10,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdqueries
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
-# Elements of drug-like organic chemistry; a fragment with any other is set aside with a reason.
+# Elements of drug-like organic chemistry; fragments with any other are rejected with a reason.
 ORGANIC_ELEMENTS = frozenset({1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53})
 _CHARACTERS_PER_ATOM = 20
 
@@ -27,8 +27,8 @@ class StandardizerSpec:
     isotopes
         ``"remove"`` or ``"keep"`` isotope labels.
     mixtures
-        ``"reject"`` a record with two different organic components of like size, or take the
-        ``"largest"`` organic fragment in any case.
+        ``"reject"`` a record with two different organic components of similar size, or always take
+        the ``"largest"`` organic fragment.
     max_heavy_atoms
         Largest organic fragment accepted, in heavy atoms.
     """

@@ -1,4 +1,4 @@
-"""Compounds that are read in pieces, again and again: a public set is seldom held as a whole."""
+"""Compounds that are read in pieces, repeatedly: a public set is seldom held as a whole."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CompoundStream:
     n
         Number of compounds.
     chunks
-        Gives them from the first to the last, in pieces of any size; can be called repeatedly.
+        Iterates over them in pieces of any size; can be called repeatedly.
     """
 
     n: int
@@ -27,7 +27,7 @@ class CompoundStream:
 
     @classmethod
     def of(cls, compounds: Compounds | CompoundStream) -> CompoundStream:
-        """Compounds that are in memory already; a stream is given back."""
+        """A stream of compounds in memory; a stream is returned as it is."""
         if isinstance(compounds, CompoundStream):
             return compounds
         return cls(len(compounds), lambda: iter((compounds,)))
@@ -36,7 +36,7 @@ class CompoundStream:
         return self.n
 
     def parts(self, rows: np.ndarray) -> Iterator[Compounds]:
-        """Those of the compounds at these positions that each chunk holds, maybe none.
+        """The compounds at these positions, chunk by chunk; a chunk may hold none.
 
         Parameters
         ----------
@@ -55,12 +55,12 @@ class CompoundStream:
         return concatenate(list(self.parts(rows)))
 
     def blocks(self, rows: np.ndarray, size: int) -> Iterator[tuple[int, Compounds]]:
-        """The compounds at these positions, so many at a time, however they are stored.
+        """The compounds at these positions in blocks of `size`, however they are stored.
 
         Yields
         ------
         tuple
-            Position in `rows` of the first, and `size` compounds; the last block may be shorter.
+            Position of the first in `rows`, and `size` compounds; the last block may be shorter.
         """
         held: list[Compounds] = []
         ready = done = 0

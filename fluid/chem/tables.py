@@ -1,4 +1,4 @@
-"""From rows of text to structures: which column is what, and what is set aside."""
+"""From rows of text to structures: which column is which, and which rows are rejected."""
 
 from __future__ import annotations
 
@@ -13,31 +13,52 @@ from fluid.base.files import atomic_file
 from fluid.chem.readers import Row, Table, printable, read_table, short_name
 
 SMILES_COLUMNS = (
-    "smiles", "canonical_smiles", "standard_smiles", "std_smiles", "isomeric_smiles", "cxsmiles",
-    "structure", "structure_smiles", "smi", "molecule", "mol",
-)  # fmt: skip
+    "smiles",
+    "canonical_smiles",
+    "standard_smiles",
+    "std_smiles",
+    "isomeric_smiles",
+    "cxsmiles",
+    "structure",
+    "structure_smiles",
+    "smi",
+    "molecule",
+    "mol",
+)
 ID_COLUMNS = (
-    "id", "compound_id", "cmpd_id", "cmpd", "compound", "molecule_id", "mol_id",
-    "molecule_chembl_id", "chembl_id", "drug_id", "identifier", "name", "molecule_name",
-    "compound_name", "title",
-)  # fmt: skip
+    "id",
+    "compound_id",
+    "cmpd_id",
+    "cmpd",
+    "compound",
+    "molecule_id",
+    "mol_id",
+    "molecule_chembl_id",
+    "chembl_id",
+    "drug_id",
+    "identifier",
+    "name",
+    "molecule_name",
+    "compound_name",
+    "title",
+)
 _LONGEST = 200
 
 
 @dataclass(frozen=True)
 class Reject:
-    """A row, or one measurement of a row, that was set aside.
+    """A row, or one measurement of a row, that was rejected.
 
     Attributes
     ----------
     file, line
-        Where it stands; the line, or the record in SDF and Parquet, counts from 1.
+        Where it is; lines, or records in SDF and Parquet, count from 1.
     id
         The compound's name in the table.
     column, value
         What was wrong; a long value is cut at 200 characters.
     reason
-        Why, and what would have been allowed.
+        Why, and what is allowed.
     """
 
     file: str
@@ -122,12 +143,12 @@ class EntryTable:
             yield Entry(row, printable(name), row.values[self.smiles_index])
 
     def reject(self, entry: Entry, reason: str) -> Reject:
-        """Set this entry aside because of its structure or its row."""
+        """Reject this entry because of its structure or its row."""
         column = self.table.columns[self.smiles_index]
         return self.reject_value(entry, column, entry.smiles, reason)
 
     def reject_value(self, entry: Entry, column: str, value: str, reason: str) -> Reject:
-        """Set one value of this entry aside."""
+        """Reject one value of this entry."""
         return Reject(
             printable(self.table.path.name),
             entry.row.line,
@@ -162,7 +183,7 @@ def open_entries(
 
 
 def _cut(reason: str) -> str:
-    """A reason that quotes a long value, without its middle: the rule stands at the end."""
+    """Cut the middle out of a long reason: it quotes a value, and ends with the rule."""
     if len(reason) <= 2 * _LONGEST:
         return reason
     return f"{reason[:_LONGEST]} ... {reason[-_LONGEST:]}"
@@ -176,7 +197,7 @@ def batched(items: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
 
 
 def write_rejects(path: Path, rejects: Iterable[Reject]) -> int:
-    """Write what was set aside as CSV for people; returns how many rows it has."""
+    """Write rejects as CSV for people; returns the number of rows."""
     count = 0
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The disclosure policy: how finely an annotation may speak, and what it may say besides."""
+"""The disclosure policy: how precisely labels are released, and what is shared with them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from fluid.learn.folds import COMPOUND, FOLDS_BY
 from fluid.learn.reliability import NEIGHBOURS
 
 SHAREABLE = ("training-size", "coverage", "metrics", "prevalence")
-# Figures that are shared besides are multiples of this.
+# Shared metrics and prevalences are multiples of this.
 SHARED_STEP = 0.05
 
-# Steps: the finest of each. More than 101 levels of reliability would be a similarity by another
-# name.
+# The finest step of each. With more than 101 levels, reliability would reveal the similarity.
 _FINEST = {"probability_step": 1e-4, "uncertainty_step": 1e-4, "reliability_step": 0.01}
 _RANGES: dict[str, tuple[float, float]] = {
     "probability_clip": (0.0, 0.45),
@@ -39,7 +38,7 @@ class DisclosurePolicy:
     Attributes
     ----------
     folds_by
-        What a label may not have been learned from: the ``"compound"`` itself, or anything with its
+        What no label is learned from: the ``"compound"`` itself, or any compound with its
         ``"framework"``, the skeleton of rings and linkers. The row of a compound is then the same
         whether or not such compounds are in the private data.
     probability_step
@@ -50,14 +49,13 @@ class DisclosurePolicy:
     value_step
         Regression predictions are rounded to multiples of this, in the task's unit.
     uncertainty_step, reliability_step
-        The same for the columns beside the prediction. Reliability has ``1 / step + 1`` levels.
+        The same for uncertainty and reliability. Reliability has ``1 / step + 1`` levels.
     neighbourhood
-        Every figure derived from similarity is a mean over this many training compounds, each
-        with the same weight; 5 or more.
+        Every similarity is a mean over this many training compounds, equally weighted; 5 or more.
     abstain_below
-        A compound of a lower reliability, rounded, is not labelled in that task; 0 labels all.
+        A compound whose rounded reliability is lower is not labelled in that task; 0 labels all.
     share
-        What may be stated besides: ``"training-size"``, rounded to a power of two,
+        What may be shared with the labels: ``"training-size"``, rounded to a power of two,
         ``"metrics"``, out-of-fold metrics, and ``"prevalence"``, shares of classes, both rounded
         to 0.05, and ``"coverage"``, how many private compounds lie near each cluster of public
         ones. Nothing by default.
@@ -65,19 +63,19 @@ class DisclosurePolicy:
         Counts of a coverage report are rounded to multiples of the step; counts below the minimum
         are reported as 0.
     max_releases, max_queries
-        How often a teacher's folder may label a public set, and how many compounds in all of
-        these together. What counts is in the folder's ledger.
+        How often a teacher may label a public set, and how many compounds over all releases. Its
+        ledger counts them.
     audit_max_auc
         ``fluid audit`` fails if some membership attack on a compound's own row, or on the columns
         beside the prediction, ranks members with a higher ROC-AUC than this.
     audit_max_neighbour_auc
-        The same for attacks on the rows of a compound's analogues and on releases differenced;
-        cross-fitting does not close these. 1 only reports them.
+        The same for attacks on the rows of a compound's analogues and on differences between
+        releases, which cross-fitting does not prevent. 1 only reports them.
 
     Notes
     -----
-    Nothing here depends on whether a public compound is also in the private data, and no setting
-    that does may be added: leaving such compounds out, or abstaining on them, flags them.
+    No setting depends on whether a public compound is also in the private data, and none may be
+    added: skipping such compounds, or abstaining on them, would reveal them.
     """
 
     folds_by: str = COMPOUND
@@ -126,9 +124,9 @@ class DisclosurePolicy:
             raise ValueError(f"policy share: {unknown[0]!r} is not one of {SHAREABLE}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The policy as plain values; what limits coverage is part of it if coverage is shared.
+        """The policy as plain values, with the limits of coverage only if coverage is shared.
 
-        So the protocol digest of a federation that shares no coverage does not depend on it.
+        So the protocol digest of a federation that shares no coverage does not depend on them.
         """
         values = asdict(self) | {"share": list(self.share)}
         if "coverage" not in self.share:
@@ -137,7 +135,7 @@ class DisclosurePolicy:
 
     @property
     def probability_bounds(self) -> tuple[float, float]:
-        """The lowest and the highest probability that may be said; both are on the step."""
+        """The lowest and the highest probability that may be released; both are on the step."""
         step = self.probability_step
         low = max(1, math.ceil(self.probability_clip / step - 1e-9)) * step
         return low, 1.0 - low

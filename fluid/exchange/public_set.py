@@ -18,7 +18,7 @@ from fluid.exchange.sealed import SealedFile, open_sealed
 
 SCHEMA = "fluid.public/1"
 _SAMPLE = 64
-# Row groups that the sample is drawn from: a large set is not read twice for it.
+# Row groups that the sample is drawn from, so that a large set is not read twice.
 _GROUPS = 8
 
 
@@ -41,13 +41,13 @@ class PublicSet:
         Raises
         ------
         FileFormatError
-            If the file is missing, damaged, changed, or no public set.
+            If the file is missing, damaged, changed, or not a public set.
         """
         return source if isinstance(source, PublicSet) else open_public_set(Path(source))
 
     @property
     def digest(self) -> str:
-        """What annotations refer to it by."""
+        """The digest that annotations refer to."""
         return self.sealed.digest
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class PublicSet:
                 raise FileFormatError(f"{self.sealed.path}: {error}") from error
 
     def check(self, federation: Federation) -> None:
-        """Make sure that the set is of this federation and that this site computes the same.
+        """Check that the set belongs to this federation and that this site computes the same.
 
         A sample of compounds, drawn by the digest from a few row groups, is standardised and
         featurised again.
@@ -120,6 +120,6 @@ def open_public_set(path: Path) -> PublicSet:
     Raises
     ------
     FileFormatError
-        If the file is missing, damaged, changed, or no public set.
+        If the file is missing, damaged, changed, or not a public set.
     """
     return PublicSet(open_sealed(path, SCHEMA))

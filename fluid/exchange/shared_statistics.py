@@ -1,4 +1,4 @@
-"""What an annotation may state besides its labels, and whether it keeps to that."""
+"""Statistics that an annotation shares with its labels, and whether its policy allows them."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from fluid.exchange.annotation import AnnotationFile
 from fluid.exchange.policy import SHARED_STEP
 from fluid.learn.task import Task
 
-# Out-of-fold metrics without a unit; others are never stated.
+# Out-of-fold metrics without a unit; others are never shared.
 SHARED_METRICS = ("roc_auc", "mcc", "r2", "spearman")
 
 
 def check_shared_statistics(annotation: AnnotationFile) -> dict[str, Any]:
-    """What an annotation states besides its labels, which its policy must allow.
+    """Return the statistics that an annotation shares, if its policy allows them.
 
     Raises
     ------
     FluidError
-        If it states anything else, or anything finer than allowed.
+        If it shares anything that is not allowed, or anything finer than allowed.
     """
     path = annotation.sealed.path
     stated = annotation.sealed.manifest.get("shared")
     allowed = {item.replace("-", "_") for item in annotation.policy.share} - {"coverage"}
     if not isinstance(stated, dict) or not set(stated) <= allowed:
         raise FluidError(
-            f"{path}: shares {str(stated)[:80]} besides its labels, but the policy allows "
+            f"{path}: shares {str(stated)[:80]} with its labels, but the policy allows "
             f"{', '.join(sorted(allowed)) or 'nothing'}"
         )
     checks = {"training_size": _is_size, "metrics": _is_metrics, "prevalence": _is_prevalence}
@@ -38,7 +38,7 @@ def check_shared_statistics(annotation: AnnotationFile) -> dict[str, Any]:
         )
         if not good:
             raise FluidError(
-                f"{path}: the {name.replace('_', ' ')} shared is not usable; allowed is for each "
+                f"{path}: the shared '{name.replace('_', ' ')}' is not usable; allowed is for each "
                 f"task {_ALLOWED[name]}"
             )
     return stated

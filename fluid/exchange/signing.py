@@ -20,7 +20,7 @@ _CONTEXT = b"fluid sealed file 1\n"
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Let one process at a time change files in a folder; nothing is written to it for that."""
+    """Let one process at a time change files in a folder, by a lock on the folder itself."""
     if os.name != "posix":
         yield
         return
@@ -101,7 +101,7 @@ def decode_public_key(text: str) -> Ed25519PublicKey:
 
 
 def read_public_key(path: Path) -> str:
-    """The text of a ``.pub`` file, checked; nothing of a private key is ever shown."""
+    """The text of a ``.pub`` file, checked; messages never show a private key."""
     try:
         text = path.read_text(encoding="ascii").strip()
     except OSError as error:

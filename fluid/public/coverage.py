@@ -30,10 +30,20 @@ _LARGEST_FILE = 1 << 20
 _LARGEST_COUNT = 1 << 40
 _KEYS = frozenset(
     {
-        "schema", "federation", "protocol", "clusters", "partner", "step", "minimum", "counts",
-        "elsewhere", "software", "digest", "signature",
+        "schema",
+        "federation",
+        "protocol",
+        "clusters",
+        "partner",
+        "step",
+        "minimum",
+        "counts",
+        "elsewhere",
+        "software",
+        "digest",
+        "signature",
     }
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)

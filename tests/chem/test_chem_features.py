@@ -155,9 +155,16 @@ def test_a_batch_knows_names_keys_and_connectivities(compounds, structures):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"fingerprint": "maccs"}, {"descriptors": "all"}, {"radius": 6}, {"radius": -1},
-     {"bits": 0}, {"bits": 100}, {"bits": 65600}],
-)  # fmt: skip
+    [
+        {"fingerprint": "maccs"},
+        {"descriptors": "all"},
+        {"radius": 6},
+        {"radius": -1},
+        {"bits": 0},
+        {"bits": 100},
+        {"bits": 65600},
+    ],
+)
 def test_settings_outside_the_choices_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         FeatureSpec(**wrong)

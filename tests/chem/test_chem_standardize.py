@@ -19,16 +19,36 @@ SPEC = StandardizerSpec()
 KEEP = StandardizerSpec(stereo="keep", isotopes="keep", mixtures="largest")
 DIVERSE = (
     *REFERENCE_SMILES,
-    "CCN(CC)CCOC(=O)c1ccc(N)cc1.Cl", "[O-]S(=O)(=O)c1ccccc1.[NH4+]", "C[N+](C)(C)CC(=O)[O-]",
-    "OC(=O)CC(O)(CC(O)=O)C(O)=O.NCCO", "[O-][N+](=O)c1ccc(O[Na])cc1", "CC(=O)N[C@@H](CS)C(O)=O",
-    "C/C=C\\C(=O)N1CC[C@H](F)C1", "[2H]c1ccccc1[13C](=O)O", "C[S@](=O)c1ccccc1",
-    "NC(=[NH2+])NCCCC(N)C(=O)[O-]", "C1=CC=C[CH-]1.[Na+]", "CN=[N+]=[N-]", "C[NH+](C)[O-]",
-    "O=P(O)(O)OC[C@H]1O[C@@H](n2cnc3c(N)ncnc32)[C@H](O)[C@@H]1O", "c1ccc[n+](C)c1.[I-]",
-    "CC(=O)C=C(C)O", "OC1=CC=NC=C1", "C[Si](C)(C)OB(O)c1cc[nH]n1", "[Cl-].CC[NH2+]C.O.O",
-    "CCCC[N+](CCCC)(CCCC)CCCC.[F-]", "S=C=Nc1ccccc1", "C#CC(C)(O)C#N", "OS(=O)(=O)O.CN",
-    "FC(F)(F)C(=O)[O-].C[NH2+]Cc1ccccc1", "[C-]#[N+]c1ccccc1", "C[n+]1ccccc1C=NO",
-    "O=C1NC(=O)C(c2ccccc2)(c2ccccc2)[N-]1", "OC(=O)c1ccccc1[O-].[Li+]", "CC(C)=[N+](C)[O-]",
-)  # fmt: skip
+    "CCN(CC)CCOC(=O)c1ccc(N)cc1.Cl",
+    "[O-]S(=O)(=O)c1ccccc1.[NH4+]",
+    "C[N+](C)(C)CC(=O)[O-]",
+    "OC(=O)CC(O)(CC(O)=O)C(O)=O.NCCO",
+    "[O-][N+](=O)c1ccc(O[Na])cc1",
+    "CC(=O)N[C@@H](CS)C(O)=O",
+    "C/C=C\\C(=O)N1CC[C@H](F)C1",
+    "[2H]c1ccccc1[13C](=O)O",
+    "C[S@](=O)c1ccccc1",
+    "NC(=[NH2+])NCCCC(N)C(=O)[O-]",
+    "C1=CC=C[CH-]1.[Na+]",
+    "CN=[N+]=[N-]",
+    "C[NH+](C)[O-]",
+    "O=P(O)(O)OC[C@H]1O[C@@H](n2cnc3c(N)ncnc32)[C@H](O)[C@@H]1O",
+    "c1ccc[n+](C)c1.[I-]",
+    "CC(=O)C=C(C)O",
+    "OC1=CC=NC=C1",
+    "C[Si](C)(C)OB(O)c1cc[nH]n1",
+    "[Cl-].CC[NH2+]C.O.O",
+    "CCCC[N+](CCCC)(CCCC)CCCC.[F-]",
+    "S=C=Nc1ccccc1",
+    "C#CC(C)(O)C#N",
+    "OS(=O)(=O)O.CN",
+    "FC(F)(F)C(=O)[O-].C[NH2+]Cc1ccccc1",
+    "[C-]#[N+]c1ccccc1",
+    "C[n+]1ccccc1C=NO",
+    "O=C1NC(=O)C(c2ccccc2)(c2ccccc2)[N-]1",
+    "OC(=O)c1ccccc1[O-].[Li+]",
+    "CC(C)=[N+](C)[O-]",
+)
 
 
 def reason(smiles, spec=SPEC):
@@ -61,7 +81,7 @@ def test_aspirin_has_the_inchikey_of_the_books():
         ("  CCO  ", "CCO"),
         ("CCO ethanol", "CCO"),
     ],
-)  # fmt: skip
+)
 def test_salts_charges_and_drawings_are_brought_to_one_form(given, expected):
     assert standardize(given, SPEC).smiles == expected
 
@@ -172,9 +192,14 @@ def test_elements_of_drugs_are_allowed():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"stereo": "maybe"}, {"isotopes": ""}, {"mixtures": "all"}, {"max_heavy_atoms": 0},
-     {"max_heavy_atoms": 1001}],
-)  # fmt: skip
+    [
+        {"stereo": "maybe"},
+        {"isotopes": ""},
+        {"mixtures": "all"},
+        {"max_heavy_atoms": 0},
+        {"max_heavy_atoms": 1001},
+    ],
+)
 def test_settings_outside_the_choices_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         StandardizerSpec(**wrong)

@@ -19,10 +19,15 @@ def make(n: int) -> Compounds:
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     names = np.array([f"c{row}" for row in range(n)], dtype=object)
     return Compounds(
-        names, names, names, np.arange(n, dtype=np.uint8)[:, None].repeat(8, axis=1),
-        np.arange(offsets[-1], dtype=np.uint32), np.ones(offsets[-1], dtype=np.uint8), offsets,
+        names,
+        names,
+        names,
+        np.arange(n, dtype=np.uint8)[:, None].repeat(8, axis=1),
+        np.arange(offsets[-1], dtype=np.uint32),
+        np.ones(offsets[-1], dtype=np.uint8),
+        offsets,
         np.arange(n, dtype=np.float32)[:, None],
-    )  # fmt: skip
+    )
 
 
 def cut(compounds: Compounds, sizes: list[int]) -> CompoundStream:

@@ -1,4 +1,4 @@
-"""Which column is what, and rows that are set aside with a reason."""
+"""Which column is what, and rows that are rejected with a reason."""
 
 import csv
 
@@ -112,10 +112,14 @@ def test_bad_rows_are_set_aside_with_line_and_reason_and_the_rest_goes_on(tmp_pa
         Reject("t.csv", 6, "e", "smiles", "CC\\xff", "structure holds bytes that are not UTF-8"),
         Reject("t.csv", 7, "f\\xe9", "smiles", "C*", "holds a dummy atom or R-group (*)"),
         Reject(
-            "t.csv", 8, "g", "smiles", "C" * 200,
+            "t.csv",
+            8,
+            "g",
+            "smiles",
+            "C" * 200,
             "SMILES of 3001 characters, at most 3000 are allowed",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def test_a_batch_of_bad_rows_holds_no_compounds(tmp_path):

@@ -148,7 +148,7 @@ def test_a_lost_scheduler_is_one_line_and_the_next_run_goes_on(
     ]
     with local_cluster(tmp_path / "again", "one") as cluster:
         outcome = done(*arguments, "--scheduler", cluster.address)
-    assert "going on after" in outcome.stderr
+    assert "continuing after" in outcome.stderr
     assert visible(there) == expected
 
 

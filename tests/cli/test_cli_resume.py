@@ -136,7 +136,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(trial: Trial) -> None:
     assert trial.whole() == expected
     assert trial.kept == chunks - 3
     assert trial.told.stdout == told
-    assert "going on after 3 chunks of an interrupted run" in trial.told.stderr
+    assert "continuing after 3 chunks of an interrupted run" in trial.told.stderr
 
 
 @pytest.mark.parametrize(

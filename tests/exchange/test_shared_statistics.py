@@ -55,16 +55,16 @@ def test_nothing_is_stated_unless_it_is_shared() -> None:
     [
         ({"training_size": {"bbb": 64}}, (), "but the policy allows nothing"),
         ({"coverage": {}}, ("coverage",), "but the policy allows nothing"),
-        ({"training_size": {"bbb": 300}}, ("training-size",), "training size shared is not usable"),
+        ({"training_size": {"bbb": 300}}, ("training-size",), "'training size' is not usable"),
         ({"training_size": {"bbb": True}}, ("training-size",), "a whole number, a power of two"),
         ({"training_size": {"other": 64}}, ("training-size",), "is not usable"),
-        ({"metrics": {"bbb": {"rmse": 0.5}}}, ("metrics",), "the metrics shared is not usable"),
+        ({"metrics": {"bbb": {"rmse": 0.5}}}, ("metrics",), "the shared 'metrics' is not usable"),
         ({"metrics": {"bbb": {"mcc": 0.512}}}, ("metrics",), "in multiples of 0.05"),
         ({"metrics": {"bbb": {"mcc": float("nan")}}}, ("metrics",), "is not usable"),
         ({"prevalence": {"logbb": {"0": 0.5}}}, ("prevalence",), "the share of each class"),
         ({"prevalence": {"bbb": {"CCO": 0.5}}}, ("prevalence",), "is not usable"),
         ({"prevalence": {"bbb": {"BBB-": 1.05}}}, ("prevalence",), "is not usable"),
-        (None, (), "shares None besides its labels"),
+        (None, (), "shares None with its labels"),
     ],
 )
 def test_a_statement_that_is_finer_or_another_is_refused(

@@ -16,10 +16,18 @@ from fluid.exchange.strictness import RULES, load_own_policy, looser_than, polic
 from tests.conftest import make_federation
 
 AGREED = DisclosurePolicy(
-    probability_step=0.02, probability_clip=0.04, value_step=0.1, uncertainty_step=0.02,
-    reliability_step=0.05, neighbourhood=7, abstain_below=0.1, share=("metrics", "coverage"),
-    max_releases=5, max_queries=1000, audit_max_neighbour_auc=0.8,
-)  # fmt: skip
+    probability_step=0.02,
+    probability_clip=0.04,
+    value_step=0.1,
+    uncertainty_step=0.02,
+    reliability_step=0.05,
+    neighbourhood=7,
+    abstain_below=0.1,
+    share=("metrics", "coverage"),
+    max_releases=5,
+    max_queries=1000,
+    audit_max_neighbour_auc=0.8,
+)
 CHANGES = {
     "folds_by": ("framework", "compound"),
     "probability_step": (0.1, 0.01),

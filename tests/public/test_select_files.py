@@ -40,9 +40,12 @@ def federation(folder: Path) -> Federation:
     """A federation that keeps stereochemistry and shares coverage; aurora's key lies beside."""
     path = folder / "federation.toml"
     init_federation(
-        path, "trial", [parse_task_option("bbb:binary")], FeatureSpec(descriptors="none"),
+        path,
+        "trial",
+        [parse_task_option("bbb:binary")],
+        FeatureSpec(descriptors="none"),
         StandardizerSpec(stereo="keep"),
-    )  # fmt: skip
+    )
     path.write_text(path.read_text().replace("share = []", 'share = ["coverage"]'))
     _, public_key = generate_keys("aurora", folder)
     register_partner(path, "aurora", public_key)
@@ -105,9 +108,12 @@ def test_one_compound_of_each_connectivity_is_selected_and_donated_ones_are_kept
     for number, message in ((5, "hold 4 usable compounds"), (1, "2 compounds are donated")):
         with pytest.raises(FluidError, match=message):
             prepare_public(
-                [pool], federation, tmp_path / "no.parquet", run=Run(jobs=1),
+                [pool],
+                federation,
+                tmp_path / "no.parquet",
+                run=Run(jobs=1),
                 selection=Selection(number, donated=(donated,)),
-            )  # fmt: skip
+            )
     assert not (tmp_path / "no.parquet").exists()
 
 
