@@ -32,9 +32,12 @@ def signature(name: str, thing: Any) -> str:
         for parameter in inspect.signature(thing).parameters.values()
         if parameter.name != "self"
     ]
-    shown = inspect.Signature(parameters).format()
+    shown = str(inspect.Signature(parameters))
     if len(name) + len(shown) > 90:
-        inside = str(shown)[1:-1].split(", ")
+        inside = [str(parameter) for parameter in parameters]
+        first_option = next((i for i, p in enumerate(parameters) if p.kind is p.KEYWORD_ONLY), None)
+        if first_option is not None:
+            inside.insert(first_option, "*")
         shown = "(\n    " + ",\n    ".join(inside) + ",\n)"
     return f"{name}{shown}"
 

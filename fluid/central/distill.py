@@ -105,6 +105,14 @@ def distill(
     FluidError
         If an annotation is not admitted, the student is not the one that they name, or there are
         too few labels.
+
+    Examples
+    --------
+    >>> from fluid import distill
+    >>> annotations = ["aurora/annotation.parquet", "draco/annotation.parquet"]
+    >>> outcome = distill(annotations, "public.parquet", "federation.toml", "round")
+    >>> sorted(outcome.report["partners"])
+    ['aurora', 'draco']
     """
     run = run or Run()
     federation, public, output = Federation.load(federation), PublicSet.load(public), Path(output)

@@ -83,6 +83,12 @@ class Federation:
         ------
         FederationError
             If the file is missing, not TOML, or anything in it is unknown or not allowed.
+
+        Examples
+        --------
+        >>> from fluid import Federation
+        >>> [task.name for task in Federation.load("federation.toml").tasks]
+        ['bbb', 'logbb']
         """
         return source if isinstance(source, Federation) else load_federation(Path(source))
 

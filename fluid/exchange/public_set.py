@@ -42,6 +42,12 @@ class PublicSet:
         ------
         FileFormatError
             If the file is missing, damaged, changed, or not a public set.
+
+        Examples
+        --------
+        >>> from fluid import PublicSet
+        >>> len(PublicSet.load("public.parquet"))
+        399
         """
         return source if isinstance(source, PublicSet) else open_public_set(Path(source))
 

@@ -131,6 +131,13 @@ def annotate(
     FluidError
         If teacher, public set, federation, policy and key do not belong together, or the budget
         of the teacher is used up.
+
+    Examples
+    --------
+    >>> from fluid import annotate
+    >>> summary = annotate("aurora/teacher", "public.parquet", "aurora/draft.parquet")
+    >>> summary.n_compounds, summary.signed
+    (399, False)
     """
     run, output, key = run or Run(), Path(output), None if key is None else Path(key)
     site = _open(

@@ -113,6 +113,13 @@ def prepare_public(
         If a table cannot be read, or no compound is left.
     FluidError
         If a selection is not possible, or its clusters or reports cannot be verified.
+
+    Examples
+    --------
+    >>> from fluid import prepare_public
+    >>> summary = prepare_public(["public.csv"], "federation.toml", "prepared.parquet")
+    >>> summary.n_compounds
+    399
     """
     contract, output, run = Federation.load(federation), Path(output), run or Run()
     paths = [Path(source) for source in sources]

@@ -135,6 +135,13 @@ def evaluate(
     ------
     FluidError
         If models do not belong together, or no label can be read.
+
+    Examples
+    --------
+    >>> from fluid import evaluate
+    >>> found = evaluate(["round1/student", "draco/teacher"], ["draco/private.csv"], draws=100)
+    >>> sorted(found.tasks)
+    ['bbb', 'logbb']
     """
     run = run or Run()
     if draws < FEWEST_DRAWS:

@@ -125,6 +125,20 @@ def simulate(
     FluidError
         If the tables, the public set and the federation do not belong together, or a setting is
         not allowed.
+
+    Examples
+    --------
+    >>> from fluid import simulate
+    >>> from fluid.simulate.partition_spec import PartitionSpec
+    >>> from fluid.simulate.run import Sources
+    >>> from fluid.simulate.study_spec import StudySpec
+    >>> sources = Sources(
+    ...     ["aurora/private.csv", "draco/private.csv"], "public.parquet", "federation.toml"
+    ... )
+    >>> spec = StudySpec((PartitionSpec("random", partners=2),), paper=False, hybrids=False)
+    >>> summary = simulate(sources, spec, "study", draws=100)
+    >>> sorted(summary["tasks"])
+    ['bbb', 'logbb']
     """
     run, output = run or Run(), Path(output)
     _check_settings(studies, draws, run)

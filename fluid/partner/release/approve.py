@@ -171,6 +171,14 @@ def approve(
     FluidError
         If draft, teacher, federation and key do not belong together, the ledger was changed or
         restored from a backup, or the draft is not in it.
+
+    Examples
+    --------
+    >>> from fluid import annotate, approve
+    >>> draft = annotate("borealis/teacher", "public.parquet", "borealis/draft.parquet")
+    >>> approval = approve("borealis/draft.parquet", "borealis/teacher", "keys/borealis.key")
+    >>> approval.digest == draft.digest
+    True
     """
     draft, teacher, key = Path(draft), Path(teacher), Path(key)
     annotation = open_annotation(draft)

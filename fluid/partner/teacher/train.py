@@ -106,6 +106,17 @@ def train_teacher(
     ------
     FluidError
         If the partner is unknown, the table unusable, or the labels too few.
+
+    Examples
+    --------
+    >>> from fluid import train_teacher
+    >>> from fluid.partner.teacher.fit import TrainingOptions
+    >>> quick = TrainingOptions("logistic", folds=3, repeats=1)
+    >>> summary = train_teacher(
+    ...     ["draco/private.csv"], "federation.toml", "draco", "new/teacher", options=quick
+    ... )
+    >>> sorted(summary.card.metrics)
+    ['bbb', 'logbb']
     """
     options, run, output = options or TrainingOptions(), run or Run(), Path(output)
     federation = Federation.load(federation)
