@@ -23,7 +23,7 @@ from fluid.learn.estimators.twicing import Twicing
 from fluid.learn.judgement import HeldOut
 from fluid.learn.model import TaskModel
 from fluid.learn.predictions import called_classes
-from fluid.learn.reliability import NEIGHBOURS, TRUSTED, ReliabilityMap, fit_reliability
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS, TRUSTED, ReliabilityMap, fit_reliability
 from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
 from fluid.learn.trained_on import digest_connectivities
@@ -180,7 +180,7 @@ def distill_task(
     fidelity = _squared_correlation(told, wanted) if len(held) else 0.0
     near = np.searchsorted(fits.positions, references[groups[references] != 0])
     similarity = neighbour_similarity(
-        compounds.fingerprints[fits.held], compounds.fingerprints[near], NEIGHBOURS
+        compounds.fingerprints[fits.held], compounds.fingerprints[near], DOMAIN_NEIGHBOURS
     )
     said = _probabilities(task, told)
     trust = _reliability(task, pooled, rows[inside], held, said, similarity, references)

@@ -8,7 +8,7 @@ import numpy as np
 
 from fluid.chem.compounds import Compounds
 from fluid.learn.judgement import NEVER, DomainInput, DomainResult, HeldOut
-from fluid.learn.reliability import NEIGHBOURS, TRUSTED, ReliabilityMap
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS, TRUSTED, ReliabilityMap
 
 # Share of wrong calls among held-out compounds that lie inside the reliability domain, at most.
 STATED_ERROR = 0.10
@@ -197,7 +197,7 @@ class ReliabilityDomain:
         ]
         for row in np.flatnonzero(sure_enough & ~inside):
             reasons[row] = (
-                f"expected correct {score[row]:.2f}, but mean similarity to {NEIGHBOURS} nearest "
+                f"expected correct {score[row]:.2f}, but mean similarity to {DOMAIN_NEIGHBOURS} nearest "
                 f"{said.near.similarity[row]:.2f} < {self.least_similarity_:.2f}: too far for the "
                 "stated error rate"
             )

@@ -18,7 +18,7 @@ from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
 from fluid.learn.calibration import Platt, fit_line, fit_platt
 from fluid.learn.estimators import LEARNERS, Estimator, choose_learner
-from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap, fit_reliability
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS, ReliabilityMap, fit_reliability
 from fluid.learn.task import Task
 
 # A fold model needs this much in the other folds, or its fold is not labelled at all.
@@ -247,7 +247,9 @@ def _finish(
         mine = own == other
         scores[mine] = inner_fit.scores[mine]
         seen = (own != fold) & (own != other)
-        similarity[mine] = neighbour_similarity(fingerprints[mine], fingerprints[seen], NEIGHBOURS)
+        similarity[mine] = neighbour_similarity(
+            fingerprints[mine], fingerprints[seen], DOMAIN_NEIGHBOURS
+        )
     known = np.isfinite(scores).all(axis=1)
     calibrate = fit_platt if task.is_classification else fit_line
     calibrations = [

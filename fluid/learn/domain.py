@@ -13,7 +13,7 @@ import numpy as np
 from fluid.chem.compounds import Compounds
 from fluid.learn.correctness import ReliabilityDomain
 from fluid.learn.judgement import NEVER, Domain, DomainInput, DomainResult, HeldOut
-from fluid.learn.reliability import NEIGHBOURS, TRUSTED, ReliabilityMap
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS, TRUSTED, ReliabilityMap
 
 
 class NeighbourDomain:
@@ -44,7 +44,7 @@ class NeighbourDomain:
         score, near = said.near.similarity, said.near
         inside = score >= self.threshold_
         reasons = [
-            f"mean similarity to {NEIGHBOURS} nearest {value:.2f} "
+            f"mean similarity to {DOMAIN_NEIGHBOURS} nearest {value:.2f} "
             f"{'>=' if good else '<'} {self.threshold_:.2f}; nearest {name} {one:.2f}"
             for value, good, name, one in zip(score, inside, near.names, near.nearest, strict=True)
         ]

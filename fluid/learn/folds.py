@@ -16,9 +16,9 @@ from fluid.chem.compounds import Compounds
 from fluid.chem.scaffolds import framework_keys
 
 SECRET_BYTES = 32
-COMPOUND, FRAMEWORK = "compound", "framework"
+BY_COMPOUND, BY_FRAMEWORK = "compound", "framework"
 # What has one fold; each hides what those before it hide.
-FOLDS_BY = (COMPOUND, FRAMEWORK)
+FOLDS_BY = (BY_COMPOUND, BY_FRAMEWORK)
 
 
 def check_cross_fitting(folds: int, repeats: int, seed: int) -> None:
@@ -42,7 +42,7 @@ def looser(one: str, other: str) -> bool:
     return FOLDS_BY.index(one) < FOLDS_BY.index(other)
 
 
-def fold_keys(compounds: Compounds, by: str = COMPOUND) -> np.ndarray:
+def fold_keys(compounds: Compounds, by: str = BY_COMPOUND) -> np.ndarray:
     """What decides the fold of each compound.
 
     Parameters
@@ -58,7 +58,7 @@ def fold_keys(compounds: Compounds, by: str = COMPOUND) -> np.ndarray:
     numpy.ndarray
         Object array of str, shape (n,).
     """
-    return framework_keys(compounds) if by == FRAMEWORK else compounds.connectivities
+    return framework_keys(compounds) if by == BY_FRAMEWORK else compounds.connectivities
 
 
 def keyed_folds(keys: Iterable[str], secret: bytes, repeat: int, n_folds: int) -> np.ndarray:

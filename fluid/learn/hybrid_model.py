@@ -17,10 +17,10 @@ from fluid.learn.estimators import logit, sigmoid
 from fluid.learn.judgement import DomainInput, DomainResult, Neighbours
 from fluid.learn.model import Card, TaskModel, TrainedModel, check_domain
 from fluid.learn.predictions import Predictions, TaskPrediction
-from fluid.learn.reliability import NEIGHBOURS
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS
 from fluid.learn.task import Task
 
-POWER = 6.0
+BLEND_POWER = 6.0
 # A measured label says more than a pooled one at the same similarity; how much more differs
 # between partners, and each chooses by its own out-of-fold predictions.
 BLEND_FACTORS = (4.0, 16.0, 64.0, 256.0)
@@ -75,8 +75,8 @@ def blend_share(
         float64 of shape (n,) in [0, 1]; f / (1 + f) where both are equal.
     """
     factor = (weight or BlendWeight())(own)
-    a = factor * np.maximum(own.astype(np.float64), _FLOOR) ** POWER
-    b = np.maximum(other.astype(np.float64), _FLOOR) ** POWER
+    a = factor * np.maximum(own.astype(np.float64), _FLOOR) ** BLEND_POWER
+    b = np.maximum(other.astype(np.float64), _FLOOR) ** BLEND_POWER
     return a / (a + b)
 
 
@@ -192,7 +192,7 @@ class HybridModel:
 def reference_similarity(model: TaskModel, library: Compounds, queries: Compounds) -> np.ndarray:
     """Mean similarity of queries to the nearest reference compounds of a task, shape (n,)."""
     references = library.fingerprints[model.rows]
-    return neighbour_similarity(queries.fingerprints, references, NEIGHBOURS)
+    return neighbour_similarity(queries.fingerprints, references, DOMAIN_NEIGHBOURS)
 
 
 def _merge(

@@ -9,7 +9,7 @@ import numpy as np
 
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import nearest_references
-from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS, ReliabilityMap
 
 # A threshold that no compound reaches: the model was of no use anywhere.
 NEVER = 1.01
@@ -148,9 +148,11 @@ class Domain(Protocol):
 
 def find_neighbours(queries: Compounds, library: Compounds, rows: np.ndarray) -> Neighbours:
     """The reference compounds ``library[rows]`` that are nearest to each query."""
-    best, where = nearest_references(queries.fingerprints, library.fingerprints[rows], NEIGHBOURS)
+    best, where = nearest_references(
+        queries.fingerprints, library.fingerprints[rows], DOMAIN_NEIGHBOURS
+    )
     names = np.full(len(queries), "", dtype=object)
     found = where[:, -1] >= 0
     names[found] = library.ids[rows[where[found, -1]]]
-    similarity = best.sum(axis=1) / np.float32(NEIGHBOURS)
+    similarity = best.sum(axis=1) / np.float32(DOMAIN_NEIGHBOURS)
     return Neighbours(similarity.astype(np.float64), best[:, -1].astype(np.float64), names)

@@ -14,7 +14,7 @@ from fluid.chem.compounds import Compounds
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import DEFAULT_DOMAIN, DOMAINS
 from fluid.learn.estimators import logit, sigmoid
-from fluid.learn.folds import COMPOUND, FOLDS_BY
+from fluid.learn.folds import BY_COMPOUND, FOLDS_BY
 from fluid.learn.judgement import Domain, DomainInput, find_neighbours
 from fluid.learn.predictions import Predictions, TaskPrediction
 from fluid.learn.task import Task
@@ -61,7 +61,7 @@ class Card:
             If it is nothing known.
         """
         # Models from before there was a choice do not say.
-        found = self.training.get("folds_by", COMPOUND)
+        found = self.training.get("folds_by", BY_COMPOUND)
         if found not in FOLDS_BY:
             raise FileFormatError(
                 f"model of '{self.name}': folds_by = {found!r}; allowed are {', '.join(FOLDS_BY)}"

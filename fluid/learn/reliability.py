@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # The fewest compounds that what is said of similarity may rest on.
-NEIGHBOURS = 5
+DOMAIN_NEIGHBOURS = 5
 # A model that explains a fifth of the variance counts as knowing a compound's chemistry.
 TRUSTED = 0.2
 _STEEPEST = 20.0

@@ -19,7 +19,7 @@ from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.similarity import neighbour_similarity
 from fluid.exchange.federation import Federation
 from fluid.learn.labels import LabelMatrix
-from fluid.learn.reliability import NEIGHBOURS
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS
 from fluid.learn.task import Task
 from fluid.partner.table import LabelledCompounds
 from fluid.simulate.baselines import plain_mean, reference
@@ -213,7 +213,7 @@ class Study:
         near = np.stack(
             [
                 neighbour_similarity(
-                    queries.compounds.fingerprints, table.compounds.fingerprints, NEIGHBOURS
+                    queries.compounds.fingerprints, table.compounds.fingerprints, DOMAIN_NEIGHBOURS
                 )
                 for _, table in sorted(one.tables.items())
             ]

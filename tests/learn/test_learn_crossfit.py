@@ -11,7 +11,7 @@ from fluid.learn.calibration import fit_platt
 from fluid.learn.crossfit import calibrated, cross_fit, enough_labels, output_targets
 from fluid.learn.estimators import LEARNERS
 from fluid.learn.own_fold import folds_of_repeats, label_own_fold
-from fluid.learn.reliability import NEIGHBOURS, fit_reliability
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS, fit_reliability
 from fluid.learn.task import Task
 
 FOLDS = 3
@@ -84,7 +84,7 @@ def test_a_fold_model_is_fitted_on_the_other_folds_and_calibrated_by_inner_model
         inner = LEARNERS["logistic"]().fit(library, inside, values[inside], True, 0)
         score[held] = inner.score(library.take(held), library)
         packed = library.fingerprints
-        near[held] = neighbour_similarity(packed[held], packed[inside], NEIGHBOURS)
+        near[held] = neighbour_similarity(packed[held], packed[inside], DOMAIN_NEIGHBOURS)
     platt = fit_platt(score[others], values[others])
     assert model.calibrations[0].slope == pytest.approx(platt.slope, rel=1e-6)
     assert model.calibrations[0].intercept == pytest.approx(platt.intercept, abs=1e-6)

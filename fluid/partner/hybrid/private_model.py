@@ -26,10 +26,10 @@ from fluid.learn.estimators import (
     choose_learner,
 )
 from fluid.learn.estimators.twicing import Twicing
-from fluid.learn.folds import COMPOUND, check_cross_fitting
+from fluid.learn.folds import BY_COMPOUND, check_cross_fitting
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats
-from fluid.learn.reliability import NEIGHBOURS, fit_reliability
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS, fit_reliability
 from fluid.learn.task import Task
 from fluid.partner.hybrid.blend_weight import choose_mixture
 from fluid.partner.hybrid.peer_targets import peer_targets
@@ -78,7 +78,7 @@ class HybridOptions:
     repeats: int = 3
     seed: int = 0
     secret: bytes | None = field(default=None, repr=False)
-    folds_by: str = COMPOUND
+    folds_by: str = BY_COMPOUND
 
     def __post_init__(self) -> None:
         check_cross_fitting(self.folds, self.repeats, self.seed)
@@ -159,7 +159,7 @@ def _nearest(public: Compounds, pooled: PooledTask | None, private: np.ndarray) 
     if pooled is None:
         return np.zeros(0, dtype=np.int64)
     known = np.flatnonzero(np.isfinite(pooled.label).all(axis=1))
-    similarity = neighbour_similarity(public.fingerprints[known], private, NEIGHBOURS)
+    similarity = neighbour_similarity(public.fingerprints[known], private, DOMAIN_NEIGHBOURS)
     order = np.argsort(-similarity, kind="stable")[:NEAREST_PUBLIC]
     return np.sort(known[order])
 
@@ -248,7 +248,7 @@ def _fit_task(
         mine = folds[repeat][rows] == fold
         told[:, repeat, mine] = scores
         similarity[repeat, mine] = neighbour_similarity(
-            library.fingerprints[rows[mine]], library.fingerprints[rows[~mine]], NEIGHBOURS
+            library.fingerprints[rows[mine]], library.fingerprints[rows[~mine]], DOMAIN_NEIGHBOURS
         )
     lines = [_line(task, told[0, :, :, output], truth[:, output]) for output in range(n_outputs)]
     for output, line in enumerate(lines):

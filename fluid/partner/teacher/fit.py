@@ -17,9 +17,9 @@ from fluid.learn.crossfit import CrossFitted, cross_fit
 from fluid.learn.domain import fit_domains
 from fluid.learn.estimators import AUTO, LEARNERS
 from fluid.learn.folds import (
-    COMPOUND,
+    BY_COMPOUND,
+    BY_FRAMEWORK,
     FOLDS_BY,
-    FRAMEWORK,
     check_cross_fitting,
     fold_keys,
     looser,
@@ -29,7 +29,7 @@ from fluid.learn.metrics import compute_metrics
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats
 from fluid.learn.predictions import measured_calls
-from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS, ReliabilityMap
 from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
 from fluid.partner.table import LabelledCompounds
@@ -130,7 +130,7 @@ def fit_model(
     """
     library = table.compounds
     # A reference annotates nothing: nobody's policy is for it.
-    folds_by = options.folds_by or COMPOUND
+    folds_by = options.folds_by or BY_COMPOUND
     if kind == "teacher":
         folds_by = options.folds_agreed(federation)
     folds = folds_of_repeats(library, secret, options.repeats, options.folds, folds_by)
@@ -148,15 +148,15 @@ def fit_model(
         )  # fmt: skip
         if not np.isfinite(fitted.predictions).any():
             skipped[task.name] = too_few_labels(task, values)
-            if fitted.models and folds_by == FRAMEWORK:
-                n_frameworks = len(set(fold_keys(library.take(rows), FRAMEWORK)))
+            if fitted.models and folds_by == BY_FRAMEWORK:
+                n_frameworks = len(set(fold_keys(library.take(rows), BY_FRAMEWORK)))
                 skipped[task.name] = (
                     f"{len(rows)} labelled compounds of {n_frameworks} frameworks, folds by "
                     "framework need more of these"
                 )
             logger.warning("%s: task %s: %s; no model", source, task.name, skipped[task.name])
             continue
-        if folds_by == FRAMEWORK:
+        if folds_by == BY_FRAMEWORK:
             _warn_of_one_series(library.take(rows), task, source)
         if kind == "teacher" and not task.is_classification:
             _warn_of_step(federation.policy.value_step, values, task, source)
@@ -205,7 +205,7 @@ def _warn_of_step(step: float, values: np.ndarray, task: Task, source: str) -> N
 
 
 def _warn_of_one_series(labelled: Compounds, task: Task, source: str) -> None:
-    _, counts = np.unique(fold_keys(labelled, FRAMEWORK), return_counts=True)
+    _, counts = np.unique(fold_keys(labelled, BY_FRAMEWORK), return_counts=True)
     if 2 * counts.max() > len(labelled):
         logger.warning(
             "%s: task %s: %d of %d labelled compounds have one framework; with folds by framework "
@@ -257,7 +257,9 @@ def _own_fold_similarity(fingerprints: np.ndarray, folds: np.ndarray) -> np.ndar
         found = np.zeros(len(row))
         for fold in np.unique(row):
             mine = row == fold
-            found[mine] = neighbour_similarity(fingerprints[mine], fingerprints[~mine], NEIGHBOURS)
+            found[mine] = neighbour_similarity(
+                fingerprints[mine], fingerprints[~mine], DOMAIN_NEIGHBOURS
+            )
         return found
 
     return np.asarray(np.mean([similarity(row) for row in folds], axis=0))
