@@ -197,9 +197,9 @@ class ReliabilityDomain:
         ]
         for row in np.flatnonzero(sure_enough & ~inside):
             reasons[row] = (
-                f"expected correct {score[row]:.2f}, but mean similarity to {DOMAIN_NEIGHBOURS} nearest "
-                f"{said.near.similarity[row]:.2f} < {self.least_similarity_:.2f}: too far for the "
-                "stated error rate"
+                f"expected correct {score[row]:.2f}, but mean similarity to {DOMAIN_NEIGHBOURS} "
+                f"nearest {said.near.similarity[row]:.2f} < {self.least_similarity_:.2f}: too far "
+                "for the stated error rate"
             )
         return DomainResult(score, inside, reasons)
 

@@ -21,7 +21,7 @@ BY_COMPOUND, BY_FRAMEWORK = "compound", "framework"
 FOLDS_BY = (BY_COMPOUND, BY_FRAMEWORK)
 
 
-def check_cross_fitting(folds: int, repeats: int, seed: int) -> None:
+def check_cross_fitting(folds: int, repeats: int, seed: int = 0) -> None:
     """Make sure that a partner's choices are within what cross-fitting is made for.
 
     Raises

@@ -79,8 +79,8 @@ def label_own_fold(
     jobs
         Threads; the result does not depend on it.
     neighbours
-        Compounds that similarity is a mean over. Of more than `DOMAIN_NEIGHBOURS`, which reliability was
-        fitted with, similarity and reliability are lower.
+        Compounds that similarity is a mean over. Of more than `DOMAIN_NEIGHBOURS`, which
+        reliability was fitted with, similarity and reliability are lower.
     """
     n_repeats, n = query_folds.shape
     each = np.full((n_repeats, n, len(model.task.outputs)), np.nan)

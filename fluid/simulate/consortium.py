@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from fluid.base.errors import FluidError, TrainingError
+from fluid.base.run import Run
 from fluid.central.distill import train_student
 from fluid.central.pooling import pool_labels
 from fluid.central.student import StudentOptions
@@ -22,8 +23,9 @@ from fluid.exchange.federation import Federation
 from fluid.learn.model import TrainedModel
 from fluid.learn.task import Task
 from fluid.learn.trained_on import digest_connectivities
+from fluid.partner.hybrid.fit import FittedHybrid, fit_hybrid
+from fluid.partner.hybrid.peer_targets import peer_labels
 from fluid.partner.hybrid.private_model import HybridOptions
-from fluid.partner.hybrid.train import FittedHybrid, fit_hybrid, peer_labels
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher.fit import TrainingOptions, fit_model
 from fluid.partner.teacher.labeler import TeacherLabeler
@@ -40,7 +42,7 @@ from fluid.simulate.predictions import (
     unpack_out_of_fold,
     unpack_predictions,
 )
-from fluid.soft_labels.pooled import PooledTask
+from fluid.soft_labels.pooled import PooledSet, PooledTask
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
 
@@ -379,14 +381,18 @@ class Consortium:
 
     def fit_hybrid(self, partner: str) -> FittedHybrid:
         """The hybrid itself."""
-        said, pooled = self.labels_of(partner), self.pool()
-        if said is not None:
-            pooled = peer_labels(pooled, said)
+        pooled = PooledSet(self.public, self.pool())
+        own = self.labels_of(partner)
         return fit_hybrid(
-            self.tables[partner], self.public, pooled, "", self.student_model(),
-            self.federation, partner, partner, self.hybrid_options_of(partner), self.jobs,
-            self.latest.student_model() if self.latest else None,
-        )  # fmt: skip
+            self.tables[partner],
+            pooled if own is None else peer_labels(pooled, own),
+            self.student_model(),
+            self.federation,
+            partner,
+            options=self.hybrid_options_of(partner),
+            later_student=self.latest.student_model() if self.latest else None,
+            run=Run(jobs=self.jobs),
+        )
 
     def _make_hybrid(self, partner: str) -> Arrays:
         try:

@@ -9,7 +9,7 @@ import pytest
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.features import FeatureSpec, featurize
 from fluid.chem.standardize import StandardizerSpec, standardize
-from fluid.learn.crossfit import cross_fit
+from fluid.learn.crossfit import TaskData, cross_fit
 from fluid.learn.domain import fit_domains
 from fluid.learn.hybrid_model import HybridModel
 from fluid.learn.model import Card, TaskModel, TrainedModel
@@ -82,7 +82,7 @@ def train(chemistry):
     def run(library, task, values, learner, repeats=1, rows=None, jobs=1, kind="teacher"):
         rows = np.arange(len(library)) if rows is None else rows
         folds = folds_of_repeats(library, SECRET, repeats, FOLDS)
-        fitted = cross_fit(library, task, rows, values, folds, FOLDS, learner, 7, jobs)
+        fitted = cross_fit(TaskData(task, library, rows, values), folds, FOLDS, learner, 7, jobs)
         slope = float(np.mean([member.reliability.slope for member in fitted.models]))
         held_out = measured_calls(task, fitted.predictions, 0.4, np.full(len(rows), 0.5), values)
         domains = fit_domains(library, rows, ReliabilityMap(slope), held_out)

@@ -8,7 +8,7 @@ from sklearn.metrics import r2_score, roc_auc_score
 from fluid.chem.similarity import neighbour_similarity
 from fluid.learn import crossfit
 from fluid.learn.calibration import fit_platt
-from fluid.learn.crossfit import calibrated, cross_fit, enough_labels, output_targets
+from fluid.learn.crossfit import TaskData, calibrated, cross_fit, enough_labels, output_targets
 from fluid.learn.estimators import LEARNERS
 from fluid.learn.own_fold import folds_of_repeats, label_own_fold
 from fluid.learn.reliability import DOMAIN_NEIGHBOURS, fit_reliability
@@ -21,7 +21,7 @@ SECRET = bytes(range(32))
 def run(library, task, values, learner, repeats=1, rows=None, n_folds=FOLDS, jobs=1):
     rows = np.arange(len(library)) if rows is None else rows
     folds = folds_of_repeats(library, SECRET, repeats, n_folds)
-    return cross_fit(library, task, rows, values, folds, n_folds, learner, 7, jobs), folds
+    return cross_fit(TaskData(task, library, rows, values), folds, n_folds, learner, 7, jobs), folds
 
 
 @pytest.mark.parametrize("learner", ["svm", "lightgbm", "random-forest", "logistic", "auto"])

@@ -24,7 +24,7 @@ from fluid.exchange.release import Release
 from fluid.exchange.sealed import SealedFile
 from fluid.exchange.shared_statistics import SHARED_METRICS, check_shared
 from fluid.exchange.strictness import looser_than
-from fluid.learn.crossfit import cross_fit
+from fluid.learn.crossfit import TaskData, cross_fit
 from fluid.learn.folds import FOLDS_BY
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels, folds_of_repeats
@@ -124,7 +124,7 @@ def _teacher(library: Compounds, values: list[np.ndarray], folds_by: str) -> Tra
     rows = np.arange(len(library))
     models, counts, metrics = [], {}, {}
     for task, measured in zip(TASKS, values, strict=True):
-        fitted = cross_fit(library, task, rows, measured, folds, FOLDS, "logistic", 0)
+        fitted = cross_fit(TaskData(task, library, rows, measured), folds, FOLDS, "logistic", 0)
         if not fitted.models:
             continue
         models.append(TaskModel(task, fitted.models, False, rows, {}))

@@ -13,7 +13,7 @@ from fluid.base.software import software_versions
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
 from fluid.exchange.federation import Federation
-from fluid.learn.crossfit import CrossFitted, cross_fit
+from fluid.learn.crossfit import CrossFitted, TaskData, cross_fit
 from fluid.learn.domain import fit_domains
 from fluid.learn.estimators import AUTO, LEARNERS
 from fluid.learn.folds import (
@@ -143,9 +143,13 @@ def fit_model(
     for index, task in enumerate(federation.tasks):
         rows, values = table.labels.column(index)
         fitted = cross_fit(
-            library, task, rows, values, folds, options.folds, options.learner, options.seed,
+            TaskData(task, library, rows, values),
+            folds,
+            options.folds,
+            options.learner,
+            options.seed,
             count_jobs(jobs),
-        )  # fmt: skip
+        )
         if not np.isfinite(fitted.predictions).any():
             skipped[task.name] = too_few_labels(task, values)
             if fitted.models and folds_by == BY_FRAMEWORK:

@@ -12,6 +12,7 @@ from tests.conftest import PARTNERS, SECRET, Consortium
 SCRIPT = """
 import sys
 from pathlib import Path
+from fluid.base.run import Run
 from fluid.central.distill import distill
 from fluid.exchange.federation import load_federation
 from fluid.exchange.public_set import open_public_set
@@ -27,9 +28,9 @@ train_teacher([home / "aurora" / "private.csv"], federation, path, "aurora", tar
               TrainingOptions("logistic", 3, 1), secret_path=target / "secret", jobs=1)
 distill([home / p / "annotation.parquet" for p in partners],
         open_public_set(home / "public.parquet"), federation, target / "round", jobs=1)
-train_hybrid([home / "aurora" / "private.csv"], target / "round" / "federated.parquet",
-             target / "round" / "student", federation, target / "hybrid", "aurora",
-             HybridOptions(3), jobs=1)
+train_hybrid([home / "aurora" / "private.csv"], federation, "aurora", target / "hybrid",
+             federated=target / "round" / "federated.parquet", student=target / "round" / "student",
+             options=HybridOptions(3), run=Run(jobs=1))
 """
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
