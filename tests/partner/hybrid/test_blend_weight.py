@@ -136,3 +136,20 @@ def test_of_classes_a_half_is_taken_as_it_is() -> None:
     share, mixed = choose_mixture(labels, TRUTH[:, None], -TRUTH[:, None])
     assert share == 0.5
     assert mixed == pytest.approx(np.zeros((N, 1)))
+
+
+def test_a_share_that_is_better_by_less_than_the_noise_is_not_taken() -> None:
+    """Of two models one is a little better, so that a smaller share of the other has less loss."""
+    random = np.random.default_rng(5)
+    errors = random.normal(size=(2, N)) * np.array([[1.3], [1.0]])
+    worse, better = (TRUTH + error for error in errors)
+    losses = [(share * worse + (1.0 - share) * better - TRUTH) ** 2 for share in (0.5, 0.25)]
+    gain = losses[0] - losses[1]
+    noise = gain.std() / np.sqrt(N)
+    assert 0.0 < gain.mean() < 0.5 * noise
+    assert choose_mixture(LABELS, worse[:, None], better[:, None])[0] == 0.5
+    # The same gain is taken where it is out of the noise.
+    same = np.tile(np.arange(N), 40)
+    many = FoldedLabels(NUMBER, TRUTH[same], FOLDS[same])
+    assert gain.mean() > 0.5 * noise / np.sqrt(40)
+    assert choose_mixture(many, worse[same, None], better[same, None])[0] == 0.25
