@@ -1,7 +1,7 @@
 """Keyed folds: every compound in the world has one, and only the key's owner knows which.
 
-Compounds that share a fold do not speak of each other: by default a compound is alone with itself,
-and by framework all compounds of one ring skeleton stand together.
+No model of a compound's fold learns from the compounds that share it. By default a fold keeps all
+records of one compound together; by framework, all compounds of one ring skeleton.
 """
 
 from __future__ import annotations
@@ -17,18 +17,12 @@ from fluid.chem.scaffolds import framework_keys
 
 SECRET_BYTES = 32
 BY_COMPOUND, BY_FRAMEWORK = "compound", "framework"
-# What has one fold; each hides what those before it hide.
+# What shares a fold; each choice hides whatever the ones before it hide.
 FOLDS_BY = (BY_COMPOUND, BY_FRAMEWORK)
 
 
 def check_cross_fitting(folds: int, repeats: int, seed: int = 0) -> None:
-    """Make sure that a partner's choices are within what cross-fitting is made for.
-
-    Raises
-    ------
-    TrainingError
-        If one is not.
-    """
+    """Raise `TrainingError` if a setting is outside the range that cross-fitting is made for."""
     if not 3 <= folds <= 20:
         raise TrainingError(f"folds = {folds}: allowed are 3 to 20")
     if not 1 <= repeats <= 20:

@@ -13,10 +13,11 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 
 _POSITIVE = frozenset({"1", "1.0", "true", "yes", "y", "positive", "pos", "active", "+"})
 _NEGATIVE = frozenset({"0", "0.0", "false", "no", "n", "negative", "neg", "inactive", "-"})
-_QUALIFIERS = {
-    "": 0, "=": 0, "==": 0, "~": 0, "'='": 0,
-    ">": 1, ">=": 1, ">>": 1, "'>'": 1, "<": -1, "<=": -1, "<<": -1, "'<'": -1,
-}  # fmt: skip
+_QUALIFIERS = (
+    dict.fromkeys(("", "=", "==", "~", "'='"), 0)
+    | dict.fromkeys((">", ">=", ">>", "'>'"), 1)
+    | dict.fromkeys(("<", "<=", "<<", "'<'"), -1)
+)
 
 
 class LabelError(ValueError):
@@ -34,13 +35,13 @@ class Task:
     kind
         ``"binary"``, ``"multiclass"`` or ``"regression"``.
     unit
-        Unit of a regression task; empty if it has none. A measurement in another unit is refused.
+        Unit of a regression task; empty if it has none. Measurements in another unit are refused.
     classes
-        Class labels; for a binary task (negative, positive). Labels such as 1/0, yes/no,
-        active/inactive are understood besides.
+        Class labels; for a binary task (negative, positive). Labels such as 1/0, yes/no and
+        active/inactive are also understood.
     low, high
-        Range of a regression task: measurements outside are refused as of another unit,
-        predictions are clipped to it.
+        Range of a regression task. Measurements outside are refused, as being in another unit;
+        predictions are clipped to the range.
     """
 
     name: str
@@ -196,7 +197,7 @@ def _parse_number(task: Task, text: str) -> tuple[float, int]:
         qualifier = parse_qualifier(mark)
         body = body[len(mark) :].strip()
     try:
-        value = float(body.replace("_", "?"))  # Python's own digit separator is no number to us
+        value = float(body.replace("_", "?"))  # Python accepts 1_000, tables should not
     except ValueError:
         hint = " (decimal comma?)" if body.count(",") == 1 else ""
         raise LabelError(f"'{text}' is not a number{hint}") from None

@@ -268,7 +268,7 @@ def test_factors_never_fall_from_smooth_to_rough_components(public: Compounds) -
     """
     random = np.random.default_rng(11)
     n = len(public)
-    values, vectors = np.linalg.eigh(gram(public))
+    _, vectors = np.linalg.eigh(gram(public))
     smooth = vectors[:, -5:-1]
     truth = np.sqrt(n) * vectors @ (random.normal(size=n) / np.sqrt(n))
     apart = random.normal(size=(8, 4))

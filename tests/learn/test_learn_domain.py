@@ -193,7 +193,7 @@ def test_everything_is_inside_a_perfect_model_and_nothing_inside_a_guessing_one(
     guessing = ReliabilityDomain().fit_calls(calls(values, np.arange(200) % 2))
     found = guessing.assess(None, plain(values))
     assert not found.inside.any()
-    assert found.reasons[0].endswith("(of no calls it is known that at most 10% are wrong)")
+    assert found.reasons[0].endswith("(nothing is inside: no bound keeps wrong calls to 10%)")
     assert np.all(found.score <= 1.0)
 
 

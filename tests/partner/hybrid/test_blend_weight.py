@@ -153,3 +153,22 @@ def test_a_share_that_is_better_by_less_than_the_noise_is_not_taken() -> None:
     many = FoldedLabels(NUMBER, TRUTH[same], FOLDS[same])
     assert gain.mean() > 0.5 * noise / np.sqrt(40)
     assert choose_mixture(many, worse[same, None], better[same, None])[0] == 0.25
+
+
+def test_home_begins_at_the_median_of_the_partners_own_similarities() -> None:
+    near = np.linspace(0.0, 1.0, 101)
+    truth = np.zeros(101)
+    labels = FoldedLabels(NUMBER, truth, np.arange(101) % 5)
+    weight, _ = choose_blend_weight(labels, truth[:, None], truth[:, None], near, near)
+    assert (weight.low, weight.high) == pytest.approx((0.05, 0.5))
+
+
+def test_a_model_that_ranks_well_is_not_held_to_its_calibration() -> None:
+    """The blend is calibrated afterwards, so that only the ranking of its parts counts."""
+    random = np.random.default_rng(3)
+    margin = 3.0 * TRUTH
+    labels = FoldedLabels(BINARY, (margin + random.logistic(size=N) > 0).astype(float), FOLDS)
+    knowing = 1.0 / (1.0 + np.exp(-(margin + 4.0)))[:, None]
+    vague = 1.0 / (1.0 + np.exp(-(0.3 * margin + random.normal(size=N))))[:, None]
+    weight, _ = choose_blend_weight(labels, knowing, vague, NEAR, FAR)
+    assert weight.factor > BLEND_FACTORS[0]
