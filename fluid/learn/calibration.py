@@ -64,7 +64,7 @@ def fit_platt(score: np.ndarray, target: np.ndarray) -> Platt:
     slope = float(model.coef_[0, 0]) / spread
     if slope > 0:
         return Platt(slope, float(model.intercept_[0]))
-    prevalence = float(np.clip(target.mean(), 1e-3, 1 - 1e-3))
+    prevalence = float(target.mean())
     return Platt(0.0, float(np.log(prevalence / (1 - prevalence))))
 
 

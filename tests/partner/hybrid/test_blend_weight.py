@@ -172,3 +172,21 @@ def test_a_model_that_ranks_well_is_not_held_to_its_calibration() -> None:
     vague = 1.0 / (1.0 + np.exp(-(0.3 * margin + random.normal(size=N))))[:, None]
     weight, _ = choose_blend_weight(labels, knowing, vague, NEAR, FAR)
     assert weight.factor > BLEND_FACTORS[0]
+
+
+def test_both_classes_count_in_the_choice() -> None:
+    """One model is sure of 80 of 100 positives, the other of 60 of 100 negatives: the first wins.
+
+    By the positives alone the second would.
+    """
+    labels = FoldedLabels(BINARY, np.repeat([1.0, 0.0], 100), FOLDS)
+    positives, negatives = np.full(N, 0.2), np.full(N, 0.8)
+    positives[:80] = 0.95
+    negatives[140:] = 0.05
+    # At home but for every tenth compound.
+    near = np.where(np.arange(N) % 10 == 3, 0.1, 0.9)
+    only = (1e-6, 1e6)
+    weight, _ = choose_blend_weight(
+        labels, positives[:, None], negatives[:, None], near, np.full(N, 0.9), only
+    )
+    assert weight.factor == only[1]
