@@ -8,7 +8,7 @@ from rdkit import DataStructs
 from benchmarks.material import public_set
 from benchmarks.measure import cpu_seconds, in_new_process
 from benchmarks.table import Row
-from fluid.learn.reliability import NEIGHBOURS
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS
 
 QUERIES, REFERENCES = 1000, 5000
 _BULK = 200
@@ -36,9 +36,9 @@ def pairs_a_second() -> dict[str, float]:
         "bulk": _BULK * REFERENCES / 1e6 / cpu_seconds(bulk, 3),
         "kernel": pairs / cpu_seconds(lambda: tanimoto(queries, references), 5),
         "nearest": pairs
-        / cpu_seconds(lambda: nearest_references(queries, references, NEIGHBOURS), 5),
+        / cpu_seconds(lambda: nearest_references(queries, references, DOMAIN_NEIGHBOURS), 5),
         "apart": pairs
-        / cpu_seconds(lambda: similarity_apart(queries, references, *groups, NEIGHBOURS), 5),
+        / cpu_seconds(lambda: similarity_apart(queries, references, *groups, DOMAIN_NEIGHBOURS), 5),
     }
 
 
@@ -48,8 +48,8 @@ def rows() -> list[Row]:
     bulk = found["bulk"]
     meanings = {
         "kernel": "Tanimoto kernel, every pair",
-        "nearest": f"{NEIGHBOURS} nearest, with bounds",
-        "apart": f"{NEIGHBOURS} nearest in other folds, for three repeats at once",
+        "nearest": f"{DOMAIN_NEIGHBOURS} nearest, with bounds",
+        "apart": f"{DOMAIN_NEIGHBOURS} nearest in other folds, for three repeats at once",
     }
     return [
         Row(

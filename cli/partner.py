@@ -133,27 +133,30 @@ def train_hybrid(
     federation: FederationFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Hybrid's folder to write.")],
     partner: Annotated[
-        str | None, typer.Option(help="Whose it is; by default the name of the first table.")
+        str | None,
+        typer.Option(
+            help="Whose hybrid it is; by default as the teacher or the first table is named."
+        ),
     ] = None,
     annotation: Annotated[
         Path | None,
         typer.Option(
-            help="This partner's annotation of the round, to learn from the others' labels only; "
-            "recommended."
+            help="This partner's annotation of the round. The hybrid then learns only the other "
+            "partners' labels; recommended."
         ),
     ] = None,
     teacher: Annotated[
         Path | None,
         typer.Option(
-            help="This partner's teacher, to divide the compounds into the same folds, so that the "
+            help="This partner's teacher. The hybrid then uses the same folds, so that the "
             "out-of-fold metrics of both can be compared."
         ),
     ] = None,
     later_student: Annotated[
         Path | None,
         typer.Option(
-            help="The student of a later round, to answer in place of the first; give the first "
-            "round's files besides, from which everything else is learned."
+            help="The student of a later round, which answers in place of the first. The other "
+            "files stay those of the first round."
         ),
     ] = None,
     folds: Folds = 5,
@@ -174,31 +177,34 @@ def train_hybrid(
             --student round1/student --federation federation.toml \\
             --annotation aurora/annotation.parquet --teacher aurora/teacher -o aurora/hybrid
     """
-    from fluid.exchange.federated_set import open_federated
-    from fluid.exchange.federation import load_federation
+    from fluid.base.run import Run
     from fluid.learn.model_file import load_card
     from fluid.partner.hybrid.private_model import HybridOptions
-    from fluid.partner.hybrid.train import in_folds_of
     from fluid.partner.hybrid.train import train_hybrid as train
     from fluid.partner.table import Columns
 
     columns = Columns(
         smiles_column, id_column, parse_labels(label or []), task_column, value_column
     )
-    options = HybridOptions(folds=folds, seed=seed)
-    contract = load_federation(federation)
-    open_federated(federated).check(contract)
-    name = partner if partner is not None else _name_of(tables[0])
-    if teacher:
-        name = load_card(teacher).name if partner is None else name
-        options = in_folds_of(options, teacher, name, contract)
+    if partner is None:
+        partner = load_card(teacher).name if teacher else _name_of(tables[0])
     given = [path for path in (annotation, teacher, later_student) if path]
     inputs = [*tables, federated, student, federation, *given]
     with output_folder(output, inputs, HYBRID_ENTRIES, ("hybrid",)):
         summary = train(
-            tables, federated, student, contract, output, name, options, columns, jobs,
-            Progress("rows"), annotation, later_student,
-        )  # fmt: skip
+            tables,
+            federation,
+            partner,
+            output,
+            federated=federated,
+            student=student,
+            annotation=annotation,
+            teacher=teacher,
+            later_student=later_student,
+            options=HybridOptions(folds=folds),
+            columns=columns,
+            run=Run(seed=seed, jobs=jobs, progress=Progress("rows")),
+        )
     emit(as_json, {"path": str(output), **summary.to_dict()}, lambda: _show(summary, output))
 
 

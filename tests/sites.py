@@ -63,12 +63,12 @@ def consortium(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
     outcome = distill(annotations, public, federation, folder / "round1", run=Run(jobs=2))
     train_hybrid(
         [folder / "aurora" / "private.csv"],
-        folder / "round1" / "federated.parquet",
-        folder / "round1" / "student",
         federation,
-        folder / "aurora" / "hybrid",
         "aurora",
-        HybridOptions(folds=3),
+        folder / "aurora" / "hybrid",
+        federated=folder / "round1" / "federated.parquet",
+        student=folder / "round1" / "student",
+        options=HybridOptions(folds=3),
     )
     return Consortium(folder, path, federation, public, outcome)
 

@@ -23,7 +23,7 @@ from fluid.learn.estimators.twicing import Twicing
 from fluid.learn.judgement import HeldOut
 from fluid.learn.model import TaskModel
 from fluid.learn.predictions import called_classes
-from fluid.learn.reliability import NEIGHBOURS, TRUSTED, ReliabilityMap, fit_reliability
+from fluid.learn.reliability import TRUSTED, ReliabilityMap, fit_reliability
 from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
 from fluid.learn.trained_on import digest_connectivities
@@ -207,7 +207,7 @@ def _similarity(fit: StudentFit, references: np.ndarray) -> np.ndarray:
     """Of held-out compounds to their nearest references, given as positions in the public set."""
     fingerprints = fit.compounds.fingerprints
     near = np.searchsorted(fit.positions, references)
-    return neighbour_similarity(fingerprints[fit.held], fingerprints[near], NEIGHBOURS)
+    return neighbour_similarity(fingerprints[fit.held], fingerprints[near], DOMAIN_NEIGHBOURS)
 
 
 def _squared_correlation(predicted: np.ndarray, truth: np.ndarray) -> float:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fluid.learn.folds import COMPOUND, FOLDS_BY
-from fluid.learn.reliability import NEIGHBOURS
+from fluid.learn.folds import BY_COMPOUND, FOLDS_BY
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS
 
 SHAREABLE = ("training-size", "coverage", "metrics", "prevalence")
 # Shared metrics and prevalences are multiples of this.
@@ -20,7 +20,7 @@ _FINEST = {"probability_step": 1e-4, "uncertainty_step": 1e-4, "reliability_step
 _RANGES: dict[str, tuple[float, float]] = {
     "probability_clip": (0.0, 0.45),
     "value_step": (1e-9, 1e9),
-    "neighbourhood": (NEIGHBOURS, 100),
+    "neighbourhood": (DOMAIN_NEIGHBOURS, 100),
     "abstain_below": (0.0, 0.95),
     "coverage_step": (2, 1_000_000),
     "coverage_minimum": (2, 1_000_000),
@@ -78,13 +78,13 @@ class DisclosurePolicy:
     added: skipping such compounds, or abstaining on them, would reveal them.
     """
 
-    folds_by: str = COMPOUND
+    folds_by: str = BY_COMPOUND
     probability_step: float = 0.01
     probability_clip: float = 0.01
     value_step: float = 0.01
     uncertainty_step: float = 0.01
     reliability_step: float = 0.02
-    neighbourhood: int = NEIGHBOURS
+    neighbourhood: int = DOMAIN_NEIGHBOURS
     abstain_below: float = 0.0
     share: tuple[str, ...] = ()
     coverage_step: int = 10

@@ -1,4 +1,4 @@
-"""From margins to probabilities (Platt 1999, Advances in Large Margin Classifiers, MIT Press)."""
+"""Calibration: from margins to probabilities, and from predicted numbers to measured ones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from fluid.learn.estimators import sigmoid
 
 _FEWEST = 8
+# A line's slope is drawn towards 1 with the weight of this many compounds.
 _PRIOR_COMPOUNDS = 10
 _STEEPEST_LINE = 2.0
 
@@ -17,10 +18,12 @@ _STEEPEST_LINE = 2.0
 class Platt:
     """Probability = sigmoid(slope * score + intercept).
 
+    Platt 1999, Advances in Large Margin Classifiers, MIT Press.
+
     Attributes
     ----------
     slope
-        Not negative: calibration never turns a ranking around. 0 if the scores carry nothing.
+        Not negative, so that calibration never reverses a ranking. 0 if the scores carry nothing.
     intercept
         In logit units.
     """
@@ -33,7 +36,7 @@ class Platt:
         return sigmoid(self.line(score))
 
     def line(self, score: np.ndarray) -> np.ndarray:
-        """``slope * score + intercept``: what it makes of numbers rather than margins."""
+        """``slope * score + intercept``: the calibration of numbers, or log-odds of margins."""
         return self.slope * score + self.intercept
 
 
@@ -61,12 +64,12 @@ def fit_platt(score: np.ndarray, target: np.ndarray) -> Platt:
     slope = float(model.coef_[0, 0]) / spread
     if slope > 0:
         return Platt(slope, float(model.intercept_[0]))
-    prevalence = float(np.clip(target.mean(), 1e-3, 1 - 1e-3))
+    prevalence = float(target.mean())
     return Platt(0.0, float(np.log(prevalence / (1 - prevalence))))
 
 
 def fit_line(score: np.ndarray, target: np.ndarray) -> Platt:
-    """Fit numbers on out-of-fold predictions: a model of few compounds predicts too narrowly.
+    """Fit a line on out-of-fold numbers: models of few compounds predict too narrow a range.
 
     Parameters
     ----------
@@ -78,15 +81,15 @@ def fit_line(score: np.ndarray, target: np.ndarray) -> Platt:
     Returns
     -------
     Platt
-        To be used as a `Platt.line`; its slope is drawn towards 1 when compounds are few, and
-        lies in [0, 2]. The identity if there are fewer than eight compounds.
+        For use with `Platt.line`. The slope lies in [0, 2] and is drawn towards 1 when compounds
+        are few. The identity if there are fewer than eight compounds.
     """
     if len(score) < _FEWEST:
         return Platt()
     centre, mean = float(score.mean()), float(target.mean())
     spread = score - centre
     rest = (target - mean) - spread
-    # Least squares for what the slope is more than 1, with as much weight on 0 as ten compounds.
+    # Least squares for the slope's excess over 1, drawn towards 0.
     norm = float(spread @ spread) * (1.0 + _PRIOR_COMPOUNDS / len(score))
     slope = 1.0 + (float(spread @ rest) / norm if norm > 0 else 0.0)
     slope = float(np.clip(slope, 0.0, _STEEPEST_LINE))

@@ -1,11 +1,11 @@
-"""Conformal prediction: sets of classes and intervals of numbers with a stated error rate.
+"""Conformal prediction: sets of classes and intervals of values with a stated error rate.
 
 A prediction set holds the truth with probability 1 - alpha, averaged over compounds that are
 exchangeable with the calibration compounds (Vovk, Gammerman and Shafer 2005,
-doi 10.1007/b106715). For classes this holds within each class (Mondrian). What is unweighted comes
-from the library crepes (Boström 2022, PMLR 179), an optional dependency that is imported where it
-is needed. The weighted part, for queries that differ from the calibration compounds in chemistry
-alone, is that of Tibshirani et al. 2019 (arXiv 1904.06019); it is as good as its density ratio.
+doi 10.1007/b106715). For classification it holds within each class (Mondrian). Unweighted sets come
+from the library crepes (Boström 2022, PMLR 179), an optional dependency that is imported when it
+is needed. Weighted sets, for queries that differ from the calibration compounds in chemistry
+alone, follow Tibshirani et al. 2019 (arXiv 1904.06019); they are as good as the density ratio.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from fluid.base.errors import FluidError
 from fluid.learn.measured import Measured
 from fluid.learn.task import Task
 
-# Sums of weights that are equal but for rounding count as equal.
+# Sums of weights that differ only by rounding count as equal.
 _ROUNDING = 1e-12
 
-# How hard a number is to predict, from the similarity to the five nearest reference compounds.
-# Fixed beforehand: nothing is fitted on the calibration compounds, which keeps sets valid.
+# How hard a compound is to predict, from the similarity to the five nearest reference compounds.
+# Fixed in advance: nothing is fitted on the calibration compounds, so that intervals stay valid.
 DIFFICULTIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "similarity": lambda similarity: 1.5 - similarity,
     "constant": lambda similarity: np.ones(len(similarity)),
@@ -57,11 +57,11 @@ class ClassSets:
     p_values
         float64 of shape (m, n_classes) in (0, 1]; NaN where the model has no prediction.
     inside
-        bool of the same shape: the classes in the set; none where there is no prediction.
+        bool of the same shape: the classes in the set; all False without a prediction.
     effective
         float64 of shape (n_classes,): effective number of calibration compounds of each class.
     enough
-        bool of shape (n_classes,): whether that suffices; a class without is in every set.
+        bool of shape (n_classes,): whether that suffices; if not, the class is in every set.
     """
 
     p_values: np.ndarray
@@ -83,7 +83,8 @@ class Intervals:
     enough
         Whether that suffices; if not, every interval is the task's range.
     unbounded
-        bool of shape (m,): intervals that are the task's range because nothing narrower is known.
+        bool of shape (m,): intervals that span the task's range because nothing narrower is
+        known.
     """
 
     low: np.ndarray
@@ -114,13 +115,13 @@ def load_crepes() -> Any:
 
 
 def check_alpha(alpha: float) -> None:
-    """Raise `FluidError` if this is no error rate above 0 and at most 0.5."""
+    """Raise `FluidError` unless the error rate is above 0 and at most 0.5."""
     if not 0.0 < alpha <= 0.5:
         raise FluidError(f"conformal error rate {alpha:g}: allowed is above 0 and at most 0.5")
 
 
 def effective_size(weights: np.ndarray) -> float:
-    """Effective number of weighted compounds, (sum w)^2 / sum w^2 (Kish 1965); 0 of none.
+    """Effective number of weighted compounds, (sum w)^2 / sum w^2 (Kish 1965); 0 without any.
 
     Examples
     --------
@@ -132,7 +133,7 @@ def effective_size(weights: np.ndarray) -> float:
 
 
 def needed_size(alpha: float) -> float:
-    """Fewest calibration compounds with which a rate can be kept by less than everything.
+    """Fewest calibration compounds with which a set can keep a rate without holding everything.
 
     Examples
     --------
@@ -185,7 +186,7 @@ def weighted_p_values(
 def weighted_quantiles(
     scores: np.ndarray, weights: np.ndarray, query_weights: np.ndarray, alpha: float
 ) -> np.ndarray:
-    """Smallest score that a query exceeds with probability alpha at most.
+    """Smallest score that a query exceeds with a probability of at most alpha.
 
     The (1 - alpha)-quantile of the calibration scores and a point at infinity that has the
     query's weight (Tibshirani et al. 2019, arXiv 1904.06019, lemma 3). With equal weights it is
@@ -214,8 +215,8 @@ def weighted_quantiles(
     order = np.argsort(scores, kind="stable")
     reached = np.cumsum(weights[order])
     total = reached[-1] if len(reached) else 0.0
-    asked = (1.0 - alpha) * (total + query_weights) * (1.0 - _ROUNDING)
-    place = np.searchsorted(reached, asked, side="left")
+    needed = (1.0 - alpha) * (total + query_weights) * (1.0 - _ROUNDING)
+    place = np.searchsorted(reached, needed, side="left")
     return np.append(scores[order], np.inf)[place]
 
 
@@ -237,7 +238,7 @@ def class_sets(
 
     A class is in the set if its p-value among the calibration compounds of that class is above
     alpha; the score is one minus the probability of the class. Under a shift of chemistry alone
-    the density ratio within a class is that over all classes but for a constant, so that the same
+    the density ratio within a class equals that over all classes up to a constant, so the same
     weights serve.
 
     Parameters
@@ -254,11 +255,12 @@ def class_sets(
         Density ratios, or None for queries like the calibration compounds.
     """
     scores = 1.0 - class_probabilities(task, measured.values)
-    asked = 1.0 - class_probabilities(task, values)
-    known = np.asarray(np.isfinite(asked).all(axis=1))
-    p_values = np.where(known[:, None], 1.0, np.full_like(asked, np.nan))
-    effective, enough = np.zeros(asked.shape[1]), np.zeros(asked.shape[1], dtype=bool)
-    for label in range(asked.shape[1]):
+    query_scores = 1.0 - class_probabilities(task, values)
+    n_classes = query_scores.shape[1]
+    known = np.asarray(np.isfinite(query_scores).all(axis=1))
+    p_values = np.where(known[:, None], 1.0, np.full_like(query_scores, np.nan))
+    effective, enough = np.zeros(n_classes), np.zeros(n_classes, dtype=bool)
+    for label in range(n_classes):
         mine = measured.truth == label
         given = np.ones(int(mine.sum())) if weights is None else weights.calibration[mine]
         effective[label] = effective_size(given)
@@ -267,10 +269,10 @@ def class_sets(
             continue
         if weights is None:
             classifier = load_crepes().ConformalClassifier().fit(scores[mine, label])
-            found = classifier.predict_p(asked[known, label], smoothing=False)
+            found = classifier.predict_p(query_scores[known, label], smoothing=False)
         else:
             found = weighted_p_values(
-                scores[mine, label], given, asked[known, label], weights.queries[known]
+                scores[mine, label], given, query_scores[known, label], weights.queries[known]
             )
         p_values[known, label] = found
     return ClassSets(p_values, p_values > alpha, effective, enough)
@@ -308,25 +310,25 @@ def intervals(
     if difficulty not in DIFFICULTIES:
         raise FluidError(f"difficulty '{difficulty}': allowed are {', '.join(DIFFICULTIES)}")
     hard = DIFFICULTIES[difficulty]
-    hard_measured, hard_asked = hard(measured.similarity), hard(similarity)
+    hard_measured, hard_queries = hard(measured.similarity), hard(similarity)
     residuals = measured.truth - measured.values[:, 0]
-    said = values[:, 0]
+    predicted = values[:, 0]
     given = np.ones(len(measured)) if weights is None else weights.calibration
     effective = effective_size(given)
     enough = _enough(effective, alpha)
     if not enough:
-        low, high = np.full(len(said), -np.inf), np.full(len(said), np.inf)
+        low, high = np.full(len(predicted), -np.inf), np.full(len(predicted), np.inf)
     elif weights is None:
         regressor = load_crepes().ConformalRegressor().fit(residuals, sigmas=hard_measured)
-        # It cuts (1 - confidence)(n + 1) to an integer, and 0.1 must not become 0.0999...
+        # crepes cuts (1 - confidence)(n + 1) to an integer, so that 0.1 must not become 0.0999...
         confidence = float(np.nextafter(1.0 - alpha, 0.0))
-        found = regressor.predict_int(said, sigmas=hard_asked, confidence=confidence)
+        found = regressor.predict_int(predicted, sigmas=hard_queries, confidence=confidence)
         low, high = found[:, 0], found[:, 1]
     else:
         scores = np.abs(residuals) / hard_measured
         reach = weighted_quantiles(scores, given, weights.queries, alpha)
-        low, high = said - reach * hard_asked, said + reach * hard_asked
-    missing = np.isnan(said)
+        low, high = predicted - reach * hard_queries, predicted + reach * hard_queries
+    missing = np.isnan(predicted)
     low, high = (np.where(missing, np.nan, bound) for bound in (low, high))
     return Intervals(
         np.clip(low, task.low, task.high),

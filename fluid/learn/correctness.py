@@ -8,30 +8,25 @@ import numpy as np
 
 from fluid.chem.compounds import Compounds
 from fluid.learn.judgement import NEVER, DomainInput, DomainResult, HeldOut
-from fluid.learn.reliability import NEIGHBOURS, TRUSTED, ReliabilityMap
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS, TRUSTED, ReliabilityMap
 
-# Share of wrong calls among held-out compounds that lie inside the reliability domain, at most.
+# Largest share of wrong calls among the held-out compounds inside the reliability domain.
 STATED_ERROR = 0.10
-
-
-# An error rate of fewer held-out compounds than these is not stated.
+# With fewer held-out compounds no error rate is stated.
 FEWEST_HELD_OUT = 30
-
-
-# A measured rate is not claimed farther out than where this share of the held-out compounds lies.
+# A measured rate does not cover compounds farther out than all but this share of the held-out ones.
 FARTHEST_SHARE = 0.2
-
-
+# Decision thresholds stay this far from 0 and 1, which leave no margin on one side.
 _EDGE = 1e-3
 
 
 def sureness(values: np.ndarray, threshold: float, similarity: np.ndarray) -> np.ndarray:
     """How sure a call is: its margin times the square root of similarity.
 
-    The margin is the distance from the decision threshold as a share of what is possible on that
-    side; of several classes, the distance between the two most probable ones. Margin and
-    similarity together tell right from wrong better than either does alone: a sure call far
-    from everything known is no more to be trusted than a doubtful one nearby.
+    The margin is the distance from the decision threshold, as a share of the largest distance on
+    that side; with several classes, the distance between the two most probable ones. Margin and
+    similarity together tell right from wrong better than either alone: a sure call far from all
+    known compounds deserves no more trust than a doubtful one nearby.
 
     Parameters
     ----------
@@ -62,23 +57,22 @@ class ReliabilityDomain:
 
     The expectation is an isotonic function of `sureness`, fitted on compounds that were held out
     and interpolated between the centres of its blocks, which keeps it rising (Oron and Flournoy
-    2017, Statistics in Biopharmaceutical Research 9, 258-267). Inside is every call so sure that,
-    of all held-out calls as sure or surer, the expected share of wrong ones is at most the stated
-    error. With measured labels one more wrong call, surer than all, is counted in: as in
-    conformal risk control (Angelopoulos et al. 2022, arXiv 2208.02814), so that few compounds do
-    not promise too much.
+    2017, Statistics in Biopharmaceutical Research 9, 258-267). A call is inside if at most the
+    stated share is expected to be wrong among all held-out calls as sure or surer. With measured
+    labels one more wrong call, surer than all, is added, as in conformal risk control (Angelopoulos
+    et al. 2022, arXiv 2208.02814): few compounds then do not promise too much.
 
-    What the stated rate means depends on who held compounds out:
+    The meaning of the stated rate depends on who held compounds out:
 
-    - Of a teacher or a reference it is measured, on its own compounds out of fold, and holds for
-      compounds like these. It is not claimed for compounds farther from the reference compounds
-      than four fifths of the held-out ones: outside they are, however sure the call.
-    - Of a student nothing was measured. It is an expectation under the teachers' labels. Where
-      teachers know next to none of the public compounds none is stated, and nothing is inside.
+    - For a teacher or a reference it is measured on its own compounds out of fold, and holds for
+      compounds like these. Compounds farther from the reference compounds than four fifths of the
+      held-out ones are outside, however sure the call.
+    - For a student nothing was measured: the rate is expected under the teachers' labels. If the
+      teachers know hardly any public compound, no rate is stated and nothing is inside.
     - A hybrid satisfies both: see `stricter`.
 
-    Numbers have no right and wrong: their score is the expected share of variance explained, they
-    are inside from a fifth on, and no error rate is stated.
+    A regression task has no right and wrong calls: the score is the expected share of variance
+    explained, compounds are inside from a fifth on, and no error rate is stated.
     """
 
     kind = "reliability"
@@ -97,11 +91,11 @@ class ReliabilityDomain:
         reliability: ReliabilityMap,
         held_out: HeldOut | None = None,
     ) -> Self:
-        """See `Domain.fit`; reference compounds matter through similarity alone."""
+        """See `Domain.fit`; reference compounds enter through similarity only."""
         return self if held_out is None else self.fit_calls(held_out)
 
     def fit_calls(self, held_out: HeldOut) -> Self:
-        """Learn how right calls are from those of held-out compounds."""
+        """Fit expected correctness and the threshold on calls of held-out compounds."""
         from sklearn.isotonic import IsotonicRegression
 
         chance = 1.0 / max(2, held_out.values.shape[1])
@@ -142,7 +136,7 @@ class ReliabilityDomain:
         levels, block = np.unique(fitted, return_inverse=True)
         total = np.bincount(block, weights)
         centres = np.clip(np.bincount(block, weights * sure) / total, 0.0, 1.0)
-        # A call without margin is a guess; one that is as sure as can be is taken to be right.
+        # A call without margin is a guess, and the surest possible call counts as right.
         if centres[0] > 0.0:
             centres, levels = np.append(0.0, centres), np.append(min(chance, levels[0]), levels)
         if centres[-1] < 1.0:
@@ -154,17 +148,18 @@ class ReliabilityDomain:
         return np.interp(sure, self.knots_, self.correct_)
 
     def stricter(self, other: ReliabilityDomain) -> ReliabilityDomain:
-        """A domain that expects the less of two, and where both keep their stated rates.
+        """A domain with the lower expectation of two, inside where both keep their stated rates.
 
-        A hybrid's out-of-fold calls are favourable: a private label reaches its student through
-        the labels that the partner's own teacher gave to public neighbours. What was held out when
-        the student was distilled has no such help, but no measured label either. It reaches
-        farther than the partner's compounds, so that no similarity is asked for.
+        A hybrid's out-of-fold calls are favourable: a private label reaches the student through
+        the labels that the partner's own teacher gave to public neighbours. The compounds held out
+        when the student was distilled have no such help, but no measured label either. They reach
+        farther than the partner's compounds, so that no least similarity is needed.
 
         Parameters
         ----------
         other
-            Of the same task; one that was not fitted on calls changes nothing.
+            The domain of the same task in the student; it changes nothing if it was not fitted on
+            calls.
         """
         if not len(other.knots_) or not len(self.knots_):
             return self
@@ -174,37 +169,37 @@ class ReliabilityDomain:
         made.threshold_ = max(self.threshold_, other.threshold_)
         return made
 
-    def assess(self, queries: Compounds, said: DomainInput) -> DomainResult:
+    def assess(self, queries: Compounds, given: DomainInput) -> DomainResult:
         """See `Domain.assess`."""
         if not len(self.knots_):
-            return self._assess_numbers(said)
-        sure = sureness(said.values, said.threshold, said.near.similarity)
+            return self._assess_regression(given)
+        sure = sureness(given.values, given.threshold, given.near.similarity)
         known = np.isfinite(sure)
         sure = np.where(known, sure, 0.0)
         score = np.where(known, self.expected(sure), 0.0)
         sure_enough = known & (sure >= self.threshold_)
-        inside = sure_enough & (said.near.similarity >= self.least_similarity_)
+        inside = sure_enough & (given.near.similarity >= self.least_similarity_)
         if self.threshold_ > 1.0:
-            asked = f"of no calls it is known that at most {self.stated_error:.0%} are wrong"
+            bound = f"nothing is inside: no bound keeps wrong calls to {self.stated_error:.0%}"
         elif self.threshold_ <= 0.0:
-            asked = f"all are inside: at most {self.stated_error:.0%} wrong"
+            bound = f"all are inside: at most {self.stated_error:.0%} wrong"
         else:
-            bar = float(self.expected(np.array([self.threshold_]))[0])
-            asked = f"inside from {bar:.2f}: at most {self.stated_error:.0%} wrong"
+            least = float(self.expected(np.array([self.threshold_]))[0])
+            bound = f"inside from {least:.2f}: at most {self.stated_error:.0%} wrong"
         reasons = [
-            f"expected correct {value:.2f} ({asked})" if answered else "no prediction"
+            f"expected correct {value:.2f} ({bound})" if answered else "no prediction"
             for value, answered in zip(score, known, strict=True)
         ]
         for row in np.flatnonzero(sure_enough & ~inside):
             reasons[row] = (
-                f"expected correct {score[row]:.2f}, but mean similarity to {NEIGHBOURS} nearest "
-                f"{said.near.similarity[row]:.2f} < {self.least_similarity_:.2f}: too far for the "
-                "stated error rate"
+                f"expected correct {score[row]:.2f}, but mean similarity to {DOMAIN_NEIGHBOURS} "
+                f"nearest {given.near.similarity[row]:.2f} < {self.least_similarity_:.2f}: too far "
+                "for the stated error rate"
             )
         return DomainResult(score, inside, reasons)
 
-    def _assess_numbers(self, said: DomainInput) -> DomainResult:
-        score = np.nan_to_num(said.reliability.astype(np.float64))
+    def _assess_regression(self, given: DomainInput) -> DomainResult:
+        score = np.nan_to_num(given.reliability.astype(np.float64))
         reasons = [
             f"expected share of variance explained {value:.2f} (inside from {TRUSTED:.2f}; no "
             "error rate is stated)"

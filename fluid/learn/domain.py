@@ -1,6 +1,6 @@
-"""Applicability domain: where a model's predictions can be trusted, how far, and why.
+"""Applicability domain: where a model's predictions can be trusted, and why.
 
-Three methods behind one interface. Each is stored with the model and applied when it predicts.
+Three methods share one interface. Each is stored with the model and applied when it predicts.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 from fluid.chem.compounds import Compounds
 from fluid.learn.correctness import ReliabilityDomain
 from fluid.learn.judgement import NEVER, Domain, DomainInput, DomainResult, HeldOut
-from fluid.learn.reliability import NEIGHBOURS, TRUSTED, ReliabilityMap
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS, TRUSTED, ReliabilityMap
 
 
 class NeighbourDomain:
     """Mean Tanimoto similarity to the five nearest reference compounds, above a threshold.
 
-    The threshold is the similarity from which on the model explained at least a fifth of the
-    labels' variance, as fitted on compounds that were held out (`fluid.learn.reliability`).
+    The threshold is the similarity from which the model explained at least a fifth of the labels'
+    variance, as fitted on held-out compounds (`fluid.learn.reliability`).
     """
 
     kind = "neighbours"
@@ -39,12 +39,12 @@ class NeighbourDomain:
         self.threshold_ = min(reliability.similarity_at(TRUSTED), NEVER)
         return self
 
-    def assess(self, queries: Compounds, said: DomainInput) -> DomainResult:
+    def assess(self, queries: Compounds, given: DomainInput) -> DomainResult:
         """See `Domain.assess`."""
-        score, near = said.near.similarity, said.near
+        score, near = given.near.similarity, given.near
         inside = score >= self.threshold_
         reasons = [
-            f"mean similarity to {NEIGHBOURS} nearest {value:.2f} "
+            f"mean similarity to {DOMAIN_NEIGHBOURS} nearest {value:.2f} "
             f"{'>=' if good else '<'} {self.threshold_:.2f}; nearest {name} {one:.2f}"
             for value, good, name, one in zip(score, inside, near.names, near.nearest, strict=True)
         ]
@@ -85,8 +85,8 @@ class DictionaryDomain:
         self.known_ = np.unique(library.take(rows).environments)
         return self
 
-    def assess(self, queries: Compounds, said: DomainInput) -> DomainResult:
-        """See `Domain.assess`; what the model says does not matter."""
+    def assess(self, queries: Compounds, given: DomainInput) -> DomainResult:
+        """See `Domain.assess`; predictions do not matter."""
         known = np.isin(queries.environments, self.known_)
         totals = np.diff(queries.offsets)
         owner = np.repeat(np.arange(len(queries)), totals)
@@ -119,16 +119,13 @@ DOMAINS: dict[str, Callable[[], Domain]] = {
     "neighbours": NeighbourDomain,
     "dictionary": DictionaryDomain,
 }
-
+DEFAULT_DOMAIN = "reliability"
 
 _REVIVE: dict[str, Callable[[dict[str, Any], dict[str, np.ndarray]], Domain]] = {
     "reliability": ReliabilityDomain.from_state,
     "neighbours": NeighbourDomain.from_state,
     "dictionary": DictionaryDomain.from_state,
 }
-
-
-DEFAULT_DOMAIN = "reliability"
 
 
 def fit_domains(
@@ -144,5 +141,5 @@ def fit_domains(
 
 
 def revive_domain(kind: str, params: dict[str, Any], arrays: dict[str, np.ndarray]) -> Domain:
-    """Rebuild a domain from what was stored; KeyError if the kind is unknown."""
+    """Rebuild a domain from its state; KeyError if the kind is unknown."""
     return _REVIVE[kind](params, arrays)

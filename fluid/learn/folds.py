@@ -1,7 +1,7 @@
 """Keyed folds: every compound in the world has one, and only the key's owner knows which.
 
-Compounds that share a fold do not speak of each other: by default a compound is alone with itself,
-and by framework all compounds of one ring skeleton stand together.
+No model of a compound's fold learns from the compounds that share it. By default a fold keeps all
+records of one compound together; by framework, all compounds of one ring skeleton.
 """
 
 from __future__ import annotations
@@ -16,19 +16,13 @@ from fluid.chem.compounds import Compounds
 from fluid.chem.scaffolds import framework_keys
 
 SECRET_BYTES = 32
-COMPOUND, FRAMEWORK = "compound", "framework"
-# What has one fold; each hides what those before it hide.
-FOLDS_BY = (COMPOUND, FRAMEWORK)
+BY_COMPOUND, BY_FRAMEWORK = "compound", "framework"
+# What shares a fold; each choice hides whatever the ones before it hide.
+FOLDS_BY = (BY_COMPOUND, BY_FRAMEWORK)
 
 
-def check_cross_fitting(folds: int, repeats: int, seed: int) -> None:
-    """Make sure that a partner's choices are within what cross-fitting is made for.
-
-    Raises
-    ------
-    TrainingError
-        If one is not.
-    """
+def check_cross_fitting(folds: int, repeats: int, seed: int = 0) -> None:
+    """Raise `TrainingError` if a setting is outside the range that cross-fitting is made for."""
     if not 3 <= folds <= 20:
         raise TrainingError(f"folds = {folds}: allowed are 3 to 20")
     if not 1 <= repeats <= 20:
@@ -42,7 +36,7 @@ def looser(one: str, other: str) -> bool:
     return FOLDS_BY.index(one) < FOLDS_BY.index(other)
 
 
-def fold_keys(compounds: Compounds, by: str = COMPOUND) -> np.ndarray:
+def fold_keys(compounds: Compounds, by: str = BY_COMPOUND) -> np.ndarray:
     """What decides the fold of each compound.
 
     Parameters
@@ -58,7 +52,7 @@ def fold_keys(compounds: Compounds, by: str = COMPOUND) -> np.ndarray:
     numpy.ndarray
         Object array of str, shape (n,).
     """
-    return framework_keys(compounds) if by == FRAMEWORK else compounds.connectivities
+    return framework_keys(compounds) if by == BY_FRAMEWORK else compounds.connectivities
 
 
 def keyed_folds(keys: Iterable[str], secret: bytes, repeat: int, n_folds: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A hybrid: a partner's own model and the student, blended by whose chemistry is nearer."""
+"""A hybrid: a partner's own model and the student, blended by whose compounds are nearer."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from fluid.learn.estimators import logit, sigmoid
 from fluid.learn.judgement import DomainInput, DomainResult, Neighbours
 from fluid.learn.model import Card, TaskModel, TrainedModel, check_domain
 from fluid.learn.predictions import Predictions, TaskPrediction
-from fluid.learn.reliability import NEIGHBOURS
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS
 from fluid.learn.task import Task
 
-POWER = 6.0
-# A measured label says more than a pooled one at the same similarity; how much more differs
-# between partners, and each chooses by its own out-of-fold predictions.
+BLEND_POWER = 6.0
+# A measured label counts more than a pooled one at the same similarity. How much more differs
+# between partners: each chooses one of these by its out-of-fold predictions.
 BLEND_FACTORS = (4.0, 16.0, 64.0, 256.0)
-# The student of a later round has been corrected by everybody's measured numbers.
+# The student of a later round has learned residuals of all partners' measured values.
 CORRECTED_FACTORS = (0.25, 1.0, *BLEND_FACTORS)
-# Neither side is ever silenced altogether.
+# Lowest similarity that counts, so that both sides always have some weight.
 _FLOOR = 0.02
 
 
 @dataclass(frozen=True)
 class BlendWeight:
-    """How much more a measured label says than a pooled one, at home and elsewhere.
+    """How much more a measured label counts than a pooled one, at home and elsewhere.
 
     Attributes
     ----------
     factor
         In the partner's own chemistry.
     low, high
-        Similarities to the partner's compounds: up to `low` is elsewhere, from `high` on at home,
-        and between them the factor rises steadily (its logarithm in a straight line).
+        Similarities to the partner's compounds: a compound is elsewhere up to `low` and at home
+        from `high` on; in between the logarithm of the factor changes linearly.
     elsewhere
         In other chemistry.
     """
@@ -60,14 +60,14 @@ class BlendWeight:
 def blend_share(
     own: np.ndarray, other: np.ndarray, weight: BlendWeight | None = None
 ) -> np.ndarray:
-    """Weight of the own model: f s_own^6 / (f s_own^6 + s_student^6), s the mean of 3 neighbours.
+    """Weight of the own model: f s_own^6 / (f s_own^6 + s_student^6), s the similarities.
 
     Parameters
     ----------
     own, other
         Similarities in [0, 1] to the partner's compounds and to the student's, shape (n,).
     weight
-        How much more a measured label says than a pooled one, f; by default 4.
+        The factor f by which a measured label counts more than a pooled one; by default 4.
 
     Returns
     -------
@@ -75,13 +75,13 @@ def blend_share(
         float64 of shape (n,) in [0, 1]; f / (1 + f) where both are equal.
     """
     factor = (weight or BlendWeight())(own)
-    a = factor * np.maximum(own.astype(np.float64), _FLOOR) ** POWER
-    b = np.maximum(other.astype(np.float64), _FLOOR) ** POWER
+    a = factor * np.maximum(own.astype(np.float64), _FLOOR) ** BLEND_POWER
+    b = np.maximum(other.astype(np.float64), _FLOOR) ** BLEND_POWER
     return a / (a + b)
 
 
 def blend(task: Task, own: np.ndarray, student: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Blend predictions: log-odds of probabilities, numbers as they are.
+    """Blend predictions: probabilities as log-odds, numbers as they are.
 
     Parameters
     ----------
@@ -91,6 +91,11 @@ def blend(task: Task, own: np.ndarray, student: np.ndarray, share: np.ndarray) -
         Predictions of shape (n, n_outputs).
     share
         Weight of the own model, shape (n,).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n, n_outputs).
     """
     weight = share[:, None]
     if not task.is_classification:
@@ -103,17 +108,17 @@ def blend(task: Task, own: np.ndarray, student: np.ndarray, share: np.ndarray) -
 
 @dataclass(frozen=True)
 class Decision:
-    """What a partner's own labels say of the blend; fitted out of fold.
+    """How the blend of one task decides; fitted on the partner's own labels out of fold.
 
     Attributes
     ----------
     calibration
-        From the blend's log-odds to probabilities; of binary tasks.
+        From the blend's log-odds to probabilities; for binary tasks.
     threshold
         Probability from which a compound is called positive.
     domain
-        Judges blended predictions before they are calibrated, in the scale of both parts; None if
-        there is none, and the parts' own are merged.
+        Judges blended predictions before calibration, in the scale of both parts. None if there is
+        none; the domains of the parts are then merged.
     blend_weight
         How much the partner's own model weighs in the blend; see `blend_share`.
     """
@@ -125,7 +130,7 @@ class Decision:
 
     @property
     def uncalibrated_threshold(self) -> float:
-        """The probability before calibration that becomes the threshold."""
+        """The probability before calibration that calibration maps to the threshold."""
         if self.calibration.slope <= 0.0:
             return 0.5
         margin = logit(np.array([self.threshold]))[0] - self.calibration.intercept
@@ -145,7 +150,7 @@ class HybridModel:
     student
         As it came from the coordinator.
     decisions
-        By task that the partner has labels of.
+        By task, for those that the partner has labels for.
     """
 
     card: Card
@@ -160,7 +165,7 @@ class HybridModel:
 
     @property
     def tasks(self) -> list[Task]:
-        """Tasks of the student, then those that only the partner's own data know."""
+        """Tasks of the student, then those that only the own model knows."""
         known = [task.name for task in self.student.tasks]
         return self.student.tasks + [task for task in self.own.tasks if task.name not in known]
 
@@ -168,8 +173,8 @@ class HybridModel:
     def predict(self, compounds: Compounds, domain: str | None = DEFAULT_DOMAIN) -> Predictions:
         """See `fluid.learn.model.Model.predict`.
 
-        The default domain was fitted on the blend; by the others, a compound is inside if it is so
-        for a part.
+        The default domain was fitted on the blend. By the other domains, a compound is inside if
+        it is inside for one of the parts.
         """
         check_domain(domain)
         own_models = {model.task.name: model for model in self.own.task_models}
@@ -192,7 +197,7 @@ class HybridModel:
 def reference_similarity(model: TaskModel, library: Compounds, queries: Compounds) -> np.ndarray:
     """Mean similarity of queries to the nearest reference compounds of a task, shape (n,)."""
     references = library.fingerprints[model.rows]
-    return neighbour_similarity(queries.fingerprints, references, NEIGHBOURS)
+    return neighbour_similarity(queries.fingerprints, references, DOMAIN_NEIGHBOURS)
 
 
 def _merge(
@@ -203,7 +208,7 @@ def _merge(
     decision: Decision,
     fitted: ReliabilityDomain | None,
 ) -> TaskPrediction:
-    """Blend two parts, which are the same if there is no student; see `HybridModel.predict`."""
+    """Blend two parts, which are the same object if the student lacks the task."""
     near, far = _similarity(mine), _similarity(theirs)
     share = np.ones(len(near)) if mine is theirs else blend_share(near, far, decision.blend_weight)
     weight = share[:, None]
@@ -214,8 +219,9 @@ def _merge(
     if fitted is not None:
         nobody = np.full(len(compounds), "", dtype=object)
         neighbours = Neighbours(similarity, similarity, nobody)
-        said = DomainInput(values, neighbours, reliability, decision.uncalibrated_threshold)
-        judged = fitted.assess(compounds, said)
+        threshold = decision.uncalibrated_threshold
+        given = DomainInput(values, neighbours, reliability, threshold)
+        judged = fitted.assess(compounds, given)
     if task.kind == "binary":
         values = decision.calibration(logit(values))
     return TaskPrediction(
@@ -228,8 +234,8 @@ def _merge(
     )
 
 
-def _similarity(said: TaskPrediction) -> np.ndarray:
-    return np.zeros(len(said.values)) if said.similarity is None else said.similarity
+def _similarity(part: TaskPrediction) -> np.ndarray:
+    return np.zeros(len(part.values)) if part.similarity is None else part.similarity
 
 
 def _either(mine: DomainResult | None, theirs: DomainResult | None) -> DomainResult | None:

@@ -1,4 +1,4 @@
-"""What an applicability domain is given, and what it answers."""
+"""The interface of applicability domains: what they are given, and what they answer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import nearest_references
-from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS, ReliabilityMap
 
-# A threshold that no compound reaches: the model was of no use anywhere.
+# A threshold that no compound reaches.
 NEVER = 1.01
 
 
@@ -26,7 +26,7 @@ class Neighbours:
     nearest
         float64 in [0, 1]: similarity to the nearest.
     names
-        Its name, object; empty if there are no reference compounds.
+        Name of the nearest, object; empty if there are no reference compounds.
     """
 
     similarity: np.ndarray
@@ -36,12 +36,12 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class DomainInput:
-    """What a model says of n compounds, for a domain to judge.
+    """Predictions of a model for n compounds, for a domain to judge.
 
     Attributes
     ----------
     values
-        float64 of shape (n, n_outputs): probabilities, or a number. NaN if there is no answer.
+        float64 of shape (n, n_outputs): probabilities, or a number; NaN without a prediction.
     near
         How near the compounds are to the model's reference compounds.
     reliability
@@ -58,7 +58,7 @@ class DomainInput:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What a model said of n compounds that it had not seen, and how right it was.
+    """Calls of a model for n compounds that it had not seen, and how right they were.
 
     Attributes
     ----------
@@ -73,8 +73,8 @@ class HeldOut:
     measured
         Whether `correct` comes from measured labels.
     trusted
-        Whether an error rate may be concluded from it; otherwise nothing is inside, and the score
-        remains.
+        Whether an error rate may be concluded from these calls. If not, nothing is inside and only
+        the score is used.
     """
 
     values: np.ndarray
@@ -88,16 +88,16 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class DomainResult:
-    """What a domain says of n compounds.
+    """The verdict of a domain on n compounds.
 
     Attributes
     ----------
     score
-        float64 in [0, 1]; higher is more trustworthy.
+        float64 of shape (n,) in [0, 1]; higher is more trustworthy.
     inside
-        bool.
+        bool of shape (n,).
     reasons
-        One sentence each: what was found and what was asked.
+        One sentence each: what was found, and what is needed to be inside.
     """
 
     score: np.ndarray
@@ -106,7 +106,7 @@ class DomainResult:
 
 
 class Domain(Protocol):
-    """One method of deciding."""
+    """One method of deciding which predictions to trust."""
 
     kind: str
 
@@ -126,14 +126,14 @@ class Domain(Protocol):
         rows
             Positions of the reference compounds.
         reliability
-            What the model's predictions for held-out compounds were worth at which similarity.
+            Reliability by similarity, fitted on held-out compounds.
         held_out
-            Calls of compounds that the model had not seen; None for numbers.
+            Calls of compounds that the model had not seen; None for regression.
         """
         ...
 
-    def assess(self, queries: Compounds, said: DomainInput) -> DomainResult:
-        """Judge compounds by their features and by what the model says of them."""
+    def assess(self, queries: Compounds, given: DomainInput) -> DomainResult:
+        """Judge compounds by their features and the model's predictions."""
         ...
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -148,9 +148,11 @@ class Domain(Protocol):
 
 def find_neighbours(queries: Compounds, library: Compounds, rows: np.ndarray) -> Neighbours:
     """The reference compounds ``library[rows]`` that are nearest to each query."""
-    best, where = nearest_references(queries.fingerprints, library.fingerprints[rows], NEIGHBOURS)
+    best, where = nearest_references(
+        queries.fingerprints, library.fingerprints[rows], DOMAIN_NEIGHBOURS
+    )
     names = np.full(len(queries), "", dtype=object)
     found = where[:, -1] >= 0
     names[found] = library.ids[rows[where[found, -1]]]
-    similarity = best.sum(axis=1) / np.float32(NEIGHBOURS)
+    similarity = best.sum(axis=1) / np.float32(DOMAIN_NEIGHBOURS)
     return Neighbours(similarity.astype(np.float64), best[:, -1].astype(np.float64), names)

@@ -1,4 +1,4 @@
-"""Labels as a sparse compounds x tasks matrix: what was not measured takes no room."""
+"""Labels as a sparse compounds x tasks matrix: only measured values are stored."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class LabelMatrix:
 
 @dataclass(frozen=True)
 class Conflict:
-    """Measurements of one compound that disagree so much that no label is given."""
+    """Measurements of one compound that contradict each other; they give no label."""
 
     row: int
     task: int
@@ -89,8 +89,8 @@ def merge_measurements(
 ) -> tuple[LabelMatrix, list[Conflict]]:
     """Merge repeated measurements of a compound into one label per task.
 
-    Classes by majority, and a tie gives no label; numbers by the median of the uncensored ones,
-    or of the censored ones if there are no others and all point the same way.
+    Classes are merged by majority; a tie gives no label. Numbers are merged by the median of the
+    uncensored ones, or of the censored ones if all are censored in the same direction.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def merge_measurements(
     Returns
     -------
     tuple of LabelMatrix and list of Conflict
-        Labels, and what could not be decided.
+        Labels, and the compounds that have none because measurements contradict each other.
     """
     order = np.lexsort((rows, task_index))
     keys = task_index[order].astype(np.int64) * n_compounds + rows[order]

@@ -1,7 +1,7 @@
-"""What a model said of measured compounds that it had not seen, and its file in a model folder.
+"""Out-of-fold predictions beside measured labels, and their file in a model folder.
 
-`conformal.npz` lies in a teacher's, reference's or hybrid's folder. It holds measured labels, so
-that a student's folder, which travels, never has one.
+`conformal.npz` is in the folder of a teacher, reference or hybrid. It holds measured labels, so a
+student's folder, which travels, never has one.
 """
 
 from __future__ import annotations
@@ -19,22 +19,32 @@ from fluid.learn.task import Task
 
 MEASURED_FILE = "conformal.npz"
 _PARTS = ("values", "truth", "similarity")
+# What numpy raises on a damaged archive.
+DAMAGED = (
+    OSError,
+    ValueError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Predictions of one task for n measured compounds, beside what was measured.
+    """Predictions of one task for n measured compounds, beside their labels.
 
     Attributes
     ----------
     values
         float64 of shape (n, n_outputs): calibrated probabilities, or a number in the task's range,
-        by models that have not seen the compound. NaN where there is none.
+        by models that have not seen the compound. NaN without a prediction.
     truth
         float64 of shape (n,): class index, or the measured number.
     similarity
         float64 of shape (n,) in [0, 1]: mean Tanimoto similarity to the five nearest reference
-        compounds, those that the predicting models had not seen left out.
+        compounds among those that the predicting models have seen.
     """
 
     values: np.ndarray
@@ -72,7 +82,7 @@ def read_measured(path: Path, sizes: Mapping[Task, int]) -> dict[str, Measured]:
     Returns
     -------
     dict
-        By name of the task, those that the file knows.
+        By name of the task, for the tasks in the file.
 
     Raises
     ------
@@ -82,9 +92,7 @@ def read_measured(path: Path, sizes: Mapping[Task, int]) -> dict[str, Measured]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
-    except (
-        OSError, ValueError, TypeError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile
-    ) as error:  # fmt: skip
+    except DAMAGED as error:
         raise FileFormatError(f"{path}: cannot be decoded") from error
     found = {}
     for task, size in sizes.items():

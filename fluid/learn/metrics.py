@@ -15,20 +15,28 @@ from fluid.learn.task import Task
 
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
-CLASS_METRICS = (
-    "roc_auc", "pr_auc", "mcc", "balanced_accuracy", "sensitivity", "specificity", "brier", "ece"
-)  # fmt: skip
-NUMBER_METRICS = ("rmse", "mae", "r2", "spearman")
+BINARY_METRICS = (
+    "roc_auc",
+    "pr_auc",
+    "mcc",
+    "balanced_accuracy",
+    "sensitivity",
+    "specificity",
+    "brier",
+    "ece",
+)
+MULTICLASS_METRICS = ("roc_auc", "mcc", "balanced_accuracy", "brier")
+REGRESSION_METRICS = ("rmse", "mae", "r2", "spearman")
 _ECE_BINS = 10
 
 
 def metric_names(task: Task) -> tuple[str, ...]:
     """Metrics of a task, the leading one first."""
     if task.kind == "regression":
-        return NUMBER_METRICS
+        return REGRESSION_METRICS
     if task.kind == "multiclass":
-        return ("roc_auc", "mcc", "balanced_accuracy", "brier")
-    return CLASS_METRICS
+        return MULTICLASS_METRICS
+    return BINARY_METRICS
 
 
 def higher_is_better(metric: str) -> bool:
@@ -55,12 +63,12 @@ def compute_metrics(
     Returns
     -------
     dict
-        NaN for a metric that is not defined on these compounds (one class only, say).
+        NaN for a metric that is not defined on these compounds, for example with one class only.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if task.kind == "regression":
-            return _number_metrics(truth, values[:, 0])
+            return _regression_metrics(truth, values[:, 0])
         if task.kind == "multiclass":
             return _multiclass_metrics(truth.astype(np.int64), values, called)
         return _binary_metrics(truth, values[:, 0], called)
@@ -85,7 +93,7 @@ def _binary_metrics(truth: np.ndarray, score: np.ndarray, called: np.ndarray) ->
 
 
 def roc_auc(positive: np.ndarray, score: np.ndarray) -> float:
-    """Area under the ROC curve as a rank sum (Mann and Whitney 1947), ties counted half.
+    """Area under the ROC curve as a rank sum (Mann and Whitney 1947); ties count half.
 
     Parameters
     ----------
@@ -104,7 +112,7 @@ def roc_auc(positive: np.ndarray, score: np.ndarray) -> float:
 
 
 def average_precision(positive: np.ndarray, score: np.ndarray) -> float:
-    """Area under the precision-recall curve: mean precision at each positive, ties together.
+    """Area under the precision-recall curve: mean precision at each positive, ties as one.
 
     The same number as scikit-learn's `average_precision_score`, without its checks of the input,
     which a bootstrap would repeat a thousand times.
@@ -163,9 +171,9 @@ def _multiclass_metrics(
     }
 
 
-def _number_metrics(truth: np.ndarray, value: np.ndarray) -> dict[str, float]:
+def _regression_metrics(truth: np.ndarray, value: np.ndarray) -> dict[str, float]:
     if not len(truth):
-        return dict.fromkeys(NUMBER_METRICS, float("nan"))
+        return dict.fromkeys(REGRESSION_METRICS, float("nan"))
     from scipy.stats import spearmanr
 
     error = value - truth
@@ -182,7 +190,7 @@ def _number_metrics(truth: np.ndarray, value: np.ndarray) -> dict[str, float]:
 def bootstrap_rows(n: int, draws: int, seed: int) -> np.ndarray:
     """Row positions of `draws` bootstrap samples, int64 of shape (draws, n).
 
-    The same rows serve every model that is compared, so that differences are paired.
+    The same rows serve all models in a comparison, so that differences are paired.
     """
     return np.random.default_rng(seed).integers(0, n, size=(draws, n))
 

@@ -1,4 +1,4 @@
-"""The one kind of thing that a teacher, a student and the own part of a hybrid are."""
+"""A trained model: the form that a teacher, a student and the own part of a hybrid share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fluid.chem.compounds import Compounds
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import DEFAULT_DOMAIN, DOMAINS
 from fluid.learn.estimators import logit, sigmoid
-from fluid.learn.folds import COMPOUND, FOLDS_BY
+from fluid.learn.folds import BY_COMPOUND, FOLDS_BY
 from fluid.learn.judgement import Domain, DomainInput, find_neighbours
 from fluid.learn.predictions import Predictions, TaskPrediction
 from fluid.learn.task import Task
@@ -24,7 +24,7 @@ KINDS = ("teacher", "student", "hybrid", "own", "reference")
 
 @dataclass(frozen=True)
 class Card:
-    """What a model says of itself.
+    """What a model is: kind, contract, training, metrics and software.
 
     Attributes
     ----------
@@ -58,10 +58,10 @@ class Card:
         Raises
         ------
         FileFormatError
-            If it is nothing known.
+            If the card states an unknown choice.
         """
-        # Models from before there was a choice do not say.
-        found = self.training.get("folds_by", COMPOUND)
+        # A student has no folds.
+        found = self.training.get("folds_by", BY_COMPOUND)
         if found not in FOLDS_BY:
             raise FileFormatError(
                 f"model of '{self.name}': folds_by = {found!r}; allowed are {', '.join(FOLDS_BY)}"
@@ -74,7 +74,7 @@ class Model(Protocol):
 
     @property
     def card(self) -> Card:
-        """What the model says of itself."""
+        """What the model is."""
         ...
 
     @property
@@ -111,7 +111,7 @@ class TaskModel:
     members
         Fitted models whose predictions are averaged.
     in_logits
-        Average log-odds (student) or probabilities (teacher).
+        Whether log-odds are averaged (student) or probabilities (teacher).
     rows
         Positions in the library of the compounds that reliability and domain refer to.
     domains
@@ -141,8 +141,8 @@ class TaskModel:
         reliability = np.mean([m.reliability(near.similarity) for m in self.members], axis=0)
         judged = None
         if domain is not None:
-            said = DomainInput(values, near, reliability, self.threshold)
-            judged = self.domains[domain].assess(queries, said)
+            given = DomainInput(values, near, reliability, self.threshold)
+            judged = self.domains[domain].assess(queries, given)
         return TaskPrediction(values, spread, reliability, judged, self.threshold, near.similarity)
 
 
@@ -161,8 +161,8 @@ class TrainedModel:
     task_models
         In the federation's order.
     trained_on
-        Of a student whose library does not hold all compounds that it learned from: the first 8
-        bytes of the SHA-256 of each connectivity, ascending, uint64; None if the library does.
+        Digests of the compounds that a student learned from: the first 8 bytes of the SHA-256 of
+        each connectivity, ascending, uint64. None if the library holds all of them.
     """
 
     card: Card
@@ -188,6 +188,6 @@ class TrainedModel:
 
 
 def check_domain(domain: str | None) -> None:
-    """Raise `FluidError` if there is no such applicability domain."""
+    """Raise `FluidError` unless this is None or the name of an applicability domain."""
     if domain is not None and domain not in DOMAINS:
         raise FluidError(f"domain '{domain}': allowed are {', '.join(DOMAINS)}")

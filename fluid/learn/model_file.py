@@ -15,7 +15,7 @@ MODEL_FILE = "model.json"
 
 
 def load_card(folder: Path) -> Card:
-    """What the model of a folder says of itself; nothing else of the folder is read or checked.
+    """The card of the model in a folder; nothing else of the folder is read or checked.
 
     Raises
     ------

@@ -10,9 +10,9 @@ from fluid.base.jobs import map_threads
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import similarity_apart
 from fluid.learn.crossfit import FoldModel
-from fluid.learn.folds import COMPOUND, fold_keys, keyed_folds
+from fluid.learn.folds import BY_COMPOUND, fold_keys, keyed_folds
 from fluid.learn.model import TaskModel
-from fluid.learn.reliability import NEIGHBOURS
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS
 
 _BLOCK = 2048
 
@@ -46,7 +46,7 @@ def empty_labels(n_compounds: int, n_outputs: int) -> OwnFoldLabels:
 
 
 def folds_of_repeats(
-    compounds: Compounds, secret: bytes, n_repeats: int, n_folds: int, by: str = COMPOUND
+    compounds: Compounds, secret: bytes, n_repeats: int, n_folds: int, by: str = BY_COMPOUND
 ) -> np.ndarray:
     """Folds in every repeat, uint8 of shape (n_repeats, n); for `by` see `fold_keys`."""
     keys = fold_keys(compounds, by)
@@ -60,7 +60,7 @@ def label_own_fold(
     queries: Compounds,
     query_folds: np.ndarray,
     jobs: int = 1,
-    neighbours: int = NEIGHBOURS,
+    neighbours: int = DOMAIN_NEIGHBOURS,
 ) -> OwnFoldLabels:
     """Label compounds by models that were trained without their fold.
 

@@ -19,19 +19,19 @@ class TaskPrediction:
     ----------
     values
         float64 of shape (n, n_outputs): probability of the positive class, or of each class, or
-        the value in the task's unit. NaN where the model has no answer.
+        the value in the task's unit. NaN without a prediction.
     uncertainty
         float64 of the same shape: standard deviation over the model's members; NaN where there
         are fewer than two.
     reliability
         float64 of shape (n,) in [0, 1]: expected share of variance explained; NaN if unknown.
     domain
-        Whether, how far and why, or None if it was not asked for.
+        Where the predictions can be trusted; None if no domain was asked for.
     threshold
         Of a binary task: the probability from which a compound is called positive.
     similarity
         float64 of shape (n,) in [0, 1]: mean Tanimoto similarity to the five nearest reference
-        compounds, the higher one of a hybrid's parts; None if unknown.
+        compounds; in a hybrid the higher of both parts; None if unknown.
     """
 
     values: np.ndarray
@@ -67,7 +67,7 @@ def called_classes(task: Task, values: np.ndarray, threshold: float) -> np.ndarr
 def measured_calls(
     task: Task, values: np.ndarray, threshold: float, similarity: np.ndarray, truth: np.ndarray
 ) -> HeldOut | None:
-    """Out-of-fold calls beside measured classes, to fit a domain on; None for numbers.
+    """Out-of-fold calls beside measured classes, to fit a domain on; None for regression.
 
     Parameters
     ----------
@@ -87,5 +87,5 @@ def measured_calls(
 
 
 def class_label(task: Task, index: int) -> str:
-    """Name of a class; binary tasks without names say 1 and 0."""
+    """Name of a class; 1 and 0 in binary tasks without names."""
     return task.classes[index] if task.classes else str(index)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# The fewest compounds that what is said of similarity may rest on.
-NEIGHBOURS = 5
+# Similarity to reference compounds is a mean over this many, the fewest that a policy allows.
+DOMAIN_NEIGHBOURS = 5
 # A model that explains a fifth of the variance counts as knowing a compound's chemistry.
 TRUSTED = 0.2
 _STEEPEST = 20.0
+# The slope that a fit is drawn towards, and how strongly.
 _USUAL = 2.0
 _STRENGTH = 60.0
 _STEPS = 201
@@ -25,9 +26,9 @@ class ReliabilityMap:
     Attributes
     ----------
     slope
-        At least 0; 0 says that the model predicts no better than the mean of its labels.
+        At least 0; with 0 the model predicts no better than the mean of its labels.
     ceiling
-        In [0, 1]: of a student, how far its teachers can be trusted themselves.
+        In [0, 1]; below 1 in a student, whose teachers are themselves of limited reliability.
     """
 
     slope: float = 0.0
@@ -49,14 +50,14 @@ def fit_reliability(similarity: np.ndarray, error: np.ndarray, baseline: float) 
     """Fit the map on compounds that the model has not seen.
 
     The expected squared error at similarity s is modelled as ``baseline / (1 + slope s^2)``. The
-    slope is found by least squares and drawn towards a usual one, the more so the fewer compounds
-    there are: a slope of 200 compounds alone is uncertain by half, and pooling teachers by it
-    ranked external compounds worse than pooling by similarity did.
+    slope is found by least squares and drawn towards a usual slope, more strongly the fewer
+    compounds there are: a slope fitted on 200 compounds alone is uncertain by half, and pooling
+    teachers by it ranked external compounds worse than pooling by similarity.
 
-    It is then multiplied by the probability that the model has any skill: the logistic function of
-    the gain in log-likelihood over slope 0, errors over the baseline being normal with the
-    variance that the slope found leaves. A model without skill ends near 0, if there are compounds
-    enough to tell; where nothing speaks for either, half the usual slope is left.
+    The slope is then multiplied by the probability that the model has any skill. This is the
+    logistic function of the gain in log-likelihood over slope 0, where errors over the baseline are
+    normal with the residual variance of the fit. A model without skill ends near 0 if there are
+    enough compounds to tell; without evidence for either, half the usual slope remains.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """How queries differ from calibration compounds: a density ratio by classification.
 
-A classifier that tells queries from calibration compounds gives the ratio of their densities as its
-odds (Sugiyama, Suzuki and Kanamori 2012, doi 10.1017/CBO9781139035613). It is cross-fitted: no
-compound is weighed by a classifier that it has trained.
+The odds of a classifier that separates queries from calibration compounds are the ratio of their
+densities (Sugiyama, Suzuki and Kanamori 2012, doi 10.1017/CBO9781139035613). The classifier is
+cross-fitted: no compound is weighed by a classifier that learned from it.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from fluid.chem.compounds import Compounds
 from fluid.learn.conformal import Weights
 from fluid.learn.metrics import roc_auc
 
-# With fewer compounds on a side no ratio is estimated.
+# With fewer queries or calibration compounds no ratio is estimated.
 FEWEST = 50
-# Ratios beyond these say only that the two hardly overlap.
-CLIP = 10.0
+# Larger ratios only mean that the two hardly overlap.
+HIGHEST_RATIO = 10.0
 COMPONENTS = 10
 _FOLDS = 5
 _FOLDED_BITS = 256
-# More compounds than these do not make the classifier better, only slower.
+# More compounds make the classifier slower and no better.
 _SAMPLE = 20_000
 _BLOCK = 20_000
 
 
 @dataclass(frozen=True)
 class Features:
-    """What the classifier sees of n compounds.
+    """Inputs of the classifier for n compounds.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Features:
     table
         Descriptors (float32), or fingerprints folded to 256 bits (uint8), shape (n, width).
     connectivities
-        Object array of str, shape (n,): equal ones stand in one fold.
+        Object array of str, shape (n,); equal ones share a fold.
     """
 
     similarity: np.ndarray
@@ -58,12 +58,12 @@ def describe(compounds: Compounds, similarity: np.ndarray) -> Features:
 
 @dataclass(frozen=True)
 class Shift:
-    """What was found.
+    """Density ratios, and how far queries and calibration compounds are apart.
 
     Attributes
     ----------
     weights
-        Density ratios, cut at 1 / `CLIP` and `CLIP`.
+        Density ratios, clipped to [1 / `HIGHEST_RATIO`, `HIGHEST_RATIO`].
     separation
         Area under the ROC curve of the cross-fitted classifier: 0.5 if the two cannot be told
         apart, 1 if they do not overlap.
@@ -102,7 +102,7 @@ def estimate_shift(calibration: Features, queries: Features, seed: int = 0) -> S
     is_query = np.arange(n + m) >= n
     groups = np.concatenate([_groups(calibration), _groups(queries)])
     score = _cross_fitted(features, is_query, groups, seed)
-    ratio = np.exp(np.clip(score, -np.log(CLIP), np.log(CLIP)))
+    ratio = np.exp(np.clip(score, -np.log(HIGHEST_RATIO), np.log(HIGHEST_RATIO)))
     return Shift(Weights(ratio[:n], ratio[n:]), roc_auc(is_query, score))
 
 
@@ -121,8 +121,10 @@ def _cross_fitted(
     generator = np.random.default_rng(seed)
     score = np.zeros(len(features))
     for fold in range(_FOLDS):
-        used = [_sample(np.flatnonzero((groups != fold) & (is_query == side)), generator)
-                for side in (False, True)]  # fmt: skip
+        used = [
+            _sample(np.flatnonzero((groups != fold) & (is_query == side)), generator)
+            for side in (False, True)
+        ]
         mine = groups == fold
         if min(map(len, used)) == 0 or not mine.any():
             continue

@@ -4,8 +4,8 @@
     library.parquet   compounds that members and domains refer to
     arrays.npz        numbers of members and domains
     trees/*.txt       LightGBM models
-    trained_on.npy    of a student that learned from more compounds than its library holds: digests
-                      of their connectivities
+    trained_on.npy    digests of the connectivities that a student learned from, if its library does
+                      not hold all of them
     conformal.npz     out-of-fold predictions beside measured labels; never in a student's folder
 
 A hybrid holds two such folders, ``own`` and ``student``, beside its ``model.json``. Loading
@@ -15,8 +15,6 @@ checks every digest and interprets numbers only; nothing of the folder is execut
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -38,7 +36,7 @@ from fluid.learn.domain import DOMAINS, revive_domain
 from fluid.learn.estimators import State, check_tree_text, revive
 from fluid.learn.hybrid_model import BlendWeight, Decision, HybridModel
 from fluid.learn.judgement import Domain
-from fluid.learn.measured import MEASURED_FILE, Measured, read_measured, write_measured
+from fluid.learn.measured import DAMAGED, MEASURED_FILE, Measured, read_measured, write_measured
 from fluid.learn.model import Card, Model, TaskModel, TrainedModel
 from fluid.learn.model_file import MODEL_FILE, SCHEMA, read_head
 from fluid.learn.reliability import ReliabilityMap
@@ -58,8 +56,8 @@ def save_model(
     model, folder
         What is written, and where.
     measured
-        By task: what the model said of its measured compounds out of fold, in the order of the
-        task's rows.
+        By task: out-of-fold predictions of the measured compounds, in the order of the task's
+        rows.
 
     Raises
     ------
@@ -119,7 +117,7 @@ def save_model(
 
 
 def _describe_fitted(domain: ReliabilityDomain) -> dict[str, Any]:
-    """A hybrid has no arrays of its own: the few knots of its domains are in its JSON file."""
+    """A hybrid has no array file: the few knots of its domains are in its JSON file."""
     params, arrays = domain.to_state()
     return {"params": params, "arrays": {key: found.tolist() for key, found in arrays.items()}}
 
@@ -214,7 +212,7 @@ def load_trained(folder: Path, kind: str) -> TrainedModel:
 
 
 def load_measured(folder: Path, model: Model) -> dict[str, Measured]:
-    """What the model of a folder said of its measured compounds out of fold, by task.
+    """Out-of-fold predictions of a model's measured compounds, by task.
 
     Parameters
     ----------
@@ -224,7 +222,7 @@ def load_measured(folder: Path, model: Model) -> dict[str, Measured]:
     Returns
     -------
     dict
-        Empty if the folder holds none: a student's, or one of an older version.
+        Empty if the folder holds none, as a student's.
 
     Raises
     ------
@@ -258,34 +256,23 @@ def _load_hybrid(folder: Path, values: dict[str, Any], card: Card) -> HybridMode
         if not isinstance(part, TrainedModel):
             raise FileFormatError(f"{folder / name}: is not a trained model")
         parts.append(part)
-    if "domains" not in values:
-        raise FileFormatError(
-            f"{folder}: has no applicability domains; it was made by an older version, train it "
-            "again"
-        )
     domains = {
         name: ReliabilityDomain.from_state(
             entry["params"], {key: np.array(found) for key, found in entry["arrays"].items()}
         )
         for name, entry in values["domains"].items()
     }
+    stated = values["decisions"]
     decisions = {
         str(name): Decision(
             Platt(float(slope), float(intercept)),
             float(threshold),
             domains.get(name),
-            _own_weight(weight),
+            BlendWeight(float(factor), float(low), float(high), float(elsewhere)),
         )
-        for name, (slope, intercept, threshold, *weight) in values["decisions"].items()
+        for name, (slope, intercept, threshold, factor, low, high, elsewhere) in stated.items()
     }
     return HybridModel(card, parts[0], parts[1], decisions)
-
-
-def _own_weight(stated: list[Any]) -> BlendWeight:
-    """Factor at home, both similarities and, but for earlier versions, the factor elsewhere."""
-    if len(stated) not in (3, 4):
-        raise ValueError(f"a weight of {len(stated)} numbers")
-    return BlendWeight(*map(float, stated))
 
 
 def _load_trained(folder: Path, values: dict[str, Any], card: Card) -> TrainedModel:
@@ -304,7 +291,7 @@ def _load_trained(folder: Path, values: dict[str, Any], card: Card) -> TrainedMo
             if kind not in described["domains"]:
                 raise FileFormatError(
                     f"{folder}: task '{described['task']['name']}' has no applicability domain "
-                    f"'{kind}'; the model was made by an older version, train it again"
+                    f"'{kind}'"
                 )
     tasks = [_task_model(described, arrays, texts) for described in values["tasks"]]
     trained_on = None
@@ -353,9 +340,7 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {key: stored[key] for key in stored.files}
-    except (
-        OSError, ValueError, TypeError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile
-    ) as error:  # fmt: skip
+    except DAMAGED as error:
         raise FileFormatError(f"{path}: cannot be decoded") from error
 
 

@@ -35,7 +35,7 @@ class Task:
     kind
         ``"binary"``, ``"multiclass"`` or ``"regression"``.
     unit
-        Unit of a regression task; empty if it has none. A measurement in another unit is refused.
+        Unit of a regression task; empty if it has none. Measurements in another unit are refused.
     classes
         Class labels; for a binary task (negative, positive). Labels such as 1/0, yes/no,
         active/inactive are understood too.

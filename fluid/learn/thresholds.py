@@ -1,4 +1,4 @@
-"""From which probability on a compound is called positive."""
+"""The probability from which a compound is called positive."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ def prevalence_threshold(
 ) -> float:
     """The threshold that calls as many compounds positive as are expected to be.
 
-    It needs no labels, only their share, so that it serves pooled soft labels (which shrink to
-    the base rate) as well as measured ones, and it follows no single compound.
+    It needs only the share of positives. It therefore serves pooled soft labels, which shrink to
+    the base rate, as well as measured ones, and depends little on any single compound.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def prevalence_threshold(
     Returns
     -------
     float
-        In [0.02, 0.98]; one half if there is nothing to go by.
+        In [0.02, 0.98]; one half without predictions or weights.
     """
     if not len(predictions):
         return 0.5

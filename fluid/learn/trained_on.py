@@ -1,4 +1,4 @@
-"""Which compounds a model has learned from, where its library does not hold all of them."""
+"""Digests of the compounds that a model learned from, if its library does not hold them all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_trained_on(path: Path) -> np.ndarray:
     Raises
     ------
     FileFormatError
-        If the file holds anything else.
+        If the file holds something else.
     """
     try:
         found: np.ndarray = np.load(path, allow_pickle=False)

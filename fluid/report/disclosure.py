@@ -12,7 +12,6 @@ from fluid.exchange.federation import Federation
 from fluid.exchange.policy import SHAREABLE, DisclosurePolicy
 from fluid.exchange.sealed import MANIFEST_KEY, SEAL_KEY
 from fluid.exchange.strictness import looser_than
-from fluid.learn.folds import FRAMEWORK
 from fluid.learn.task import Task
 from fluid.partner.release.approve import Audit
 from fluid.partner.release.ledger import Ledger
@@ -158,7 +157,7 @@ def _withheld(annotation: AnnotationFile, columns: list[dict[str, Any]]) -> list
             f"{policy.value_step:g}, uncertainties to {policy.uncertainty_step:g}",
         ),
     ]
-    if policy.folds_by == FRAMEWORK:
+    if policy.folds_by == BY_FRAMEWORK:
         withheld.append(
             (
                 "whether anything with a public compound's ring skeleton is in the private data",

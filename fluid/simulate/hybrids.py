@@ -8,10 +8,12 @@ from functools import partial
 import numpy as np
 
 from fluid.base.errors import TrainingError
+from fluid.base.run import Run
 from fluid.learn.own_fold import empty_labels, label_own_fold
 from fluid.partner.guard import disclose
+from fluid.partner.hybrid.fit import FittedHybrid, fit_hybrid
+from fluid.partner.hybrid.peer_targets import peer_labels
 from fluid.partner.hybrid.private_model import HybridOptions, hybrid_folds
-from fluid.partner.hybrid.train import FittedHybrid, fit_hybrid, peer_labels
 from fluid.simulate.cache import Arrays
 from fluid.simulate.consortium import Consortium
 from fluid.simulate.digests import digest_labels
@@ -114,22 +116,18 @@ def _fit(first: SimulatedRound, partner: str, later: SimulatedRound | None = Non
         If the labels do not suffice.
     """
     consortium, pooled = first.consortium, first.pooled
-    table = consortium.tables[partner]
-    labels = dict(pooled.labels)
     if partner in first.labels:
-        labels = peer_labels(labels, first.labels[partner])
+        pooled = peer_labels(pooled, first.labels[partner])
     return fit_hybrid(
-        table,
-        consortium.public,
-        labels,
-        pooled.digest,
+        consortium.tables[partner],
+        pooled,
         first.student,
         consortium.federation,
         partner,
-        table.source,
-        _hybrid_options(consortium, partner),
-        consortium.run.cores,
-        later.student if later is not None else None,
+        options=_hybrid_options(consortium, partner),
+        later_student=later.student if later is not None else None,
+        # The seed of a study draws partitions and folds; a hybrid's own is that of the command.
+        run=Run(jobs=consortium.run.jobs),
     )
 
 

@@ -15,7 +15,7 @@ from fluid.central.student import FEWEST_COMPOUNDS
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.similarity import neighbour_similarity
 from fluid.exchange.federation import Federation
-from fluid.learn.reliability import NEIGHBOURS
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS
 from fluid.partner.table import LabelledCompounds
 from fluid.simulate.baselines import mean_of_teachers, paper_student, pooled_data_student, reference
 from fluid.simulate.cache import Cache
@@ -173,7 +173,7 @@ class Study:
         similarity = np.stack(
             [
                 neighbour_similarity(
-                    queries.compounds.fingerprints, table.compounds.fingerprints, NEIGHBOURS
+                    queries.compounds.fingerprints, table.compounds.fingerprints, DOMAIN_NEIGHBOURS
                 )
                 for table in tables
             ]

@@ -268,3 +268,21 @@ def test_the_report_states_it(consortium: Consortium) -> None:
         twicing = task["twicing"]
         assert twicing["base"] > 0.5
         assert all(step["ridge"] > 0.0 and 0.0 < step["gain"] < 4.0 for step in twicing["steps"])
+
+
+def test_factors_never_fall_from_smooth_to_rough_components(public: Compounds) -> None:
+    """Teachers that disagree on smooth components only: the labels are widened and not sharpened.
+
+    By bands, the slope is high in the first and 1 in the others. It is made to rise, which gives
+    all bands the slope over all components, and that is the one that labels are widened by.
+    """
+    random = np.random.default_rng(11)
+    n = len(public)
+    _, vectors = np.linalg.eigh(gram(public))
+    smooth = vectors[:, -5:-1]
+    truth = np.sqrt(n) * vectors @ (random.normal(size=n) / np.sqrt(n))
+    apart = random.normal(size=(8, 4))
+    told = truth + 2.0 * (apart - apart.mean(axis=0)) @ smooth.T
+    labels = pooled(public, NUMBER, told)
+    assert labels.slope > 1.01
+    assert estimate_twicing(CompoundStream.of(public), NUMBER, labels) is None

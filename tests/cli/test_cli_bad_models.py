@@ -256,7 +256,7 @@ def test_a_student_whose_sharpening_cannot_be_read(site: Site, tmp_path: Path) -
     for stated, message in (
         ({"bbb": {"base": 1.0}}, "twicing is incomplete ('steps')"),
         ({"bbb": {"base": 0.0, "steps": []}}, "a number of a twicing is not between 0 and 1000"),
-        ("much", "twicing is no table"),
+        ("much", "twicing is not a table"),
     ):
         values["card"]["training"]["twicing"] = stated
         path.write_text(json.dumps(values))

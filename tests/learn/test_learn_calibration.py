@@ -266,3 +266,9 @@ def test_the_slope_is_limited(pairs, baseline):
 )
 def test_with_nothing_to_fit_there_is_no_reliability(similarity, error, baseline):
     assert fit_reliability(similarity, error, baseline) == ReliabilityMap(0.0)
+
+
+def test_overwhelming_evidence_of_skill_leaves_the_slope_as_it_is():
+    similarity = np.linspace(0.3, 0.9, 400)
+    found = fit_reliability(similarity, 1.0 / (1.0 + 2.0 * similarity**2), 1.0)
+    assert found.slope == pytest.approx(2.0, abs=0.01)

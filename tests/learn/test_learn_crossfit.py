@@ -7,7 +7,7 @@ from sklearn.metrics import r2_score, roc_auc_score
 
 from fluid.chem.similarity import neighbour_similarity
 from fluid.learn import crossfit
-from fluid.learn.calibration import fit_platt
+from fluid.learn.calibration import Platt, fit_platt
 from fluid.learn.crossfit import (
     CrossFitting,
     LabelledTask,
@@ -18,7 +18,7 @@ from fluid.learn.crossfit import (
 )
 from fluid.learn.estimators import LEARNERS
 from fluid.learn.own_fold import folds_of_repeats, label_own_fold
-from fluid.learn.reliability import NEIGHBOURS, fit_reliability
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS, fit_reliability
 from fluid.learn.task import Task
 
 FOLDS = 3
@@ -92,7 +92,7 @@ def test_a_fold_model_is_fitted_on_the_other_folds_and_calibrated_by_inner_model
         inner = LEARNERS["logistic"]().fit(library, inside, values[inside], True, 0)
         score[held] = inner.score(library.take(held), library)
         packed = library.fingerprints
-        near[held] = neighbour_similarity(packed[held], packed[inside], NEIGHBOURS)
+        near[held] = neighbour_similarity(packed[held], packed[inside], DOMAIN_NEIGHBOURS)
     platt = fit_platt(score[others], values[others])
     assert model.calibrations[0].slope == pytest.approx(platt.slope, rel=1e-6)
     assert model.calibrations[0].intercept == pytest.approx(platt.intercept, abs=1e-6)
@@ -220,3 +220,14 @@ def test_targets_and_calibrated_outputs_by_hand(problems):
     scores = [np.array([0.1]), np.array([0.2]), np.array([0.1])]
     found = calibrated(task, scores, [double] * 3)
     np.testing.assert_allclose(found, [[0.25, 0.5, 0.25]])
+
+
+def test_with_few_labels_a_fold_model_is_still_calibrated(library):
+    """Inner models leave out two folds, and half the labels suffice for them."""
+    folds = folds_of_repeats(library, SECRET, 1, FOLDS)
+    active = np.concatenate([np.flatnonzero(folds[0] == fold)[:4] for fold in range(FOLDS)])
+    values = np.zeros(len(library))
+    values[active] = 1.0
+    fitted, _ = run(library, Task("rare", "binary"), values, "logistic")
+    assert len(fitted.models) == FOLDS
+    assert all(model.calibrations != [Platt()] for model in fitted.models)

@@ -1,5 +1,7 @@
 """The applicability domains against brute force, with reasons that say what was found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -193,7 +195,7 @@ def test_everything_is_inside_a_perfect_model_and_nothing_inside_a_guessing_one(
     guessing = ReliabilityDomain().fit_calls(calls(values, np.arange(200) % 2))
     found = guessing.assess(None, plain(values))
     assert not found.inside.any()
-    assert found.reasons[0].endswith("(of no calls it is known that at most 10% are wrong)")
+    assert found.reasons[0].endswith("(nothing is inside: no bound keeps wrong calls to 10%)")
     assert np.all(found.score <= 1.0)
 
 
@@ -334,3 +336,34 @@ def test_every_domain_can_be_revived_and_the_first_is_the_default():
     assert set(DOMAINS) == set(registry._REVIVE)
     with pytest.raises(KeyError):
         revive_domain("oracle", {}, {})
+
+
+# what mutations would change
+
+
+def test_a_threshold_at_the_end_of_the_scale_has_a_margin_on_both_sides():
+    with np.errstate(all="raise"):
+        for threshold in (0.0, 1.0):
+            found = sureness(np.array([[0.0], [0.5], [1.0]]), threshold, np.ones(3))
+            assert np.isfinite(found).all()
+            assert sorted(found[[0, 2]]) == pytest.approx([1.0, 1.0])
+            assert found[1] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_calls_that_cannot_be_trusted_give_a_score_and_no_error_rate():
+    values, right = noisy(400)
+    held_out = calls(values, right, measured=False)
+    trusted = ReliabilityDomain().fit_calls(held_out)
+    doubtful = ReliabilityDomain().fit_calls(replace(held_out, trusted=False))
+    both = [domain.assess(None, plain(values)) for domain in (trusted, doubtful)]
+    assert np.array_equal(both[0].score, both[1].score)
+    assert both[0].inside.any()
+    assert not both[1].inside.any()
+
+
+def test_the_stricter_of_two_domains_states_the_smaller_error_rate():
+    values, right = noisy(400)
+    one, other = (
+        ReliabilityDomain(stated).fit_calls(calls(values, right)) for stated in (0.05, 0.2)
+    )
+    assert one.stricter(other).stated_error == other.stricter(one).stated_error == 0.05

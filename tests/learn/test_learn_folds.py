@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fluid.chem.scaffolds import framework_keys
-from fluid.learn.folds import FRAMEWORK, fold_keys, keyed_folds
+from fluid.learn.folds import BY_FRAMEWORK, fold_keys, keyed_folds
 from fluid.learn.own_fold import folds_of_repeats
 
 KEYS = st.text(string.ascii_uppercase, min_size=14, max_size=14)
@@ -63,9 +63,9 @@ def test_stereoisomers_salts_and_isotopes_share_a_fold(library):
 
 
 def test_compounds_of_one_framework_share_a_fold(library):
-    folds = folds_of_repeats(library, bytes(32), 4, 5, FRAMEWORK)
+    folds = folds_of_repeats(library, bytes(32), 4, 5, BY_FRAMEWORK)
     keys = framework_keys(library)
-    assert fold_keys(library, FRAMEWORK).tolist() == keys.tolist()
+    assert fold_keys(library, BY_FRAMEWORK).tolist() == keys.tolist()
     assert fold_keys(library).tolist() == [key[:14] for key in library.inchikeys]
     together = 0
     for key in set(keys):

@@ -132,3 +132,10 @@ def test_what_the_partner_alone_knows_is_judged_by_its_own_domain(parts, library
     np.testing.assert_allclose(both.values, mine.values, atol=1e-9)
     assert np.array_equal(both.similarity, mine.similarity)
     assert hybrid.predict(library).by_task["size"].domain is not None
+
+
+def test_similarities_next_to_nothing_count_alike():
+    """Where neither side has anything near, both keep the weight of equal similarities."""
+    nothing, little = np.array([0.0, 0.01, 0.02]), np.full(3, 0.02)
+    assert blend_share(nothing, little) == pytest.approx([0.8] * 3)
+    assert blend_share(np.array([0.04]), np.array([0.02])) == pytest.approx([256 / 257])

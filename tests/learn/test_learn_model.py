@@ -9,7 +9,7 @@ from fluid.chem.similarity import neighbour_similarity
 from fluid.learn.estimators import logit, sigmoid
 from fluid.learn.model import TaskModel
 from fluid.learn.predictions import TaskPrediction, class_label
-from fluid.learn.reliability import NEIGHBOURS
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS
 
 
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
@@ -22,7 +22,7 @@ def test_predictions_are_means_over_members(library, problems, train, kind):
         each = np.stack([member.predict(task, library, library) for member in task_model.members])
     np.testing.assert_allclose(found.values, each.mean(axis=0))
     np.testing.assert_allclose(found.uncertainty, each.std(axis=0), atol=1e-12)
-    near = neighbour_similarity(library.fingerprints, library.fingerprints, NEIGHBOURS)
+    near = neighbour_similarity(library.fingerprints, library.fingerprints, DOMAIN_NEIGHBOURS)
     slopes = [member.reliability(near) for member in task_model.members]
     np.testing.assert_allclose(found.reliability, np.mean(slopes, axis=0))
     np.testing.assert_allclose(found.similarity, near)

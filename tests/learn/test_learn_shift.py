@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fluid.learn.conformal import effective_size
-from fluid.learn.shift import CLIP, FEWEST, Features, describe, estimate_shift
+from fluid.learn.shift import FEWEST, HIGHEST_RATIO, Features, describe, estimate_shift
 
 
 def features(table, similarity=None, start=0):
@@ -29,7 +29,7 @@ def test_a_known_ratio_is_found():
     generator = np.random.default_rng(2)
     left, right = generator.normal(size=(2000, 1)), 1.0 + generator.normal(size=(2000, 1))
     found = estimate_shift(features(left), features(right, start=2000))
-    expected = np.clip(np.exp(left[:, 0] - 0.5), 1 / CLIP, CLIP)
+    expected = np.clip(np.exp(left[:, 0] - 0.5), 1 / HIGHEST_RATIO, HIGHEST_RATIO)
     assert np.corrcoef(np.log(found.weights.calibration), np.log(expected))[0, 1] > 0.98
     assert np.mean(np.abs(np.log(found.weights.calibration / expected))) < 0.15
     # Area under the curve of two unit normals one apart: Phi(1 / sqrt 2).
@@ -42,8 +42,8 @@ def test_what_hardly_overlaps_is_cut():
     found = estimate_shift(features(left), features(right, start=200))
     assert found.separation > 0.99
     for weights in (found.weights.calibration, found.weights.queries):
-        assert weights.min() >= 1 / CLIP - 1e-12
-        assert weights.max() <= CLIP + 1e-12
+        assert weights.min() >= 1 / HIGHEST_RATIO - 1e-12
+        assert weights.max() <= HIGHEST_RATIO + 1e-12
     # So each query alone weighs as much as a hundred calibration compounds: nothing is claimed.
     assert np.median(found.weights.queries) / found.weights.calibration.sum() > 0.3
 

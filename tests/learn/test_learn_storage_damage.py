@@ -170,7 +170,7 @@ FITTED = ("domains", "ringn")
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (spoil("domains"), "has no applicability domains; it was made by an older version"),
+        (spoil("domains"), "is incomplete"),
         (spoil("domains", value=[1]), "is incomplete"),
         (spoil(*FITTED, "params", "stated_error", value=1.5), "is incomplete"),
         (spoil(*FITTED, "params", "threshold", value="low"), "is incomplete"),

@@ -189,3 +189,11 @@ def test_probabilities_are_left_as_they_are(kind: str) -> None:
     label = np.array([[0.9] * len(task.outputs), [0.1] * len(task.outputs)], dtype=np.float32)
     pooled = _pooled(label, 1.7)
     assert np.array_equal(undo_shrinkage(task, pooled, np.arange(2)), label.astype(np.float64))
+
+
+def test_what_rounding_leaves_of_equal_labels_is_no_variance() -> None:
+    """Teachers that say one number of every compound: nothing is known of how wide the truth is."""
+    random = np.random.default_rng(2)
+    predictions = 0.3 + 1e-9 * random.normal(size=(3, 40, 1))
+    shares, known = np.full((3, 40), 1 / 3), np.ones((3, 40), dtype=bool)
+    assert _slope(shares, predictions, known, np.full(40, 0.4)) == pytest.approx(1.0, abs=1e-5)

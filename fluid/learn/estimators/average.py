@@ -12,14 +12,14 @@ from fluid.learn.estimators.base import Estimator, Learner, State, logit, sigmoi
 
 
 class Average:
-    """The mean of several learners: of probabilities (classification) or of numbers.
+    """The mean of several learners: of probabilities (classification) or values (regression).
 
     Parameters
     ----------
     kind
         Name in the registry of learners.
     learners
-        By name, not yet fitted; none if the average is restored.
+        By name, not yet fitted; empty if the average is restored.
     """
 
     def __init__(self, kind: str, learners: dict[str, Learner] | None = None) -> None:

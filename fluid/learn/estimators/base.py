@@ -1,4 +1,4 @@
-"""What every learner offers, and how its state is kept: plain numbers and text, never code."""
+"""The interface of learners, and their state: plain numbers and text, never code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fluid.chem.compounds import Compounds
 
 @dataclass
 class State:
-    """An estimator as plain values: what is written to disk.
+    """An estimator as plain values, as written to disk.
 
     Attributes
     ----------
@@ -21,7 +21,7 @@ class State:
     params
         JSON values.
     arrays
-        Arrays of numbers; no object arrays.
+        Numeric arrays; no object arrays.
     texts
         LightGBM models in LightGBM's own text format.
     parts
@@ -38,14 +38,14 @@ class State:
 class Estimator(Protocol):
     """One fitted learner for one output: a class against the rest, or a number.
 
-    Estimators do not copy the compounds they were trained on: they remember positions in the
-    *library* of their model, and are handed that library again when they predict.
+    Estimators do not copy the compounds they were trained on. They remember positions in the
+    *library* of their model, and get that library again when they predict.
     """
 
     kind: str
 
     def score(self, queries: Compounds, library: Compounds) -> np.ndarray:
-        """Margins in logit units (classification) or predicted numbers, float64 of shape (n,)."""
+        """Log-odds (classification) or predicted values (regression), float64 of shape (n,)."""
         ...
 
     def to_state(self) -> State:
@@ -75,7 +75,7 @@ class Learner(Estimator, Protocol):
         target
             float64 of shape (n,): 0 or 1 (classification), or a number.
         classification
-            Which of the two.
+            Whether targets are classes or numbers.
         seed
             Fixes everything random.
         """

@@ -1,4 +1,4 @@
-"""Logistic regression for classes, ridge regression for numbers."""
+"""Linear models: logistic regression and ridge regression."""
 
 from __future__ import annotations
 

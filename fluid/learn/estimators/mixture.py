@@ -11,7 +11,7 @@ from fluid.learn.estimators.base import Estimator, State
 
 
 class Mixture:
-    """``intercept + sum of coefficient x score`` of learners that are fitted already.
+    """``intercept + sum of coefficient x score`` over fitted learners.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ class Mixture:
     coefficients
         By the same names.
     intercept
-        In the units of the scores.
+        In units of the scores.
     """
 
     kind = "mixture"

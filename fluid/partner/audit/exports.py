@@ -19,7 +19,7 @@ from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import calibrated, output_targets
 from fluid.learn.estimators import LEARNERS, choose_learner
 from fluid.learn.model import TaskModel, TrainedModel
-from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS, ReliabilityMap
 from fluid.partner.dp.budget import plan_release, rank_queries
 from fluid.partner.dp.pate import SubTeachers, fit_sub_teachers
 from fluid.partner.dp.pate_labeler import PateLabeler
@@ -249,7 +249,7 @@ def _export_whole(
     ]
     each = np.stack([m.predict(task, public, library) for m in task_model.members])
     references = library.fingerprints[rows]
-    near = neighbour_similarity(public.fingerprints, references, NEIGHBOURS)
+    near = neighbour_similarity(public.fingerprints, references, DOMAIN_NEIGHBOURS)
     slope = float(np.mean([member.reliability.slope for member in task_model.members]))
     return Export(
         calibrated(task, scores, usual),

@@ -27,7 +27,7 @@ from fluid.exchange.mechanism import Mechanism
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel, LabelledTask, enough_labels, output_targets
 from fluid.learn.estimators import LEARNERS, choose_learner
-from fluid.learn.folds import COMPOUND, fold_keys, keyed_folds
+from fluid.learn.folds import BY_COMPOUND, fold_keys, keyed_folds
 from fluid.learn.model import TaskModel, TrainedModel
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task
@@ -45,7 +45,7 @@ _SHARE = 0.5
 
 
 def sub_teacher_of(
-    compounds: Compounds, secret: bytes, number: int, by: str = COMPOUND
+    compounds: Compounds, secret: bytes, number: int, by: str = BY_COMPOUND
 ) -> np.ndarray:
     """The sub-teacher that each compound of the world belongs to, uint8 of shape (n,).
 

@@ -1,1 +1,1 @@
-"""The hybrid: a partner's own data and the pooled labels together; stays at home."""
+"""The hybrid: a partner's own model blended with the student; it stays at home."""

@@ -1,33 +1,75 @@
-"""What a hybrid learns of the other partners' labels."""
+"""Targets made of the other partners' labels: the pooled labels without the partner's own."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fluid.chem.compounds import Compounds
+from fluid.chem.similarity import neighbour_similarity
+from fluid.learn.calibration import fit_line
 from fluid.learn.estimators import KernelRidge, logit
 from fluid.learn.estimators.mixed_kernel import MixedKernel
 from fluid.learn.estimators.twicing import Twicing
 from fluid.learn.model import TrainedModel
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS
 from fluid.learn.task import Task
-from fluid.soft_labels.pooled import PooledLabels
+from fluid.soft_labels.pooled import PooledLabels, PooledSet, without_partner
 from fluid.soft_labels.targets import CLIP, sample_weights, soft_targets, undo_shrinkage
+from fluid.soft_labels.teacher_labels import TeacherLabels
+
+# A hybrid learns the pooled labels of this many public compounds, those nearest to its own.
+NEAREST_PUBLIC = 1500
+
+
+def peer_labels(pooled: PooledSet, own: Mapping[str, TeacherLabels]) -> PooledSet:
+    """Pooled labels of the other partners alone.
+
+    Parameters
+    ----------
+    pooled
+        Labels of all partners.
+    own
+        The labels that this partner released, by task.
+    """
+    labels = {
+        name: without_partner(labels, own[name]) if name in own else labels
+        for name, labels in pooled.labels.items()
+    }
+    return replace(pooled, labels=labels)
 
 
 def student_twicing(student: TrainedModel) -> dict[str, Twicing]:
-    """How the labels that a student learned from were sharpened, by task.
+    """The twicing of the labels that a student learned from, by task.
 
     Raises
     ------
     ValueError
-        If the student does not state it as it should.
+        If the student's card does not state it correctly.
     """
     stated: Any = student.card.training.get("twicing", {})
     if not isinstance(stated, dict):
-        raise ValueError("twicing is no table")
+        raise ValueError("twicing is not a table")
     return {str(name): Twicing.from_dict(values) for name, values in stated.items()}
+
+
+def nearest_labelled(public: Compounds, pooled: PooledLabels, private: np.ndarray) -> np.ndarray:
+    """Ascending positions of the labelled public compounds nearest to the private ones.
+
+    Parameters
+    ----------
+    public, pooled
+        The public compounds, and the pooled labels of the task.
+    private
+        Packed fingerprints of the private compounds.
+    """
+    known = np.flatnonzero(np.isfinite(pooled.label).all(axis=1))
+    similarity = neighbour_similarity(public.fingerprints[known], private, DOMAIN_NEIGHBOURS)
+    order = np.argsort(-similarity, kind="stable")[:NEAREST_PUBLIC]
+    return np.sort(known[order])
 
 
 def peer_targets(
@@ -38,12 +80,12 @@ def peer_targets(
     twicing: Twicing | None,
     jobs: int = 1,
 ) -> np.ndarray:
-    """Log-odds or numbers to learn of some public compounds: widened and sharpened pooled labels.
+    """Targets of some public compounds: pooled labels after the shrinkage correction and twicing.
 
-    What a student does with all public compounds is done here with those that are near the
-    private ones, about the mean of all and with the student's penalties: what changes fast from
-    compound to compound depends on what is near. Compounds weigh by squared reliability, as in a
-    student by default.
+    A student treats the labels of all public compounds so; here it is done for those near the
+    private compounds, about the mean of all labels and with the student's penalties: the part that
+    changes fast from compound to compound depends on near compounds only. Compounds weigh by
+    squared reliability, as in a student by default.
 
     Parameters
     ----------
@@ -54,15 +96,15 @@ def peer_targets(
     near
         Ascending positions of m compounds with a label.
     twicing
-        The student's, of the labels of all partners; None takes labels as they are.
+        The student's, of the labels of all partners; None leaves labels as they are.
     jobs
         Threads; the result does not depend on it.
 
     Returns
     -------
     numpy.ndarray
-        float64 of shape (m, n_outputs); numbers lie in the range of the task, log-odds within
-        those of 0.01 and 0.99.
+        float64 of shape (m, n_outputs): values in the range of the task (regression), or log-odds
+        between those of 0.01 and 0.99 (classification).
     """
     known = np.flatnonzero(np.isfinite(pooled.label).all(axis=1))
     targets = soft_targets(task, undo_shrinkage(task, pooled, known))
@@ -81,3 +123,38 @@ def peer_targets(
     bound = float(logit(np.array([1.0 - CLIP]), CLIP)[0])
     low, high = (-bound, bound) if task.is_classification else task.bounds
     return np.clip(found, low, high)
+
+
+def align_targets(
+    task: Task,
+    targets: np.ndarray,
+    peers: np.ndarray | None,
+    measured: np.ndarray,
+) -> np.ndarray:
+    """Targets of a regression task on the line from the peers' predictions to measured values.
+
+    Partners measure in different ways, so that their values can differ by a constant; predictions
+    outside the peers' chemistry can differ by more.
+
+    Parameters
+    ----------
+    task
+        What is predicted.
+    targets
+        See `peer_targets`, shape (m, n_outputs).
+    peers
+        Predictions of the peers' labels alone for k measured compounds, shape (k, n_outputs); None
+        if there are none.
+    measured
+        Measured values of these compounds, same shape.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (m, n_outputs); the targets of a classification task are returned as they are.
+    """
+    if task.is_classification or peers is None:
+        return targets
+    lines = [fit_line(*pair) for pair in zip(peers.T, measured.T, strict=True)]
+    columns = [line.line(column) for line, column in zip(lines, targets.T, strict=True)]
+    return np.stack(columns, axis=1)

@@ -10,15 +10,18 @@ import numpy as np
 from fluid.base.errors import FluidError, TrainingError
 from fluid.base.run import Run
 from fluid.base.software import software_versions
-from fluid.chem.similarity import neighbour_similarity
 from fluid.exchange.federation import Federation
-from fluid.learn.crossfit import CrossFitted, CrossFitting, LabelledTask, cross_fit
+from fluid.learn.crossfit import (
+    CrossFitted,
+    CrossFitting,
+    LabelledTask,
+    cross_fit,
+    similarity_to_other_folds,
+)
 from fluid.learn.domain import fit_domains
 from fluid.learn.estimators import AUTO, LEARNERS
 from fluid.learn.folds import (
-    COMPOUND,
     FOLDS_BY,
-    FRAMEWORK,
     check_cross_fitting,
     fold_keys,
     looser,
@@ -28,7 +31,7 @@ from fluid.learn.metrics import compute_metrics
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats
 from fluid.learn.predictions import measured_calls
-from fluid.learn.reliability import NEIGHBOURS, ReliabilityMap
+from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
 from fluid.partner.table import LabelledCompounds
@@ -152,7 +155,7 @@ def fit_model(
     options, run = options or TrainingOptions(), run or Run()
     source = table.source or partner
     # A reference annotates nothing, so no policy applies to it.
-    folds_by = (options.folds_by or COMPOUND) if reference else options.folds_agreed(federation)
+    folds_by = (options.folds_by or BY_COMPOUND) if reference else options.folds_agreed(federation)
     folds = folds_of_repeats(table.compounds, secret, options.repeats, options.folds, folds_by)
     settings = CrossFitting(options.folds, options.learner, options.seed)
     models: list[TaskModel] = []
@@ -165,12 +168,12 @@ def fit_model(
             skipped[task.name] = _why_no_model(labelled, fitted, folds_by)
             logger.warning("%s: task %s: %s; no model", source, task.name, skipped[task.name])
             continue
-        if folds_by == FRAMEWORK:
+        if folds_by == BY_FRAMEWORK:
             _warn_of_one_series(labelled, source)
         if not reference and not task.is_classification:
             _warn_of_step(federation.policy.value_step, labelled, source)
         fingerprints = table.compounds.fingerprints[labelled.rows]
-        similarity = _own_fold_similarity(fingerprints, folds[:, labelled.rows])
+        similarity = similarity_to_other_folds(fingerprints, folds[:, labelled.rows])
         measured[task.name] = Measured(fitted.predictions, labelled.values, similarity)
         models.append(_task_model(labelled, fitted, similarity))
     if not models:
@@ -211,8 +214,8 @@ def fit_model(
 
 def _why_no_model(labelled: LabelledTask, fitted: CrossFitted, folds_by: str) -> str:
     """Why a task has no out-of-fold predictions."""
-    if fitted.models and folds_by == FRAMEWORK:
-        n_frameworks = len(set(fold_keys(labelled.library.take(labelled.rows), FRAMEWORK)))
+    if fitted.models and folds_by == BY_FRAMEWORK:
+        n_frameworks = len(set(fold_keys(labelled.library.take(labelled.rows), BY_FRAMEWORK)))
         return (
             f"{len(labelled.rows)} labelled compounds of {n_frameworks} frameworks, folds by "
             "framework need more of these"
@@ -243,7 +246,7 @@ def _warn_of_step(step: float, labelled: LabelledTask, source: str) -> None:
 
 def _warn_of_one_series(labelled: LabelledTask, source: str) -> None:
     compounds = labelled.library.take(labelled.rows)
-    _, counts = np.unique(fold_keys(compounds, FRAMEWORK), return_counts=True)
+    _, counts = np.unique(fold_keys(compounds, BY_FRAMEWORK), return_counts=True)
     if 2 * counts.max() > len(compounds):
         logger.warning(
             "%s: task %s: %d of %d labelled compounds have one framework; with folds by framework "
@@ -288,19 +291,6 @@ def _task_model(labelled: LabelledTask, fitted: CrossFitted, similarity: np.ndar
     held_out = measured_calls(task, fitted.predictions, threshold, similarity, values)
     domains = fit_domains(labelled.library, fitted.rows, ReliabilityMap(slope), held_out)
     return TaskModel(task, fitted.models, False, fitted.rows, domains, threshold)
-
-
-def _own_fold_similarity(fingerprints: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """Similarity to the nearest compounds of other folds, mean over repeats, shape (n,)."""
-
-    def similarity(row: np.ndarray) -> np.ndarray:
-        found = np.zeros(len(row))
-        for fold in np.unique(row):
-            mine = row == fold
-            found[mine] = neighbour_similarity(fingerprints[mine], fingerprints[~mine], NEIGHBOURS)
-        return found
-
-    return np.asarray(np.mean([similarity(row) for row in folds], axis=0))
 
 
 def out_of_fold_metrics(

@@ -39,8 +39,8 @@ def test_of_all_compounds_it_is_what_a_student_learns(
     student = KernelRidge(1e-6, twicing=SHARP)
     student.fit(public, known, wanted[:, 0], False, 0, weights)
     bound = np.log(99.0) if index == 0 else np.inf
-    told = np.clip(student.score(public.take(known), public), -bound, bound)
-    assert found[:, 0] == pytest.approx(told, abs=1e-3)
+    learned = np.clip(student.score(public.take(known), public), -bound, bound)
+    assert found[:, 0] == pytest.approx(learned, abs=1e-3)
     assert np.abs(found - wanted).max() > 0.05
 
 

@@ -28,9 +28,9 @@ train_teacher([home / "aurora" / "private.csv"], path, "aurora", target / "teach
               options=TrainingOptions("logistic", 3, 1), secret=target / "secret", run=Run(jobs=1))
 distill([home / p / "annotation.parquet" for p in partners],
         open_public_set(home / "public.parquet"), federation, target / "round", run=Run(jobs=1))
-train_hybrid([home / "aurora" / "private.csv"], target / "round" / "federated.parquet",
-             target / "round" / "student", federation, target / "hybrid", "aurora",
-             HybridOptions(3), jobs=1)
+train_hybrid([home / "aurora" / "private.csv"], federation, "aurora", target / "hybrid",
+             federated=target / "round" / "federated.parquet", student=target / "round" / "student",
+             options=HybridOptions(3), run=Run(jobs=1))
 """
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
