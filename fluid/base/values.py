@@ -72,6 +72,6 @@ def _converted(value: Any, wanted: type, where: str) -> Any:
     if wanted is tuple and type(value) is list and all(type(item) is str for item in value):
         return tuple(value)
     # A bool is an int to isinstance.
-    if type(value) is not wanted or (wanted is float and not math.isfinite(value)):
+    if type(value) is not wanted or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"{where} = {repr(value)[:80]}: {_WORDS[wanted]} is needed")
     return value

@@ -21,6 +21,7 @@ from fluid.soft_labels.pooled import PooledParts, PooledTask
 from fluid.soft_labels.shrinkage import WIDEST
 
 SCHEMA = "fluid.federated/2"
+# Of a compound in a task.
 _HEAVIEST = 1e15
 
 
@@ -59,14 +60,14 @@ def write_federated(
         for compounds, pooled in chunks:
             arrays = compounds_to_arrays(compounds)
             for task in tasks:
-                said = pooled[task.name]
-                parts[task.name].add(said)
+                labels = pooled[task.name]
+                parts[task.name].add(labels)
                 for number in range(len(task.outputs)):
-                    for values in (said.label[:, number], said.disagreement[:, number]):
+                    for values in (labels.label[:, number], labels.disagreement[:, number]):
                         arrays.append(pa.array(values.astype(np.float32), mask=np.isnan(values)))
-                arrays.append(pa.array(said.reliability.astype(np.float32)))
-                arrays.append(pa.array(said.teachers.astype(np.uint16)))
-                weight = np.zeros(len(compounds)) if said.weight is None else said.weight
+                arrays.append(pa.array(labels.reliability.astype(np.float32)))
+                arrays.append(pa.array(labels.teachers.astype(np.uint16)))
+                weight = np.zeros(len(compounds)) if labels.weight is None else labels.weight
                 arrays.append(pa.array(weight.astype(np.float32)))
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -95,7 +96,7 @@ class FederatedSet:
     tasks
         The tasks it holds labels of.
     slopes
-        By task of numbers: see `PooledTask.slope`.
+        By regression task, see `PooledTask.slope`.
     """
 
     sealed: SealedFile
@@ -103,12 +104,12 @@ class FederatedSet:
     slopes: dict[str, float]
 
     def check(self, federation: Federation) -> None:
-        """Make sure that the set is of this federation and round, and has the columns of its tasks.
+        """Check that the set is of this federation and round, and has the columns of its tasks.
 
         Raises
         ------
         MismatchError
-            If it is of another round or protocol.
+            If it belongs to another round or protocol.
         FileFormatError
             If tasks or columns are not those that the federation asks for.
         """
@@ -194,7 +195,7 @@ def open_federated(path: Path) -> FederatedSet:
     Raises
     ------
     FileFormatError
-        If the file is missing, damaged, changed, or no federated set.
+        If the file is missing, damaged, changed, or not a federated set.
     """
     sealed = open_sealed(path, SCHEMA)
     try:
