@@ -7,6 +7,7 @@ from typing import Any
 _REMEDIES = {
     "fluid.annotation": "annotate the public set again",
     "fluid.clusters": "make the clusters again",
+    "fluid.coverage": "survey again",
     "fluid.federated": "distill again",
     "fluid.model": "train or distill the model again",
     "fluid.public": "prepare the public set again",

@@ -23,7 +23,7 @@ from fluid.learn.estimators.twicing import Twicing
 from fluid.learn.judgement import HeldOut
 from fluid.learn.model import TaskModel
 from fluid.learn.predictions import called_classes
-from fluid.learn.reliability import TRUSTED, ReliabilityMap, fit_reliability
+from fluid.learn.reliability import DOMAIN_NEIGHBOURS, TRUSTED, ReliabilityMap, fit_reliability
 from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
 from fluid.learn.trained_on import digest_connectivities

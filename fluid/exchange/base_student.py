@@ -1,4 +1,4 @@
-"""The student that a further round corrects: loading and checking it, and what it predicts."""
+"""The student that a residual round starts from: loading and checking it, and its predictions."""
 
 from __future__ import annotations
 
@@ -20,50 +20,48 @@ from fluid.learn.task import Task
 
 @dataclass(frozen=True)
 class BaseStudent:
-    """The student that is corrected, and the digest of its ``model.json``."""
+    """The student that a residual round starts from, and the digest of its ``model.json``."""
 
     student: TrainedModel
     digest: str
 
 
 def load_base_student(path: Path, federation: Federation, named: str | None = None) -> BaseStudent:
-    """The student to be corrected.
+    """Load the student whose residuals partners fit.
 
     Parameters
     ----------
     path, federation
-        Its folder, and what it must belong to.
+        Its folder, and the federation that it must belong to.
     named
-        The digest that it must have, if it is known.
+        The digest that its ``model.json`` must have, if it is known.
 
     Raises
     ------
     FluidError
-        If it is no student of this federation, it predicts no numbers, something in it is not as
-        it should be, or the federation has a noise mechanism.
+        If it is not a student of this federation, predicts no regression task, is damaged or
+        cannot predict, or the federation has a noise mechanism.
     """
     if federation.mechanism.is_used:
         raise FluidError(
-            f"federation '{federation.name}' has a noise mechanism, through which no student is "
-            "corrected: annotate without one"
+            f"federation '{federation.name}' has a noise mechanism, which residuals of a student "
+            "cannot pass: annotate without a student"
         )
     student = load_student(path, federation)
     digest = sha256_file(path / MODEL_FILE)
     if named is not None and digest != named:
-        raise MismatchError(
-            f"{path}: is the student '{digest[:12]}...', but '{named[:12]}...' is corrected"
-        )
+        raise MismatchError(f"{path}: expected student '{named[:12]}...', found '{digest[:12]}...'")
     for task in student.tasks:
         if task not in federation.tasks:
             raise MismatchError(
-                f"{path}: task '{task.name}' is not defined so in federation '{federation.name}'"
+                f"{path}: task '{task.name}' is defined otherwise in federation '{federation.name}'"
             )
     if all(task.is_classification for task in student.tasks):
         raise FluidError(
-            f"{path}: predicts no task of numbers, and only numbers are corrected: annotate "
-            "without a student"
+            f"{path}: predicts no regression task, and residuals are fitted only of these: "
+            "annotate without a student"
         )
-    # Its landmarks are asked for again and again.
+    # Its landmarks are used repeatedly.
     student = replace(student, library=student.library.with_cache())
     for task in student.tasks:
         if not task.is_classification:
@@ -72,12 +70,12 @@ def load_base_student(path: Path, federation: Federation, named: str | None = No
 
 
 def load_student(path: Path, federation: Federation) -> TrainedModel:
-    """A student that was distilled in this federation, in whatever round.
+    """Load a student that was distilled in this federation, in any round.
 
     Raises
     ------
     FluidError
-        If it is none.
+        If it is not one.
     """
     student = load_trained(path, "student")
     for what, stated, wanted in (
@@ -92,18 +90,18 @@ def load_student(path: Path, federation: Federation) -> TrainedModel:
 
 
 def _try(student: TrainedModel, task: Task, path: Path) -> None:
-    """Make sure that a student answers at all: its folder came from outside."""
+    """Check that a student predicts finite numbers: its folder came from outside."""
     try:
-        said = student_numbers(student, task, student.library.take(np.arange(1)))
+        predictions = student_numbers(student, task, student.library.take(np.arange(1)))
     except (ValueError, IndexError, FloatingPointError) as error:
         raise FileFormatError(f"{path}: cannot predict task '{task.name}' ({error})") from error
-    if said.shape != (1, 1) or not np.isfinite(said).all():
-        raise FileFormatError(f"{path}: what it predicts of task '{task.name}' is no number")
+    if predictions.shape != (1, 1) or not np.isfinite(predictions).all():
+        raise FileFormatError(f"{path}: its prediction of task '{task.name}' is not finite")
 
 
 @single_threaded_blas()
 def student_numbers(student: TrainedModel, task: Task, compounds: Compounds) -> np.ndarray:
-    """What a student says of a task of numbers, float64 of shape (n, 1)."""
+    """A student's predictions of a regression task, float64 of shape (n, 1)."""
     (model,) = [model for model in student.task_models if model.task.name == task.name]
     each = [member.predict(task, compounds, student.library) for member in model.members]
     return np.asarray(np.mean(each, axis=0))

@@ -21,6 +21,7 @@ from fluid.soft_labels.pooled import PooledLabels, PooledParts, PoolingResult
 from fluid.soft_labels.shrinkage import LARGEST_SLOPE
 
 SCHEMA = "fluid.federated/2"
+# Of a compound in a task.
 _HEAVIEST = 1e15
 
 
@@ -95,7 +96,7 @@ class FederatedSet:
     tasks
         The tasks it holds labels of.
     slopes
-        By task of numbers: see `PooledLabels.slope`.
+        By regression task: see `PooledLabels.slope`.
     """
 
     sealed: SealedFile
@@ -103,12 +104,12 @@ class FederatedSet:
     slopes: dict[str, float]
 
     def check(self, federation: Federation) -> None:
-        """Make sure that the set is of this federation and round, and has the columns of its tasks.
+        """Check that the set is of this federation and round, and has the columns of its tasks.
 
         Raises
         ------
         MismatchError
-            If it is of another round or protocol.
+            If it belongs to another round or protocol.
         FileFormatError
             If tasks or columns are not those that the federation asks for.
         """
@@ -195,7 +196,7 @@ def open_federated(path: Path) -> FederatedSet:
     Raises
     ------
     FileFormatError
-        If the file is missing, damaged, changed, or no federated set.
+        If the file is missing, damaged, changed, or not a federated set.
     """
     sealed = open_sealed(path, SCHEMA)
     try:

@@ -180,7 +180,7 @@ def cross_fit(
     data
         The labelled compounds.
     folds
-        Folds of the library, uint8 of shape (n_repeats, len(library)): see `keyed_folds`.
+        uint8 of shape (n_repeats, len(library)): see `keyed_folds`.
     settings
         Folds, learner and seed.
     jobs
@@ -210,102 +210,6 @@ def cross_fit(
         return _fit(data, folds, job, settings.seed)
 
     fits = dict(zip(todo, map_threads(fit, todo, jobs), strict=True))
-    models: list[FoldModel]
-    rows: np.ndarray
-    predictions: np.ndarray
-
-
-def calibrated(task: Task, scores: list[np.ndarray], calibrations: list[Platt]) -> np.ndarray:
-    """Predictions from the scores of each output: probabilities, or clipped numbers."""
-    if not task.is_classification:
-        lines = [c.line(score) for c, score in zip(calibrations, scores, strict=True)]
-        return np.clip(np.stack(lines, axis=1), task.low, task.high)
-    pairs = zip(calibrations, scores, strict=True)
-    probabilities = np.stack([calibration(score) for calibration, score in pairs], axis=1)
-    if task.kind == "multiclass":
-        probabilities /= np.maximum(probabilities.sum(axis=1, keepdims=True), 1e-12)
-    return probabilities
-
-
-def output_targets(task: Task, values: np.ndarray) -> np.ndarray:
-    """Labels as one column per output: indicator columns for a multiclass task."""
-    if task.kind == "multiclass":
-        return (values[:, None] == np.arange(len(task.classes))[None, :]).astype(np.float64)
-    return values[:, None].astype(np.float64)
-
-
-def enough_labels(task: Task, values: np.ndarray, share: float = 1.0) -> bool:
-    """Whether a model can be trained on these labels; `share` lowers the numbers needed."""
-    if not task.is_classification:
-        return len(values) >= FEWEST_NUMBERS * share
-    n_classes = max(2, len(task.classes))
-    counts = np.bincount(values.astype(np.int64), minlength=n_classes)
-    return bool(np.all(counts >= max(2, FEWEST_PER_CLASS * share)))
-
-
-def _seed(*parts: object) -> int:
-    digest = hashlib.sha256(repr(parts).encode()).digest()
-    return int.from_bytes(digest[:4], "big") % (2**31)
-
-
-@dataclass(frozen=True)
-class _Job:
-    repeat: int
-    left_out: tuple[int, ...]
-    learner: str
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """An estimator per output, and its scores (n, n_outputs); NaN for compounds it has seen."""
-
-    estimators: list[Estimator]
-    scores: np.ndarray
-
-
-@single_threaded_blas()
-def cross_fit(
-    data: LabelledTask, folds: np.ndarray, settings: CrossFitting, jobs: int = 1
-) -> CrossFitted:
-    """Cross-fit one task.
-
-    Parameters
-    ----------
-    data
-        The labelled compounds.
-    folds
-        Folds of the library, uint8 of shape (n_repeats, len(library)): see `keyed_folds`.
-    settings
-        Folds, learner and seed.
-    jobs
-        Fits that run at once; the result does not depend on it.
-
-    Returns
-    -------
-    CrossFitted
-    """
-    task, rows, targets = data.task, data.rows, data.targets
-    n_folds = settings.n_folds
-    names = [
-        [
-            choose_learner(settings.learner, int(np.sum(row[rows] != fold)))
-            for fold in range(n_folds)
-        ]
-        for row in folds
-    ]
-    todo = [
-        _Job(repeat, left_out, name)
-        for repeat in range(len(folds))
-        for left_out in _left_out_sets(n_folds)
-        for name in sorted({names[repeat][fold] for fold in left_out})
-    ]
-    fits = dict(
-        zip(
-            todo,
-            map_threads(lambda job: _fit(data, folds, job, settings.seed), todo, jobs),
-            strict=True,
-        )
-    )
     models: list[FoldModel] = []
     predictions = np.full((len(folds), *targets.shape), np.nan)
     for repeat in range(len(folds)):

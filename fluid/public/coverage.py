@@ -1,4 +1,4 @@
-"""The coverage report: how many private compounds lie near each cluster of public ones, roughly."""
+"""The coverage report: rounded counts of private compounds near each cluster of public ones."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from fluid.base.errors import (
     SignatureError,
 )
 from fluid.base.files import canonical_json, dump_json, sha256_hex, write_json
+from fluid.base.schemas import schema_problem
 from fluid.base.software import software_versions
 from fluid.exchange.federation import Federation
 from fluid.exchange.policy import DisclosurePolicy
@@ -55,13 +56,13 @@ class Coverage:
     path
         Where it lies.
     values
-        Everything it says, as in the file.
+        Everything in the file.
     partner
-        Who says to have made it.
+        The partner that the file names.
     counts, elsewhere
         Private compounds nearest to each leader, int64 of shape (k,), and those near none; rounded.
     digest
-        SHA-256 of what it says, 64 hexadecimal digits.
+        SHA-256 of its content, 64 hexadecimal digits.
     signature
         Ed25519 signature of the digest, 64 bytes, or None if it is an unsigned draft.
     """
@@ -130,7 +131,7 @@ def write_coverage(
     str
         The digest.
     """
-    said = {
+    content = {
         "schema": SCHEMA,
         "federation": federation.name,
         "protocol": federation.protocol,
@@ -142,34 +143,33 @@ def write_coverage(
         "elsewhere": int(elsewhere),
         "software": software_versions(),
     }
-    digest = sha256_hex(canonical_json(said))
+    digest = sha256_hex(canonical_json(content))
     signature = sign(bytes.fromhex(digest)).hex() if sign else None
-    write_json(path, said | {"digest": digest, "signature": signature})
+    write_json(path, content | {"digest": digest, "signature": signature})
     return digest
 
 
 def open_coverage(path: Path) -> Coverage:
     """Open a coverage report and verify its digest.
 
-    The file must be byte for byte what `write_coverage` makes of its values: no second key of a
-    name, nothing between the lines.
+    The file must be byte for byte as `write_coverage` writes its values: no repeated key, no other
+    blanks.
 
     Raises
     ------
     FileFormatError
-        If it is missing, damaged, changed, or no coverage report.
+        If it is missing, damaged, changed, or not a coverage report.
     """
     values = _read(path)
-    if values.get("schema") != SCHEMA:
-        raise FileFormatError(
-            f"{path}: is a '{str(values.get('schema'))[:80]}' file, but a '{SCHEMA}' file is needed"
-        )
+    problem = schema_problem(values.get("schema"), SCHEMA)
+    if problem:
+        raise FileFormatError(f"{path}: {problem}")
     if set(values) != _KEYS:
         odd = sorted(set(values) ^ _KEYS)[0]
         what = "is missing" if odd in _KEYS else "is not known"
         raise FileFormatError(f"{path}: key '{odd[:80]}' {what}")
-    said = {key: value for key, value in values.items() if key not in ("digest", "signature")}
-    if values["digest"] != sha256_hex(canonical_json(said)):
+    content = {key: value for key, value in values.items() if key not in ("digest", "signature")}
+    if values["digest"] != sha256_hex(canonical_json(content)):
         raise FileFormatError(
             f"{path}: the content does not match its digest; the file was changed or damaged"
         )
@@ -241,7 +241,7 @@ def admit_coverage(
     Returns
     -------
     list of Coverage
-        By partner name, whatever the order of the paths.
+        Sorted by partner name.
 
     Raises
     ------

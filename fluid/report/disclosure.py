@@ -12,6 +12,7 @@ from fluid.exchange.federation import Federation
 from fluid.exchange.policy import SHAREABLE, DisclosurePolicy
 from fluid.exchange.sealed import MANIFEST_KEY, SEAL_KEY
 from fluid.exchange.strictness import looser_than
+from fluid.learn.folds import BY_FRAMEWORK
 from fluid.learn.task import Task
 from fluid.partner.release.approve import Audit
 from fluid.partner.release.ledger import Ledger

@@ -45,7 +45,7 @@ def test_the_round_goes_on_from_the_first(site: Site, second: Path) -> None:
     assert "base_student" not in first["manifest"]
     text = done("inspect", second / "aurora.parquet").stdout
     assert "regression labels start from the student" in text
-    assert "a correction of it" in text
+    assert "plus a correction" in text
 
 
 def test_twicing_applies_to_residuals_only(site: Site, second: Path) -> None:
@@ -63,7 +63,7 @@ def test_distill_asks_for_the_student_that_is_corrected(
     target = tmp_path / "round"
     assert "give it with --student" in refused(*site.distill(target, paths))
     other = ("--student", second / "round2" / "student")
-    assert "is the student" in refused(*site.distill(target, paths), *other)
+    assert "expected student" in refused(*site.distill(target, paths), *other)
     assert "corrects no student" in refused(*site.distill(target), "--student", site.student)
     none = ("--student", tmp_path / "none")
     assert "no such model folder" in refused(*site.distill(target, paths), *none)

@@ -207,7 +207,7 @@ STATEMENTS: dict[str, tuple[dict[str, Any], str | None, str]] = {
     "huge": ({"elsewhere": 10**30}, "aurora", "elsewhere: 10+; allowed are whole numbers"),
     "text": ({"counts": "10"}, "aurora", "'counts' is not a list of whole numbers"),
     "too few": ({"counts": [10, 0]}, "aurora", "counts 2 clusters, but .* has 6"),
-    "schema": ({"schema": "fluid.coverage/2"}, "aurora", "is a 'fluid.coverage/2' file, but"),
+    "schema": ({"schema": "fluid.coverage/2"}, "aurora", "has the newer format 'fluid.coverage/2'"),
     "extra": ({"mean_weight": 310}, "aurora", "key 'mean_weight' is not known"),
     "lacking": ({"elsewhere": "REMOVE"}, "aurora", "key 'elsewhere' is missing"),
 }  # fmt: skip

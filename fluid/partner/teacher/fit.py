@@ -21,6 +21,8 @@ from fluid.learn.crossfit import (
 from fluid.learn.domain import fit_domains
 from fluid.learn.estimators import AUTO, LEARNERS
 from fluid.learn.folds import (
+    BY_COMPOUND,
+    BY_FRAMEWORK,
     FOLDS_BY,
     check_cross_fitting,
     fold_keys,

@@ -278,7 +278,7 @@ def test_an_unusable_student_is_refused_before_anything_is_charged(
     classes = [one for one in first.task_models if one.task.is_classification]
     (tmp_path / "classes").mkdir()
     save_model(replace(first, task_models=classes), tmp_path / "classes")
-    with pytest.raises(FluidError, match="predicts no task of numbers"):
+    with pytest.raises(FluidError, match="predicts no regression task"):
         annotate(teacher, consortium.public, target, student=tmp_path / "classes")
     # A student that answers with no number is one that was tampered with.
     (theirs,) = [one for one in first.task_models if one.task.name == "logbb"]
@@ -287,7 +287,7 @@ def test_an_unusable_student_is_refused_before_anything_is_charged(
     learner.weights_ = np.full_like(learner.weights_, np.nan)
     (tmp_path / "nan").mkdir()
     save_model(first, tmp_path / "nan")
-    with pytest.raises(FluidError, match="what it predicts of task 'logbb' is no number"):
+    with pytest.raises(FluidError, match="its prediction of task 'logbb' is not finite"):
         annotate(teacher, consortium.public, target, student=tmp_path / "nan")
     assert not target.exists()
     assert (teacher / "ledger.jsonl").read_bytes() == before
