@@ -135,12 +135,12 @@ TRIAL = $(FLUID) simulate $(TABLES) --external $(DATA)/external.csv --validation
     --partition kmeans --partition scaffold:alpha=0.5 --seeds 2
 
 .PHONY: study-sharpening
-study-sharpening: $(PUBLIC) $(FEDERATION) | $(READY) ## students with and without twicing, on validation splits
+study-sharpening: $(PUBLIC) $(FEDERATION) | $(READY) ## students of sharpened labels and of labels as they are: on validation splits
 	$(TRIAL) --no-hybrids --unsharpened --public $(PUBLIC) --federation $(FEDERATION) \
 	    -o $(STUDY)/sharpening
 
 .PHONY: study-rounds
-study-rounds: $(PUBLIC) $(FEDERATION) | $(READY) ## students after five rounds, on validation splits
+study-rounds: $(PUBLIC) $(FEDERATION) | $(READY) ## students of five rounds of corrections: on validation splits
 	$(TRIAL) --no-hybrids --rounds 5 --public $(PUBLIC) --federation $(FEDERATION) \
 	    -o $(STUDY)/rounds
 
