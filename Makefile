@@ -14,7 +14,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
-help: ## this list
+help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 # --- the project's own environment ------------------------------------------------------------
@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 .PHONY: install
-install: $(READY) ## make .venv with pinned versions
+install: $(READY) ## make .venv, with pinned versions
 
 # --- demonstration: a federation of six partners, by the commands they would type -------------
 
@@ -46,7 +46,7 @@ HYBRIDS := $(PARTNERS:%=$(DEMO)/%/hybrid/model.json)
 REFERENCE := $(DEMO)/reference/model.json
 
 .PHONY: demo
-demo: $(DEMO)/evaluation.txt ## run a federation of six partners on real data, print the table
+demo: $(DEMO)/evaluation.txt ## run a federation of six partners on real data and print the table
 	@cat $<
 
 $(DEMO)/keys/%.pub: | $(READY)
@@ -79,7 +79,7 @@ $(DEMO)/%/annotation.parquet: $(DEMO)/%/teacher/model.json $(PUBLIC) $(DEMO)/key
 $(ROUND)/report.json: $(ANNOTATIONS) $(PUBLIC) $(FEDERATION) | $(READY)
 	$(FLUID) distill $(ANNOTATIONS) --public $(PUBLIC) --federation $(FEDERATION) -o $(ROUND)
 
-# The second round: partners correct the student's numbers.
+# The second round: partners fit the student's residuals.
 $(DEMO)/%/corrected.parquet: $(DEMO)/%/annotation.parquet $(ROUND)/report.json | $(READY)
 	$(FLUID) annotate $(DEMO)/$*/teacher $(PUBLIC) --student $(ROUND)/student \
 	    --key $(DEMO)/keys/$*.key -o $@
@@ -94,7 +94,7 @@ $(DEMO)/%/hybrid/model.json: $(DATA)/partners/%.csv $(SECOND_ROUND)/report.json 
 	    --teacher $(DEMO)/$*/teacher --later-student $(SECOND_ROUND)/student \
 	    -o $(DEMO)/$*/hybrid
 
-# What no real consortium could have: one model trained on everybody's private data.
+# No real consortium could have this: one model trained on everybody's private data.
 $(REFERENCE): $(TABLES) $(FEDERATION) | $(READY)
 	printf 'demonstration of pooling' | sha256sum | cut -c 1-64 > $(DEMO)/reference.secret
 	$(FLUID) train-teacher $(TABLES) --federation $(FEDERATION) --partner pooled --reference \
@@ -121,7 +121,7 @@ STUDIES := teachers public-size public-composition left-out cross-domain domain 
     contribution shuffled
 
 .PHONY: study
-study: $(PUBLIC) $(FEDERATION) | $(READY) ## twelve virtual consortia of three rounds and their comparisons, half an hour on two cores
+study: $(PUBLIC) $(FEDERATION) | $(READY) ## compare models over twelve virtual consortia of three rounds, half an hour on two cores
 	$(SIMULATE) --external $(DATA)/external.csv --share-scaffold 0 \
 	    --references auto,lightgbm,random-forest,average --rounds $(ROUNDS) -o $(STUDY)/main
 
@@ -140,14 +140,14 @@ study-rounds: $(PUBLIC) $(FEDERATION) | $(READY) ## students of five rounds of f
 	    -o $(STUDY)/rounds
 
 .PHONY: study-donated
-study-donated: $(PUBLIC) $(FEDERATION) | $(READY) ## structures that partners donate to the public set: on validation splits
+study-donated: $(PUBLIC) $(FEDERATION) | $(READY) ## public sets with structures that partners donate, on validation splits
 	for share in 0 0.1 0.3 1; do \
 	    $(TRIAL) --no-hybrids --donate $$share --public $(PUBLIC) --federation $(FEDERATION) \
 	        -o $(STUDY)/donated-$$share; \
 	done
 
 .PHONY: study-frameworks
-study-frameworks: $(PUBLIC) $(FEDERATION) | $(READY) ## folds by compound and by framework: on validation splits
+study-frameworks: $(PUBLIC) $(FEDERATION) | $(READY) ## folds by compound and by framework, on validation splits
 	mkdir -p $(STUDY)
 	sed 's/^folds_by = .*/folds_by = "framework"/' $(FEDERATION) > $(STUDY)/frameworks.toml
 	test -f $(STUDY)/frameworks.parquet || $(FLUID) prepare-public $(DATA)/public.csv \
@@ -157,7 +157,7 @@ study-frameworks: $(PUBLIC) $(FEDERATION) | $(READY) ## folds by compound and by
 	    -o $(STUDY)/folds-by-framework
 
 .PHONY: study-paper
-study-paper: $(PUBLIC) $(FEDERATION) | $(READY) ## the paper's experiments, contribution and a shuffled partner
+study-paper: $(PUBLIC) $(FEDERATION) | $(READY) ## the paper's experiments, each partner's contribution, and a partner with shuffled labels
 	for partition in kmeans scaffold:alpha=0.5; do \
 	    $(FLUID) simulate $(TABLES) --public $(PUBLIC) --federation $(FEDERATION) \
 	        --external $(DATA)/external.csv --share-scaffold 0 --partition $$partition \
@@ -165,7 +165,7 @@ study-paper: $(PUBLIC) $(FEDERATION) | $(READY) ## the paper's experiments, cont
 	done
 
 .PHONY: study-shuffled
-study-shuffled: $(PUBLIC) $(FEDERATION) | $(READY) ## the largest partner's labels shuffled, in each of the twelve consortia
+study-shuffled: $(PUBLIC) $(FEDERATION) | $(READY) ## shuffle the largest partner's labels in each of the twelve consortia
 	$(SIMULATE) --external $(DATA)/external.csv --share-scaffold 0 --references '' --no-paper \
 	    --no-hybrids --study shuffled --every-cell -o $(STUDY)/shuffled
 
@@ -194,7 +194,7 @@ STRUCTURES ?=
 OTHER = $(STUDY)/$(basename $(notdir $(TABLE)))
 
 .PHONY: study-table
-study-table: | $(READY) ## any table of one endpoint: TABLE=table COLUMN=name KIND=binary STRUCTURES=more public ones
+study-table: | $(READY) ## a table of one endpoint: TABLE=table COLUMN=name KIND=binary STRUCTURES=more public compounds
 	@test -n '$(TABLE)' -a -n '$(COLUMN)' || { echo 'give TABLE=table and COLUMN=name'; exit 1; }
 	test -f $(OTHER).toml || $(FLUID) init-federation --name $(basename $(notdir $(TABLE))) \
 	    --task endpoint:$(KIND) -o $(OTHER).toml
@@ -209,22 +209,22 @@ study-coverage: $(DEMO)/evaluation.txt ## coverage of prediction sets on the dem
 	$(BIN)/python -m benchmarks.prediction_sets $(DEMO) $(DATA)/external.csv $(TABLES)
 
 .PHONY: study-privacy-utility
-study-privacy-utility: $(DEMO)/evaluation.txt ## student quality against epsilon for each noise mechanism, half an hour
+study-privacy-utility: $(DEMO)/evaluation.txt ## student quality against epsilon, half an hour
 	$(BIN)/python -m benchmarks.privacy_utility $(DEMO) $(DATA)/external.csv $(TABLES)
 	$(BIN)/python -m benchmarks.noise_audit
 
-# What annotations give away, and what protection costs: tables of docs/privacy.md. SHADOWS=64 tells finer.
+# What annotations give away, and what protection costs: tables of docs/privacy.md. SHADOWS=64 is more precise.
 SHADOWS ?= 16
 
 .PHONY: study-privacy
-study-privacy: $(PUBLIC) $(FEDERATION) $(PARTNERS:%=$(DEMO)/%/demonstration.secret) | $(READY) ## attacks on partners' annotations, a quarter of an hour on two cores
+study-privacy: $(PUBLIC) $(FEDERATION) $(PARTNERS:%=$(DEMO)/%/demonstration.secret) | $(READY) ## attack the partners' annotations, a quarter of an hour on two cores
 	for part in leakage settings cost; do \
 	    $(BIN)/python -m benchmarks.privacy $(DEMO) $(DATA)/external.csv $(DATA)/partners \
 	        --part $$part --shadows $(SHADOWS) --output $(STUDY)/privacy; \
 	done
 
 .PHONY: study-privacy-rounds
-study-privacy-rounds: $(DEMO)/draco/corrected.parquet | $(READY) ## attacks on a correction, and on it and the first annotation together
+study-privacy-rounds: $(DEMO)/draco/corrected.parquet | $(READY) ## attack a residual round, alone and together with the first annotation
 	mkdir -p $(STUDY)
 	$(FLUID) audit $(DEMO)/draco/teacher $(PUBLIC) $< --student $(ROUND)/student \
 	    --shadows $(SHADOWS) -o $(STUDY)/privacy-rounds.json
@@ -233,7 +233,7 @@ study-privacy-rounds: $(DEMO)/draco/corrected.parquet | $(READY) ## attacks on a
 SECOND := $(STUDY)/privacy-ames
 
 .PHONY: study-privacy-ames
-study-privacy-ames: | $(READY) ## the same for a partner with Ames data: AMES=table
+study-privacy-ames: | $(READY) ## attack the annotation of a partner with Ames data: AMES=table
 	@test -n '$(AMES)' || { echo 'give AMES=table'; exit 1; }
 	rm -rf $(SECOND) && mkdir -p $(SECOND)
 	awk 'NR == 1 || NR % 14 == 2' $(AMES) > $(SECOND)/private.csv
@@ -255,11 +255,11 @@ study-privacy-ames: | $(READY) ## the same for a partner with Ames data: AMES=ta
 SUBJECTS ?=
 
 .PHONY: bench
-bench: | $(READY) ## what steps cost beside bare library calls, two hours; SUBJECTS=prepare for one
+bench: | $(READY) ## cost of each step compared with bare library calls, two hours; SUBJECTS=prepare for one
 	$(BIN)/python -m benchmarks $(SUBJECTS)
 
 .PHONY: bench-plot
-bench-plot: | $(READY) ## draw what SUBJECTS=distill measured, docs/distill.svg
+bench-plot: | $(READY) ## draw docs/distill.svg from what SUBJECTS=distill measured
 	$(BIN)/python -m benchmarks.plot
 
 # --- documentation ------------------------------------------------------------------------------
@@ -273,7 +273,7 @@ docs: | $(READY) ## docs/api.md from the docstrings
 TREE := build/tree
 
 .PHONY: check
-check: $(READY) ## style, types and who may import whom
+check: $(READY) ## check style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	rm -rf $(TREE) && $(BIN)/python -m pip install --quiet --no-deps --target $(TREE) .
@@ -286,15 +286,15 @@ check: $(READY) ## style, types and who may import whom
 WORKERS ?= 2
 
 .PHONY: test
-test: $(READY) ## the tests, under 5 minutes on two cores
+test: $(READY) ## run the tests, under 5 minutes on two cores
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: test-all
-test-all: $(READY) ## the tests, long ones included
+test-all: $(READY) ## run all tests, long ones included
 	$(BIN)/python -m pytest -m ''
 
 .PHONY: build
-build: $(READY) ## wheel, installed into a new environment, with a round of two partners there
+build: $(READY) ## build the wheel, install it into a new environment and run a round of two partners there
 	rm -rf dist build/wheel-env build/lib
 	$(BIN)/python -m build --wheel --outdir dist . > /dev/null
 	$(PYTHON) -m venv build/wheel-env
@@ -303,5 +303,5 @@ build: $(READY) ## wheel, installed into a new environment, with a round of two 
 
 
 .PHONY: clean
-clean: ## remove everything made, the environment included
+clean: ## remove everything that was made, the environment included
 	rm -rf $(VENV) $(DEMO) $(STUDY) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
