@@ -15,7 +15,7 @@ WITH_FILES = {
     "fluid", "fluid.estimator", "fluid.exchange.federation", "fluid.exchange.public_set",
     "fluid.public.prepare", "fluid.partner.teacher.train", "fluid.partner.annotate",
     "fluid.partner.release.approve", "fluid.central.distill", "fluid.partner.hybrid.train",
-    "fluid.report.evaluate", "fluid.simulate.run",
+    "fluid.report.evaluate", "fluid.simulation.run",
 }  # fmt: skip
 
 

@@ -39,7 +39,7 @@ from fluid.partner.audit.game import Game, play
 from fluid.partner.audit.results import NEIGHBOUR_METADATA, NEIGHBOUR_ROWS, AttackResult
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher.fit import TrainingOptions
-from fluid.simulate.statistics import draw_weights, weighted_rmse, weighted_roc_auc
+from fluid.simulation.statistics import draw_weights, weighted_rmse, weighted_roc_auc
 from fluid.soft_labels.pooled import PooledSet
 from fluid.soft_labels.teacher_labels import TeacherLabels
 

@@ -36,7 +36,7 @@ from fluid.partner.guard import disclose
 from fluid.partner.table import LabelledCompounds, read_labelled
 from fluid.partner.teacher.fit import fit_model
 from fluid.partner.teacher.labeler import TeacherLabeler
-from fluid.simulate.holdout import hold_out
+from fluid.simulation.holdout import hold_out
 from fluid.soft_labels.pooled import PooledSet
 from fluid.soft_labels.teacher_labels import TeacherLabels
 

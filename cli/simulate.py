@@ -118,7 +118,7 @@ def simulate(
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
-    """Simulate consortia from one labelled table and compare models.
+    """Simulate consortia from a labelled table, compare models.
 
     Writes OUTPUT/results.csv (one row per consortium, test, model and metric), OUTPUT/summary.md
     and OUTPUT/summary.json. OUTPUT/cache keeps results to resume from.
@@ -131,10 +131,10 @@ def simulate(
     from fluid.base.run import Run
     from fluid.partner.table import Columns
     from fluid.partner.teacher.fit import TrainingOptions
-    from fluid.simulate.partition_spec import parse_partition
-    from fluid.simulate.run import TEXT_FILE, Sources, check_output
-    from fluid.simulate.run import simulate as run_study
-    from fluid.simulate.study_spec import StudySpec
+    from fluid.simulation.partition_spec import parse_partition
+    from fluid.simulation.run import TEXT_FILE, Sources, check_output
+    from fluid.simulation.run import simulate as run_study
+    from fluid.simulation.study_spec import StudySpec
 
     if every_cell and not study:
         raise typer.BadParameter("--every-cell needs a named study: give --study as well")

@@ -36,7 +36,7 @@ _HOMES = {
     "evaluate": "fluid.report.evaluate",
     "load": "fluid.estimator",
     "prepare_public": "fluid.public.prepare",
-    "simulate": "fluid.simulate.run",
+    "simulate": "fluid.simulation.run",
     "train_hybrid": "fluid.partner.hybrid.train",
     "train_teacher": "fluid.partner.teacher.train",
 }

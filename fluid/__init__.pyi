@@ -11,7 +11,7 @@ from fluid.partner.release.approve import approve as approve
 from fluid.partner.teacher.train import train_teacher as train_teacher
 from fluid.public.prepare import prepare_public as prepare_public
 from fluid.report.evaluate import evaluate as evaluate
-from fluid.simulate.run import simulate as simulate
+from fluid.simulation.run import simulate as simulate
 
 __version__: str
 __all__: list[str]

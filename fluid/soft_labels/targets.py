@@ -9,8 +9,8 @@ from fluid.learn.task import Task
 from fluid.soft_labels.pooled import PooledLabels
 
 CLIP = 0.01
-# Limits of a compound's weight, in units of the mean weight.
-_LEAST_WEIGHT, _MOST_WEIGHT = 0.02, 20.0
+# In units of the mean weight. Ridge regression divides the penalty by a weight, so none is 0.
+_LEAST_WEIGHT = 0.02
 
 
 def soft_targets(task: Task, label: np.ndarray) -> np.ndarray:
@@ -72,5 +72,5 @@ def sample_weights(pooled: PooledLabels, rows: np.ndarray) -> np.ndarray | None:
     mean = float(squared.mean())
     if mean <= 0.0:
         return None
-    bounded = np.clip(squared / mean, _LEAST_WEIGHT, _MOST_WEIGHT)
+    bounded = np.maximum(squared / mean, _LEAST_WEIGHT)
     return bounded / bounded.mean()

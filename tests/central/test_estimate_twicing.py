@@ -251,7 +251,7 @@ def test_no_twicing_of_noise(public: Compounds, consortium: Consortium) -> None:
     # A federation with a mechanism is noisy, even if there is a sample.
     contract = consortium.federation
     mechanism = replace(
-        contract.mechanism, kind="gaussian", sigma=1.0, clip=(("logbb", -3.0, 2.0),)
+        contract.mechanism, kind="pate", epsilon=1.0, sigma=1.0, clip=(("logbb", -3.0, 2.0),)
     )
     tasks = [task for task in contract.tasks if task.name == "logbb"]
     _, distilled = train_student(
@@ -284,5 +284,5 @@ def test_factors_never_fall_from_smooth_to_rough_components(public: Compounds) -
     apart = random.normal(size=(8, 4))
     told = truth + 2.0 * (apart - apart.mean(axis=0)) @ smooth.T
     labels = pooled(public, NUMBER, told)
-    assert labels.slope > 1.01
+    assert labels.labels.slope > 1.01
     assert estimate_twicing(CompoundStream.of(public), NUMBER, labels) is None

@@ -41,13 +41,13 @@ def test_a_compound_weighs_the_square_of_the_best_reliability() -> None:
     assert some == pytest.approx(np.array([4, 16]) / 10, rel=1e-5)
 
 
-def test_no_compound_is_left_out_and_none_counts_for_all() -> None:
+def test_no_compound_weighs_nothing() -> None:
     pooled = _pool(BINARY, [0.0] * 99 + [1.0], np.full(100, 0.5)).labels
-    # A hundred times the mean is cut to 20 times, nothing is raised to a fiftieth.
+    # The last one weighs a hundred times the mean; of the others, nothing becomes a fiftieth.
     found = sample_weights(pooled, np.arange(100))
     assert found is not None
     assert found.mean() == pytest.approx(1.0)
-    assert found[99] / found[0] == pytest.approx(20.0 / 0.02)
+    assert found[99] / found[0] == pytest.approx(100.0 / 0.02)
 
 
 def test_all_compounds_weigh_the_same_where_no_teacher_is_reliable() -> None:
