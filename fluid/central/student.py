@@ -28,7 +28,7 @@ from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
 from fluid.learn.trained_on import digest_connectivities
 from fluid.soft_labels.pooled import PooledLabels, PoolingResult
-from fluid.soft_labels.shrinkage import shrinkage_slope_with_offsets
+from fluid.soft_labels.shrinkage import shrinkage_slope
 from fluid.soft_labels.targets import CLIP, sample_weights, soft_targets, undo_shrinkage
 
 FEWEST_COMPOUNDS = 50
@@ -37,7 +37,7 @@ _GROUPS = 10
 # Factor on the log-odds of pooled labels in the expected error rate. Even with shrinkage undone
 # they are underconfident: each fold model was calibrated by models of fewer compounds, and pooled
 # labels are means over repeats. Chosen on validation splits.
-_CONFIDENCE_FACTOR = 1.2
+_CONFIDENCE_FACTOR = 1.5
 # Factor on the share of variance that teachers of a regression task state to explain, up to this
 # share: beyond it nobody has measured by how much they understate.
 _EXPLAINED_FACTOR, _MOST_EXPLAINED = 2.0, 0.5
@@ -188,7 +188,8 @@ def distill_task(
     threshold = 0.5
     if task.kind == "binary":
         threshold = _threshold(labels, held, sigmoid(scores[:, 0]))
-    calls = _expected_calls(task, labels, rows, held_out, threshold)
+    slope = shrinkage_slope(pooled.sample)
+    calls = _expected_calls(task, labels, rows, held_out, threshold, slope)
     places = np.searchsorted(fit.positions, references)
     domains = fit_domains(fit.compounds, places, reliability, calls)
     for estimator in fit.final:
@@ -284,6 +285,7 @@ def _expected_calls(
     rows: np.ndarray,
     held_out: HeldOutPredictions,
     threshold: float,
+    slope: float,
 ) -> HeldOut | None:
     """How often the student's calls of held-out compounds are right by the pooled labels.
 
@@ -294,9 +296,8 @@ def _expected_calls(
 
     A mean of calibrated teachers lies too near to the base rate (Gneiting and Ranjan 2013, arXiv
     1106.1638); taken as it is, no call of most students measured was expected to be right in nine
-    of ten cases. So its log-odds move away from those of the mean label by a shrinkage slope
-    (`shrinkage_slope_with_offsets`), times 1.2 because pooled labels are still underconfident. No
-    measured label is needed.
+    of ten cases. So its log-odds move away from those of the mean label by the shrinkage slope,
+    times 1.5 because pooled labels are still underconfident. No measured label is needed.
 
     Parameters
     ----------
@@ -308,6 +309,8 @@ def _expected_calls(
         Predictions for some of these.
     threshold
         Decision threshold of a binary task.
+    slope
+        Shrinkage slope of the pooled labels; 1 where it is not known.
 
     Returns
     -------
@@ -317,7 +320,6 @@ def _expected_calls(
     if not task.is_classification:
         return None
     label = labels.label[rows].astype(np.float64)
-    slope = shrinkage_slope_with_offsets(label, labels.disagreement[rows])
     centre = logit(label.mean(axis=0), CLIP)
     odds = logit(labels.label[held_out.rows].astype(np.float64), CLIP)
     expected = sigmoid(centre + _CONFIDENCE_FACTOR * slope * (odds - centre))

@@ -171,7 +171,7 @@ class HybridModel:
 
     @single_threaded_blas()
     def predict(self, compounds: Compounds, domain: str | None = DEFAULT_DOMAIN) -> Predictions:
-        """See `fluid.learn.model.Model.predict`.
+        """See `fluid.learn.model.Predictor.predict`.
 
         The default domain was fitted on the blend. By the other domains, a compound is inside if
         it is inside for one of the parts.

@@ -69,7 +69,7 @@ class Card:
         return str(found)
 
 
-class Model(Protocol):
+class Predictor(Protocol):
     """Anything that predicts the tasks of a federation."""
 
     @property
@@ -173,12 +173,12 @@ class TrainedModel:
 
     @property
     def tasks(self) -> list[Task]:
-        """See `Model.tasks`."""
+        """See `Predictor.tasks`."""
         return [task_model.task for task_model in self.task_models]
 
     @single_threaded_blas()
     def predict(self, compounds: Compounds, domain: str | None = DEFAULT_DOMAIN) -> Predictions:
-        """See `Model.predict`."""
+        """See `Predictor.predict`."""
         check_domain(domain)
         made = {
             task_model.task.name: task_model.predict(compounds, self.library, domain)

@@ -37,7 +37,7 @@ from fluid.learn.estimators import State, check_tree_text, revive
 from fluid.learn.hybrid_model import BlendWeight, Decision, HybridModel
 from fluid.learn.judgement import Domain
 from fluid.learn.measured import DAMAGED, MEASURED_FILE, Measured, read_measured, write_measured
-from fluid.learn.model import Card, Model, TaskModel, TrainedModel
+from fluid.learn.model import Card, Predictor, TaskModel, TrainedModel
 from fluid.learn.model_file import MODEL_FILE, SCHEMA, read_head
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task
@@ -180,7 +180,7 @@ def _unload(state: State, place: str, arrays: dict[str, np.ndarray], trees: Path
     }
 
 
-def load_model(folder: Path) -> Model:
+def load_model(folder: Path) -> Predictor:
     """Load a model folder.
 
     Raises
@@ -211,7 +211,7 @@ def load_trained(folder: Path, kind: str) -> TrainedModel:
     return model
 
 
-def load_measured(folder: Path, model: Model) -> dict[str, Measured]:
+def load_measured(folder: Path, model: Predictor) -> dict[str, Measured]:
     """Out-of-fold predictions of a model's measured compounds, by task.
 
     Parameters

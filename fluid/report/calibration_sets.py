@@ -13,7 +13,7 @@ from fluid.chem.compounds import Compounds
 from fluid.chem.tables import Reject
 from fluid.learn.hybrid_model import HybridModel
 from fluid.learn.measured import Measured
-from fluid.learn.model import Model, TrainedModel
+from fluid.learn.model import Predictor, TrainedModel
 from fluid.learn.predictions import TaskPrediction
 from fluid.learn.shift import Features, describe
 from fluid.learn.storage import load_measured
@@ -42,7 +42,7 @@ class CalibrationSet:
     left_out: int = 0
 
 
-def sets_of_folder(folder: Path, model: Model) -> dict[str, CalibrationSet]:
+def sets_of_folder(folder: Path, model: Predictor) -> dict[str, CalibrationSet]:
     """Calibration sets by task, from a partner's own out-of-fold predictions.
 
     Raises
@@ -73,7 +73,7 @@ def sets_of_folder(folder: Path, model: Model) -> dict[str, CalibrationSet]:
 
 
 def sets_of_tables(
-    folder: Path, model: Model, sources: Sequence[Path], columns: Columns, jobs: int
+    folder: Path, model: Predictor, sources: Sequence[Path], columns: Columns, jobs: int
 ) -> tuple[dict[str, CalibrationSet], list[Reject]]:
     """Calibration sets by task, from tables of measured labels.
 
@@ -124,7 +124,7 @@ def _calibration_set(measured: Measured, compounds: Compounds, left_out: int = 0
     return CalibrationSet(kept, describe(compounds.take(known), kept.similarity), left_out)
 
 
-def _were_trained_on(model: Model, task: Task, compounds: Compounds) -> np.ndarray:
+def _were_trained_on(model: Predictor, task: Task, compounds: Compounds) -> np.ndarray:
     """Which compounds the model was trained on for a task, bool of shape (n,).
 
     For a student, and for the student in a hybrid, these are all public compounds. Their pooled

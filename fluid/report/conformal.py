@@ -29,7 +29,7 @@ from fluid.learn.conformal import (
     load_crepes,
     needed_size,
 )
-from fluid.learn.model import Model
+from fluid.learn.model import Predictor
 from fluid.learn.predictions import Predictions, class_label
 from fluid.learn.shift import FEWEST, Features, describe, estimate_shift
 from fluid.learn.task import Task
@@ -100,7 +100,9 @@ class Conformer:
         If there is nothing to calibrate with, or the library crepes is not installed.
     """
 
-    def __init__(self, folder: Path, model: Model, options: ConformalOptions, jobs: int) -> None:
+    def __init__(
+        self, folder: Path, model: Predictor, options: ConformalOptions, jobs: int
+    ) -> None:
         load_crepes()
         self.folder = folder
         self.options = options

@@ -23,7 +23,7 @@ from fluid.learn.metrics import (
     interval,
     metric_names,
 )
-from fluid.learn.model import Model, TrainedModel, check_domain
+from fluid.learn.model import Predictor, TrainedModel, check_domain
 from fluid.learn.predictions import TaskPrediction, called_classes
 from fluid.learn.storage import load_model
 from fluid.learn.task import Task
@@ -82,7 +82,7 @@ class _Loaded:
 
     folder: Path
     name: str
-    model: Model
+    model: Predictor
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def _mean_of(task: Task, teachers: Sequence[_Candidate]) -> _Candidate:
     return _Candidate(MEAN_OF_TEACHERS, "mean", "", mean, called, inside, seen, threshold)
 
 
-def _count_seen(model: Model, task: Task, compounds: Compounds, rows: np.ndarray) -> int:
+def _count_seen(model: Predictor, task: Task, compounds: Compounds, rows: np.ndarray) -> int:
     """How many of the compounds the model was trained on with a measured label."""
     trained = model.own if isinstance(model, HybridModel) else model
     if not isinstance(trained, TrainedModel) or trained.card.kind == "student":

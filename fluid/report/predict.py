@@ -30,7 +30,7 @@ from fluid.chem.tables import (
     open_entries,
 )
 from fluid.learn.domain import DEFAULT_DOMAIN
-from fluid.learn.model import Model, check_domain
+from fluid.learn.model import Predictor, check_domain
 from fluid.learn.model_file import MODEL_FILE
 from fluid.learn.predictions import Predictions, TaskPrediction, class_label
 from fluid.learn.storage import load_model
@@ -192,7 +192,7 @@ def predict_table(
 
 
 def predict_frame(
-    model: Model | Path | str,
+    model: Predictor | Path | str,
     compounds: pd.DataFrame | Iterable[str | Mol | None],
     *,
     columns: Columns | None = None,
@@ -341,7 +341,7 @@ def _entry(line: int, name: object, structure: object) -> Entry:
 
 
 def _predict(
-    model: Model, domain: str, batches: Iterable[list[Entry]], run: Run
+    model: Predictor, domain: str, batches: Iterable[list[Entry]], run: Run
 ) -> Iterator[tuple[Featurized, Predictions]]:
     """Standardise and predict batches of entries, in order."""
     featurize = partial(
@@ -358,7 +358,7 @@ def _predict(
 
 
 def _predict_batch(
-    model: Model,
+    model: Predictor,
     domain: str,
     featurize: Callable[[list[Entry]], Featurized],
     entries: list[Entry],

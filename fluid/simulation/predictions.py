@@ -11,7 +11,7 @@ from fluid.chem.compounds import Compounds
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import DOMAINS
 from fluid.learn.metrics import compute_metrics, metric_names
-from fluid.learn.model import Model
+from fluid.learn.model import Predictor
 from fluid.learn.predictions import TaskPrediction
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task
@@ -129,7 +129,7 @@ class HybridResult:
     out_of_fold: dict[str, LabelledPrediction]
 
 
-def predict_queries(model: Model, queries: Compounds) -> dict[str, QueryPrediction]:
+def predict_queries(model: Predictor, queries: Compounds) -> dict[str, QueryPrediction]:
     """Predictions by task, with the applicability domain of every method."""
     found: dict[str, QueryPrediction] = {}
     for method in DOMAINS:

@@ -67,23 +67,3 @@ def shrinkage_slope(sample: TeacherSample | None) -> float:
     # Equal labels have a variance of 0; subtraction can leave a rounding error in its place.
     variance = max(variance, 1e-9 * float(weights @ (label**2).sum(axis=1)), 1e-200)
     return round(min(1.0 + between / variance, LARGEST_SLOPE), 6)
-
-
-def shrinkage_slope_with_offsets(label: np.ndarray, disagreement: np.ndarray) -> float:
-    """The slope as pooled labels alone give it: offsets between teachers count as disagreement.
-
-    Every compound counts the same. The expected error rate of a student's domain is set with this
-    slope: with `shrinkage_slope` in its place the domain held 42% of a scaffold test instead of
-    59% on four validation consortia, at error rates of 6% and 11% where 10% is allowed.
-
-    Parameters
-    ----------
-    label, disagreement
-        Pooled labels and the standard deviation between teachers, shape (n, n_outputs), without
-        missing values. Squares are summed over the outputs.
-    """
-    if not len(label):
-        return 1.0
-    between = float((disagreement.astype(np.float64) ** 2).mean(axis=0).sum())
-    variance = float(label.astype(np.float64).var(axis=0).sum())
-    return min(1.0 + between / max(variance, 1e-12), LARGEST_SLOPE)

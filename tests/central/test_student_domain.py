@@ -10,6 +10,8 @@ from fluid.learn.correctness import ReliabilityDomain
 from fluid.learn.judgement import DomainInput, Neighbours
 from fluid.learn.task import Task
 from fluid.soft_labels.pooled import PooledLabels
+from fluid.soft_labels.shrinkage import shrinkage_slope
+from fluid.soft_labels.teacher_sample import TeacherSample
 
 BINARY = Task("bbb", "binary")
 THREE = Task("kind", "multiclass", classes=("x", "y", "z"))
@@ -33,26 +35,26 @@ def test_a_call_is_right_with_the_pooled_probability_of_the_class_called() -> No
     label = np.array([[0.9], [0.2], [0.6], [0.3]])
     values = np.array([[0.8], [0.7], [0.2], [0.39]])
     rows = np.arange(4)
-    found = _expected_calls(BINARY, _pooled(label, 0.0), rows, _held_out(rows, values), 0.4)
+    found = _expected_calls(BINARY, _pooled(label, 0.0), rows, _held_out(rows, values), 0.4, 1.0)
     assert found is not None
-    # Pooled labels are underconfident: odds of the class called to the power of 1.2.
-    odds = np.array([9.0, 1 / 4, 2 / 3, 7 / 3]) ** 1.2
+    # Pooled labels are underconfident: odds of the class called to the power of 1.5.
+    odds = np.array([9.0, 1 / 4, 2 / 3, 7 / 3]) ** 1.5
     assert found.correct == pytest.approx(odds / (1 + odds), abs=1e-6)
     assert found.weights.tolist() == pytest.approx([0.5] * 4)
     assert not found.measured
 
 
-def test_disagreement_moves_the_log_odds_away_from_those_of_the_mean_label() -> None:
+def test_the_slope_moves_the_log_odds_away_from_those_of_the_mean_label() -> None:
     label = np.array([[0.9], [0.1], [0.9], [0.1], [0.5]])
     rows, held = np.arange(5), np.array([0, 4])
     values = np.array([[0.9], [0.9]])
-    # Variance 0.128 and squared disagreement 0.064: slope 1.5 x 1.2 about log-odds 0.
-    pooled = _pooled(label, float(np.sqrt(0.064)))
-    found = _expected_calls(BINARY, pooled, rows, _held_out(held, values), 0.5)
+    # Slope 1.2 x 1.5 about log-odds 0.
+    pooled = _pooled(label, 0.0)
+    found = _expected_calls(BINARY, pooled, rows, _held_out(held, values), 0.5, 1.2)
     assert found is not None
     assert found.correct.tolist() == pytest.approx([9**1.8 / (1 + 9**1.8), 0.5], abs=1e-5)
     flat = _pooled(np.full((5, 1), 0.9), 0.4)
-    found = _expected_calls(BINARY, flat, rows, _held_out(held, values), 0.5)
+    found = _expected_calls(BINARY, flat, rows, _held_out(held, values), 0.5, 1.2)
     assert found is not None
     assert found.correct.tolist() == pytest.approx([0.9, 0.9], abs=1e-5)
 
@@ -68,7 +70,16 @@ def test_the_slope_recovers_the_truth_that_a_mean_of_calibrated_teachers_hides()
         label, each.std(axis=1, keepdims=True), np.full(20_000, 0.3), np.full(20_000, 2)
     )
     rows = np.arange(20_000)
-    found = _expected_calls(BINARY, pooled, rows, _held_out(rows, label), 0.5)
+    sample = TeacherSample.draw(
+        rows.astype(np.uint64),
+        np.full((2, 20_000), 0.5),
+        each.T[:, :, None],
+        np.ones((2, 20_000), dtype=bool),
+        np.full(20_000, 0.3),
+    )
+    slope = shrinkage_slope(sample)
+    assert slope == pytest.approx(2.0, abs=0.05)
+    found = _expected_calls(BINARY, pooled, rows, _held_out(rows, label), 0.5, slope)
     assert found is not None
     sure = label[:, 0] > 0.8
     observed = truth[sure].mean()
@@ -84,7 +95,9 @@ def test_no_rate_is_stated_where_teachers_know_next_to_nothing() -> None:
     for n_known in (FEWEST_COMPOUNDS - 1, FEWEST_COMPOUNDS):
         pooled = _pooled(label, 0.0, 0.1)
         pooled.reliability[:n_known] = 0.3
-        found = _expected_calls(BINARY, pooled, rows, HeldOutPredictions(rows, label, near), 0.5)
+        found = _expected_calls(
+            BINARY, pooled, rows, HeldOutPredictions(rows, label, near), 0.5, 1.0
+        )
         assert found is not None
         domain = ReliabilityDomain().fit_calls(found)
         around = Neighbours(near, near, np.full(400, "", dtype=object))
@@ -99,12 +112,15 @@ def test_several_classes_and_numbers() -> None:
     label = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
     rows = np.arange(2)
     values = np.array([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3]])
-    found = _expected_calls(THREE, _pooled(label, 0.0), rows, _held_out(rows, values), 0.5)
+    found = _expected_calls(THREE, _pooled(label, 0.0), rows, _held_out(rows, values), 0.5, 1.0)
     assert found is not None
     centre = np.array([0.4, 0.15, 0.45])
-    odds = centre / (1 - centre) * (label / (1 - label) / (centre / (1 - centre))) ** 1.2
+    odds = centre / (1 - centre) * (label / (1 - label) / (centre / (1 - centre))) ** 1.5
     shares = odds / (1 + odds)
     shares /= shares.sum(axis=1, keepdims=True)
     assert found.correct == pytest.approx([shares[0, 0], shares[1, 0]], abs=1e-5)
     number = Task("size", "regression", low=0, high=9)
-    assert _expected_calls(number, _pooled(label, 0.0), rows, _held_out(rows, values), 0.5) is None
+    assert (
+        _expected_calls(number, _pooled(label, 0.0), rows, _held_out(rows, values), 0.5, 1.0)
+        is None
+    )

@@ -12,7 +12,7 @@ from rdkit import Chem
 
 from fluid.base.errors import FluidError
 from fluid.base.run import Run
-from fluid.learn.model import Model
+from fluid.learn.model import Predictor
 from fluid.learn.storage import load_model
 from fluid.partner.table import Columns
 from fluid.report.predict import predict_frame, predict_table, prediction_columns
@@ -23,11 +23,11 @@ ONE_CORE = Run(jobs=1)
 
 
 @pytest.fixture(scope="module")
-def student(consortium: Consortium) -> Model:
+def student(consortium: Consortium) -> Predictor:
     return load_model(consortium.folder / "round1" / "student")
 
 
-def test_a_bad_smiles_in_the_middle_is_a_row_with_a_problem(student: Model) -> None:
+def test_a_bad_smiles_in_the_middle_is_a_row_with_a_problem(student: Predictor) -> None:
     found = predict_frame(student, [ASPIRIN, "C1CC", CAFFEINE], run=ONE_CORE)
     assert list(found.columns) == prediction_columns(student.tasks)[1:]
     assert found.index.tolist() == [0, 1, 2]
@@ -40,7 +40,7 @@ def test_a_bad_smiles_in_the_middle_is_a_row_with_a_problem(student: Model) -> N
     pd.testing.assert_series_equal(found.loc[2], alone.loc[0], check_names=False)
 
 
-def test_molecules_are_predicted_like_their_smiles(student: Model) -> None:
+def test_molecules_are_predicted_like_their_smiles(student: Predictor) -> None:
     molecule = Chem.AddHs(Chem.MolFromSmiles(ASPIRIN))
     found = predict_frame(student, [molecule, ASPIRIN, None], run=ONE_CORE)
     names = ["standard_smiles", "inchikey", "bbb", "bbb.class", "bbb.reliability", "bbb.reason"]
@@ -48,7 +48,7 @@ def test_molecules_are_predicted_like_their_smiles(student: Model) -> None:
     assert found["problem"].tolist() == ["", "", "no structure"]
 
 
-def test_nothing_in_is_nothing_out_with_all_columns(student: Model) -> None:
+def test_nothing_in_is_nothing_out_with_all_columns(student: Predictor) -> None:
     empty = predict_frame(student, [])
     filled = predict_frame(student, [ETHANOL], run=ONE_CORE)
     assert len(empty) == 0
@@ -58,7 +58,7 @@ def test_nothing_in_is_nothing_out_with_all_columns(student: Model) -> None:
     assert filled["bbb"].dtype == filled["logbb.domain"].dtype == np.float64
 
 
-def test_a_data_frame_keeps_its_index_and_names(student: Model) -> None:
+def test_a_data_frame_keeps_its_index_and_names(student: Predictor) -> None:
     table = pd.DataFrame(
         {"Name": ["a", None, "c", "d"], "SMILES": [ASPIRIN, np.nan, 7, ETHANOL]},
         index=[30, 10, 30, 20],
@@ -76,7 +76,7 @@ def test_a_data_frame_keeps_its_index_and_names(student: Model) -> None:
     pd.testing.assert_series_equal(series["bbb"], found["bbb"])
 
 
-def test_more_than_a_batch_stays_in_order(student: Model) -> None:
+def test_more_than_a_batch_stays_in_order(student: Predictor) -> None:
     smiles = ["C" * (1 + n % 20) + ("O" if n % 7 else "(") for n in range(600)]
     steps: list[int] = []
     found = predict_frame(student, smiles, run=Run(jobs=1, progress=steps.append))
@@ -87,7 +87,7 @@ def test_more_than_a_batch_stays_in_order(student: Model) -> None:
 
 @pytest.mark.parametrize("domain", ["reliability", "dictionary"])
 def test_the_file_of_the_command_holds_the_same(
-    consortium: Consortium, student: Model, tmp_path: Path, domain: str
+    consortium: Consortium, student: Predictor, tmp_path: Path, domain: str
 ) -> None:
     rows = [("one", ASPIRIN), ("two", "C1CC"), ("three", ETHANOL)]
     source, output = tmp_path / "compounds.csv", tmp_path / "predictions.parquet"
@@ -104,7 +104,7 @@ def test_the_file_of_the_command_holds_the_same(
     )
 
 
-def test_what_is_no_list_of_compounds_is_refused(student: Model) -> None:
+def test_what_is_no_list_of_compounds_is_refused(student: Predictor) -> None:
     for wrong in (ASPIRIN, Chem.MolFromSmiles(ETHANOL), 5):
         with pytest.raises(FluidError, match="allowed are a list of SMILES"):
             predict_frame(student, wrong)  # type: ignore[arg-type]
