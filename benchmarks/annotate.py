@@ -33,8 +33,8 @@ def bare(folder: str, number: int) -> dict[str, float]:
     from fluid.chem.similarity import tanimoto
     from fluid.learn.estimators.trees import Trees
     from fluid.learn.storage import load_trained
+    from fluid.partner.teacher.folder import SECRET_FILE, read_secret
     from fluid.partner.teacher.labeler import teacher_folds
-    from fluid.partner.teacher_folder import SECRET_FILE, read_secret
 
     model = load_trained(Path(folder), "teacher")
     secret = read_secret(Path(folder) / SECRET_FILE)

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 
-from fluid.exchange.mechanism import PATE, Mechanism
+from fluid.exchange.noise_mechanism import PATE, Mechanism
 from fluid.learn.task import Task
 from fluid.partner.audit.noise import audit_mechanism
 

@@ -74,8 +74,8 @@ def parts(folder: str, number: int) -> dict[str, float]:
     import lightgbm
 
     import fluid.learn.own_fold
+    import fluid.partner.teacher.folder
     import fluid.partner.teacher.labeler
-    import fluid.partner.teacher_folder
     from fluid.base.run import Run
     from fluid.chem.compounds import Compounds
     from fluid.exchange.public_set import PublicSet
@@ -89,7 +89,7 @@ def parts(folder: str, number: int) -> dict[str, float]:
     clock = Clock()
     clock.around(PublicSet, "chunks", "reading the public set")
     clock.around(PublicSet, "check", "computing a sample of the public set again")
-    clock.around(fluid.partner.teacher_folder, "load_trained", "loading the teacher")
+    clock.around(fluid.partner.teacher.folder, "load_trained", "loading the teacher")
     clock.around(fluid.partner.teacher.labeler, "folds_of_repeats", "keyed folds")
     clock.around(Compounds, "feature_matrix", "features")
     clock.around(fluid.learn.own_fold, "similarity_apart", "nearest compounds in other folds")

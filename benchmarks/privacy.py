@@ -32,7 +32,7 @@ from fluid.partner.audit.exports import ACTUAL, UNPROTECTED
 from fluid.partner.audit.statistics import Ranking
 from fluid.partner.table import LabelledCompounds, read_labelled
 from fluid.partner.teacher.fit import TrainingOptions
-from fluid.partner.teacher_folder import read_secret
+from fluid.partner.teacher.folder import read_secret
 
 PARTNERS = ("aurora", "borealis", "corvus", "draco", "eridanus", "fornax")
 # Where logBB is cut for the second binary task: equal concentrations in brain and blood.

@@ -23,16 +23,16 @@ from fluid.central.distill import train_student
 from fluid.central.pooling import pool_labels
 from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation, load_federation
-from fluid.exchange.mechanism import MEASUREMENT, PATE, Mechanism
+from fluid.exchange.noise_mechanism import MEASUREMENT, PATE, Mechanism
 from fluid.exchange.public_set import open_public_set
 from fluid.learn.metrics import bootstrap_rows, interval, roc_auc
 from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels
 from fluid.learn.trained_on import digest_connectivities
+from fluid.partner.disclosure_guard import disclose
 from fluid.partner.dp.budget import Plan, plan_release, rank_queries
 from fluid.partner.dp.pate import SubTeachers, fit_sub_teachers
 from fluid.partner.dp.pate_labeler import PateLabeler
-from fluid.partner.guard import disclose
 from fluid.partner.table import LabelledCompounds, read_labelled
 from fluid.partner.teacher.fit import fit_model
 from fluid.partner.teacher.labeler import TeacherLabeler

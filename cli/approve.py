@@ -49,7 +49,7 @@ def approve(
     from fluid.exchange.annotation import open_annotation
     from fluid.partner.release.approve import approve as sign
     from fluid.partner.release.approve import load_audit
-    from fluid.partner.teacher_folder import FEDERATION_FILE
+    from fluid.partner.teacher.folder import FEDERATION_FILE
     from fluid.report.inspect import inspect_path
 
     annotation = open_annotation(draft)

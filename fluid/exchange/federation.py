@@ -17,7 +17,7 @@ from fluid.base.values import read_fields
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.features import FeatureSpec
 from fluid.chem.standardize import StandardizerSpec
-from fluid.exchange.mechanism import Mechanism, mechanism_from_dict
+from fluid.exchange.noise_mechanism import Mechanism, mechanism_from_dict
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.signing import decode_public_key, encode_public_key
 from fluid.learn.task import Task

@@ -14,9 +14,9 @@ import numpy as np
 
 from fluid.base.errors import FluidError, MismatchError
 from fluid.base.files import canonical_json, sha256_file, sha256_hex
+from fluid.base.resume import Unfinished, pack_arrays, unpack_arrays
 from fluid.base.run import Run
 from fluid.base.software import software_versions
-from fluid.base.unfinished import Unfinished, pack_arrays, unpack_arrays
 from fluid.chem.compounds import Compounds
 from fluid.exchange.annotation import AnnotationHeader, write_annotation
 from fluid.exchange.base_student import BaseStudent, load_base_student
@@ -28,16 +28,16 @@ from fluid.exchange.strictness import load_own_policy
 from fluid.learn.folds import looser
 from fluid.learn.model import TrainedModel
 from fluid.learn.model_file import MODEL_FILE
+from fluid.partner.disclosure_guard import disclose_statistics
 from fluid.partner.dp.pate import SUB_TEACHERS
 from fluid.partner.dp.pate_labeler import PateLabeler, noise_statement
-from fluid.partner.guard import disclose_statistics
 from fluid.partner.labeler import Labeler
 from fluid.partner.release.approve import approve, load_signing_key
 from fluid.partner.release.charging import charge_query
 from fluid.partner.release.ledger import Query, finish, open_ledger
+from fluid.partner.teacher.folder import FEDERATION_FILE, SECRET_FILE, TeacherFolder
 from fluid.partner.teacher.labeler import TeacherLabeler
 from fluid.partner.teacher.residuals import ResidualLabeler, measured_labels
-from fluid.partner.teacher_folder import FEDERATION_FILE, SECRET_FILE, TeacherFolder
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
 logger = logging.getLogger(__name__)

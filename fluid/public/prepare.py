@@ -17,9 +17,9 @@ import pyarrow as pa
 from fluid.base.errors import TableError
 from fluid.base.files import canonical_json, sha256_file
 from fluid.base.jobs import Processes
+from fluid.base.resume import Unfinished
 from fluid.base.run import Run
 from fluid.base.software import software_versions
-from fluid.base.unfinished import Unfinished
 from fluid.chem.arrow import compounds_from_batch, compounds_schema, compounds_to_batch
 from fluid.chem.compounds import Compounds
 from fluid.chem.featurizer import BATCH, Featurized, featurize_batch, list_rejects

@@ -15,9 +15,9 @@ import numpy as np
 from fluid.base.errors import FluidError, TableError
 from fluid.base.files import atomic_file, canonical_json, sha256_file
 from fluid.base.jobs import Processes, single_threaded_blas
+from fluid.base.resume import Unfinished
 from fluid.base.run import Run
 from fluid.base.software import software_versions
-from fluid.base.unfinished import Unfinished
 from fluid.chem.featurizer import BATCH, Featurized, featurize_batch
 from fluid.chem.readers import Row, printable
 from fluid.chem.tables import (

@@ -10,7 +10,7 @@ import numpy as np
 from fluid.base.errors import TrainingError
 from fluid.base.run import Run
 from fluid.learn.own_fold import empty_labels, label_own_fold
-from fluid.partner.guard import disclose
+from fluid.partner.disclosure_guard import disclose
 from fluid.partner.hybrid.fit import FittedHybrid, fit_hybrid
 from fluid.partner.hybrid.peer_targets import peer_labels
 from fluid.partner.hybrid.private_model import HybridOptions, hybrid_folds

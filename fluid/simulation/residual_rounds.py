@@ -11,7 +11,7 @@ from fluid.exchange.base_student import student_numbers
 from fluid.learn.crossfit import LabelledTask
 from fluid.learn.own_fold import folds_of_repeats, label_own_fold
 from fluid.learn.task import Task
-from fluid.partner.guard import disclose
+from fluid.partner.disclosure_guard import disclose
 from fluid.partner.teacher.residuals import add_residuals, fit_task_residuals
 from fluid.simulation.cache import Arrays
 from fluid.simulation.predictions import TeacherResult, pack_labels, unpack_labels

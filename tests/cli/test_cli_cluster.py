@@ -9,7 +9,7 @@ from pathlib import Path
 import dask
 import pytest
 
-import fluid.base.unfinished
+import fluid.base.resume
 import fluid.exchange.sealed
 import fluid.public.prepare
 import fluid.report.predict
@@ -132,16 +132,16 @@ def test_a_lost_scheduler_is_one_line_and_the_next_run_goes_on(
     arguments = COMMANDS[name](site, there)
     patience = {"distributed.comm.timeouts.connect": "1s"}
     with dask.config.set(patience), local_cluster(tmp_path / "dask", "one") as cluster:
-        kept = fluid.base.unfinished.Unfinished.keep
+        kept = fluid.base.resume.Unfinished.keep
 
         def lose(unfinished, payload):  # type: ignore[no-untyped-def]
             kept(unfinished, payload)
             if unfinished.path.stat().st_size and "scheduler" in cluster.processes:
                 cluster.kill("scheduler")
 
-        monkeypatch.setattr(fluid.base.unfinished.Unfinished, "keep", lose)
+        monkeypatch.setattr(fluid.base.resume.Unfinished, "keep", lose)
         told = refused(*arguments, "--scheduler", cluster.address)
-        monkeypatch.setattr(fluid.base.unfinished.Unfinished, "keep", kept)
+        monkeypatch.setattr(fluid.base.resume.Unfinished, "keep", kept)
     assert "the scheduler was lost; run the command again" in told
     assert [path.name for path in there.iterdir()] == [
         f".{Path(str(arguments[arguments.index('-o') + 1])).name}.unfinished"

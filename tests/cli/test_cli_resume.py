@@ -12,14 +12,14 @@ import pytest
 
 import fluid.public.prepare
 import fluid.report.predict
-from fluid.base.unfinished import Unfinished
+from fluid.base.resume import Unfinished
 from tests.cli.cli_site import Site, done, first_lines, run
 
 GROUP = 16
 # Ends itself the hard way when so many chunks are kept.
 KILLED = """
 import os, signal, sys
-import fluid.base.unfinished as unfinished
+import fluid.base.resume as unfinished
 import fluid.public.prepare, fluid.report.predict
 fluid.public.prepare.BATCH = fluid.report.predict.BATCH = 16
 left = int(sys.argv.pop(1))

@@ -14,7 +14,7 @@ from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.release import Release
 from fluid.exchange.shared_statistics import check_shared_statistics
 from fluid.learn.task import Task
-from fluid.partner.guard import disclose_statistics
+from fluid.partner.disclosure_guard import disclose_statistics
 
 TASKS = [Task("bbb", "binary", classes=("BBB-", "BBB+")), Task("logbb", "regression")]
 SIZES = {"bbb": 300, "logbb": 64}

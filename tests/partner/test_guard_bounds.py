@@ -8,7 +8,7 @@ import pytest
 from fluid.exchange.policy import DisclosurePolicy, is_on_step
 from fluid.learn.own_fold import OwnFoldLabels
 from fluid.learn.task import Task
-from fluid.partner.guard import disclose
+from fluid.partner.disclosure_guard import disclose
 
 TASK = Task("bbb", "binary")
 

@@ -28,7 +28,7 @@ from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels, folds_of_repeats
 from fluid.learn.task import Task
 from fluid.partner.annotate import _shared_statistics
-from fluid.partner.guard import disclose
+from fluid.partner.disclosure_guard import disclose
 from fluid.partner.teacher import labeler as labeler_module
 from fluid.partner.teacher.labeler import TeacherLabeler
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fluid.base.errors import FluidError
-from fluid.exchange.mechanism import Mechanism
+from fluid.exchange.noise_mechanism import Mechanism
 from fluid.learn.task import Task
 from fluid.partner.dp.accounting import epsilon_of
 from fluid.partner.dp.budget import events_of

@@ -33,8 +33,8 @@ from fluid.partner.audit.retraining import attack_retraining
 from fluid.partner.audit.target import AuditOptions, AuditTarget
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher.fit import TrainingOptions
+from fluid.partner.teacher.folder import FEDERATION_FILE, SECRET_FILE, read_secret
 from fluid.partner.teacher.residuals import measured_labels
-from fluid.partner.teacher_folder import FEDERATION_FILE, SECRET_FILE, read_secret
 
 # Share of the private data that the attacker knows: one who knows half, and the worst case of one
 # who knows nearly all.

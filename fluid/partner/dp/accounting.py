@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from fluid.base.errors import FluidError
-from fluid.exchange.mechanism import COMPOUND
+from fluid.exchange.noise_mechanism import COMPOUND
 
 ACCOUNTANT = "privacy loss distribution, dp-accounting"
 # How ledgers and manifests name the noise.
@@ -55,7 +55,7 @@ class Cost:
     Attributes
     ----------
     mechanism, unit
-        As in `fluid.exchange.mechanism.Mechanism`.
+        As in `fluid.exchange.noise_mechanism.Mechanism`.
     epsilon, delta
         The guarantee for one unit.
     queries

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fluid.exchange.mechanism import COMPOUND, Mechanism
+from fluid.exchange.noise_mechanism import COMPOUND, Mechanism
 from fluid.learn.task import Task
 from fluid.partner.dp.accounting import (
     BudgetError,

@@ -23,7 +23,7 @@ import numpy as np
 from fluid.base.jobs import map_threads
 from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation
-from fluid.exchange.mechanism import Mechanism
+from fluid.exchange.noise_mechanism import Mechanism
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel, LabelledTask, enough_labels, output_targets
 from fluid.learn.estimators import LEARNERS, choose_learner

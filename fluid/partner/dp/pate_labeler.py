@@ -17,12 +17,13 @@ import numpy as np
 from fluid.base.errors import MismatchError
 from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation
-from fluid.exchange.mechanism import Mechanism
+from fluid.exchange.noise_mechanism import Mechanism
 from fluid.exchange.public_set import PublicSet
 from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels
 from fluid.learn.storage import load_trained
 from fluid.learn.task import Task
+from fluid.partner.disclosure_guard import disclose
 from fluid.partner.dp.budget import Plan, rank_queries
 from fluid.partner.dp.noise import exact, from_grid, to_grid
 from fluid.partner.dp.pate import (
@@ -34,8 +35,7 @@ from fluid.partner.dp.pate import (
     count_votes,
     noisy_means,
 )
-from fluid.partner.guard import disclose
-from fluid.partner.teacher_folder import TeacherFolder
+from fluid.partner.teacher.folder import TeacherFolder
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
 

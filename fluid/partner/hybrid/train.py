@@ -24,8 +24,8 @@ from fluid.partner.hybrid.fit import fit_hybrid
 from fluid.partner.hybrid.peer_targets import peer_labels, student_twicing
 from fluid.partner.hybrid.private_model import HybridOptions
 from fluid.partner.table import Columns, read_labelled
+from fluid.partner.teacher.folder import REJECTS_FILE, SECRET_FILE, read_secret
 from fluid.partner.teacher.train import TrainingSummary
-from fluid.partner.teacher_folder import REJECTS_FILE, SECRET_FILE, read_secret
 from fluid.soft_labels.pooled import PooledSet
 from fluid.soft_labels.teacher_labels import TeacherLabels
 

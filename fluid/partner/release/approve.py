@@ -24,7 +24,7 @@ from fluid.exchange.strictness import looser_than
 from fluid.partner.release.key_checkpoint import open_checkpoint
 from fluid.partner.release.ledger import Ledger, open_ledger
 from fluid.partner.release.ledger_file import APPROVED, FINISHED, Entry
-from fluid.partner.teacher_folder import FEDERATION_FILE
+from fluid.partner.teacher.folder import FEDERATION_FILE
 
 AUDIT_SCHEMA = "fluid.audit/1"
 _CONTEXT = b"fluid ledger approval 1\n"

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from fluid.base.errors import LedgerError
-from fluid.base.unfinished import Unfinished
+from fluid.base.resume import Unfinished
 from fluid.exchange.federation import Federation
 from fluid.exchange.release import Release
 from fluid.partner.dp.accounting import BudgetError, Cost
 from fluid.partner.dp.budget import Plan, plan_release
 from fluid.partner.release.key_checkpoint import open_checkpoint
 from fluid.partner.release.ledger import Query, charge, open_ledger
-from fluid.partner.teacher_folder import TeacherFolder
+from fluid.partner.teacher.folder import TeacherFolder
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation
 from fluid.learn.model import TaskModel, TrainedModel
 from fluid.learn.own_fold import OwnFoldLabels, empty_labels, folds_of_repeats, label_own_fold
+from fluid.partner.disclosure_guard import disclose
 from fluid.partner.dp.budget import Plan
-from fluid.partner.guard import disclose
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
 

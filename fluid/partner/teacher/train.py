@@ -24,7 +24,7 @@ from fluid.partner.release.ledger import carry_over, kept_ledger
 from fluid.partner.release.ledger_file import LEDGER_FILE, read_entries
 from fluid.partner.table import Columns, read_labelled
 from fluid.partner.teacher.fit import TrainingOptions, fit_model
-from fluid.partner.teacher_folder import FEDERATION_FILE, REJECTS_FILE, SECRET_FILE, read_secret
+from fluid.partner.teacher.folder import FEDERATION_FILE, REJECTS_FILE, SECRET_FILE, read_secret
 
 logger = logging.getLogger(__name__)
 

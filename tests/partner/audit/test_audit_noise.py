@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binom
 
 from fluid.base.errors import FluidError
-from fluid.exchange.mechanism import Mechanism
+from fluid.exchange.noise_mechanism import Mechanism
 from fluid.learn.task import Task
 from fluid.partner.audit.noise import (
     audit_federation,

@@ -12,7 +12,7 @@ from fluid.base.errors import FluidError, MismatchError
 from fluid.base.run import Run
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.exchange.federation import Federation
-from fluid.exchange.mechanism import Mechanism
+from fluid.exchange.noise_mechanism import Mechanism
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.task import Task

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fluid.exchange.mechanism import Mechanism
+from fluid.exchange.noise_mechanism import Mechanism
 from fluid.learn.task import Task
 from fluid.partner.dp.accounting import BudgetError, epsilon_of
 from fluid.partner.dp.budget import events_of, plan_release, rank_queries

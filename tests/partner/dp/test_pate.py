@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fluid.base.run import Run
 from fluid.chem.scaffolds import framework_keys
 from fluid.exchange.federation import Federation
-from fluid.exchange.mechanism import Mechanism
+from fluid.exchange.noise_mechanism import Mechanism
 from fluid.learn.model import TrainedModel
 from fluid.learn.task import Task
 from fluid.partner.dp.pate import (

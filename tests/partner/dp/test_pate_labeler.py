@@ -20,7 +20,7 @@ from fluid.central.intake import admit
 from fluid.chem.compounds import Compounds
 from fluid.exchange.annotation import open_annotation
 from fluid.exchange.federation import Federation, load_federation
-from fluid.exchange.mechanism import Mechanism
+from fluid.exchange.noise_mechanism import Mechanism
 from fluid.exchange.public_set import PublicSet, open_public_set
 from fluid.learn.storage import load_trained
 from fluid.learn.task import Task

@@ -24,6 +24,7 @@ from fluid.learn.storage import load_trained, save_model
 from fluid.partner.annotate import annotate
 from fluid.partner.table import read_labelled
 from fluid.partner.teacher import residuals
+from fluid.partner.teacher.folder import read_secret
 from fluid.partner.teacher.residuals import (
     add_residuals,
     fit_residuals,
@@ -31,7 +32,6 @@ from fluid.partner.teacher.residuals import (
     measured_labels,
 )
 from fluid.partner.teacher.train import train_teacher
-from fluid.partner.teacher_folder import read_secret
 from fluid.report.inspect import inspect_path
 from fluid.report.page import web_page
 from fluid.report.sections import annotation_sections

@@ -9,7 +9,7 @@ import pytest
 
 from fluid.base.errors import FederationError
 from fluid.exchange.federation import Federation, parse_federation
-from fluid.exchange.mechanism import Mechanism, mechanism_from_dict
+from fluid.exchange.noise_mechanism import Mechanism, mechanism_from_dict
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.template import federation_text, parse_task_option
 from fluid.learn.task import Task

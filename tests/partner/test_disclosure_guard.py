@@ -8,7 +8,7 @@ import pytest
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.learn.own_fold import OwnFoldLabels
 from fluid.learn.task import Task
-from fluid.partner.guard import disclose, disclose_size, disclose_statistics
+from fluid.partner.disclosure_guard import disclose, disclose_size, disclose_statistics
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
 BINARY = Task("act", "binary")
