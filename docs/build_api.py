@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -39,7 +40,8 @@ def signature(name: str, thing: Any) -> str:
         if first_option is not None:
             inside.insert(first_option, "*")
         shown = "(\n    " + ",\n    ".join(inside) + ",\n)"
-    return f"{name}{shown}"
+    # A default that is a function would show its address.
+    return re.sub(r"<function \S+ at 0x[0-9a-f]+>", "...", f"{name}{shown}")
 
 
 def prose(doc: Docstring) -> Iterator[str]:

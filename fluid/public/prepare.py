@@ -166,6 +166,7 @@ class _Written:
 
 def _write_all(tables: Tables, federation: Federation, output: Path, run: Run) -> _Written:
     """Write every compound of the tables once."""
+    opened = tables.open()
     # Everything that a compound depends on.
     basis = {
         "sources": [sha256_file(path) for path in tables.paths],
@@ -179,7 +180,6 @@ def _write_all(tables: Tables, federation: Federation, output: Path, run: Run) -
         features=federation.chemistry.features,
     )
     spread = run.workers or Processes(run.cores)
-    opened = tables.open()
     written = _Written()
     with Unfinished(output, basis) as unfinished:
         stream = _prepare(opened, partial(spread.map, work), unfinished)

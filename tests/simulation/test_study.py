@@ -69,7 +69,7 @@ def test_a_second_run_trains_nothing_and_writes_the_same_bytes(
         raise AssertionError("trained again")
 
     for name in ("teachers.fit_model", "hybrids.fit_hybrid", "rounds.train_student"):
-        monkeypatch.setattr(f"fluid.simulate.{name}", refuse)
+        monkeypatch.setattr(f"fluid.simulation.{name}", refuse)
     monkeypatch.setattr("fluid.simulation.baselines.run_paper_recipe", refuse)
     output = Path(shutil.copytree(small.output, tmp_path / "again"))
     for name in FILES:
@@ -181,12 +181,21 @@ def test_a_consortium_predicts_what_the_commands_predict(small: Small, tmp_path:
         (home / "secret").write_text(one.secret(partner).hex())
         table = write_table(home / "private.csv", small, one.tables[partner])
         train_teacher(
-            [table], federation, path, partner, home / "teacher", SPEC.teacher_options,
-            secret_path=home / "secret", jobs=1,
-        )  # fmt: skip
+            [table],
+            path,
+            partner,
+            home / "teacher",
+            options=SPEC.teacher_options,
+            secret=home / "secret",
+            run=Run(jobs=1),
+        )
         annotations.append(home / "annotation.parquet")
         annotate(
-            home / "teacher", public, annotations[-1], tmp_path / "keys" / f"{partner}.key", jobs=1
+            home / "teacher",
+            public,
+            annotations[-1],
+            key=tmp_path / "keys" / f"{partner}.key",
+            run=Run(jobs=1),
         )
         parts = list(open_annotation(annotations[-1]).chunks())
         assert np.concatenate([keys for keys, _ in parts]).tolist() == list(one.public.inchikeys)
@@ -198,8 +207,8 @@ def test_a_consortium_predicts_what_the_commands_predict(small: Small, tmp_path:
         for task, prediction in teachers[partner].predictions.items():
             assert np.array_equal(by_task[task].values, prediction.values)
             assert by_task[task].threshold == prediction.threshold
-    seed = one.run.seed
-    outcome = distill(annotations, public, federation, tmp_path / "round", seed, jobs=1)
+    run = Run(one.run.seed, jobs=1)
+    outcome = distill(annotations, public, federation, tmp_path / "round", run=run)
     assert outcome is not None
     _, pooled = open_federated(tmp_path / "round" / "federated.parquet").load()
     for task, found in first.pooled.labels.items():
@@ -215,10 +224,14 @@ def test_a_consortium_predicts_what_the_commands_predict(small: Small, tmp_path:
     for partner in one.partners:
         again.append(tmp_path / partner / "residuals.parquet")
         annotate(
-            tmp_path / partner / "teacher", public, again[-1], tmp_path / "keys" /
-            f"{partner}.key", jobs=1, student=place,
-        )  # fmt: skip
-    distill(again, public, federation, tmp_path / "second", seed, jobs=1, student_path=place)
+            tmp_path / partner / "teacher",
+            public,
+            again[-1],
+            key=tmp_path / "keys" / f"{partner}.key",
+            student=place,
+            run=Run(jobs=1),
+        )
+    distill(again, public, federation, tmp_path / "second", student=place, run=run)
     _, pooled = open_federated(tmp_path / "second" / "federated.parquet").load()
     for task, found in second.pooled.labels.items():
         assert np.array_equal(pooled[task].label, found.label, equal_nan=True)
