@@ -61,12 +61,26 @@ def read_fields(kind: type[Any], where: str, values: Any) -> dict[str, Any]:
             raise ValueError(f"'{prefix}{key}' is missing")
     types = get_type_hints(kind)
     return {
-        key: _converted(value, get_origin(types[key]) or types[key], f"{prefix}{key}")
+        key: convert_value(value, get_origin(types[key]) or types[key], f"{prefix}{key}")
         for key, value in values.items()
     }
 
 
-def _converted(value: Any, wanted: type, where: str) -> Any:
+def convert_value(value: Any, wanted: type, where: str) -> Any:
+    """A plain value as the type that is wanted: a whole number becomes a float, a list a tuple.
+
+    Parameters
+    ----------
+    value, wanted
+        The value, and one of the types of `read_fields`.
+    where
+        Dotted path of the value in its file, for messages.
+
+    Raises
+    ------
+    ValueError
+        If the value has another type, or is not finite.
+    """
     if wanted is float and type(value) is int and abs(value) < _EXACT:
         return float(value)
     if wanted is tuple and type(value) is list and all(type(item) is str for item in value):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from fluid.base.values import convert_value
 from fluid.learn.task import HIGHEST, LOWEST, Task
 
 NONE, PATE = "none", "pate"
@@ -154,19 +155,14 @@ def mechanism_from_dict(values: Mapping[str, Any]) -> Mechanism:
         raise ValueError(f"mechanism '{kind}': unknown key '{unknown[0]}'; allowed are {shown}")
     kinds = {item.name: type(item.default) for item in fields(Mechanism)}
     given: dict[str, Any] = {
-        name: _clip(value) if name == "clip" else _typed(name, value, kinds[name])
+        name: (
+            _clip(value)
+            if name == "clip"
+            else convert_value(value, kinds[name], f"mechanism {name}")
+        )
         for name, value in values.items()
     }
     return Mechanism(**given)
-
-
-def _typed(name: str, value: Any, wanted: type[Any]) -> Any:
-    if wanted is float and type(value) is int and abs(value) < 1 << 53:
-        value = float(value)
-    if type(value) is not wanted or (isinstance(value, float) and not math.isfinite(value)):
-        words = {str: "text", int: "a whole number", float: "a number"}
-        raise ValueError(f"mechanism {name} = {str(value)[:80]!r}: {words[wanted]} is needed")
-    return value
 
 
 def _clip(value: Any) -> tuple[tuple[str, float, float], ...]:
@@ -176,6 +172,6 @@ def _clip(value: Any) -> tuple[tuple[str, float, float], ...]:
     for name, pair in sorted(value.items()):
         if not isinstance(pair, list) or len(pair) != 2:
             raise ValueError(f"mechanism clip '{name}': [low, high] is needed")
-        low, high = (_typed(f"clip '{name}'", bound, float) for bound in pair)
+        low, high = (convert_value(bound, float, f"mechanism clip '{name}'") for bound in pair)
         found.append((name, low, high))
     return tuple(found)

@@ -59,11 +59,11 @@ def test_plain_values_read_back() -> None:
         ("epsilon = 1.0", "mechanism 'none': unknown key 'epsilon'"),
         (
             KIND + 'sigma = "much"',
-            "mechanism sigma = 'much': a number is needed",
+            "mechanism sigma = 'much': a finite number is needed",
         ),
         (
             KIND + "sigma = nan",
-            "mechanism sigma = 'nan': a number is needed",
+            "mechanism sigma = nan: a finite number is needed",
         ),
         ('kind = "pate"\nepsilon = 1.0\nsub_teachers = 1', "sub_teachers = 1: allowed are 2 to"),
         (KIND + 'unit = "row"', "mechanism unit 'row': allowed are"),

@@ -19,6 +19,7 @@ import numpy as np
 from fluid.base.errors import FluidError
 from fluid.exchange.noise_mechanism import Mechanism
 from fluid.learn.task import Task
+from fluid.partner.audit.statistics import clopper_pearson
 from fluid.partner.dp.accounting import epsilon_of
 from fluid.partner.dp.budget import events_of
 from fluid.partner.dp.pate_labeler import averaged, voted
@@ -39,7 +40,7 @@ class NoiseAudit:
     Attributes
     ----------
     lower
-        Lower bound on epsilon at `delta`, right with `confidence`; 0 if nothing was told apart.
+        Lower bound on epsilon at `delta`, right with `confidence`; 0 if the worlds look alike.
     accounted
         Epsilon that is claimed at the same delta.
     delta, confidence, runs
@@ -58,15 +59,6 @@ class NoiseAudit:
         return self.lower <= self.accounted
 
 
-def clopper_pearson(hits: int, runs: int, confidence: float) -> tuple[float, float]:
-    """Lower and upper bound on a rate, each right with `confidence` (Clopper and Pearson 1934)."""
-    from scipy.stats import beta
-
-    low = 0.0 if hits == 0 else float(beta.ppf(1.0 - confidence, hits, runs - hits + 1))
-    high = 1.0 if hits == runs else float(beta.ppf(confidence, hits + 1, runs - hits))
-    return low, high
-
-
 def epsilon_from_rates(
     hits: int, false_alarms: int, runs: int, delta: float, confidence: float = 0.95
 ) -> float:
@@ -75,7 +67,7 @@ def epsilon_from_rates(
     Parameters
     ----------
     hits, false_alarms
-        How often the test said "first world", in the first and in the second.
+        How often the test chose the first world, in the first and in the second.
     runs
         In each world.
     delta
@@ -83,9 +75,9 @@ def epsilon_from_rates(
     confidence
         Of the bound; each rate's is half the error away.
     """
-    each = 1.0 - (1.0 - confidence) / 2.0
-    low, _ = clopper_pearson(hits, runs, each)
-    _, high = clopper_pearson(false_alarms, runs, each)
+    # Two bounds of one side each, half the error on either: two ends of intervals at that level.
+    low = clopper_pearson(hits, runs, confidence).low
+    high = clopper_pearson(false_alarms, runs, confidence).high
     return math.log((low - delta) / high) if low - delta > high else 0.0
 
 
@@ -289,20 +281,20 @@ def audit_federation(
 def _release(mechanism: Mechanism, task: Task, n: int, high: bool, checked: bool) -> np.ndarray:
     """What is released of n labels in one world, of shape (n,): the first output."""
     low, top = mechanism.bounds(task)
-    said = np.full((n, mechanism.sub_teachers, len(task.outputs)), np.nan)
-    # The last sub-teacher is that of the compound itself and says nothing.
+    votes = np.full((n, mechanism.sub_teachers, len(task.outputs)), np.nan)
+    # The last sub-teacher is that of the compound itself and has no vote.
     others = mechanism.sub_teachers - 2
     agreeing = round(mechanism.threshold * (others + 1)) if checked else (others + 1) // 2
     for position in range(others):
-        said[:, position] = _vote(task, low, top, position < agreeing)
-    said[:, mechanism.sub_teachers - 2] = _vote(task, low, top, high)
+        votes[:, position] = _vote(task, low, top, position < agreeing)
+    votes[:, mechanism.sub_teachers - 2] = _vote(task, low, top, high)
     if task.is_classification:
-        return voted(task, mechanism, said, n)[:, 0]
-    return averaged(task, mechanism, said)[:, 0]
+        return voted(task, mechanism, votes, n)[:, 0]
+    return averaged(task, mechanism, votes)[:, 0]
 
 
 def _vote(task: Task, low: float, top: float, high: bool) -> np.ndarray:
-    """One sub-teacher's say: the highest or the lowest; of several classes the first or last."""
+    """One sub-teacher's vote: the highest or the lowest; of several classes the first or last."""
     if task.kind != "multiclass":
         return np.array([top if high else low])
     vote = np.zeros(len(task.outputs))
