@@ -102,18 +102,24 @@ def two_world_epsilon(
         one, two = (first, second) if sign > 0 else (-second, -first)
         for threshold in sign * points:
             found = epsilon_from_rates(
-                int((one[:half] >= threshold).sum()), int((two[:half] >= threshold).sum()), half,
-                delta, confidence,
-            )  # fmt: skip
+                int((one[:half] >= threshold).sum()),
+                int((two[:half] >= threshold).sum()),
+                half,
+                delta,
+                confidence,
+            )
             if found > best:
                 best, chosen = found, (float(threshold), sign)
     threshold, sign = chosen
     one, two = (first, second) if sign > 0 else (-second, -first)
     rest = len(first) - half
     return epsilon_from_rates(
-        int((one[half:] >= threshold).sum()), int((two[half:] >= threshold).sum()), rest, delta,
+        int((one[half:] >= threshold).sum()),
+        int((two[half:] >= threshold).sum()),
+        rest,
+        delta,
         confidence,
-    )  # fmt: skip
+    )
 
 
 _LEVELS = np.concatenate(
@@ -268,14 +274,19 @@ def audit_federation(
             queries *= 2
         one = audit_mechanism(mechanism, task, queries, runs, delta, _SURE)
         found[task.name] = {
-            "queries": queries, "accounted": one.accounted, "lower_bound": one.lower,
+            "queries": queries,
+            "accounted": one.accounted,
+            "lower_bound": one.lower,
             "passed": one.holds,
-        }  # fmt: skip
+        }
     return {
         "passed": all(one["passed"] for one in found.values()),
-        "mechanism": mechanism.kind, "delta": delta, "runs": runs, "confidence": _SURE,
+        "mechanism": mechanism.kind,
+        "delta": delta,
+        "runs": runs,
+        "confidence": _SURE,
         "tasks": found,
-    }  # fmt: skip
+    }
 
 
 def _release(mechanism: Mechanism, task: Task, n: int, high: bool, checked: bool) -> np.ndarray:
