@@ -180,6 +180,7 @@ def train_hybrid(
     from fluid.base.run import Run
     from fluid.learn.model_file import load_card
     from fluid.partner.hybrid.private_model import HybridOptions
+    from fluid.partner.hybrid.train import RoundFiles
     from fluid.partner.hybrid.train import train_hybrid as train
     from fluid.partner.table import Columns
 
@@ -196,11 +197,8 @@ def train_hybrid(
             federation,
             partner,
             output,
-            federated=federated,
-            student=student,
-            annotation=annotation,
+            RoundFiles(federated, student, annotation, later_student),
             teacher=teacher,
-            later_student=later_student,
             options=HybridOptions(folds=folds),
             columns=columns,
             run=Run(seed=seed, jobs=jobs, progress=Progress("rows")),

@@ -6,6 +6,7 @@ from fluid.estimator import load as load
 from fluid.exchange.federation import Federation as Federation
 from fluid.exchange.public_set import PublicSet as PublicSet
 from fluid.partner.annotate import annotate as annotate
+from fluid.partner.hybrid.train import RoundFiles as RoundFiles
 from fluid.partner.hybrid.train import train_hybrid as train_hybrid
 from fluid.partner.release.approve import approve as approve
 from fluid.partner.teacher.train import train_teacher as train_teacher

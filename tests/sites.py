@@ -12,7 +12,7 @@ from fluid.exchange.federation import load_federation
 from fluid.exchange.public_set import open_public_set
 from fluid.partner.annotate import annotate
 from fluid.partner.hybrid.private_model import HybridOptions
-from fluid.partner.hybrid.train import train_hybrid
+from fluid.partner.hybrid.train import RoundFiles, train_hybrid
 from fluid.partner.teacher.train import train_teacher
 from fluid.public.prepare import prepare_public
 from tests.conftest import (
@@ -66,8 +66,7 @@ def consortium(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
         federation,
         "aurora",
         folder / "aurora" / "hybrid",
-        federated=folder / "round1" / "federated.parquet",
-        student=folder / "round1" / "student",
+        RoundFiles(folder / "round1" / "federated.parquet", folder / "round1" / "student"),
         options=HybridOptions(folds=3),
     )
     return Consortium(folder, path, federation, public, outcome)

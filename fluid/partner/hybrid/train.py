@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,17 +32,35 @@ from fluid.soft_labels.teacher_labels import TeacherLabels
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class RoundFiles:
+    """The files of a round that a partner has.
+
+    Attributes
+    ----------
+    federated, student
+        The federated set of the round, and the student distilled from it.
+    annotation
+        The partner's own annotation of the round, which is taken out of the pooled labels. Without
+        it the partner's own labels remain, and the hybrid's out-of-fold metrics are favourable.
+    later_student
+        The student of a later round, which answers in place of `student`.
+    """
+
+    federated: Path | str
+    student: Path | str
+    annotation: Path | str | None = None
+    later_student: Path | str | None = None
+
+
 def train_hybrid(
     tables: Sequence[Path | str],
     federation: Federation | Path | str,
     partner: str,
     output: Path | str,
+    files: RoundFiles,
     *,
-    federated: Path | str,
-    student: Path | str,
-    annotation: Path | str | None = None,
     teacher: Path | str | None = None,
-    later_student: Path | str | None = None,
     options: HybridOptions | None = None,
     columns: Columns | None = None,
     run: Run | None = None,
@@ -65,15 +83,10 @@ def train_hybrid(
         Whose hybrid it is.
     output
         The folder to write.
-    federated, student
-        The federated set of the round, and the student distilled from it.
-    annotation
-        The partner's annotation of the round, which is taken out of the pooled labels. Without it
-        the partner's own labels remain, and the hybrid's out-of-fold metrics are favourable.
+    files
+        The files of the round.
     teacher
         The partner's teacher, whose folds the hybrid then uses.
-    later_student
-        The student of a later round, which answers in place of `student`.
     options
         How to train the private part.
     columns
@@ -85,6 +98,19 @@ def train_hybrid(
     ------
     FluidError
         If the files do not belong together, or the tables do not suffice.
+
+    Examples
+    --------
+    >>> from fluid import RoundFiles, train_hybrid
+    >>> files = RoundFiles(
+    ...     "round1/federated.parquet", "round1/student", "draco/annotation.parquet"
+    ... )
+    >>> summary = train_hybrid(
+    ...     ["draco/private.csv"], "federation.toml", "draco", "draco/hybrid", files,
+    ...     teacher="draco/teacher",
+    ... )
+    >>> summary.card.kind
+    'hybrid'
     """
     run, output = run or Run(), Path(output)
     contract = Federation.load(federation)
@@ -93,17 +119,19 @@ def train_hybrid(
     options = options or HybridOptions()
     if teacher is not None:
         options = in_folds_of(options, Path(teacher), partner, contract)
-    received = open_federated(Path(federated))
+    received = open_federated(Path(files.federated))
     received.check(contract)
-    first = _load_first(Path(student), received, contract)
+    first = _load_first(Path(files.student), received, contract)
     if received.sealed.manifest.get("base_student"):
         logger.warning(
             "%s: its labels correct a student that may have learned from this partner, so that the "
             "hybrid's out-of-fold metrics, domains and prediction sets are favourable. Train on "
             "the first round's federated set, with --later-student",
-            federated,
+            files.federated,
         )
-    later = None if later_student is None else _load_later(Path(later_student), first, contract)
+    later = None
+    if files.later_student is not None:
+        later = _load_later(Path(files.later_student), first, contract)
     contract.chemistry.check(f"federation '{contract.name}'")
     paths = [Path(path) for path in tables]
     table = read_labelled(
@@ -111,8 +139,8 @@ def train_hybrid(
     )
     public, labels = received.load()
     pooled = PooledSet(public, labels, received.sealed.digest)
-    if annotation is not None:
-        own = _own_labels(Path(annotation), received, contract, partner)
+    if files.annotation is not None:
+        own = _own_labels(Path(files.annotation), received, contract, partner)
         pooled = peer_labels(pooled, own)
     fitted = fit_hybrid(
         table, pooled, first, contract, partner, options=options, later_student=later, run=run

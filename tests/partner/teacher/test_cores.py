@@ -17,7 +17,7 @@ from fluid.central.distill import distill
 from fluid.exchange.federation import load_federation
 from fluid.exchange.public_set import open_public_set
 from fluid.partner.hybrid.private_model import HybridOptions
-from fluid.partner.hybrid.train import train_hybrid
+from fluid.partner.hybrid.train import RoundFiles, train_hybrid
 from fluid.partner.teacher.fit import TrainingOptions
 from fluid.partner.teacher.train import train_teacher
 
@@ -29,7 +29,7 @@ train_teacher([home / "aurora" / "private.csv"], path, "aurora", target / "teach
 distill([home / p / "annotation.parquet" for p in partners],
         open_public_set(home / "public.parquet"), federation, target / "round", run=Run(jobs=1))
 train_hybrid([home / "aurora" / "private.csv"], federation, "aurora", target / "hybrid",
-             federated=target / "round" / "federated.parquet", student=target / "round" / "student",
+             RoundFiles(target / "round" / "federated.parquet", target / "round" / "student"),
              options=HybridOptions(3), run=Run(jobs=1))
 """
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
