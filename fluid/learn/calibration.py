@@ -36,7 +36,7 @@ class Platt:
         return sigmoid(self.line(score))
 
     def line(self, score: np.ndarray) -> np.ndarray:
-        """``slope * score + intercept``: the calibration of numbers, or log-odds of margins."""
+        """``slope * score + intercept``: of regression scores, or log-odds of margins."""
         return self.slope * score + self.intercept
 
 

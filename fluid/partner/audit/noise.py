@@ -220,7 +220,7 @@ def audit_mechanism(
     confidence
         Of the lower bound.
     run
-        What is run, if it is another than what is claimed: to see that the audit can fail.
+        What is run, if it differs from what is claimed: shows that the audit can fail.
     """
     played = mechanism if run is None else run
     checks = task.is_classification and mechanism.threshold > 0.0
