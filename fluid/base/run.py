@@ -6,7 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from fluid.base.errors import FluidError
 from fluid.base.jobs import Workers, count_jobs
+
+# What every library takes that is given a seed.
+_HIGHEST_SEED = 2**31 - 1
 
 
 def _count_quietly(done: int) -> None:
@@ -24,7 +28,7 @@ class Run:
     Attributes
     ----------
     seed
-        Fixes everything random, 0 or more.
+        Fixes everything random, 0 to 2**31 - 1.
     jobs
         Cores to use; None uses all that this process may.
     workers
@@ -40,6 +44,10 @@ class Run:
     workers: Workers | None = None
     progress: Callable[[int], None] = _count_quietly
     stage: Callable[[str], None] = _stage_quietly
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed <= _HIGHEST_SEED:
+            raise FluidError(f"seed = {self.seed}: allowed are 0 to {_HIGHEST_SEED}")
 
     @cached_property
     def cores(self) -> int:

@@ -322,7 +322,10 @@ def _expected_calls(
     label = labels.label[rows].astype(np.float64)
     centre = logit(label.mean(axis=0), CLIP)
     odds = logit(labels.label[held_out.rows].astype(np.float64), CLIP)
-    expected = sigmoid(centre + _CONFIDENCE_FACTOR * slope * (odds - centre))
+    # Where no disagreement is known, labels are taken as they are: too few calls inside rather than
+    # too many wrong ones.
+    spread = _CONFIDENCE_FACTOR * slope if slope > 1.0 else 1.0
+    expected = sigmoid(centre + spread * (odds - centre))
     called = called_classes(task, held_out.values, threshold)
     if task.kind == "multiclass":
         expected = expected / expected.sum(axis=1, keepdims=True)

@@ -100,7 +100,11 @@ def _check_columns(path: Path, columns: list[str]) -> None:
 
 def printable(text: str) -> str:
     """Text that can be written anywhere: undecodable bytes as ``\\xNN``, control characters out."""
-    shown = text.encode("utf-8", errors="surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        raw = text.encode("utf-8", errors="surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        raw = text.encode("utf-8", errors="backslashreplace")
+    shown = raw.decode("utf-8", "backslashreplace")
     return "".join(character if character.isprintable() else " " for character in shown)
 
 

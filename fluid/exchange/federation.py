@@ -20,9 +20,10 @@ from fluid.chem.standardize import StandardizerSpec
 from fluid.exchange.noise_mechanism import Mechanism, mechanism_from_dict
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.signing import decode_public_key, encode_public_key
-from fluid.learn.task import Task
+from fluid.learn.task import HIGHEST, LOWEST, Task
 
 SCHEMA = "fluid.federation/1"
+_HIGHEST_ROUND = 1_000_000
 # Columns of tables of compounds, which no task may be named like.
 RESERVED = frozenset(
     {
@@ -63,6 +64,8 @@ class Federation:
         A partner's stricter policy; not part of the contract or its digest. None without one.
     path
         The file that the federation was read from; not part of the contract.
+    source
+        The bytes of that file.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Federation:
     mechanism: Mechanism = field(default_factory=Mechanism)
     own_policy: DisclosurePolicy | None = None
     path: Path | None = field(default=None, compare=False)
+    source: bytes | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def load(cls, source: Federation | Path | str) -> Federation:
@@ -103,8 +107,10 @@ class Federation:
                 f"federation name '{self.name}': a letter or digit, then letters, digits, '_' or "
                 "'-', at most 63"
             )
-        if self.round < 1:
-            raise FederationError(f"round = {self.round}: must be 1 or more")
+        if not 1 <= self.round <= _HIGHEST_ROUND:
+            raise FederationError(
+                f"round = {str(min(self.round, 10**40))[:40]}: allowed are 1 to {_HIGHEST_ROUND:,}"
+            )
         if not self.tasks:
             raise FederationError("a federation needs at least one task")
         # Tables ignore case and dashes in the names of tasks.
@@ -119,6 +125,11 @@ class Federation:
             raise FederationError(f"task '{twice[0]}' occurs twice")
         for task in self.tasks:
             _check_classes(task)
+            if task.low < LOWEST or task.high > HIGHEST:
+                raise FederationError(
+                    f"task '{task.name}': range {task.low:g} to {task.high:g}; allowed are "
+                    f"{LOWEST:g} to {HIGHEST:g}"
+                )
         problem = federation_range_problem(self.tasks, self.policy)
         if problem:
             raise FederationError(problem)
@@ -235,7 +246,8 @@ def load_federation(path: Path) -> Federation:
         If it is missing, not TOML, or anything in it is unknown or not allowed.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        source = path.read_bytes()
+        text = source.decode("utf-8-sig")
     except FileNotFoundError as error:
         raise FederationError(f"{path}: no such file") from error
     except OSError as error:
@@ -243,7 +255,7 @@ def load_federation(path: Path) -> Federation:
     except UnicodeDecodeError as error:
         raise FederationError(f"{path}: is not UTF-8 text ({error.reason})") from error
     try:
-        return replace(parse_federation(text), path=path)
+        return replace(parse_federation(text), path=path, source=source)
     except FederationError as error:
         raise FederationError(f"{path}: {error}") from error
 

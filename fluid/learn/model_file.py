@@ -8,6 +8,7 @@ from typing import Any
 from fluid.base.errors import FileFormatError
 from fluid.base.files import read_json
 from fluid.base.schemas import schema_problem
+from fluid.base.values import read_fields
 from fluid.learn.model import Card
 
 SCHEMA = "fluid.model/2"
@@ -42,6 +43,6 @@ def read_head(folder: Path) -> tuple[dict[str, Any], Card]:
     if problem:
         raise FileFormatError(f"{folder}: {problem}")
     try:
-        return values, Card(**values["card"])
-    except (KeyError, TypeError) as error:
+        return values, Card(**read_fields(Card, "card", values["card"]))
+    except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(f"{folder / MODEL_FILE}: is incomplete ({error!r})") from error

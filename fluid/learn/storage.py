@@ -193,7 +193,7 @@ def load_model(folder: Path) -> Predictor:
         if card.kind == "hybrid":
             return _load_hybrid(folder, values, card)
         return _load_trained(folder, values, card)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise FileFormatError(f"{folder / MODEL_FILE}: is incomplete ({error!r})") from error
 
 

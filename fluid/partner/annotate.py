@@ -24,7 +24,7 @@ from fluid.exchange.federation import Federation
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.release import Release
-from fluid.exchange.strictness import load_own_policy
+from fluid.exchange.strictness import load_own_policy, looser_than
 from fluid.learn.folds import looser
 from fluid.learn.model import TrainedModel
 from fluid.learn.model_file import MODEL_FILE
@@ -233,8 +233,8 @@ class _Site:
 
     def basis(self, origin: dict[str, Any]) -> dict[str, Any]:
         """What must be the same for the chunks of an interrupted run to be used."""
-        path = self.federation.path
-        return origin | ({"federation": sha256_file(path)} if path else {})
+        source = self.federation.source
+        return origin | ({"federation": sha256_hex(source)} if source else {})
 
     def query(self, origin: dict[str, Any]) -> Query:
         """The query, as the ledger enters it."""
@@ -267,6 +267,9 @@ def _open(
         )
     base_student = None if student is None else load_base_student(Path(student), contract)
     own = contract.in_force if policy is None else load_own_policy(Path(policy), contract)
+    problem = looser_than(contract.policy, own)
+    if problem:
+        raise MismatchError(f"own policy of federation '{contract.name}': {problem}")
     contract = replace(contract, own_policy=_with_folds_of(teacher, own))
     contract.chemistry.check(f"federation '{contract.name}'")
     public.check(contract)

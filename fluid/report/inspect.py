@@ -105,7 +105,7 @@ def inspect_path(
 
 def _inspect_sealed(path: Path, federation: Federation | None) -> dict[str, Any]:
     sealed = open_sealed(path, None)
-    kind = str(sealed.manifest["schema"])
+    kind = str(sealed.manifest.get("schema"))
     what = {
         ANNOTATION: "annotation",
         PUBLIC: "public set",

@@ -37,8 +37,8 @@ def test_a_call_is_right_with_the_pooled_probability_of_the_class_called() -> No
     rows = np.arange(4)
     found = _expected_calls(BINARY, _pooled(label, 0.0), rows, _held_out(rows, values), 0.4, 1.0)
     assert found is not None
-    # Pooled labels are underconfident: odds of the class called to the power of 1.5.
-    odds = np.array([9.0, 1 / 4, 2 / 3, 7 / 3]) ** 1.5
+    # Teachers do not disagree: the odds of the class called.
+    odds = np.array([9.0, 1 / 4, 2 / 3, 7 / 3])
     assert found.correct == pytest.approx(odds / (1 + odds), abs=1e-6)
     assert found.weights.tolist() == pytest.approx([0.5] * 4)
     assert not found.measured
@@ -115,7 +115,7 @@ def test_several_classes_and_numbers() -> None:
     found = _expected_calls(THREE, _pooled(label, 0.0), rows, _held_out(rows, values), 0.5, 1.0)
     assert found is not None
     centre = np.array([0.4, 0.15, 0.45])
-    odds = centre / (1 - centre) * (label / (1 - label) / (centre / (1 - centre))) ** 1.5
+    odds = centre / (1 - centre) * (label / (1 - label) / (centre / (1 - centre))) ** 1.0
     shares = odds / (1 + odds)
     shares /= shares.sum(axis=1, keepdims=True)
     assert found.correct == pytest.approx([shares[0, 0], shares[1, 0]], abs=1e-5)

@@ -218,7 +218,7 @@ BAD_FEDERATIONS: dict[str, tuple[str, str, str]] = {
     "name": ('name = "trial"', 'name = "../x"', "federation name '../x': a letter or digit, then"),
     "name is a number": ('name = "trial"', "name = 3", "name = 3: text is needed"),
     "round as text": ("round = 1", 'round = "1"', "round = '1': a whole number is needed"),
-    "round zero": ("round = 1", "round = 0", "round = 0: must be 1 or more"),
+    "round zero": ("round = 1", "round = 0", "round = 0: allowed are 1 to"),
     "round true": ("round = 1", "round = true", "round = True: a whole number is needed"),
     "no chemistry": ("[standardizer]", "[policies]", "unknown key 'policies'"),
     "no tool": ("rdkit = ", "# ", "'standardizer.rdkit' is missing"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fluid.base.errors import FileFormatError, MismatchError
+from fluid.base.errors import FileFormatError, FluidError, MismatchError
 from fluid.base.files import atomic_folder, check_folder
 from fluid.base.run import Run
 from fluid.chem.tables import write_rejects
@@ -115,6 +115,10 @@ def train_hybrid(
     run, output = run or Run(), Path(output)
     contract = Federation.load(federation)
     check_folder(output, MODEL_FILE)
+    if (output / MODEL_FILE).is_file() and (held := load_card(output).kind) != "hybrid":
+        raise FluidError(
+            f"{output}: holds a {held}, which is not replaced by a hybrid; name a new folder"
+        )
     check_partner_name(partner)
     options = options or HybridOptions()
     if teacher is not None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 import secrets
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fluid.base.errors import FileFormatError, FluidError
+from fluid.base.errors import FileFormatError, FluidError, MismatchError
 from fluid.base.files import atomic_folder, check_folder, recover_folder, write_text
 from fluid.base.run import Run
 from fluid.chem.tables import write_rejects
-from fluid.exchange.federation import Federation, check_partner_name
+from fluid.exchange.federation import Federation, check_partner_name, parse_federation
 from fluid.learn.folds import SECRET_BYTES, looser
 from fluid.learn.model import Card
 from fluid.learn.model_file import MODEL_FILE, load_card
@@ -120,10 +119,15 @@ def train_teacher(
     """
     options, run, output = options or TrainingOptions(), run or Run(), Path(output)
     federation = Federation.load(federation)
-    if federation.path is None:
+    if federation.source is None:
         raise FluidError(
             f"federation '{federation.name}' was not read from a file; a teacher's folder keeps a "
             "copy of that file: give its path"
+        )
+    if parse_federation(federation.source.decode("utf-8-sig")).protocol != federation.protocol:
+        raise MismatchError(
+            f"{federation.path}: holds another protocol than federation '{federation.name}', which "
+            "was changed after it was read: write it to a file of its own"
         )
     check_folder(output, MODEL_FILE)
     check_partner_name(partner)
@@ -153,7 +157,7 @@ def train_teacher(
             (folder / SUB_TEACHERS).mkdir()
             save_model(sub_teachers, folder / SUB_TEACHERS)
         write_text(folder / SECRET_FILE, key.hex() + "\n", mode=0o600)
-        shutil.copyfile(federation.path, folder / FEDERATION_FILE)
+        (folder / FEDERATION_FILE).write_bytes(federation.source)
         write_rejects(folder / REJECTS_FILE, table.rejects)
         carry_over(output, folder, folder / MODEL_FILE)
     return TrainingSummary(
