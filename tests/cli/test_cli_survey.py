@@ -154,7 +154,7 @@ def test_donated_structures_are_kept(place: Place, tmp_path: Path) -> None:
 # Refused
 
 OPTIONS: dict[str, tuple[tuple[object, ...], str]] = {
-    "none": (("--select", 0), "select = 0: allowed are 1 to"),
+    "none": (("--select", 0), "select = 0: must be 1 or more"),
     "too many": (("--select", 5000), r"select = 5000: the tables hold 1\d\d usable compounds"),
     "weight": (
         ("--select", 5, "--coverage-weight", 2),

@@ -296,7 +296,7 @@ def test_an_unusable_student_is_refused_before_anything_is_charged(
 def replace_protocol(federation: Federation) -> Federation:
     """The same contract with another range of numbers."""
     tasks = tuple(
-        one if one.is_classification else replace(one, high=one.high + 1.0)
+        one if one.is_classification else replace(one, high=one.high - 1.0)
         for one in federation.tasks
     )
     return replace(federation, tasks=tasks)

@@ -40,5 +40,5 @@ def test_paths_may_be_strings_and_the_federation_an_object(tmp_path: Path) -> No
 def test_a_federation_that_is_in_no_file_is_refused(tmp_path: Path) -> None:
     federation = Federation.load(make_federation(tmp_path, ("aurora",)))
     with pytest.raises(FluidError, match="'trial' was not read from a file"):
-        train_teacher([], replace(federation, path=None), "aurora", tmp_path / "teacher")
+        train_teacher([], replace(federation, source=None), "aurora", tmp_path / "teacher")
     assert not (tmp_path / "teacher").exists()
