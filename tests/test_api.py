@@ -193,3 +193,14 @@ def test_a_sealed_file_without_a_schema_is_one_line(tmp_path: Path) -> None:
     write_sealed(path, schema, iter([batch]), lambda count: {"rows": count})
     with pytest.raises(fluid.FluidError, match=r"x\.parquet: "):
         inspect_path(path)
+
+
+def test_an_output_is_none_of_the_inputs(consortium: Consortium, tmp_path: Path) -> None:
+    site = Path(shutil.copytree(consortium.folder, tmp_path / "site"))
+    public, table = site / "public.parquet", site / "public.csv"
+    before = public.read_bytes(), table.read_bytes()
+    with pytest.raises(fluid.FluidError, match="is the public set"):
+        fluid.annotate(site / "draco" / "teacher", public, public)
+    with pytest.raises(fluid.FluidError, match="is one of the tables"):
+        fluid.prepare_public([table], site / "federation.toml", table)
+    assert (public.read_bytes(), table.read_bytes()) == before

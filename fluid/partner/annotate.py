@@ -143,6 +143,8 @@ def annotate(
     site = _open(
         TeacherFolder.open(Path(teacher)), PublicSet.load(public), federation, policy, student
     )
+    if output.exists() and output.samefile(site.public.sealed.path):
+        raise FluidError(f"{output}: is the public set; name another output")
     if key is not None:
         load_signing_key(key, site.federation, site.teacher.partner)
     if run.workers and site.federation.mechanism.is_used:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fluid.base.errors import TableError
+from fluid.base.errors import FluidError, TableError
 from fluid.base.files import canonical_json, sha256_file
 from fluid.base.jobs import Processes
 from fluid.base.resume import Unfinished
@@ -123,6 +123,8 @@ def prepare_public(
     """
     contract, output, run = Federation.load(federation), Path(output), run or Run()
     paths = [Path(source) for source in sources]
+    if output.exists() and any(path.exists() and output.samefile(path) for path in paths):
+        raise FluidError(f"{output}: is one of the tables; name another output")
     contract.chemistry.check(f"federation '{contract.name}'")
     tables = Tables(paths, contract.chemistry, smiles_column, id_column)
     if selection is None:

@@ -143,7 +143,7 @@ def train(
     recipe: TeacherRecipe, table: LabelledCompounds, secret: bytes, jobs: int
 ) -> ReadyTeacher | None:
     """Train a teacher as a partner would; None if the labels do not suffice."""
-    # A shadow with too few labels for a task is no news, hundreds of times.
+    # Hundreds of shadows can have too few labels for a task: not worth a warning each.
     log = logging.getLogger(fit_model.__module__)
     level = log.level
     log.setLevel(logging.ERROR)

@@ -63,7 +63,7 @@ class KeyCheckpoint:
         Raises
         ------
         LedgerError
-            If they are not: a new folder is no new budget.
+            If they are not: a new folder brings no budget.
         """
         others = [
             last

@@ -78,7 +78,7 @@ def train_teacher(
 
     The folder holds the model, the rejects, a copy of the federation file, and the secret of the
     folds (owner-only). A secret that is already in the folder is kept, so that training again
-    gives a compound the same fold. The ledger is kept as well: a new model is no new budget.
+    gives a compound the same fold. The ledger is kept as well: a new model brings no budget.
 
     Parameters
     ----------
