@@ -277,7 +277,7 @@ class Students:
             for name, by in exports.items()
         }
         tasks = self.federation.tasks
-        pooled = pool_labels(tasks, labels, {}, digest_connectivities(self.public))
+        pooled = pool_labels(tasks, labels, digest_connectivities(self.public))
         model, _ = train_student(
             tasks, PooledSet.of(self.public, pooled), self.federation, run=Run(jobs=self.jobs)
         )

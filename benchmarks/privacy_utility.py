@@ -116,7 +116,7 @@ class Study:
         self, federation: Federation, labels: dict[str, dict[str, TeacherLabels]]
     ) -> list[np.ndarray]:
         """Probabilities that the student of some annotations gives the tests' compounds."""
-        pooled = pool_labels(federation.tasks, labels, {}, digest_connectivities(self.public))
+        pooled = pool_labels(federation.tasks, labels, digest_connectivities(self.public))
         try:
             model, _ = train_student(
                 federation.tasks,

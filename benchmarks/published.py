@@ -73,7 +73,7 @@ def pool(paths: list[str]) -> None:
         for compounds, labels in admitted_chunks(public, admitted):
             consensus.add(labels, compounds.fingerprints)
             digests = digest_connectivities(compounds)
-            yield compounds, pool_labels(contract.tasks, labels, {}, digests)
+            yield compounds, pool_labels(contract.tasks, labels, digests)
 
     features = contract.chemistry.features
     tasks = contract.tasks

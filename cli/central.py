@@ -35,6 +35,14 @@ def distill(
             show_default=False,
         ),
     ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Write no round if partners contradict each other, one overstates or repeats "
+            "another, one has nearly all the weight, or nearly everything is in domain.",
+        ),
+    ] = False,
     seed: Seed = 0,
     jobs: Jobs = None,
     scheduler: Annotated[
@@ -77,6 +85,7 @@ def distill(
             options=StudentOptions(twicing),
             former=former or (),
             student=student,
+            strict=strict,
             run=Run(seed, jobs, cluster, stage=stage),
         )
     value = {"path": str(output), **outcome.report}
@@ -99,7 +108,7 @@ def _show(output: Path, report: dict[str, Any]) -> str:
                 *(
                     f"{task}: {what}"
                     for task in tasks
-                    for what in ("labelled (in domain)", "agreement")
+                    for what in ("labelled (in domain)", "support")
                 ),
             ],
             [
@@ -133,12 +142,7 @@ def _show(output: Path, report: dict[str, Any]) -> str:
             ],
         ),
     ]
-    parts += [
-        f"look at {name}, {task}: {found['reason']}"
-        for name, entry in report["partners"].items()
-        for task, found in entry["agreement"].items()
-        if found["flagged"]
-    ]
+    parts += [f"look at {finding['text']}" for finding in report["findings"]]
     parts += [
         f"no student for {name}: {found['skipped']}"
         for name, found in report["tasks"].items()
@@ -148,7 +152,8 @@ def _show(output: Path, report: dict[str, Any]) -> str:
 
 
 def _agreement(found: dict[str, Any] | None) -> str:
-    """Correlation with the other partners' labels, and a mark if somebody should ask."""
-    if found is None or found["correlation"] is None:
+    """Support by the other partners' labels, and a mark if somebody should ask."""
+    if found is None or found["support"] is None:
         return "-"
-    return f"{found['correlation']:.2f}{' FLAGGED' if found['flagged'] else ''}"
+    mark = " LEFT OUT" if found["trust"] == 0.0 else " FLAGGED" if found["flagged"] else ""
+    return f"{found['support']:.2f}{mark}"

@@ -1,115 +1,114 @@
-"""Does a partner agree with the others? Labels that are shuffled or inverted are flagged.
+"""Is a partner as good as it says? What each states is judged by what the others say.
 
-A partner's predictions are compared with the pooled labels of all others for the same public
-compounds. Teachers of random labels still predict smooth functions of chemistry, which correlate by
-chance far more than independent numbers would. So chance is judged as if each block of neighbouring
-compounds were one compound.
+Teachers that learned something of the same property agree with each other as far as each of them
+is right. So the correlations between all pairs reveal how good each is, without one measured
+label (Dawid and Skene 1979, doi 10.2307/2346806; Jaffe, Nadler and Kluger 2015, arXiv 1407.7644). A
+partner that contradicts the others, or states far more reliability than its agreement with them
+supports, is left out of the pool. What nobody else knows cannot be judged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 
-from fluid.central.pooling import pool_task
+from fluid.base.jobs import single_threaded_blas
+from fluid.central.pair_sums import Pairs, PairSums
 from fluid.chem.similarity import tanimoto
 from fluid.learn.task import Task
-from fluid.soft_labels.targets import soft_targets
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
 BLOCKS = 64
+# Of so few partners nobody can say who is wrong.
+_FEWEST_PARTNERS, _FEWEST_WITNESSES = 3, 2
 _FEWEST_COMPOUNDS = 50
-# Effective blocks that a comparison needs, and one that clearly agrees or disagrees.
-_FEWEST_BLOCKS, _FEWEST_BLOCKS_IF_CLEAR = 12.0, 4.0
-_LEAST_OVERLAP = 0.25
 # Half the step that reliabilities are rounded to by default.
 _NO_RELIABILITY = 0.01
-# One-sided 5% of a normal distribution.
-_CLEAR = 1.645
-# A partner may differ in skill by a tenth for no fault.
-_LEAST_SPREAD = 0.1
-_FAR = 4.0
-# Median absolute deviation to standard deviation, of a normal distribution.
-_MAD = 1.4826
-# Similar to the square root of the weights in pooling, and like them steeper than reliability.
-_WEIGHT_EXPONENT = 1.5
-_HIGHEST_RELIABILITY = 0.98
+# One-sided 5%, 2.3% and 1% of a normal distribution.
+_SUPPORTED, _OPPOSED, _CONTRADICTS = 1.645, 2.0, 2.33
+# Support below one standard error of chance.
+_UNSUPPORTED = 1.0
+# A partner may state so many times what support like its own is worth at the median partner.
+_ALLOWED = 2.0
+# It overstates from so many times that on, if it states this much more than the median partner.
+_FAR, _MORE_THAN_OTHERS = 1.5, 1.25
+# Where its own labels weigh most, few compounds and weak witnesses make a partner's support unsure.
+_FAR_AT_HOME = 10.0
+# Without two witnesses: so many times what the most reliable of the others states.
+_ALLOWED_UNSEEN = 4.0
+# Numbers so far from the others', or spread so much more or less, are in another unit.
+_OTHER_SCALE, _OTHER_SPREAD = 3.0, 8.0
+# Labels that spread less than this, in units of the others' spread, say nothing.
+_CONSTANT = 0.01
+# Variance between blocks of neighbouring compounds over that within: 1 for labels drawn at random.
+_RANDOM = 2.0
+# Correlations of honest partners reach .81; copies lie beyond.
+_COPY = 0.95
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How one partner's predictions of one task agree with the others'.
+    """How one partner's labels of one task agree with the others', and what follows.
 
     Attributes
     ----------
-    correlation
-        Pearson correlation in [-1, 1] of log-odds (classification) or numbers (regression) with the
-        pooled label of all others, weighted by both reliabilities; NaN if there is no overlap.
-    chance
-        Standard deviation of that correlation by chance alone; NaN if unknown.
-    n
-        Compounds that the partner and somebody else label, both with some reliability.
-    reliability
-        Root mean square of the partner's own stated reliability, in [0, 1].
-    overlap
-        Cosine of the partner's reliabilities with those of the others, in [0, 1]: whether they
-        know the same chemistry.
+    support
+        Correlation in [-1, 1] with what all teachers have in common, as the pairs reveal it; NaN
+        if it is not known.
+    error
+        Standard error of it by chance alone; NaN likewise.
+    stated
+        Mean reliability in [0, 1] that the partner states where others know something as well.
+    allowed
+        What its support is worth: the mean reliability that the partner may state there; NaN if
+        that is not known.
     offset
-        Weighted mean difference from the others in units of their standard deviation; NaN for
-        several classes. It reveals a wrong unit, which a correlation does not. Nothing is flagged
-        by it.
+        Median difference of its mean label from the others', in their standard deviations; NaN for
+        several classes, or if it is not known.
+    trust
+        Factor in [0, 1] on its stated reliability. With 0 its labels are left out.
     flagged
         Whether somebody should ask the partner before its labels are used.
     reason
         One sentence.
     """
 
-    correlation: float
-    chance: float
-    n: int
-    reliability: float
-    overlap: float
+    support: float
+    error: float
+    stated: float
+    allowed: float
     offset: float
+    trust: float
     flagged: bool
     reason: str
 
 
-@dataclass
-class _Sums:
-    """Running sums of one partner and task. Nothing here grows with the public set."""
+@dataclass(frozen=True)
+class Verdicts:
+    """What the comparison of all partners in one task came to.
 
-    moments: np.ndarray
-    blocks: np.ndarray
-    n: int = 0
-    labelled: int = 0
-    own: float = 0.0
-    others: float = 0.0
-    common: float = 0.0
+    Attributes
+    ----------
+    partners
+        By partner, of those that label something.
+    copies
+        Pairs of partners whose labels or reliabilities are nearly the same.
+    opposed
+        Pairs of partners that clearly contradict each other while it is open who is wrong.
+    """
 
-    def add(
-        self,
-        own: np.ndarray,
-        others: np.ndarray,
-        reliability: np.ndarray,
-        weight: np.ndarray,
-        block: np.ndarray,
-    ) -> None:
-        """Add n compounds.
+    partners: dict[str, Agreement] = field(default_factory=dict)
+    copies: list[tuple[str, str]] = field(default_factory=list)
+    opposed: list[tuple[str, str]] = field(default_factory=list)
 
-        `own` and `others` are centred, of shape (n, n_outputs); `reliability` is that of both, of
-        shape (2, n); `weight` (n,) is 0 where one is missing.
-        """
-        bounded = np.minimum(reliability, _HIGHEST_RELIABILITY)
-        known = (bounded / (1.0 - bounded)).prod(axis=0) ** _WEIGHT_EXPONENT * (weight > 0)
-        parts = (np.ones_like(own), own, others, own**2, others**2, own * others)
-        self.moments += np.stack([weight @ part for part in parts])
-        self.blocks += np.bincount(block, known, minlength=len(self.blocks))
-        self.n += int((weight > 0).sum())
-        self.own += float((reliability[0] ** 2).sum())
-        self.others += float((reliability[1] ** 2).sum())
-        self.common += float((reliability[0] * reliability[1]).sum())
+    @property
+    def trust(self) -> dict[str, float]:
+        """The factors below 1, by partner."""
+        return {name: one.trust for name, one in self.partners.items() if one.trust < 1.0}
 
 
 @dataclass
@@ -120,56 +119,64 @@ class Consensus:
     ----------
     tasks
         The tasks to compare.
-    sizes
-        Training-set sizes by partner and task, where they are shared; see `pool_task`.
     leaders
         Packed fingerprints around which compounds make a block; by default up to 64 of the first
         chunk, evenly spaced.
+    noisy
+        Whether labels passed through a noise mechanism. They may then vary at random.
 
     Notes
     -----
-    A partner is flagged in a task if
+    A compound counts for a pair of partners by the product of their reliabilities, so two partners
+    are compared where both claim to know. Teachers of wrong labels still predict smooth functions
+    of chemistry, which correlate by chance far more than independent numbers would. So chance is
+    judged as if each block of neighbouring compounds were one compound, unequal blocks by Kish's
+    effective number, ``(sum w)^2 / sum w^2`` (Kish 1965, ISBN 978-0471489009).
 
-    - it states next to no reliability itself (its labels then hardly count, but the partner should
-      know: they are too few, or wrong); or
-    - its correlation with the others is less than one standard deviation of chance; or
-    - it is not clearly above chance (one-sided 5%), and more than four robust standard deviations
-      (1.4826 x median absolute deviation, at least 0.1) below the median of the others.
+    If teachers err independently, the correlation of two is the product of what each has in common
+    with the truth. These factors, the *support*, are found by least squares, with the sign of the
+    majority (`find_support`). A partner is left out of a task if
 
-    The last two apply only if at least two other partners clearly agree with the rest: if two
-    partners contradict each other, and often if three do, it is open who is wrong. A partner that
-    shares too little knowledge with others is not judged: fewer than 50 compounds, an overlap below
-    0.25, or fewer than 12 blocks (4, if it clearly agrees or clearly contradicts).
+    - its support is clearly negative (one-sided 1%): it contradicts the others; or
+    - it states more than three times the signal-to-noise ratio r / (1 - r) that the upper end of
+      its support (one-sided 5%) is worth at the median partner, and a quarter more reliability
+      than the median partner: it overstates. From two times on it is brought down to two times; or
+    - it states more than twenty times that where its own labels weigh most, as in a lie about one
+      series; or
+    - its numbers are off by three of the others' standard deviations, or spread eight times more
+      or less: they are in another unit; or
+    - its labels are the same for all compounds, or no more alike for neighbours than for others.
 
-    Each block counts as one independent compound, blocks weighing unequally by Kish's effective
-    number, ``(sum w)^2 / sum w^2`` (Kish 1965, Survey Sampling, ISBN 978-0471489009). There, w is
-    the product of the signal-to-noise ratios r / (1 - r) to the power of 1.5, so a partner that
-    knows one corner of chemistry is not blamed for its labels elsewhere.
-
-    The limits were set on 16 divisions of the demonstration data. A partner with wrong labels and
-    high stated reliability lowers the others' correlations as well: after it is left out, the
-    others should be judged anew. A majority that is wrong together is not seen.
+    All this but the last needs two others with clear support. Without these, a partner that states
+    more than four times the signal-to-noise ratio of any other is left out. What a partner says
+    where nobody else knows anything is not judged, and neither is a majority that lies together.
     """
 
     tasks: Sequence[Task]
-    sizes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     leaders: np.ndarray | None = None
+    noisy: bool = False
 
     def __post_init__(self) -> None:
-        self._sums: dict[str, dict[str, _Sums]] = {task.name: {} for task in self.tasks}
-        self._centres: dict[str, np.ndarray] = {}
+        self._sums: dict[str, PairSums] = {}
 
+    @single_threaded_blas()
     def add(
-        self, labels: Mapping[str, Mapping[str, TeacherLabels]], fingerprints: np.ndarray
+        self,
+        labels: Mapping[str, Mapping[str, TeacherLabels]],
+        fingerprints: np.ndarray,
+        bases: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Add a chunk.
 
         Parameters
         ----------
         labels
-            By partner and task, of n public compounds.
+            By partner and task, of n public compounds; the same partners in every chunk.
         fingerprints
             Their packed fingerprints, uint8 of shape (n, bytes).
+        bases
+            By task whose residuals are labelled: predictions of the base student, shape
+            (n, n_outputs). Teachers agree in these, whatever each adds.
         """
         n = len(fingerprints)
         if not n:
@@ -180,50 +187,21 @@ class Consensus:
         block = tanimoto(fingerprints, self.leaders).argmax(axis=1)
         for task in self.tasks:
             here = {name: by[task.name] for name, by in labels.items() if task.name in by}
-            size = {name: by[task.name] for name, by in self.sizes.items() if task.name in by}
-            for partner in sorted(here):
-                self._add(task, partner, here, size, block)
+            if task.name not in self._sums:
+                self._sums[task.name] = PairSums(task, sorted(here), len(self.leaders))
+            self._sums[task.name].add(here, block, (bases or {}).get(task.name))
 
-    def _add(
-        self,
-        task: Task,
-        partner: str,
-        labels: Mapping[str, TeacherLabels],
-        sizes: Mapping[str, float],
-        block: np.ndarray,
-    ) -> None:
-        assert self.leaders is not None
-        own = labels[partner]
-        others = {name: one for name, one in labels.items() if name != partner}
-        n_outputs = len(task.outputs)
-        sums = self._sums[task.name].setdefault(
-            partner, _Sums(np.zeros((6, n_outputs)), np.zeros(len(self.leaders)))
-        )
-        pooled = pool_task(task, others, sizes, len(block)).labels
-        mine, theirs = soft_targets(task, own.prediction), soft_targets(task, pooled.label)
-        both = np.isfinite(mine).all(axis=1) & np.isfinite(theirs).all(axis=1)
-        if task.name not in self._centres and both.any():
-            # Sums of squares of numbers far from 0 would lose their digits.
-            self._centres[task.name] = theirs[both].mean(axis=0)
-        centre = self._centres.get(task.name, np.zeros(n_outputs))
-        reliability = np.stack([np.nan_to_num(own.reliability), pooled.reliability])
-        reliability = reliability.astype(np.float64)
-        sums.labelled += int(np.isfinite(own.reliability).sum())
-        mine = np.where(both[:, None], mine - centre, 0.0)
-        theirs = np.where(both[:, None], theirs - centre, 0.0)
-        sums.add(mine, theirs, reliability, reliability.prod(axis=0) * both, block)
-
-    def result(self) -> dict[str, dict[str, Agreement]]:
-        """By task and partner. Partners that label nothing in a task are left out."""
+    def result(self) -> dict[str, Verdicts]:
+        """By task."""
         return {
-            name: _judge({p: sums for p, sums in by_partner.items() if sums.labelled})
-            for name, by_partner in self._sums.items()
+            task.name: _judge(self._sums[task.name], self.noisy)
+            if task.name in self._sums
+            else Verdicts()
+            for task in self.tasks
         }
 
 
-def agreement(
-    task: Task, labels: Mapping[str, TeacherLabels], fingerprints: np.ndarray
-) -> dict[str, Agreement]:
+def compare(task: Task, labels: Mapping[str, TeacherLabels], fingerprints: np.ndarray) -> Verdicts:
     """Compare every partner with the others on a public set that is in memory.
 
     Parameters
@@ -234,102 +212,243 @@ def agreement(
         By partner, of n public compounds.
     fingerprints
         Their packed fingerprints, uint8 of shape (n, bytes).
-
-    Returns
-    -------
-    dict
-        By partner; see `Consensus`.
     """
     consensus = Consensus([task])
     consensus.add({name: {task.name: one} for name, one in labels.items()}, fingerprints)
     return consensus.result()[task.name]
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """Figures of one partner, before partners are compared; see `Agreement`."""
+def apply_trust(
+    labels: Mapping[str, Mapping[str, TeacherLabels]], verdicts: Mapping[str, Verdicts]
+) -> dict[str, dict[str, TeacherLabels]]:
+    """Labels by partner and task with the reliability that each is trusted with.
 
-    correlation: float
-    chance: float
-    n: int
-    reliability: float
-    overlap: float
-    offset: float
-
-    def _enough(self, blocks: float) -> bool:
-        return (
-            self.reliability >= _NO_RELIABILITY
-            and self.n >= _FEWEST_COMPOUNDS
-            and self.overlap >= _LEAST_OVERLAP
-            and self.chance <= (blocks - 1.0) ** -0.5
-            and bool(np.isfinite(self.correlation))
-        )
-
-    @property
-    def agrees(self) -> bool:
-        return self._enough(_FEWEST_BLOCKS_IF_CLEAR) and self.correlation >= _CLEAR * self.chance
-
-    @property
-    def comparable(self) -> bool:
-        opposed = self._enough(_FEWEST_BLOCKS_IF_CLEAR) and self.correlation < -_CLEAR * self.chance
-        return self.agrees or opposed or self._enough(_FEWEST_BLOCKS)
-
-
-def _measure(sums: _Sums) -> _Measured:
-    weight, own, others, own_square, others_square, product = sums.moments
-    total = np.where(weight > 0, weight, 1.0)
-    spread = np.maximum(own_square - own**2 / total, 0.0).sum()
-    others_spread = np.maximum(others_square - others**2 / total, 0.0).sum()
-    norm = float(np.sqrt(spread * others_spread))
-    correlation, offset = float("nan"), float("nan")
-    if norm > 1e-9 * float(np.sqrt(own_square.sum() * others_square.sum())):
-        correlation = float(np.clip((product - own * others / total).sum() / norm, -1.0, 1.0))
-        if len(weight) == 1:
-            offset = float((own - others)[0] / np.sqrt(weight[0] * others_spread))
-    blocks = float(sums.blocks.sum() ** 2 / max((sums.blocks**2).sum(), 1e-300))
-    chance = float((blocks - 1.0) ** -0.5) if blocks > 1.0 else float("nan")
-    reliability = float(np.sqrt(sums.own / sums.labelled))
-    overlap = sums.common / max(float(np.sqrt(sums.own * sums.others)), 1e-300)
-    return _Measured(correlation, chance, sums.n, reliability, min(overlap, 1.0), offset)
-
-
-def _judge(sums: Mapping[str, _Sums]) -> dict[str, Agreement]:
-    measured = {name: _measure(one) for name, one in sorted(sums.items())}
-    found = {}
-    for name, one in measured.items():
-        others = [other for key, other in measured.items() if key != name and other.comparable]
-        flagged, reason = _verdict(one, others)
-        found[name] = Agreement(
-            one.correlation,
-            one.chance,
-            one.n,
-            one.reliability,
-            one.overlap,
-            one.offset,
-            flagged,
-            reason,
-        )
+    A partner that is left out of a task is missing there.
+    """
+    found: dict[str, dict[str, TeacherLabels]] = {}
+    for partner, by_task in labels.items():
+        found[partner] = {}
+        for task, one in by_task.items():
+            trust = verdicts[task].trust.get(partner, 1.0) if task in verdicts else 1.0
+            if trust > 0.0:
+                found[partner][task] = one.trusted(trust)
     return found
 
 
-def _verdict(one: _Measured, others: Sequence[_Measured]) -> tuple[bool, str]:
-    if one.reliability < _NO_RELIABILITY:
-        return True, "states next to no reliability: its labels are too few, or wrong"
-    if not one.comparable:
-        what = "the chemistry that it shares with others is too narrow to compare them by"
-        if one.n < _FEWEST_COMPOUNDS or one.overlap < _LEAST_OVERLAP:
-            what = "knows too few compounds that others know"
-        elif not np.isfinite(one.correlation):
-            what = "its labels, or those of all others, are the same for every compound"
-        return False, f"cannot be judged: {what}"
-    correlations = np.array([other.correlation for other in others])
-    usual = float(np.median(correlations)) if others else float("nan")
-    numbers = f"correlation {one.correlation:.2f} with the others"
-    if one.correlation >= one.chance:
-        spread = _MAD * float(np.median(np.abs(correlations - usual))) if others else 0.0
-        far = one.correlation < usual - _FAR * max(spread, _LEAST_SPREAD)
-        if one.agrees or not far:
-            return False, f"agrees: {numbers}" if one.agrees else f"agrees weakly: {numbers}"
-    if sum(other.agrees for other in others) < 2:
-        return False, f"disagrees, {numbers}, but no two others agree: who is wrong is open"
-    return True, f"disagrees: {numbers}, whose own have a median of {usual:.2f}"
+def find_support(correlation: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What k partners have in common with the truth, from how pairs of them agree.
+
+    The products v_i v_j are fitted to the correlations of pairs by least squares, one v_i after
+    another, each pair counting by its squared error; a prior of mean 0 and variance 1 keeps what
+    is not known at 0. The sign is that of the majority.
+
+    Parameters
+    ----------
+    correlation, error
+        Of shape (k, k); see `Pairs`.
+
+    Returns
+    -------
+    numpy.ndarray, numpy.ndarray
+        v in [-1, 1] and its standard error, shape (k,).
+    """
+    weight = np.where(np.isnan(error), 0.0, error) ** 2
+    weight = np.where(weight > 0.0, 1.0 / np.where(weight > 0.0, weight, 1.0), 0.0)
+    np.fill_diagonal(weight, 0.0)
+    weighted = weight * np.nan_to_num(correlation)
+    # Descent can stop at a mixture of two camps; the first eigenvector knows them apart.
+    camps = np.sign(np.linalg.eigh(weighted)[1][:, -1])
+    fits = [_descend(weight, weighted, start) for start in (np.ones(len(weight)), camps)]
+    losses = [
+        float((weight * np.outer(v, v) ** 2 - 2.0 * weighted * np.outer(v, v)).sum()) for v in fits
+    ]
+    support = fits[int(losses[1] < losses[0] - 1e-6)]
+    deviation = 1.0 / np.sqrt(weight @ support**2 + 1.0)
+    clear = np.abs(support) > deviation
+    votes = float(np.sign(support[clear]).sum())
+    if votes < 0.0 or (votes == 0.0 and support.sum() < 0.0):
+        support = -support
+    return support, deviation
+
+
+def _descend(weight: np.ndarray, weighted: np.ndarray, start: np.ndarray) -> np.ndarray:
+    support = 0.5 * start
+    for _ in range(100):
+        for one in range(len(support)):
+            found = weighted[one] @ support / (weight[one] @ support**2 + 1.0)
+            support[one] = np.clip(found, -1.0, 1.0)
+    return support
+
+
+def _to_signal(share: Any) -> Any:
+    """Signal-to-noise ratio of a reliability, by which labels are weighed."""
+    return share / (1.0 - share)
+
+
+def _to_share(signal: float) -> float:
+    """The inverse of `_to_signal`."""
+    return signal / (1.0 + signal)
+
+
+def _judge(sums: PairSums, noisy: bool) -> Verdicts:
+    labelling = np.flatnonzero(sums.labelled)
+    names = [sums.partners[one] for one in labelling]
+    if not names:
+        return Verdicts()
+    pairs = sums.pairs().of(labelling)
+    known = np.sqrt(sums.squares[labelling] / sums.labelled[labelling]) >= _NO_RELIABILITY
+    smoothness = np.full(len(names), np.inf) if noisy else sums.smoothness()[labelling]
+    comparison = _Comparison(pairs, sums.labelled[labelling], known, smoothness, sums.task)
+    found = {name: comparison.verdict(number) for number, name in enumerate(names)}
+    both = list(combinations(range(len(names)), 2))
+    copies = [(i, j) for i, j in both if comparison.is_copy(i, j)]
+    opposed = [
+        (i, j)
+        for i, j in both
+        if pairs.correlation[i, j] < -_OPPOSED * pairs.error[i, j]
+        and not (found[names[i]].flagged or found[names[j]].flagged)
+    ]
+    # Many honest pairs contradict each other by chance. It matters if there is no majority.
+    if len(comparison.witnesses) >= _FEWEST_PARTNERS:
+        opposed = []
+    return Verdicts(
+        found,
+        [(names[i], names[j]) for i, j in copies],
+        [(names[i], names[j]) for i, j in opposed],
+    )
+
+
+class _Comparison:
+    """The k partners that label something in a task, compared."""
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        labelled: np.ndarray,
+        known: np.ndarray,
+        smoothness: np.ndarray,
+        task: Task,
+    ) -> None:
+        self.pairs, self.known, self.labelled = pairs, known, labelled
+        self.smoothness = smoothness
+        self.single = len(task.outputs) == 1
+        self.numbers = not task.is_classification
+        self.support, self.error = find_support(pairs.correlation, pairs.error)
+        weight = np.nan_to_num(1.0 / pairs.error**2)
+        np.fill_diagonal(weight, 0.0)
+        total = weight.sum(axis=1)
+        self.compared = total > 0.0
+        counted = (weight * np.nan_to_num(pairs.stated)).sum(axis=1)
+        self.stated = counted / np.where(self.compared, total, 1.0)
+        self.supported = self.support > _SUPPORTED * self.error
+        self.home_support, self.home_error, self.home_stated = self._at_home()
+
+    def _at_home(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Each partner's support and mean reliability where its own labels weigh most.
+
+        The others' support is taken as known.
+        """
+        weight = np.nan_to_num(1.0 / self.pairs.home_error**2)
+        np.fill_diagonal(weight, 0.0)
+        known = np.maximum(self.support, 0.0)
+        information = weight @ known**2
+        found = (weight * np.nan_to_num(self.pairs.home_correlation)) @ known
+        support = np.clip(found / np.maximum(information, 1e-9), -1.0, 1.0)
+        total = np.maximum(weight.sum(axis=1), 1e-9)
+        stated = (weight * np.nan_to_num(self.pairs.home_stated)).sum(axis=1) / total
+        return support, 1.0 / np.sqrt(np.maximum(information, 1e-9)), stated
+
+    @property
+    def witnesses(self) -> np.ndarray:
+        """Partners whose support is clear."""
+        return np.flatnonzero(self.supported)
+
+    def is_copy(self, i: int, j: int) -> bool:
+        """Whether two partners say nearly the same."""
+        enough = min(self.labelled[i], self.labelled[j]) >= _FEWEST_COMPOUNDS
+        same = max(self.pairs.same_labels[i, j], self.pairs.same_reliability[i, j])
+        return bool(enough and same > _COPY)
+
+    def verdict(self, one: int) -> Agreement:
+        """How a partner is judged."""
+        others = np.flatnonzero((np.arange(len(self.support)) != one) & self.compared)
+        witnesses = self.witnesses[self.witnesses != one]
+        offset, spread = self._scale(one, witnesses)
+
+        def say(
+            trust: float, flagged: bool, reason: str, allowed: float = float("nan")
+        ) -> Agreement:
+            unknown = not self.compared[one]
+            return Agreement(
+                float("nan") if unknown else float(self.support[one]),
+                float("nan") if unknown else float(self.error[one]),
+                float(self.stated[one]),
+                allowed,
+                offset,
+                round(trust, 6),
+                flagged,
+                reason,
+            )
+
+        if not self.known[one]:
+            return say(1.0, True, "states next to no reliability: its labels are too few, or wrong")
+        if self.smoothness[one] < _RANDOM:
+            what = "vary from compound to compound as if drawn at random"
+            return say(0.0, True, f"its labels {what}", 0.0)
+        if not self.compared[one] or self.labelled[one] < _FEWEST_COMPOUNDS:
+            return say(1.0, False, "cannot be judged: it knows too few compounds that others know")
+        if len(self.support) < _FEWEST_PARTNERS:
+            return say(1.0, False, "cannot be judged: of two partners nobody can say who is wrong")
+        stated, support, error = self.stated[one], self.support[one], self.error[one]
+        if len(witnesses) < _FEWEST_WITNESSES:
+            most = float(self.stated[others].max(initial=0.0))
+            allowed = _to_share(_ALLOWED_UNSEEN * _to_signal(most))
+            if stated > allowed:
+                what = f"states a mean reliability of {stated:.2f}, others {most:.2f} at most"
+                return say(
+                    0.0, True, f"overstates: {what}, and no two others can confirm it", allowed
+                )
+            return say(1.0, False, "cannot be judged: no two others agree clearly", allowed)
+        numbers = f"support {support:+.2f} by the others' labels, give or take {error:.2f}"
+        if spread < _CONSTANT:
+            return say(0.0, True, "says the same of every compound", 0.0)
+        if support < -_CONTRADICTS * error:
+            return say(0.0, True, f"contradicts the others: {numbers}", 0.0)
+        if self.numbers and (
+            abs(offset) > _OTHER_SCALE or not 1 / _OTHER_SPREAD < spread < _OTHER_SPREAD
+        ):
+            what = f"mean off by {offset:+.1f} standard deviations, spread {spread:.2g} times"
+            return say(0.0, True, f"is in another unit or scale than the others: {what}", 0.0)
+        allowed, limit = self._allowed(self.stated, support + _SUPPORTED * error, witnesses)
+        usual = _MORE_THAN_OTHERS * float(np.median(self.stated[others]))
+        what = f"states a mean reliability of {stated:.2f}, {allowed:.2f} is supported; {numbers}"
+        if stated > max(limit, usual):
+            return say(0.0, True, f"overstates: {what}", allowed)
+        upper = self.home_support[one] + _SUPPORTED * self.home_error[one]
+        most, home_limit = self._allowed(self.home_stated, upper, witnesses, _FAR_AT_HOME)
+        home = self.home_stated[one]
+        if home > max(home_limit, _MORE_THAN_OTHERS * float(np.median(self.home_stated[others]))):
+            what = f"states {home:.2f} where it states most, {most:.2f} is supported there"
+            return say(0.0, True, f"overstates: {what}", allowed)
+        if support < _UNSUPPORTED * error and stated > limit:
+            return say(1.0, False, f"agrees with nobody: {numbers}", allowed)
+        if stated > max(allowed, usual):
+            return say(max(allowed, usual) / stated, False, f"brought down: {what}", allowed)
+        return say(1.0, False, f"agrees: {numbers}", allowed)
+
+    def _allowed(
+        self, stated: np.ndarray, support: float, witnesses: np.ndarray, far: float = _FAR
+    ) -> tuple[float, float]:
+        """The mean reliability that support is worth, and the one from which it is overstated."""
+        worth = float(np.median(_to_signal(stated[witnesses]) / self.support[witnesses]))
+        signal = _ALLOWED * worth * max(support, 0.0)
+        return _to_share(signal), _to_share(far * signal)
+
+    def _scale(self, one: int, witnesses: np.ndarray) -> tuple[float, float]:
+        """Median offset and spread of a partner's labels against the witnesses'."""
+        offsets, spreads = self.pairs.offset[one, witnesses], self.pairs.spread[one, witnesses]
+        there = np.isfinite(spreads)
+        if not there.any():
+            return float("nan"), 1.0
+        offset = float(np.median(offsets[there])) if self.single else float("nan")
+        return offset, float(np.median(spreads[there]))

@@ -14,7 +14,8 @@ from fluid.base.errors import FluidError, MismatchError, TrainingError
 from fluid.base.files import atomic_folder, check_folder, sha256_file, write_json
 from fluid.base.run import Run
 from fluid.base.software import software_versions
-from fluid.central.consensus import Agreement, Consensus
+from fluid.central.consensus import Consensus, Verdicts, apply_trust
+from fluid.central.findings import Finding, Shares, find
 from fluid.central.fit_student import keep_referred
 from fluid.central.intake import admit, admitted_chunks
 from fluid.central.pooling import pool_labels
@@ -77,6 +78,7 @@ def distill(
     options: StudentOptions | None = None,
     former: Sequence[Path | str] = (),
     student: Path | str | None = None,
+    strict: bool = False,
     run: Run | None = None,
 ) -> Round:
     """Verify and pool annotations, and train the student.
@@ -96,6 +98,9 @@ def distill(
     student
         Folder of the base student whose residuals the annotations label; needed if they do, and
         refused otherwise. Only the pooled residuals are then sharpened.
+    strict
+        Whether findings about what partners state (`fluid.central.findings`) are errors. They are
+        logged as warnings and stand in the report otherwise.
     run
         How to run. No file depends on anything but the seed. Workers sum the chunks of a student of
         more than 30,000 compounds.
@@ -104,7 +109,7 @@ def distill(
     ------
     FluidError
         If an annotation is not admitted, the student is not the one that they name, or there are
-        too few labels.
+        too few labels; with `strict` also if there is a finding.
 
     Examples
     --------
@@ -124,6 +129,10 @@ def distill(
     with atomic_folder(output, REPORT_FILE) as folder:
         run.stage("pooling")
         pooled = _pool(verified, folder / FEDERATED_FILE)
+        if strict and pooled.findings:
+            raise FluidError("; ".join(one.text for one in pooled.findings))
+        for finding in pooled.findings:
+            logger.warning("%s", finding.text)
         try:
             made, distilled = train_student(
                 verified.tasks,
@@ -192,6 +201,8 @@ def _verify(
 ) -> _Verified:
     admitted = admit([Path(path) for path in paths], federation, public)
     check_releases(admitted, [Path(path) for path in former])
+    for annotation in admitted:
+        check_shared_statistics(annotation)
     base_student = _load_base_student(
         admitted[0], None if student is None else Path(student), federation
     )
@@ -218,39 +229,48 @@ def _load_base_student(
 
 @dataclass(frozen=True)
 class _Pooled:
-    """Outcome of the pass over all annotations; `digests` are of the compounds' connectivities."""
+    """Outcome of the passes over all annotations; `digests` are of compounds' connectivities."""
 
     set: PooledSet
     digests: np.ndarray
     tally: Tally
-    agreement: dict[str, dict[str, Agreement]]
+    verdicts: dict[str, Verdicts]
+    findings: list[Finding]
 
 
 def _pool(verified: _Verified, path: Path) -> _Pooled:
-    """Read all annotations side by side, pool them, and write the federated set."""
+    """Read all annotations side by side, compare partners, pool, and write the federated set.
+
+    There are two passes: a partner must be judged before its first label is pooled.
+    """
     tasks, annotations, public = verified.tasks, verified.annotations, verified.public
-    federation = verified.federation
-    sizes = _shared_sizes(annotations)
+    noisy = verified.federation.mechanism.is_used
     tally = Tally(tasks, [annotation.partner for annotation in annotations])
-    # Teachers' labels agree in the base student that they share, whatever each adds to it.
-    compared = [task for task in tasks if verified.base_student is None or task.is_classification]
-    consensus = Consensus(compared, sizes)
+    consensus = Consensus(tasks, noisy=noisy)
+    for compounds, labels in admitted_chunks(public, annotations):
+        tally.add(labels, len(compounds))
+        bases = _base_predictions(verified.base_student, tasks, compounds)
+        consensus.add(labels, compounds.fingerprints, bases)
+    verdicts = consensus.result()
+    shares = Shares(tasks)
     digests: list[np.ndarray] = []
 
     def chunks() -> Iterator[tuple[Compounds, dict[str, PoolingResult]]]:
         for compounds, labels in admitted_chunks(public, annotations):
-            tally.add(labels, len(compounds))
-            consensus.add(labels, compounds.fingerprints)
             digests.append(digest_connectivities(compounds))
             bases = _base_predictions(verified.base_student, tasks, compounds)
-            noisy = federation.mechanism.is_used
-            yield compounds, pool_labels(tasks, labels, sizes, digests[-1], bases, noisy)
+            trusted = apply_trust(labels, verdicts)
+            shares.add(trusted)
+            yield compounds, pool_labels(tasks, trusted, digests[-1], bases, noisy)
 
-    features = federation.chemistry.features
-    digest, results = write_federated(path, features, tasks, chunks(), verified.identity())
+    features = verified.federation.chemistry.features
+    trust = {name: found.trust for name, found in verdicts.items() if found.trust}
+    manifest = verified.identity() | {"trust": trust}
+    digest, results = write_federated(path, features, tasks, chunks(), manifest)
     library = CompoundStream(len(public), public.chunks)
     pooled = PooledSet.of(library, results, digest)
-    return _Pooled(pooled, np.concatenate(digests), tally, consensus.result())
+    findings = find(tasks, verdicts, shares, pooled)
+    return _Pooled(pooled, np.concatenate(digests), tally, verdicts, findings)
 
 
 def _base_predictions(
@@ -267,16 +287,6 @@ def _base_predictions(
     }
 
 
-def _shared_sizes(annotations: Sequence[AnnotationFile]) -> dict[str, dict[str, float]]:
-    """Training-set sizes of the partners that state them, which the policy must allow."""
-    found = {}
-    for annotation in annotations:
-        sizes = check_shared_statistics(annotation).get("training_size")
-        if sizes is not None:
-            found[annotation.partner] = {name: float(size) for name, size in sizes.items()}
-    return found
-
-
 def _report(
     verified: _Verified, pooled: _Pooled, distilled: Mapping[str, Distilled], student: Path
 ) -> dict[str, Any]:
@@ -287,7 +297,8 @@ def _report(
         "student": sha256_file(student / MODEL_FILE),
         "n_compounds": len(verified.public),
         "releases": {one.partner: one.release.to_dict() for one in verified.annotations},
-        "partners": report_partners(verified.annotations, pooled.tally, pooled.agreement),
+        "partners": report_partners(verified.annotations, pooled.tally, pooled.verdicts),
+        "findings": [one.to_dict() for one in pooled.findings],
         "tasks": {
             task.name: report_task(
                 task, pooled.set.result(task.name), distilled.get(task.name), pooled.tally

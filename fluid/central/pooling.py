@@ -16,17 +16,17 @@ from fluid.soft_labels.teacher_sample import TeacherSample
 def pool_task(
     task: Task,
     labels: Mapping[str, TeacherLabels],
-    sizes: Mapping[str, float],
     n_compounds: int,
     digests: np.ndarray | None = None,
     base: np.ndarray | None = None,
 ) -> PoolingResult:
     """Weighted mean of the teachers' predictions.
 
-    The weight of teacher j for a compound is ``(r_j / (1 - r_j)) ** 2.5`` of its reliability r_j,
-    times the square root of its training-set size if every teacher shared that. r / (1 - r) is
-    the signal-to-noise ratio, which goes with the square of similarity. The weight depends on
-    nothing but the compound and the teacher, and the order of teachers does not matter.
+    The weight of teacher j for a compound is ``(r_j / (1 - r_j)) ** 2.5`` of its reliability r_j.
+    r / (1 - r) is the signal-to-noise ratio, which goes with the square of similarity. The weight
+    depends on nothing but the compound and the teacher, and the order of teachers does not matter.
+    Reliabilities are taken as they come: `fluid.central.consensus.apply_trust` first brings down
+    what a partner states without support.
 
     Parameters
     ----------
@@ -34,8 +34,6 @@ def pool_task(
         What is predicted.
     labels
         By partner; partners without the task are left out.
-    sizes
-        Training-set sizes by partner; used only if all partners that label anything are there.
     n_compounds
         Number of compounds n.
     digests
@@ -58,9 +56,6 @@ def pool_task(
     reliability = np.stack([labels[name].reliability for name in partners]).astype(np.float64)
     known = np.isfinite(reliability)
     weights = pooling_weight(reliability)
-    labelling = [name for name, row in zip(partners, known, strict=True) if row.any()]
-    if all(name in sizes for name in labelling):
-        weights *= np.sqrt([sizes.get(name, 0.0) for name in partners])[:, None]
     total = weights.sum(axis=0)
     teachers = known.sum(axis=0)
     share = weights / np.where(total > 0, total, 1.0)
@@ -98,7 +93,6 @@ def _no_labels(n: int, n_outputs: int) -> PooledLabels:
 def pool_labels(
     tasks: Sequence[Task],
     labels: Mapping[str, Mapping[str, TeacherLabels]],
-    sizes: Mapping[str, Mapping[str, float]],
     digests: np.ndarray,
     bases: Mapping[str, np.ndarray] | None = None,
     noisy: bool = False,
@@ -111,8 +105,6 @@ def pool_labels(
         What is pooled.
     labels
         By partner and task; see `pool_task`.
-    sizes
-        Training-set sizes by partner and task, where they are shared.
     digests
         Of the compounds' connectivities; see `pool_task`.
     bases
@@ -125,13 +117,9 @@ def pool_labels(
     pooled = {}
     for task in tasks:
         by_partner = {name: by[task.name] for name, by in labels.items() if task.name in by}
-        size = {
-            name: sizes[name][task.name] for name in by_partner if task.name in sizes.get(name, {})
-        }
         pooled[task.name] = pool_task(
             task,
             by_partner,
-            size,
             len(digests),
             None if noisy else digests,
             bases.get(task.name),

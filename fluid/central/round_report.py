@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from fluid.central.consensus import Agreement
+from fluid.central.consensus import Agreement, Verdicts
 from fluid.central.student import FEWEST_COMPOUNDS, Distilled
 from fluid.exchange.annotation import AnnotationFile
 from fluid.learn.reliability import TRUSTED
 from fluid.learn.task import Task
 from fluid.soft_labels.pooled import PoolingResult
 from fluid.soft_labels.teacher_labels import TeacherLabels
-
-logger = logging.getLogger(__name__)
 
 
 class Tally:
@@ -57,22 +54,18 @@ def too_few(n_labelled: int) -> str:
 def report_partners(
     admitted: Sequence[AnnotationFile],
     tally: Tally,
-    agreed: dict[str, dict[str, Agreement]],
+    verdicts: Mapping[str, Verdicts],
 ) -> dict[str, dict[str, Any]]:
-    """Counts of each partner's labels, and how they agree with the others'; warns of flags."""
-    for task, by_partner in agreed.items():
-        for partner, found in by_partner.items():
-            if found.flagged:
-                logger.warning("partner %s, task %s: %s", partner, task, found.reason)
+    """Counts of each partner's labels, and how they agree with the others'."""
     return {
         annotation.partner: {
             "digest": annotation.sealed.digest,
             "labelled": tally.labelled[annotation.partner],
             "inside_domain": tally.known[annotation.partner],
             "agreement": {
-                task: _describe(by_partner[annotation.partner])
-                for task, by_partner in agreed.items()
-                if annotation.partner in by_partner
+                task: _describe(found.partners[annotation.partner])
+                for task, found in verdicts.items()
+                if annotation.partner in found.partners
             },
         }
         for annotation in admitted
@@ -86,10 +79,12 @@ def _describe(found: Agreement) -> dict[str, Any]:
         return round(value, 3) if np.isfinite(value) else None
 
     return {
-        "correlation": number(found.correlation),
-        "compounds": found.n,
-        "overlap": number(found.overlap),
+        "support": number(found.support),
+        "error": number(found.error),
+        "stated": number(found.stated),
+        "allowed": number(found.allowed),
         "offset": number(found.offset),
+        "trust": found.trust,
         "flagged": found.flagged,
         "reason": found.reason,
     }

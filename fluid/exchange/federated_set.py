@@ -97,11 +97,15 @@ class FederatedSet:
         The tasks it holds labels of.
     slopes
         By regression task: see `PooledLabels.slope`.
+    trust
+        By task and partner: the factor on the partner's stated reliability with which its labels
+        were pooled, where it is below 1; with 0 they were left out.
     """
 
     sealed: SealedFile
     tasks: list[Task]
     slopes: dict[str, float]
+    trust: dict[str, dict[str, float]]
 
     def check(self, federation: Federation) -> None:
         """Check that the set is of this federation and round, and has the columns of its tasks.
@@ -211,6 +215,16 @@ def open_federated(path: Path) -> FederatedSet:
                 raise ValueError(
                     f"slope of '{name}' is {slope:g}; allowed are 1 to {LARGEST_SLOPE:g}"
                 )
+        trust = {
+            str(name): {str(partner): float(one) for partner, one in by_partner.items()}
+            for name, by_partner in sealed.manifest["trust"].items()
+        }
+        for name, by_partner in trust.items():
+            for partner, one in by_partner.items():
+                if not 0.0 <= one < 1.0:
+                    raise ValueError(
+                        f"trust of '{partner}' in '{name}' is {one:g}; allowed are 0 to 1"
+                    )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FileFormatError(f"{path}: is incomplete ({error})") from error
-    return FederatedSet(sealed, tasks, slopes)
+    return FederatedSet(sealed, tasks, slopes, trust)

@@ -196,7 +196,7 @@ class StudentUtility:
         labels = {name: self._labels[name] for name in members if name in self._labels}
         # The slope of pooled numbers needs a sample.
         digests = None if self.task.is_classification else self._digests
-        pooled = pool_task(self.task, labels, {}, self._n_public, digests).labels
+        pooled = pool_task(self.task, labels, self._n_public, digests).labels
         rows = np.flatnonzero(np.isfinite(pooled.label[:, 0]))
         targets[rows] = soft_targets(self.task, undo_shrinkage(self.task, pooled, rows))[:, 0]
         self.unlabelled[members] = self._n_public - len(rows)

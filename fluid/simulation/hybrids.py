@@ -50,11 +50,11 @@ def train_hybrids(
     consortium = first.consortium
     found = {}
     for partner in consortium.partners:
-        own = first.labels.get(partner)
+        own = first.trusted_labels(partner)
         folds_by = consortium.teacher_options.folds_agreed(consortium.federation)
         inputs = first.inputs() | {
             "table": consortium.table_digests[partner],
-            "own labels": digest_labels(own) if own is not None else "",
+            "own labels": digest_labels(own) if own else "",
             "options": repr((consortium.hybrid_options, folds_by)),
             "later": later.pooled_digest if later is not None else "",
             "secret": consortium.secret(partner).hex(),
@@ -115,9 +115,8 @@ def _fit(first: SimulatedRound, partner: str, later: SimulatedRound | None = Non
     TrainingError
         If the labels do not suffice.
     """
-    consortium, pooled = first.consortium, first.pooled
-    if partner in first.labels:
-        pooled = peer_labels(pooled, first.labels[partner])
+    consortium = first.consortium
+    pooled = peer_labels(first.pooled, first.trusted_labels(partner))
     return fit_hybrid(
         consortium.tables[partner],
         pooled,

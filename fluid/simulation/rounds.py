@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from fluid.central.consensus import Consensus, Verdicts, apply_trust
 from fluid.central.distill import train_student
 from fluid.central.pooling import pool_labels
 from fluid.central.student import StudentOptions
@@ -35,15 +36,17 @@ class SimulatedRound:
     consortium
         Whose round it is.
     labels
-        Labels of the public set by partner and task. A partner's hybrid takes the partner's own
-        labels out of the pooled ones; of a partner that is missing here nothing is taken out.
+        Labels of the public set by partner and task, as they were released.
     pooled
         The public compounds with pooled labels by task.
+    verdicts
+        By task: how the partners' labels agree, and how far each partner is trusted.
     """
 
     consortium: Consortium
     labels: Mapping[str, Mapping[str, TeacherLabels]]
     pooled: PooledSet
+    verdicts: Mapping[str, Verdicts]
 
     @classmethod
     def pool(
@@ -62,14 +65,26 @@ class SimulatedRound:
             By task whose residuals were fitted: what the student before predicts for the public
             compounds, shape (n_public, n_outputs).
         """
-        digests = consortium.connectivity_digests
-        pooled = pool_labels(consortium.tasks, labels, {}, digests, bases)
-        return cls(consortium, labels, PooledSet.of(consortium.public, pooled))
+        consensus = Consensus(consortium.tasks)
+        consensus.add(labels, consortium.public.fingerprints, bases)
+        verdicts = consensus.result()
+        trusted = apply_trust(labels, verdicts)
+        pooled = pool_labels(consortium.tasks, trusted, consortium.connectivity_digests, bases)
+        return cls(consortium, labels, PooledSet.of(consortium.public, pooled), verdicts)
 
     @classmethod
     def first(cls, consortium: Consortium, teachers: Mapping[str, TeacherResult]) -> SimulatedRound:
         """The first round: the labels of the teachers, pooled."""
         return cls.pool(consortium, {name: one.labels for name, one in teachers.items()})
+
+    def trusted_labels(self, partner: str) -> dict[str, TeacherLabels]:
+        """What a partner's labels weighed in the pool, which its hybrid takes out of it.
+
+        Nothing of a partner without labels, or of one that was left out.
+        """
+        if partner not in self.labels:
+            return {}
+        return apply_trust({partner: self.labels[partner]}, self.verdicts)[partner]
 
     def of_partners(self, partners: Collection[str]) -> SimulatedRound:
         """The same round if only these partners had released labels."""

@@ -11,7 +11,6 @@ import numpy as np
 
 from fluid.base.jobs import map_processes, single_threaded_blas
 from fluid.base.run import Run
-from fluid.central.consensus import Consensus
 from fluid.chem.compounds import concatenate
 from fluid.learn.domain import DEFAULT_DOMAIN
 from fluid.learn.metrics import metric_names
@@ -279,16 +278,12 @@ def _contributions(
 
 def _intake(labelled: SimulatedRound, shuffled: str) -> Iterator[Finding]:
     """How well each partner's labels agree with the others', as the coordinator sees at intake."""
-    consensus = Consensus(labelled.consortium.tasks)
-    consensus.add(
-        {name: dict(one) for name, one in labelled.labels.items()},
-        labelled.consortium.public.fingerprints,
-    )
-    for task, by_partner in consensus.result().items():
+    for task, verdicts in labelled.verdicts.items():
+        by_partner = verdicts.partners
         for partner, found in by_partner.items():
             flag = "flagged" if found.flagged else "not flagged"
             setting = _shown(partner, shuffled)
-            yield Finding(task, setting, f"intake: {flag}", "correlation", found.correlation)
+            yield Finding(task, setting, f"intake: {flag}", "support", found.support)
         if len(by_partner) < 2:
             continue
         for setting, names in (

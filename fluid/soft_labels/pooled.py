@@ -18,7 +18,7 @@ from fluid.soft_labels.teacher_sample import TeacherSample
 WEIGHT_EXPONENT = 2.5
 # A teacher without any reliability still counts where nobody knows better.
 _LEAST_WEIGHT = 1e-6
-_HIGHEST_RELIABILITY = 0.98
+HIGHEST_RELIABILITY = 0.98
 # Below this share of the total the weight of the other partners cannot be told from rounding.
 _LEAST_SHARE_OF_OTHERS = 1e-3
 
@@ -94,7 +94,7 @@ def pooling_weight(reliability: np.ndarray) -> np.ndarray:
     """
     known = np.isfinite(reliability)
     bounded = np.where(known, reliability, 0.0).astype(np.float64)
-    bounded = np.clip(bounded, 0.0, _HIGHEST_RELIABILITY)
+    bounded = np.clip(bounded, 0.0, HIGHEST_RELIABILITY)
     return np.where(known, (bounded / (1.0 - bounded)) ** WEIGHT_EXPONENT + _LEAST_WEIGHT, 0.0)
 
 

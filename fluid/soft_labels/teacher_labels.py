@@ -22,3 +22,11 @@ class TeacherLabels:
     prediction: np.ndarray
     uncertainty: np.ndarray
     reliability: np.ndarray
+
+    def trusted(self, trust: float) -> TeacherLabels:
+        """The same labels with their reliability times a factor in [0, 1]."""
+        if trust >= 1.0:
+            return self
+        return TeacherLabels(
+            self.prediction, self.uncertainty, (self.reliability * trust).astype(np.float32)
+        )

@@ -1,16 +1,15 @@
-"""Who disagrees with the others: shuffled labels are flagged, honest partners are not."""
+"""Who lies is left out, who overstates is brought down, and honest partners are let alone."""
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 
-from fluid.central import consensus as module
-from fluid.central.consensus import Agreement, Consensus, agreement
-from fluid.central.pooling import pool_task
-from fluid.learn.estimators import logit, sigmoid
+from fluid.central.consensus import Agreement, Consensus, apply_trust, compare, find_support
+from fluid.learn.estimators import sigmoid
 from fluid.learn.task import Task
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
@@ -62,29 +61,70 @@ def annotate(margins: dict[str, np.ndarray], task: Task = BINARY) -> dict[str, T
     return {name: teacher_labels(margin, 0.3, task) for name, margin in margins.items()}
 
 
+def agreement(
+    task: Task, labels: dict[str, TeacherLabels], fingerprints: np.ndarray = FINGERPRINTS
+) -> dict[str, Agreement]:
+    return compare(task, labels, fingerprints).partners
+
+
 def flagged(found: dict[str, Agreement]) -> list[str]:
     return [name for name, one in found.items() if one.flagged]
+
+
+def left_out(found: dict[str, Agreement]) -> list[str]:
+    return [name for name, one in found.items() if one.trust == 0.0]
+
+
+# --- support ----------------------------------------------------------------------------------
+
+
+def exact(values: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Correlations of teachers with such support, known almost exactly."""
+    support = np.array(values)
+    return np.outer(support, support), np.full((len(support), len(support)), 1e-4)
+
+
+def test_support_is_found_from_the_pairs_alone() -> None:
+    values = [0.9, 0.6, 0.3, 0.8]
+    found, error = find_support(*exact(values))
+    assert found == pytest.approx(values, abs=1e-3)
+    assert (error < 1e-3).all()
+
+
+@pytest.mark.parametrize("liars", [1, 2])
+def test_the_sign_is_that_of_the_majority(liars: int) -> None:
+    values = [-0.9] * liars + [0.5, 0.6, 0.4, 0.5]
+    found, _ = find_support(*exact(values))
+    assert found == pytest.approx(values, abs=1e-3)
+
+
+def test_two_camps_are_told_apart_from_any_start() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        values = rng.uniform(0.2, 0.9, 7)
+        values[:3] *= -1.0
+        found, _ = find_support(*exact(values.tolist()))
+        assert found == pytest.approx(values, abs=5e-3)
+
+
+def test_what_nobody_knows_has_no_support() -> None:
+    correlation = np.full((3, 3), np.nan)
+    found, error = find_support(correlation, correlation)
+    assert found == pytest.approx(np.zeros(3))
+    assert error == pytest.approx(np.ones(3))
 
 
 # --- the numbers ------------------------------------------------------------------------------
 
 
-def test_correlation_is_the_weighted_one_with_the_pooled_label_of_the_others() -> None:
-    _, margins = honest(1, n=3)
-    rng = np.random.default_rng(2)
-    labels = {name: teacher_labels(m, rng.uniform(0.05, 0.6, N)) for name, m in margins.items()}
-    one = agreement(BINARY, labels, FINGERPRINTS)["p0"]
-    others = pool_task(BINARY, {name: labels[name] for name in ("p1", "p2")}, {}, N).labels
-    own = logit(labels["p0"].prediction[:, 0].astype(np.float64), 0.01)
-    theirs = logit(others.label[:, 0].astype(np.float64), 0.01)
-    weight = labels["p0"].reliability.astype(np.float64) * others.reliability
-    covariance = np.cov(own, theirs, aweights=weight)
-    expected = covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
-    assert one.correlation == pytest.approx(expected, abs=1e-6)
-    assert one.n == N
-    assert one.reliability == pytest.approx(
-        float(np.sqrt(np.mean(labels["p0"].reliability.astype(np.float64) ** 2)))
-    )
+def test_support_is_near_the_correlation_with_the_truth() -> None:
+    truth, margins = honest(1, n=6)
+    found = agreement(BINARY, annotate(margins))
+    for name, one in found.items():
+        expected = np.corrcoef(truth, margins[name])[0, 1]
+        assert one.support == pytest.approx(expected, abs=0.15)
+        assert one.stated == pytest.approx(0.3)
+        assert one.trust == 1.0
 
 
 @pytest.mark.parametrize("task", [BINARY, NUMBER])
@@ -94,10 +134,9 @@ def test_streaming_equals_whole(task: Task) -> None:
         margins = {name: 1e6 + margin for name, margin in margins.items()}
     labels = annotate(margins, task)
     labels["p1"].prediction[5] = labels["p1"].reliability[5] = np.nan
-    leaders = FINGERPRINTS[:N_BLOCKS]
     results = []
     for cuts in ([0, N], [0, 100, 101, 101, 700, N]):
-        accumulator = Consensus([task], leaders=leaders)
+        accumulator = Consensus([task], leaders=FINGERPRINTS[:N_BLOCKS])
         for start, stop in pairwise(cuts):
             part = {
                 name: {
@@ -110,66 +149,170 @@ def test_streaming_equals_whole(task: Task) -> None:
                 for name, one in labels.items()
             }
             accumulator.add(part, FINGERPRINTS[start:stop])
-        results.append(accumulator.result()[task.name])
+        results.append(accumulator.result()[task.name].partners)
     whole, pieces = results
     for name, one in whole.items():
         other = pieces[name]
-        assert (one.n, one.flagged, one.reason) == (other.n, other.flagged, other.reason)
-        assert other.correlation == pytest.approx(one.correlation, abs=1e-6)
-        assert other.chance == pytest.approx(one.chance)
-        assert other.overlap == pytest.approx(one.overlap)
-        assert other.offset == pytest.approx(one.offset, abs=1e-6)
-    assert whole["p1"].n == N - 1
+        assert (one.flagged, one.trust) == (other.flagged, other.trust)
+        for figure in ("support", "error", "stated", "allowed", "offset"):
+            assert getattr(other, figure) == pytest.approx(getattr(one, figure), abs=1e-6)
 
 
-def test_a_wrong_unit_shows_as_an_offset_only() -> None:
+def test_residuals_are_compared_without_the_base_that_all_share() -> None:
     _, margins = honest(4)
-    margins["p2"] = margins["p2"] + 3.0
-    found = agreement(NUMBER, annotate(margins, NUMBER), FINGERPRINTS)
-    assert found["p2"].offset > 2.0
-    assert not flagged(found)
+    margins["p2"] = -margins["p2"]
+    base = 20.0 * smooth(np.random.default_rng(5))
+    labels = annotate({name: margin + base for name, margin in margins.items()}, NUMBER)
+    given = {name: {NUMBER.name: one} for name, one in labels.items()}
+    results = []
+    for bases in (None, {NUMBER.name: base[:, None]}):
+        accumulator = Consensus([NUMBER])
+        accumulator.add(given, FINGERPRINTS, bases)
+        results.append(left_out(accumulator.result()[NUMBER.name].partners))
+    assert results == [[], ["p2"]]
 
 
-def test_chance_counts_blocks_not_compounds() -> None:
-    _, margins = honest(5)
+def test_order_of_partners_does_not_matter() -> None:
+    _, margins = honest(15)
     labels = annotate(margins)
-
-    def chance() -> float:
-        accumulator = Consensus([BINARY], leaders=FINGERPRINTS[:N_BLOCKS])
-        accumulator.add({name: {"active": one} for name, one in labels.items()}, FINGERPRINTS)
-        return accumulator.result()["active"]["p0"].chance
-
-    assert chance() == pytest.approx((N_BLOCKS - 1) ** -0.5)
-    # What is hardly known adds hardly anything: ten series are left.
-    labels["p0"] = teacher_labels(margins["p0"], np.where(np.arange(N) % N_BLOCKS < 10, 0.5, 0.02))
-    assert chance() == pytest.approx(1 / 3, rel=0.02)
+    turned = dict(reversed(labels.items()))
+    assert agreement(BINARY, turned) == agreement(BINARY, labels)
 
 
-# --- the verdicts -----------------------------------------------------------------------------
+# --- who lies ---------------------------------------------------------------------------------
 
 
-def test_shuffled_flagged_honest_not() -> None:
-    caught = alarms = 0
-    for seed in range(20):
-        _, margins = honest(seed)
-        assert not flagged(agreement(BINARY, annotate(margins), FINGERPRINTS))
-        # What a teacher of shuffled labels predicts is smooth, but not of the truth.
-        margins["p3"] = smooth(np.random.default_rng(100 + seed))
-        found = agreement(BINARY, annotate(margins), FINGERPRINTS)
-        caught += found["p3"].flagged
-        alarms += len([name for name in flagged(found) if name != "p3"])
-    assert caught >= 18
-    assert alarms == 0
+def lie(kind: str, labels: dict[str, TeacherLabels], task: Task, seed: int) -> TeacherLabels:
+    """What `p0` says instead."""
+    rng = np.random.default_rng(seed)
+    own = labels["p0"]
+    values, trust = own.prediction.copy(), own.reliability.copy()
+    if "labels" in kind:
+        turned = 1.0 - values if task.is_classification else -values
+        values = {
+            "labels turned round": turned,
+            "labels shuffled": values[rng.permutation(N)],
+            "labels constant": np.full_like(values, values.max()),
+            "labels of noise": rng.permuted(np.abs(values), axis=0),
+            "labels of another series": np.roll(values, 7, axis=0),
+        }[kind.split(",")[0]]
+    if "overstated" in kind:
+        trust[:] = 0.98
+    elif "all 1" in kind:
+        trust[:] = 1.0
+    elif "targeted" in kind:
+        series = np.arange(N) % N_BLOCKS < 4
+        trust[series] = 0.98
+        values[series] = (1.0 - values if task.is_classification else -values)[series]
+    elif "another's" in kind:
+        trust = labels["p1"].reliability.copy()
+    return TeacherLabels(values, own.uncertainty, trust)
+
+
+LIES = [
+    "labels turned round",
+    "labels turned round, overstated",
+    "labels turned round, another's",
+    "labels shuffled",
+    "labels shuffled, overstated",
+    "labels constant",
+    "labels constant, overstated",
+    "labels of noise",
+    "labels of noise, overstated",
+    "labels of another series, overstated",
+    "overstated",
+    "all 1",
+    "targeted",
+]
 
 
 @pytest.mark.parametrize("task", [BINARY, NUMBER])
-def test_labels_turned_round_are_flagged(task: Task) -> None:
+@pytest.mark.parametrize("kind", LIES)
+def test_a_liar_of_any_kind_is_left_out(kind: str, task: Task) -> None:
+    for seed in range(5):
+        rng = np.random.default_rng(50 + seed)
+        _, margins = honest(seed)
+        # Each knows some series better than others.
+        labels = {
+            name: teacher_labels(
+                margin,
+                np.where(rng.random(N_BLOCKS) < 0.5, 0.4, 0.1)[np.arange(N) % N_BLOCKS],
+                task,
+            )
+            for name, margin in margins.items()
+        }
+        assert not flagged(agreement(task, labels))
+        labels["p0"] = lie(kind, labels, task, seed)
+        found = agreement(task, labels)
+        assert flagged(found) == ["p0"], found["p0"].reason
+        assert left_out(found) == ["p0"]
+
+
+def test_who_overstates_a_little_is_brought_down_to_what_is_supported() -> None:
+    _, margins = honest(6)
+    labels = annotate(margins)
+    labels["p0"] = teacher_labels(margins["p0"], 0.55)
+    one = agreement(BINARY, labels)["p0"]
+    assert 0.0 < one.trust < 1.0
+    assert 0.55 * one.trust == pytest.approx(one.allowed, rel=1e-5)
+    assert not one.flagged
+
+
+@pytest.mark.parametrize(("colluding", "of"), [(2, 6), (2, 8), (3, 8)])
+def test_who_lies_together_is_found_if_they_are_few(colluding: int, of: int) -> None:
+    for seed in range(5):
+        _, margins = honest(seed, n=of)
+        names = [f"p{number}" for number in range(colluding)]
+        margins |= dict.fromkeys(names, -margins["p0"])
+        labels = annotate(margins)
+        for name in names:
+            labels[name] = teacher_labels(margins[name], 0.98)
+        verdicts = compare(BINARY, labels, FINGERPRINTS)
+        assert left_out(verdicts.partners) == names
+        assert ("p0", "p1") in verdicts.copies
+
+
+@pytest.mark.parametrize("part", ["labels", "reliability"])
+def test_copies_are_named(part: str) -> None:
+    rng = np.random.default_rng(8)
     _, margins = honest(7)
-    margins["p1"] = -margins["p1"]
-    found = agreement(task, annotate(margins, task), FINGERPRINTS)
-    assert flagged(found) == ["p1"]
-    assert found["p1"].correlation < -0.5
-    assert "disagrees" in found["p1"].reason
+    labels = {
+        name: teacher_labels(margin, rng.uniform(0.1, 0.5, N)) for name, margin in margins.items()
+    }
+    assert not compare(BINARY, labels, FINGERPRINTS).copies
+    copied, own = labels["p3"], labels["p1"]
+    # Not to the byte.
+    jitter = rng.normal(0.0, 0.01, N).astype(np.float32)
+    if part == "labels":
+        values = (copied.prediction + jitter[:, None]).clip(0.01, 0.99)
+        labels["p1"] = TeacherLabels(values, own.uncertainty, own.reliability)
+    else:
+        labels["p1"] = TeacherLabels(own.prediction, own.uncertainty, copied.reliability + jitter)
+    assert compare(BINARY, labels, FINGERPRINTS).copies == [("p1", "p3")]
+
+
+def test_smooth_labels_of_nothing_are_left_out_if_they_are_praised() -> None:
+    caught = alarms = 0
+    for seed in range(20):
+        _, margins = honest(seed)
+        # What a teacher of shuffled labels predicts is smooth, but not of the truth.
+        margins["p3"] = smooth(np.random.default_rng(100 + seed))
+        labels = annotate(margins)
+        labels["p3"] = teacher_labels(margins["p3"], 0.9)
+        found = agreement(BINARY, labels)
+        caught += left_out(found) == ["p3"]
+        alarms += len([name for name in flagged(found) if name != "p3"])
+    assert caught >= 19
+    assert alarms == 0
+
+
+@pytest.mark.parametrize("error", [lambda x: x + 9.0, lambda x: 1000.0 * x, lambda x: x / 1000.0])
+def test_another_unit_is_left_out(error: Any) -> None:
+    _, margins = honest(4)
+    margins["p2"] = error(margins["p2"])
+    found = agreement(NUMBER, annotate(margins, NUMBER))
+    assert left_out(found) == ["p2"]
+    assert "unit" in found["p2"].reason or "same" in found["p2"].reason
 
 
 def test_several_classes() -> None:
@@ -180,21 +323,24 @@ def test_several_classes() -> None:
         for number in range(4)
     }
     margins["p2"] = margins["p2"][:, ::-1]
-    found = agreement(
-        THREE, {name: teacher_labels(m, 0.3, THREE) for name, m in margins.items()}, FINGERPRINTS
-    )
-    assert flagged(found) == ["p2"]
+    labels = {name: teacher_labels(m, 0.3, THREE) for name, m in margins.items()}
+    found = agreement(THREE, labels)
+    assert left_out(found) == ["p2"]
     assert np.isnan(found["p0"].offset)
+
+
+# --- who is let alone -------------------------------------------------------------------------
 
 
 def test_who_states_no_reliability_is_told_so() -> None:
     _, margins = honest(10)
     labels = annotate(margins)
     labels["p4"] = teacher_labels(margins["p4"], 0.0)
-    found = agreement(BINARY, labels, FINGERPRINTS)
+    found = agreement(BINARY, labels)
     assert flagged(found) == ["p4"]
+    assert not left_out(found)
     assert "next to no reliability" in found["p4"].reason
-    assert np.isnan(found["p4"].correlation)
+    assert np.isnan(found["p4"].support)
 
 
 def test_disjoint_chemistry_is_not_judged() -> None:
@@ -202,51 +348,65 @@ def test_disjoint_chemistry_is_not_judged() -> None:
     here = np.arange(N) % N_BLOCKS < 12
     labels = {name: teacher_labels(m, np.where(here, 0.0, 0.4)) for name, m in margins.items()}
     labels["p0"] = teacher_labels(smooth(np.random.default_rng(12)), np.where(here, 0.4, 0.0))
-    found = agreement(BINARY, labels, FINGERPRINTS)
+    found = agreement(BINARY, labels)
     assert not flagged(found)
     assert "cannot be judged" in found["p0"].reason
     # Nor if it states a little reliability where it extrapolates, and is wrong there.
     labels["p0"] = teacher_labels(smooth(np.random.default_rng(12)), np.where(here, 0.4, 0.02))
-    found = agreement(BINARY, labels, FINGERPRINTS)
-    assert "cannot be judged" in found["p0"].reason
+    assert not left_out(agreement(BINARY, labels))
 
 
 def test_of_two_nobody_can_say_who_is_wrong() -> None:
     _, margins = honest(13, n=2)
     margins["p1"] = -margins["p1"]
-    found = agreement(BINARY, annotate(margins), FINGERPRINTS)
-    assert found["p0"].correlation == pytest.approx(found["p1"].correlation)
-    assert not flagged(found)
-    assert all("who is wrong is open" in one.reason for one in found.values())
+    verdicts = compare(BINARY, annotate(margins), FINGERPRINTS)
+    assert not flagged(verdicts.partners)
+    assert verdicts.opposed == [("p0", "p1")]
+    assert not verdicts.trust
+
+
+def test_two_camps_of_equal_size_are_named_and_nobody_is_left_out() -> None:
+    _, margins = honest(13, n=4)
+    margins["p1"], margins["p2"] = -margins["p1"], -margins["p2"]
+    verdicts = compare(BINARY, annotate(margins), FINGERPRINTS)
+    assert flagged(verdicts.partners) or verdicts.opposed
 
 
 def test_alone_or_silent() -> None:
     _, margins = honest(14, n=2)
     labels = annotate(margins)
-    alone = agreement(BINARY, {"p0": labels["p0"]}, FINGERPRINTS)["p0"]
+    alone = agreement(BINARY, {"p0": labels["p0"]})["p0"]
     assert not alone.flagged
-    assert alone.n == 0
     assert "cannot be judged" in alone.reason
     # Who labels nothing is not there at all.
     labels["p1"] = teacher_labels(margins["p1"], np.full(N, np.nan))
-    assert list(agreement(BINARY, labels, FINGERPRINTS)) == ["p0"]
-    assert Consensus([BINARY]).result() == {"active": {}}
+    assert list(agreement(BINARY, labels)) == ["p0"]
+    assert Consensus([BINARY]).result()["active"].partners == {}
 
 
-def test_order_of_partners_does_not_matter() -> None:
-    _, margins = honest(15)
+def test_noise_of_a_mechanism_is_no_lie() -> None:
+    _, margins = honest(17)
+    rng = np.random.default_rng(18)
+    labels = annotate({name: m + rng.normal(0.0, 9.0, N) for name, m in margins.items()})
+    labels["p4"] = teacher_labels(rng.normal(0.0, 3.0, N))
+    given = {name: {BINARY.name: one} for name, one in labels.items()}
+    results = []
+    for noisy in (False, True):
+        accumulator = Consensus([BINARY], noisy=noisy)
+        accumulator.add(given, FINGERPRINTS)
+        results.append(left_out(accumulator.result()[BINARY.name].partners))
+    assert results == [["p4"], []]
+
+
+def test_trust_scales_reliability_and_leaves_labels_out() -> None:
+    _, margins = honest(6)
     labels = annotate(margins)
-    turned = dict(reversed(labels.items()))
-    assert agreement(BINARY, turned, FINGERPRINTS) == agreement(BINARY, labels, FINGERPRINTS)
-
-
-def test_memory_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCKS", 8)
-    _, margins = honest(16, n=3)
-    accumulator = Consensus([BINARY])
-    for _ in range(3):
-        accumulator.add({k: {"active": v} for k, v in annotate(margins).items()}, FINGERPRINTS)
-        sums = accumulator._sums["active"]["p0"]
-        assert sums.moments.shape == (6, 1)
-        assert sums.blocks.shape == (8,)
-    assert sums.n == 3 * N
+    labels["p0"] = teacher_labels(margins["p0"], 0.55)
+    labels["p1"] = teacher_labels(-margins["p1"], 0.3)
+    verdicts = compare(BINARY, labels, FINGERPRINTS)
+    given = {name: {BINARY.name: one} for name, one in labels.items()}
+    found = apply_trust(given, {BINARY.name: verdicts})
+    trust = verdicts.trust["p0"]
+    assert found["p0"][BINARY.name].reliability == pytest.approx(np.full(N, 0.55 * trust), rel=1e-5)
+    assert found["p1"] == {}
+    assert found["p2"][BINARY.name] is labels["p2"]

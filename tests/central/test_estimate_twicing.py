@@ -56,7 +56,7 @@ def pooled(
         for number, each in enumerate(predictions)
     }
     column = None if base is None else base[:, None]
-    return pool_task(task, labels, {}, n, digest_connectivities(public), column)
+    return pool_task(task, labels, n, digest_connectivities(public), column)
 
 
 def teachers(

@@ -28,7 +28,7 @@ def _pool(task: Task, reliability: list[float], *values: np.ndarray) -> PoolingR
         )
         for number, each in enumerate(values)
     }
-    return pool_task(task, labels, {}, len(trust))
+    return pool_task(task, labels, len(trust))
 
 
 def test_a_compound_weighs_the_square_of_the_best_reliability() -> None:
@@ -82,7 +82,7 @@ def test_without_twicing_labels_are_learned_as_they_are(consortium: Consortium) 
         )
         for number, each in enumerate(values)
     }
-    pooled = pool_task(BINARY, labels, {}, n, np.arange(n, dtype=np.uint64) << np.uint64(40))
+    pooled = pool_task(BINARY, labels, n, np.arange(n, dtype=np.uint64) << np.uint64(40))
     assert distill_task(public, BINARY, pooled).twicing is not None
     assert distill_task(public, BINARY, pooled, options=StudentOptions(False)).twicing is None
 

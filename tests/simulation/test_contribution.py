@@ -265,7 +265,7 @@ def test_values_of_coalitions_redone() -> None:
     assert set(found.values) == {(), ("a",), ("b",), ("a", "b")}
     assert found.nobody == 0.5
     labels = {name: one["active"] for name, one in case.labelled.labels.items()}
-    targets = soft_targets(BINARY, pool_task(BINARY, labels, {}, 300).labels.label)
+    targets = soft_targets(BINARY, pool_task(BINARY, labels, 300).labels.label)
     student = KernelRidge(n_landmarks=300, most_exact=100)
     public = case.consortium.public
     student.fit(public, np.arange(300), targets[:, 0], False, 0)

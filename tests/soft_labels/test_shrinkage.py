@@ -121,11 +121,11 @@ def test_the_slope_does_not_depend_on_how_the_public_set_is_cut(cut: int) -> Non
     reliability[0, 20:50] = np.nan
     predictions[0, 20:50] = np.nan
     digests = random.integers(0, 2**63, 100).astype(np.uint64)
-    whole = pool_task(FREE, _labels(predictions, reliability), {}, 100, digests)
+    whole = pool_task(FREE, _labels(predictions, reliability), 100, digests)
     parts = PooledParts(FREE)
     for part in (slice(0, cut), slice(cut, 100)):
         labels = _labels(predictions[:, part], reliability[:, part])
-        parts.add(pool_task(FREE, labels, {}, len(digests[part]), digests[part]))
+        parts.add(pool_task(FREE, labels, len(digests[part]), digests[part]))
     assert 1.0 < whole.labels.slope < 2.0
     joined = parts.joined()
     assert joined.labels.slope == whole.labels.slope
@@ -140,9 +140,9 @@ def test_a_teacher_without_labels_changes_no_slope() -> None:
     random = np.random.default_rng(4)
     predictions, reliability = random.normal(2.0, 1.0, (3, 50)), random.random((3, 50))
     digests = np.arange(50, dtype=np.uint64)
-    two = pool_task(FREE, _labels(predictions[:2], reliability[:2]), {}, 50, digests)
+    two = pool_task(FREE, _labels(predictions[:2], reliability[:2]), 50, digests)
     reliability[2], predictions[2] = np.nan, np.nan
-    three = pool_task(FREE, _labels(predictions, reliability), {}, 50, digests)
+    three = pool_task(FREE, _labels(predictions, reliability), 50, digests)
     assert two.labels.slope > 1.0
     assert three.labels.slope == pytest.approx(two.labels.slope)
 

@@ -33,8 +33,8 @@ def test_it_equals_pooling_the_others(seed: int, partners: int, task: Task) -> N
     names = [f"p{number}" for number in range(partners)]
     labels = {name: random_labels(random, 30, len(task.outputs), 0.2) for name in names}
     others = {name: one for name, one in labels.items() if name != "p0"}
-    found = without_partner(pool_task(task, labels, {}, 30).labels, labels["p0"])
-    expected = pool_task(task, others, {}, 30).labels
+    found = without_partner(pool_task(task, labels, 30).labels, labels["p0"])
+    expected = pool_task(task, others, 30).labels
     known = np.isfinite(found.label).all(axis=1)
     assert np.allclose(found.label[known], expected.label[known], atol=2e-3)
     assert np.array_equal(found.teachers, expected.teachers)
@@ -65,7 +65,7 @@ def test_worked_by_hand() -> None:
 
 def test_nothing_is_left_where_only_this_partner_has_a_label() -> None:
     own = TeacherLabels(np.array([[0.9]]), np.array([[0.0]]), np.array([0.5]))
-    alone = pool_task(BINARY, {"p0": own}, {}, 1).labels
+    alone = pool_task(BINARY, {"p0": own}, 1).labels
     found = without_partner(alone, own)
     assert np.isnan(found.label).all()
     assert found.reliability.tolist() == [0.0]
@@ -91,7 +91,7 @@ def test_fewer_teachers_disagree_less(count: int) -> None:
         )
         for number in range(count)
     }
-    pooled = pool_task(task, labels, {}, 40, np.arange(40, dtype=np.uint64)).labels
+    pooled = pool_task(task, labels, 40, np.arange(40, dtype=np.uint64)).labels
     assert pooled.disagreement_share == 1.0
     assert pooled.slope > 1.0
     found = without_partner(pooled, labels["p0"])

@@ -144,7 +144,7 @@ def train_hybrid(
     public, labels = received.load()
     pooled = PooledSet(public, labels, received.sealed.digest)
     if files.annotation is not None:
-        own = _own_labels(Path(files.annotation), received, contract, partner)
+        own = _own_labels(Path(files.annotation), received, partner)
         pooled = peer_labels(pooled, own)
     fitted = fit_hybrid(
         table, pooled, first, contract, partner, options=options, later_student=later, run=run
@@ -182,10 +182,8 @@ def in_folds_of(
     return replace(options, secret=secret, folds_by=card.folds_by)
 
 
-def _own_labels(
-    path: Path, received: FederatedSet, federation: Federation, partner: str
-) -> dict[str, TeacherLabels]:
-    """The partner's labels by task, from the annotation that the federated set was pooled from."""
+def _own_labels(path: Path, received: FederatedSet, partner: str) -> dict[str, TeacherLabels]:
+    """The partner's labels as they were pooled, from the annotation that was pooled."""
     found = open_annotation(path)
     if found.partner != partner:
         raise MismatchError(
@@ -198,19 +196,17 @@ def _own_labels(
             f"{path}: its digest is {found.sealed.digest[:12]}, but {received.sealed.path} was "
             f"pooled from {str(stated)[:12]}"
         )
-    if "training-size" in federation.policy.share:
-        raise MismatchError(
-            f"{path}: cannot be taken out of the pooled labels where training sizes weigh them; "
-            "leave --annotation out"
-        )
     chunks = [labels for _, labels in found.chunks()]
+    trust = {name: by_partner.get(partner, 1.0) for name, by_partner in received.trust.items()}
+    # Of a task from which the partner was left out nothing is to be taken.
     return {
         task.name: TeacherLabels(
             np.concatenate([labels[task.name].prediction for labels in chunks]),
             np.concatenate([labels[task.name].uncertainty for labels in chunks]),
             np.concatenate([labels[task.name].reliability for labels in chunks]),
-        )
+        ).trusted(trust.get(task.name, 1.0))
         for task in found.tasks
+        if trust.get(task.name, 1.0) > 0.0
     }
 
 
