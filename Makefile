@@ -169,6 +169,11 @@ study-shuffled: $(PUBLIC) $(FEDERATION) | $(READY) ## shuffle the largest partne
 	$(SIMULATE) --external $(DATA)/external.csv --share-scaffold 0 --references '' --no-paper \
 	    --no-hybrids --study shuffled --every-cell -o $(STUDY)/shuffled
 
+# Fifteen consortia, thirteen lies by one partner and one by two.
+.PHONY: study-adversaries
+study-adversaries: $(PUBLIC) $(FEDERATION) | $(READY) ## partners that lie: what it costs the student, and who is noticed
+	$(BIN)/python -m benchmarks.adversaries $(DATA) $(DEMO) $(STUDY)/adversaries
+
 # A second endpoint and a larger public set, neither of them shipped:
 # make study-ames AMES=ames.csv CHEMBL=chembl.smi.gz
 AMES ?=

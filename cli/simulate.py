@@ -96,8 +96,8 @@ def simulate(
         list[str] | None,
         typer.Option(
             help="Named study to run on the first consortium: teachers, public-size, "
-            "public-composition, left-out, cross-domain, domain, rounds, contribution or "
-            "shuffled. Repeatable."
+            "public-composition, left-out, cross-domain, domain, rounds, contribution, "
+            "shuffled or adversaries. Repeatable."
         ),
     ] = None,
     every_cell: Annotated[

@@ -16,6 +16,7 @@ from fluid.learn.domain import DEFAULT_DOMAIN
 from fluid.learn.metrics import metric_names
 from fluid.learn.task import Task
 from fluid.partner.table import LabelledCompounds
+from fluid.simulation.adversaries import Adversaries
 from fluid.simulation.cell_result import HYBRID, STUDENT, TEACHER, CellResult
 from fluid.simulation.contribution import ContributionOptions, coalition_values
 from fluid.simulation.cross_domain import cross_domain
@@ -332,6 +333,19 @@ def _shuffled_partner(case: StudyCase) -> Iterator[Finding]:
         yield from _contributions(case, labelled, task, bad)
 
 
+def _adversaries(case: StudyCase) -> Iterator[Finding]:
+    """Partners lie: what it costs, and who is noticed."""
+    partners = f"{len(case.consortium.partners)} partners"
+    for found in Adversaries(case.first, case.cell, case.seed).outcomes():
+        for metric, value in (
+            ("cost", found.cost),
+            ("liars flagged", found.caught),
+            ("honest flagged", found.accused),
+        ):
+            if np.isfinite(value):
+                yield Finding(found.task, found.lie, partners, metric, value)
+
+
 STUDIES: dict[str, Callable[[StudyCase], Iterable[Finding]]] = {
     "teachers": _number_of_teachers,
     "public-size": _size_of_public_set,
@@ -342,6 +356,7 @@ STUDIES: dict[str, Callable[[StudyCase], Iterable[Finding]]] = {
     "rounds": _rounds_of_hybrids,
     "contribution": _contribution,
     "shuffled": _shuffled_partner,
+    "adversaries": _adversaries,
 }
 
 

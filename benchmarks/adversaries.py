@@ -1,0 +1,131 @@
+"""What partners that lie cost the student, and who is noticed: a table over fifteen consortia.
+
+Twelve consortia of 4, 6, 8 and 20 partners, and three of 3 partners, which stand apart. The tasks
+are those of the demonstration, and a multiclass task made of its numbers. Intervals are of the mean
+over consortia, by bootstrap.
+
+    python -m benchmarks.adversaries data demo OUTPUT [JOBS]
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fluid.base.run import Run
+from fluid.chem.compounds import concatenate
+from fluid.exchange.federation import Federation
+from fluid.exchange.public_set import PublicSet
+from fluid.learn.labels import LabelMatrix
+from fluid.learn.task import Task
+from fluid.partner.table import LabelledCompounds, read_labelled
+from fluid.simulation.partition_spec import parse_partition
+from fluid.simulation.results import write_rows
+from fluid.simulation.studies import COLUMNS, run_named
+from fluid.simulation.study import Study
+from fluid.simulation.study_spec import StudySpec
+
+# Classes of log10(brain/blood): low, middle and high.
+EDGES = (-0.6, 0.3)
+LEVEL = Task("level", "multiclass", classes=("low", "middle", "high"))
+KINDS = ("kmeans:partners={}", "scaffold:alpha=0.5,partners={}", "scaffold:alpha=0.1,partners={}")
+DRAWS = 10_000
+
+
+def with_classes(table: LabelledCompounds) -> LabelledCompounds:
+    """The table with a third task: the class of its second."""
+    labels = table.labels
+    exact = (labels.tasks == 1) & (labels.qualifiers == 0)
+    values = np.digitize(labels.values[exact], EDGES).astype(np.float64)
+    return replace(
+        table,
+        labels=LabelMatrix(
+            np.concatenate([labels.rows, labels.rows[exact]]),
+            np.concatenate([labels.tasks, np.full(len(values), 2)]),
+            np.concatenate([labels.values, values]),
+            np.concatenate([labels.qualifiers, labels.qualifiers[exact]]),
+            np.concatenate([labels.weights, labels.weights[exact]]),
+            (labels.shape[0], 3),
+        ),
+    )
+
+
+def run_cells(data: Path, demo: Path, output: Path, jobs: int | None) -> list[dict[str, object]]:
+    """Rows of the study `adversaries` for all consortia."""
+    agreed = Federation.load(demo / "federation.toml")
+    federation = replace(agreed, tasks=(*agreed.tasks, LEVEL))
+    public = concatenate(list(PublicSet.load(demo / "public.parquet").chunks()))
+
+    def read(*paths: Path) -> LabelledCompounds:
+        return with_classes(read_labelled(list(paths), agreed.tasks, agreed.chemistry, None, jobs))
+
+    table = read(*sorted((data / "partners").glob("*.csv")))
+    external = read(data / "external.csv")
+    partitions = tuple(
+        parse_partition(kind.format(partners) + ",minimum=10" * (partners == 20))
+        for partners in (4, 6, 8, 20, 3)
+        for kind in KINDS
+    )
+    spec = StudySpec(
+        partitions, (0,), share_scaffold=0.0, references=(), paper=False, hybrids=False
+    )
+    study = Study(table, public, federation, spec, external, output / "cache")
+    run = Run(jobs=jobs, stage=lambda text: print(text, file=sys.stderr))
+    return run_named("adversaries", study, study.run(run), run)
+
+
+def interval(values: list[float]) -> str:
+    """Mean and 95% interval by bootstrap over consortia."""
+    each = np.array(values)
+    drawn = np.random.default_rng(0).integers(len(each), size=(DRAWS, len(each)))
+    low, high = np.quantile(each[drawn].mean(axis=1), [0.025, 0.975])
+    return f"{each.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+def table_of(rows: list[dict[str, object]], few: bool) -> str:
+    """A Markdown table of the consortia of three partners, or of the others."""
+    chosen = [row for row in rows if (row["test"] == "3 partners") == few]
+    tasks = list(dict.fromkeys(str(row["task"]) for row in chosen))
+
+    def values(lie: str, metric: str, task: str | None = None) -> list[float]:
+        return [
+            float(str(row["value"]))
+            for row in chosen
+            if row["setting"] == lie
+            and row["metric"] == metric
+            and task in (None, row["task"])
+            and row["value"] != ""
+        ]
+
+    header = ["", *(f"cost, {task}" for task in tasks), "liars flagged", "honest flagged"]
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    for lie in dict.fromkeys(str(row["setting"]) for row in chosen):
+        costs = [values(lie, "cost", task) for task in tasks]
+        caught, accused = values(lie, "liars flagged"), values(lie, "honest flagged")
+        cells = [lie, *(interval(one) if one else "-" for one in costs)]
+        cells += [f"{np.mean(one):.1%}" if one else "-" for one in (caught, accused)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the study, write its rows, and print the tables."""
+    data, demo, output = (Path(text) for text in sys.argv[1:4])
+    jobs = int(sys.argv[4]) if len(sys.argv) > 4 else None
+    output.mkdir(parents=True, exist_ok=True)
+    rows = run_cells(data, demo, output, jobs)
+    write_rows(output / "studies.csv", COLUMNS, rows)
+    with (output / "studies.csv").open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    print("Twelve consortia of 4, 6, 8 and 20 partners:\n")
+    print(table_of(rows, few=False))
+    print("\nThree consortia of 3 partners:\n")
+    print(table_of(rows, few=True))
+
+
+if __name__ == "__main__":
+    main()
