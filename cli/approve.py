@@ -37,8 +37,9 @@ def approve(
 ) -> None:
     """Show what a draft gives away, and sign it. The coordinator takes signed files only.
 
-    The approval is entered in the teacher's ledger. The ledger's last entry is noted beside the
-    key (KEY.ledger.json), which detects a teacher's folder restored from a backup.
+    The approval is entered in the teacher's ledger. What a key signed for is noted beside it and
+    in the user's state folder, by the public key. That detects a teacher's folder restored from a
+    backup, and adds up the releases of all folders.
 
     \b
     Example:
@@ -114,7 +115,7 @@ def ledger(
     teacher: Annotated[Path, typer.Argument(help="A teacher's folder.")],
     key: Annotated[
         Path | None,
-        typer.Option(help="The partner's private key: compare with the entry noted beside it."),
+        typer.Option(help="The partner's private key: compare with what it has signed for."),
     ] = None,
     federation: Annotated[
         Path | None,

@@ -33,7 +33,7 @@ from fluid.partner.dp.pate_labeler import (
     averaged,
     voted,
 )
-from fluid.partner.release.charging import cost_of_releases
+from fluid.partner.release.key_checkpoint import cost_of_releases
 from fluid.partner.release.ledger import read_ledger
 from fluid.partner.teacher.fit import TrainingOptions
 from fluid.partner.teacher.train import train_teacher
