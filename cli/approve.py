@@ -58,7 +58,7 @@ def approve(
         draft, federation or teacher / FEDERATION_FILE, teacher=teacher, audit=audit
     )
     # In --json standard output is for the result alone.
-    print(show_shown(found), file=sys.stderr if as_json else sys.stdout, flush=True)
+    print(show_disclosure(found), file=sys.stderr if as_json else sys.stdout, flush=True)
     report = load_audit(audit, annotation) if audit is not None else None
     failed = report is not None and not report.passed
     if yes and failed:
@@ -91,13 +91,6 @@ def approve(
         )
 
     emit(as_json, {"path": str(target), **approval.to_dict()}, text)
-
-
-def show_shown(found: dict[str, Any]) -> str:
-    """The description of a draft, printable."""
-    from fluid.chem.readers import printable
-
-    return "\n".join(printable(line) for line in show_disclosure(found).split("\n"))
 
 
 def _agreed(draft: Path, failed: bool) -> bool:

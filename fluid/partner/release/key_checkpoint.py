@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fluid.base.errors import FluidError, LedgerError
-from fluid.base.files import dump_json, read_json, sha256_hex, write_text
+from fluid.base.files import PRIVATE, dump_json, read_json, sha256_hex, write_text
 from fluid.base.state import state_folder
 from fluid.exchange.federation import Federation
 from fluid.exchange.release import Release
@@ -221,7 +221,7 @@ class KeyCheckpoint:
         problems = []
         for path in self.paths:
             try:
-                write_text(path, dump_json(value) + "\n", mode=0o600)
+                write_text(path, dump_json(value) + "\n", PRIVATE)
             except (OSError, FluidError) as error:
                 problems.append(f"{path}: cannot be written ({_reason(error)})")
         if len(problems) == len(self.paths):
