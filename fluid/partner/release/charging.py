@@ -7,6 +7,7 @@ that takes into account the cost of all releases before it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from typing import Any
 from fluid.base.errors import LedgerError
 from fluid.base.files import canonical_json
 from fluid.base.resume import Unfinished
+from fluid.exchange import sealed
 from fluid.exchange.federation import Federation
 from fluid.exchange.release import Release
 from fluid.partner.dp.accounting import Cost
@@ -27,6 +29,7 @@ from fluid.partner.release.key_checkpoint import (
     open_checkpoint,
 )
 from fluid.partner.release.ledger import Ledger, Query, charge, open_ledger
+from fluid.partner.release.ledger_file import FINISHED
 from fluid.partner.teacher.folder import TeacherFolder
 
 
@@ -90,16 +93,20 @@ def charge_query(
     with till.open() as (ledger, checkpoint):
         spent = [] if checkpoint is None else checkpoint.costs_elsewhere(ledger.name, federation)
         costs, number = ledger.costs(), ledger.releases + 1
-        former = ledger.answered_by(query, at_hand=True)
+        former = ledger.answered_by(replace(query, exact=True))
+        done = former is not None and ledger.of(FINISHED, release=former.values["release"])
         before = [] if former is None else ledger.costs(before=former)
     if former is not None:
         plan = till.plan(query, [*spent, *cost_of_releases(before)])
         # Noise that was drawn for another plan answers another number of compounds.
         same = canonical_json(plan.to_dict()) == canonical_json(former.values["cost"])
         with Unfinished(output, _of_release(basis, former.values["release"])) as unfinished:
-            if same and len(unfinished):
-                release = till.charge(replace(query, cost=plan.to_dict()), at_hand=True)
-                yield ChargedQuery(unfinished, release, plan)
+            # With all chunks at hand the answer is the same to the byte, finished or not: a run
+            # may be killed between its last entry and its signature.
+            whole = len(unfinished) == math.ceil(query.compounds / sealed.ROW_GROUP)
+            if same and (whole or (len(unfinished) and not done)):
+                again = replace(query, cost=plan.to_dict(), exact=whole)
+                yield ChargedQuery(unfinished, till.charge(again, at_hand=True), plan)
                 return
     plan = till.plan(query, [*spent, *cost_of_releases(costs)])
     with Unfinished(output, _of_release(basis, number)) as unfinished:

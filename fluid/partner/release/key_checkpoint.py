@@ -116,7 +116,7 @@ class KeyCheckpoint:
                 f"{ledger.path}: has {len(hashes)} entries and not the one that was number "
                 f"{len(last.hashes) - 1} when this key signed last ({last.path}); the teacher's "
                 "folder was restored from a backup or is a copy, or its ledger was changed: use "
-                "the folder that has it, or train a teacher in a new folder"
+                "the folder that has it, or train a teacher in a new folder with a new secret"
             )
 
     def check_budget(self, ledger: Ledger, release: Release, federation: Federation) -> None:
