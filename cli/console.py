@@ -29,6 +29,7 @@ _LONGEST = 2000
 _LONGEST_QUOTE = 200
 _LONGEST_CELL = 500
 _LONGEST_VALUE = 1000
+_BLANKS = re.compile("[\x00-\x20\x7f]+")
 _QUOTED = re.compile("'([^']*)'")
 
 
@@ -60,8 +61,8 @@ def _fail(message: str) -> None:
 
 
 def one_line(message: str) -> str:
-    """A message as one line; long names in it, and all of it, are cut in the middle."""
-    line = " ".join(message.split())
+    """A message as one visible line; long names in it, and all of it, are cut in the middle."""
+    line = " ".join(_BLANKS.split(message)).strip()
     quotes = _QUOTED.sub(lambda found: f"'{shown(found[1], _LONGEST_QUOTE)}'", line)
     return shown(quotes, _LONGEST)
 

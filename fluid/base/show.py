@@ -65,6 +65,19 @@ def _visible(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def hides(text: str) -> bool:
+    """Whether a text holds control or format characters.
+
+    Blanks of any kind pass, and lone surrogates, which fail where they are written.
+
+    Examples
+    --------
+    >>> hides("gnp\u202exe"), hides("1\u00a0nM")
+    (True, False)
+    """
+    return any(not c.isprintable() and unicodedata.category(c) not in ("Zs", "Cs") for c in text)
+
+
 def printable(text: str) -> str:
     r"""Text for a data file: undecodable bytes as ``\xNN``, what else is invisible as blanks."""
     if text.isprintable():

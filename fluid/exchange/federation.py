@@ -13,7 +13,7 @@ from typing import Any
 
 from fluid.base.errors import FederationError, FluidError
 from fluid.base.files import canonical_json, sha256_hex
-from fluid.base.show import csv_cell, shown
+from fluid.base.show import csv_cell, hides, shown
 from fluid.base.values import read_fields
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.features import FeatureSpec
@@ -188,7 +188,7 @@ def _check_classes(task: Task) -> None:
     if not all(label.strip() for label in task.classes):
         raise FederationError(f"task '{task.name}': a class has no name")
     for what, text in [("unit", task.unit), *(("class", label) for label in task.classes)]:
-        if shown(text) != text or len(text) > _LONGEST_NAME:
+        if hides(text) or len(text) > _LONGEST_NAME:
             raise FederationError(
                 f"task '{task.name}': {what} '{shown(text, 60)}'; allowed are at most "
                 f"{_LONGEST_NAME} visible characters"
