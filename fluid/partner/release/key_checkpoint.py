@@ -25,6 +25,7 @@ from fluid.exchange.release import Release
 from fluid.exchange.signing import encode_public_key, load_private_key
 from fluid.partner.dp.accounting import BudgetError, Cost, compose
 from fluid.partner.release.ledger import Ledger
+from fluid.partner.release.ledger_file import APPROVED
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ SCHEMA = "fluid.checkpoint/1"
 _OLD_SCHEMA = "fluid.anchor/1"
 _OLD_KEYS = {"federation": str, "entry": int, "hash": str, "releases": int, "queries": int}
 _KEYS = {
-    "federation": str,
+    "federations": list,
     "tasks": list,
     "hashes": list,
     "releases": int,
@@ -51,17 +52,17 @@ class LedgerState:
 
     Attributes
     ----------
-    federation, tasks
-        The federation's name, and its tasks in lower case.
+    federations, tasks
+        Names of all federations that it was used in, and of their tasks in lower case.
     hashes
-        Of all entries, in order; empty text where one is not known.
+        Of all entries up to the last charge or approval; empty text where one is not known.
     releases, queries, costs
         Charged until then, with the cost of each release.
     path
         The file that states it.
     """
 
-    federation: str
+    federations: tuple[str, ...]
     tasks: tuple[str, ...]
     hashes: tuple[str, ...]
     releases: int
@@ -74,7 +75,8 @@ class LedgerState:
 
         Its name alone is no identity, for the coordinator can change it.
         """
-        return self.federation == federation.name or bool(set(self.tasks) & set(_tasks(federation)))
+        known = federation.name in self.federations
+        return known or not set(self.tasks).isdisjoint(_tasks(federation))
 
     def to_dict(self) -> dict[str, Any]:
         """The state as in the file."""
@@ -186,7 +188,9 @@ class KeyCheckpoint:
         """Name the federations in which this key signed, and which are counted apart."""
         apart = [last for last in self.ledgers.values() if not last.shares_data(federation)]
         if apart:
-            names = ", ".join(f"'{name}'" for name in sorted({last.federation for last in apart}))
+            names = ", ".join(
+                f"'{name}'" for name in sorted({n for last in apart for n in last.federations})
+            )
             logger.warning(
                 "this key also signed %d releases in %s, which share no task with '%s' and are "
                 "counted apart; if they are of the same measurements, all of them left",
@@ -203,10 +207,17 @@ class KeyCheckpoint:
         LedgerError
             If none can be.
         """
+        # What follows the last charge or approval released nothing. A copy of the folder in which
+        # a query was only repeated must not stop the folder itself.
+        entries = list(ledger.entries)
+        while entries and not (entries[-1].kind == APPROVED or entries[-1].values.get("charged")):
+            entries.pop()
+        before = self.ledgers.get(ledger.name)
+        asked = {str(entry.values["federation"]) for entry in ledger.charged()}
         here = LedgerState(
-            federation.name,
-            _tasks(federation),
-            tuple(entry.hash for entry in ledger.entries),
+            tuple(sorted(asked)),
+            tuple(sorted({*_tasks(federation), *(before.tasks if before else ())})),
+            tuple(entry.hash for entry in entries),
             ledger.releases,
             ledger.queries,
             tuple(ledger.costs()),
@@ -348,7 +359,7 @@ def _read(path: Path, key: str) -> dict[str, LedgerState]:
 
 
 def _is_complete(state: Mapping[str, Any], keys: Mapping[str, type]) -> bool:
-    items = {"tasks": str, "hashes": str, "costs": dict}
+    items = {"federations": str, "tasks": str, "hashes": str, "costs": dict}
     return all(
         type(state.get(key)) is wanted
         and (wanted is not int or state[key] >= 0)
@@ -359,7 +370,7 @@ def _is_complete(state: Mapping[str, Any], keys: Mapping[str, type]) -> bool:
 
 def _state(values: Mapping[str, Any], path: Path) -> LedgerState:
     return LedgerState(
-        values["federation"],
+        tuple(values["federations"]),
         tuple(values["tasks"]),
         tuple(values["hashes"]),
         values["releases"],
@@ -376,7 +387,7 @@ def _old_state(values: Mapping[str, Any], path: Path) -> LedgerState:
     hashes = ("",) * values["entry"] + (values["hash"],)
     costs: tuple[dict[str, Any], ...] = ({},) * min(values["releases"], 1)
     return LedgerState(
-        values["federation"], (), hashes, values["releases"], values["queries"], costs, path
+        (values["federation"],), (), hashes, values["releases"], values["queries"], costs, path
     )
 
 
