@@ -44,6 +44,8 @@ ANNOTATIONS := $(PARTNERS:%=$(DEMO)/%/annotation.parquet)
 CORRECTED := $(PARTNERS:%=$(DEMO)/%/corrected.parquet)
 HYBRIDS := $(PARTNERS:%=$(DEMO)/%/hybrid/model.json)
 REFERENCE := $(DEMO)/reference/model.json
+# What its keys have signed for is noted here, not in the user's own state folder.
+export XDG_STATE_HOME := $(abspath $(DEMO))/state
 
 .PHONY: demo
 demo: $(DEMO)/evaluation.txt ## run a federation of six partners on real data and print the table

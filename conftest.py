@@ -1,8 +1,9 @@
-"""Doctests of the Python API run in the folder of a small consortium."""
+"""Every test has a state folder of its own; doctests run in the folder of a small consortium."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,22 @@ WITH_FILES = {
     "fluid.partner.release.approve", "fluid.central.distill", "fluid.partner.hybrid.train",
     "fluid.report.evaluate", "fluid.simulation.run",
 }  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Shared sites are made in a state folder of their own, not in this user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _state_of_the_test(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests copy shared sites with their keys; each copy goes its own way."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
 
 
 @pytest.fixture(autouse=True)

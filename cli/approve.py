@@ -37,8 +37,9 @@ def approve(
 ) -> None:
     """Show what a draft gives away, and sign it. The coordinator takes signed files only.
 
-    The approval is entered in the teacher's ledger. The ledger's last entry is noted beside the
-    key (KEY.ledger.json), which detects a teacher's folder restored from a backup.
+    The approval is entered in the teacher's ledger. What a key signed for is noted beside it and
+    in the user's state folder, by the public key. That detects a teacher's folder restored from a
+    backup, and adds up the releases of all folders.
 
     \b
     Example:
@@ -57,7 +58,7 @@ def approve(
         draft, federation or teacher / FEDERATION_FILE, teacher=teacher, audit=audit
     )
     # In --json standard output is for the result alone.
-    print(show_shown(found), file=sys.stderr if as_json else sys.stdout, flush=True)
+    print(show_disclosure(found), file=sys.stderr if as_json else sys.stdout, flush=True)
     report = load_audit(audit, annotation) if audit is not None else None
     failed = report is not None and not report.passed
     if yes and failed:
@@ -92,13 +93,6 @@ def approve(
     emit(as_json, {"path": str(target), **approval.to_dict()}, text)
 
 
-def show_shown(found: dict[str, Any]) -> str:
-    """The description of a draft, printable."""
-    from fluid.chem.readers import printable
-
-    return "\n".join(printable(line) for line in show_disclosure(found).split("\n"))
-
-
 def _agreed(draft: Path, failed: bool) -> bool:
     question = f"Sign {draft}, so that it may leave?"
     if failed:
@@ -114,7 +108,7 @@ def ledger(
     teacher: Annotated[Path, typer.Argument(help="A teacher's folder.")],
     key: Annotated[
         Path | None,
-        typer.Option(help="The partner's private key: compare with the entry noted beside it."),
+        typer.Option(help="The partner's private key: compare with what it has signed for."),
     ] = None,
     federation: Annotated[
         Path | None,

@@ -70,7 +70,7 @@ def audit(
             -o aurora/audit.json
     """
     from fluid.base.cluster import open_cluster
-    from fluid.base.files import write_json
+    from fluid.base.files import PRIVATE, write_json
     from fluid.base.run import Run
     from fluid.partner.audit import AuditOptions
     from fluid.partner.audit import audit as run
@@ -98,7 +98,7 @@ def audit(
         inputs = [teacher, public, annotation, *(path for path in (federation, student) if path)]
         with output_file(output, inputs, "audit", is_audit):
             report = work()
-            write_json(output, report.to_dict())
+            write_json(output, report.to_dict(), PRIVATE)
     stage(f"audited in {clock.elapsed:,.0f} s")
 
     def text() -> str:

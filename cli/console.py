@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
 import logging
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
-from typing import Any, ParamSpec
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TextIO, cast
 
 import typer
 
 from fluid.base.errors import FluidError
-from fluid.chem.readers import printable
+from fluid.base.show import shown, shown_json, shown_lines
 
 Params = ParamSpec("Params")
 
 # Seconds between two lines of progress.
 _EVERY = 5.0
-# Characters of an error message; a file can put any amount of text into one.
+# Characters of a message, of one quoted name in it, and of a cell of a table; a file can put any
+# amount of text into one.
 _LONGEST = 2000
+_LONGEST_QUOTE = 200
+_LONGEST_CELL = 500
+_LONGEST_VALUE = 1000
+_BLANKS = re.compile("[\x00-\x20\x7f]+")
+_QUOTED = re.compile("'([^']*)'")
 
 
 def command(function: Callable[Params, None]) -> Callable[Params, None]:
@@ -40,8 +47,8 @@ def command(function: Callable[Params, None]) -> Callable[Params, None]:
         except BrokenExecutor:
             _fail("a worker process was killed, perhaps because memory ran out; try fewer --jobs")
         except UnicodeEncodeError as error:
-            shown = error.object[max(0, error.start - 40) : error.end + 40]
-            _fail(f"'{printable(shown)}' cannot be written as UTF-8; allowed is UTF-8 text")
+            text = error.object[max(0, error.start - 40) : error.end + 40]
+            _fail(f"'{text}' cannot be written as UTF-8; allowed is UTF-8 text")
         except OSError as error:
             _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
 
@@ -49,21 +56,55 @@ def command(function: Callable[Params, None]) -> Callable[Params, None]:
 
 
 def _fail(message: str) -> None:
-    line = printable(" ".join(message.split()))
-    if len(line) > _LONGEST:
-        line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
-    print("error: " + line, file=sys.stderr)
+    print("error: " + one_line(message), file=sys.stderr)
     raise SystemExit(1)
+
+
+def one_line(message: str) -> str:
+    """A message as one visible line; long names in it, and all of it, are cut in the middle."""
+    line = " ".join(_BLANKS.split(message)).strip()
+    quotes = _QUOTED.sub(lambda found: f"'{shown(found[1], _LONGEST_QUOTE)}'", line)
+    return shown(quotes, _LONGEST)
+
+
+class _OneLine(logging.Formatter):
+    """A record as one line, whatever its arguments hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{record.levelname}: {one_line(record.getMessage())}"
+
+
+class _Guarded:
+    """A stream on which nothing invisible is written but line ends."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(shown_lines(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def guarded_streams() -> Iterator[None]:
+    """Escape control and format characters on stdout and stderr, whoever writes them."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast(TextIO, _Guarded(stream)) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
 
 
 def set_up_logging(verbose: bool) -> None:
     """Send the library's log to stderr: warnings, or with ``--verbose`` everything."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(levelname)s: %(message)s",
-        force=True,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine())
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(handlers=[handler], level=level, force=True)
     logging.captureWarnings(True)
 
 
@@ -102,18 +143,18 @@ def stage(name: str) -> None:
 def emit(as_json: bool, value: Any, text: Callable[[], str]) -> None:
     """Print a result: as JSON for machines, or as `text` for people."""
     if as_json:
-        shown = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+        content = shown_json(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
         try:
-            shown.encode(sys.stdout.encoding or "utf-8")
+            content.encode(sys.stdout.encoding or "utf-8")
         except UnicodeEncodeError:
-            shown = json.dumps(value, indent=2, allow_nan=False)
+            content = json.dumps(value, indent=2, allow_nan=False)
     else:
-        if isinstance(sys.stdout, io.TextIOWrapper):
+        if hasattr(sys.stdout, "reconfigure"):
             # A name or unit that the terminal cannot encode must not fail the command.
             sys.stdout.reconfigure(errors="backslashreplace")
-        shown = "\n".join(printable(line) for line in text().split("\n"))
+        content = text()
     try:
-        print(shown, flush=True)
+        print(content, flush=True)
     except BrokenPipeError:
         # The reader of our output has closed it (`fluid ... | head`): not our error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -122,7 +163,8 @@ def emit(as_json: bool, value: Any, text: Callable[[], str]) -> None:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Plain text with aligned columns; numbers to the right."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    header = [shown(name, _LONGEST_CELL) for name in header]
+    cells = [[shown(cell, _LONGEST_CELL) for cell in row] for row in rows]
     widths = [
         max(len(name), *(len(row[i]) for row in cells)) if cells else len(name)
         for i, name in enumerate(header)
@@ -143,10 +185,16 @@ def _is_number(cell: str) -> bool:
     return bool(cell) and (cell[0].isdigit() or cell[0] in "+-." or cell == "")
 
 
-def pairs(values: dict[str, object]) -> str:
-    """Names and values below one another."""
-    width = max(len(name) for name in values)
-    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in values.items())
+def pairs(values: dict[str, object], limit: int | None = _LONGEST_VALUE) -> str:
+    """Names and values below one another, each on one line; values cut at `limit` characters."""
+    return aligned([(name, value) for name, value in values.items()], limit)
+
+
+def aligned(rows: Sequence[Sequence[object]], limit: int | None = _LONGEST_VALUE) -> str:
+    """`pairs` of names that may occur twice."""
+    lines = [(shown(name, _LONGEST_CELL), shown(value, limit)) for name, value in rows]
+    width = max((len(name) for name, _ in lines), default=0)
+    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in lines)
 
 
 def parse_labels(options: Sequence[str]) -> dict[str, str]:

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from fluid.cli.console import command, emit, pairs, table
+from fluid.cli.console import aligned, command, emit, pairs, table
 from fluid.cli.options import Json
 from fluid.cli.outputs import output_file, starts_with
 
+from fluid.base.show import shown
+
 # Characters of a cell of the first rows, so that a row fits a terminal.
 _WIDEST = 40
+# Characters of a text that the file states.
+_LONGEST = 1000
 
 
 @command
@@ -86,12 +90,8 @@ def show_disclosure(found: dict[str, Any]) -> str:
 
     parts = []
     for section in annotation_sections(found):
-        lines = [section.title.upper()] + ([section.note] if section.note else [])
-        if section.header:
-            body = table(section.header, section.rows)
-        else:
-            width = max((len(name) for name, _ in section.rows), default=0)
-            body = "\n".join(f"{name.ljust(width)}  {value}" for name, value in section.rows)
+        lines = [shown(text, _LONGEST) for text in (section.title.upper(), section.note) if text]
+        body = table(section.header, section.rows) if section.header else aligned(section.rows)
         parts.append("\n".join([*lines, body]))
     return "\n\n".join(parts)
 
@@ -105,17 +105,13 @@ def _describe(found: dict[str, Any]) -> str:
         for name, value in found.items()
         if name not in ("columns", "first_rows", "manifest", "files", "entry")
     }
-    shown: dict[str, object] = {
-        name: json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
-        for name, value in plain.items()
-    }
-    parts = [pairs(shown)]
+    parts = [pairs({name: _stated(value) for name, value in plain.items()}, limit=None)]
     if "manifest" in found:
-        manifest = {
-            f"  {name}": json.dumps(value, ensure_ascii=False)
+        manifest: dict[str, object] = {
+            f"  {name}": json.dumps(_shortened(value), ensure_ascii=False)
             for name, value in found["manifest"].items()
         }
-        parts.append("Manifest of the file:\n" + pairs(dict(manifest)))
+        parts.append("Manifest of the file:\n" + pairs(manifest, limit=None))
     if "columns" in found:
         rows = [
             [
@@ -146,3 +142,18 @@ def _range(column: dict[str, Any]) -> str:
 def _cell(value: object) -> str:
     text = "" if value is None else str(value)
     return text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..."
+
+
+def _stated(value: object) -> object:
+    if isinstance(value, (dict, list)):
+        return json.dumps(_shortened(value), ensure_ascii=False)
+    return _shortened(value)
+
+
+def _shortened(value: object) -> object:
+    """The same value with its long texts cut in the middle."""
+    if isinstance(value, dict):
+        return {shown(name, _LONGEST): _shortened(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_shortened(item) for item in value]
+    return shown(value, _LONGEST) if isinstance(value, str) else value

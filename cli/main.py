@@ -9,7 +9,7 @@ import typer
 from fluid.cli.approve import approve, ledger
 from fluid.cli.audit import audit
 from fluid.cli.central import distill
-from fluid.cli.console import set_up_logging
+from fluid.cli.console import guarded_streams, set_up_logging
 from fluid.cli.evaluate import evaluate
 from fluid.cli.federation import init_federation, keygen, prepare_public, register
 from fluid.cli.inspect import inspect
@@ -36,6 +36,11 @@ def _name(function: Callable[..., None]) -> str:
 
 class _Grouped(TyperGroup):
     """Lists the commands in sections, each with the first sentence of its help."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        # Wrong usage is reported outside any command, and quotes what was typed.
+        with guarded_streams():
+            return super().main(*args, **extra)
 
     # Any: typer may bring a click of its own, and then there is no other to name.
     def format_commands(self, ctx: Any, formatter: Any) -> None:

@@ -8,6 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 unset PYTHONPATH
+export XDG_STATE_HOME="$work/state"
 
 "$bin/fluid" --help > /dev/null
 "$bin/python" - <<'PYTHON'

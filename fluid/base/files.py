@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from fluid.base.errors import FileFormatError, FluidError
+from fluid.base.show import shown_json
 
+# Permission bits of what only its owner may read, such as private structures.
+PRIVATE = 0o600
 _CHUNK = 1 << 20
 # Leftovers of a killed run are removed after an hour: until then their maker may be about to lock
 # them, or run on another machine, whose locks not every file system shows.
@@ -118,7 +121,8 @@ def atomic_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
     path
         The file to appear. Its folder is made if needed.
     mode
-        Permission bits, reduced by the process's umask.
+        Permission bits, reduced by the process's umask; `PRIVATE` for what only its owner may
+        read. Until the file appears nobody else can.
     """
     _make_parent(path)
     if path.is_dir():
@@ -133,9 +137,7 @@ def atomic_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
     try:
         with _held(temporary):
             yield temporary
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(mode & ~umask)
+            temporary.chmod(mode & ~_umask())
             sync(temporary)
             temporary.replace(path)
         sync(path.parent)
@@ -149,14 +151,16 @@ def write_text(path: Path, text: str, mode: int = 0o666) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, mode: int = 0o666) -> None:
     """Write a JSON file for people and programs: sorted keys, indented, whole or not at all."""
-    write_text(path, dump_json(value) + "\n")
+    write_text(path, dump_json(value) + "\n", mode)
 
 
 def dump_json(value: Any) -> str:
-    """JSON for people: sorted keys, two blanks of indentation, NaN refused."""
-    return json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    """JSON for people: sorted keys, two blanks of indentation, NaN refused, nothing invisible."""
+    return shown_json(
+        json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    )
 
 
 def read_json(path: Path) -> Any:
@@ -204,12 +208,20 @@ def check_folder(path: Path, marker: str) -> None:
         )
 
 
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
 @contextmanager
-def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
+def atomic_folder(path: Path, marker: str, private: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it takes the place of `path` if the block succeeds.
 
     A folder that is already there is replaced only if it holds a file named `marker`, so that a
-    mistyped ``-o`` never removes somebody's files. A link is followed, not replaced.
+    mistyped ``-o`` never removes somebody's files. A link is followed, not replaced. With `private`
+    only the owner may read the folder and anything in it, whatever the umask. Until the folder
+    appears nobody else can.
 
     Raises
     ------
@@ -228,11 +240,11 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
     try:
         with _held(temporary):
             yield temporary
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o777 & ~umask)
             for item in temporary.rglob("*"):
+                if private:
+                    item.chmod(0o700 if item.is_dir() else PRIVATE)
                 sync(item)
+            temporary.chmod(0o700 if private else 0o777 & ~_umask())
             if path.exists():
                 shutil.rmtree(_previous(path), ignore_errors=True)
                 path.replace(_previous(path))

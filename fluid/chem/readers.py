@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fluid.base.errors import TableError
+from fluid.base.show import printable
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _DELIMITERS = ",;\t|"
@@ -96,16 +97,6 @@ def _check_columns(path: Path, columns: list[str]) -> None:
         if name and name.lower() in seen:
             raise TableError(f"{path}: column '{short_name(name)}' occurs twice in the header")
         seen.add(name.lower())
-
-
-def printable(text: str) -> str:
-    """Text that can be written anywhere: undecodable bytes as ``\\xNN``, control characters out."""
-    try:
-        raw = text.encode("utf-8", errors="surrogateescape")
-    except UnicodeEncodeError:  # a surrogate that stands for no byte
-        raw = text.encode("utf-8", errors="backslashreplace")
-    shown = raw.decode("utf-8", "backslashreplace")
-    return "".join(character if character.isprintable() else " " for character in shown)
 
 
 def short_name(name: str) -> str:

@@ -9,8 +9,9 @@ from itertools import islice
 from pathlib import Path
 
 from fluid.base.errors import TableError
-from fluid.base.files import atomic_file
-from fluid.chem.readers import Row, Table, printable, read_table, short_name
+from fluid.base.files import PRIVATE, atomic_file
+from fluid.base.show import csv_cell, printable
+from fluid.chem.readers import Row, Table, read_table, short_name
 
 SMILES_COLUMNS = (
     "smiles",
@@ -197,12 +198,18 @@ def batched(items: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
 
 
 def write_rejects(path: Path, rejects: Iterable[Reject]) -> int:
-    """Write rejects as CSV for people; returns the number of rows."""
+    """Write rejects as CSV for people; returns the number of rows.
+
+    The file holds structures and measurements of a private table, so only its owner may read it.
+    """
     count = 0
-    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+    with (
+        atomic_file(path, PRIVATE) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as out,
+    ):
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow([field.name for field in fields(Reject)])
         for reject in rejects:
-            writer.writerow(astuple(reject))
+            writer.writerow([csv_cell(str(value)) for value in astuple(reject)])
             count += 1
     return count

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from fluid.base.errors import FileFormatError
+from fluid.base.files import PRIVATE
 from fluid.base.software import software_versions
 from fluid.exchange.federation import Federation
 from fluid.exchange.policy import DisclosurePolicy
@@ -126,7 +127,7 @@ def write_annotation(
     header: AnnotationHeader,
     chunks: Iterator[tuple[np.ndarray, dict[str, TeacherLabels]]],
 ) -> str:
-    """Write an annotation as an unsigned draft, whole or not at all.
+    """Write an annotation as an unsigned draft, whole or not at all, for its owner alone.
 
     Parameters
     ----------
@@ -145,7 +146,7 @@ def write_annotation(
     tasks = header.federation.tasks
     schema = annotation_schema(tasks)
     batches = (_to_batch(schema, tasks, keys, labels) for keys, labels in chunks)
-    return write_sealed(path, schema, batches, header.manifest)
+    return write_sealed(path, schema, batches, header.manifest, mode=PRIVATE)
 
 
 def _to_batch(

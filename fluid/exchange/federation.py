@@ -13,6 +13,7 @@ from typing import Any
 
 from fluid.base.errors import FederationError, FluidError
 from fluid.base.files import canonical_json, sha256_hex
+from fluid.base.show import csv_cell, hides, shown
 from fluid.base.values import read_fields
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.features import FeatureSpec
@@ -24,6 +25,7 @@ from fluid.learn.task import HIGHEST, LOWEST, Task
 
 SCHEMA = "fluid.federation/1"
 _HIGHEST_ROUND = 1_000_000
+_LONGEST_NAME = 200
 # Columns of tables of compounds, which no task may be named like.
 RESERVED = frozenset(
     {
@@ -185,6 +187,17 @@ def _check_classes(task: Task) -> None:
     """Refuse classes without a name, and those whose columns clash with others of the task."""
     if not all(label.strip() for label in task.classes):
         raise FederationError(f"task '{task.name}': a class has no name")
+    for what, text in [("unit", task.unit), *(("class", label) for label in task.classes)]:
+        if hides(text) or len(text) > _LONGEST_NAME:
+            raise FederationError(
+                f"task '{task.name}': {what} '{shown(text, 60)}'; allowed are at most "
+                f"{_LONGEST_NAME} visible characters"
+            )
+        if csv_cell(text) != text:
+            raise FederationError(
+                f"task '{task.name}': {what} '{text}' begins like a formula, which a spreadsheet "
+                "would run; let it begin with a letter or digit"
+            )
     ends = ("", ".prediction", ".uncertainty", ".label", ".disagreement")
     columns = [output + end for output in task.outputs for end in ends]
     own = ("class", "reliability", "teachers", "domain", "in_domain", "reason")

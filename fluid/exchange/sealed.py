@@ -111,6 +111,7 @@ def write_sealed(
     batches: Iterator[pa.RecordBatch],
     make_manifest: Callable[[int], dict[str, Any]],
     sign: Signer | None = None,
+    mode: int = 0o666,
 ) -> str:
     """Write a sealed file, whole or not at all.
 
@@ -126,13 +127,15 @@ def write_sealed(
         Makes the manifest, given the number of rows; ``schema`` must be a key.
     sign
         Signs a digest of 32 bytes; None leaves the file unsigned.
+    mode
+        Permission bits, reduced by the umask.
 
     Returns
     -------
     str
         The digest.
     """
-    with atomic_file(path) as temporary:
+    with atomic_file(path, mode) as temporary:
         count = 0
         with pq.ParquetWriter(temporary, schema, compression="zstd", store_schema=True) as writer:
             for group in _row_groups(schema, batches):

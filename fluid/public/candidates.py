@@ -13,11 +13,11 @@ import numpy as np
 from fluid.base.errors import FluidError, TableError
 from fluid.base.files import sha256_file
 from fluid.base.run import Run
+from fluid.base.show import printable
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds
 from fluid.chem.features import FeatureSpec
 from fluid.chem.featurizer import Featurized, featurize_entries, list_rejects
-from fluid.chem.readers import printable
 from fluid.chem.tables import Entry, EntryTable, Reject, open_entries
 from fluid.exchange.federation import Federation
 from fluid.public.clusters import Clusters, open_clusters

@@ -13,11 +13,11 @@ import numpy as np
 from fluid.base.errors import FileFormatError, FluidError, MismatchError, TableError
 from fluid.base.files import sha256_file
 from fluid.base.run import Run
+from fluid.base.show import printable
 from fluid.base.software import software_versions
 from fluid.chem.arrow import compounds_schema, compounds_to_batch
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.featurizer import BATCH, featurize_entries
-from fluid.chem.readers import printable
 from fluid.chem.tables import Entry, batched, open_entries
 from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import PublicSet

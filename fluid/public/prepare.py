@@ -19,11 +19,11 @@ from fluid.base.files import canonical_json, sha256_file
 from fluid.base.jobs import Processes
 from fluid.base.resume import Unfinished
 from fluid.base.run import Run
+from fluid.base.show import printable
 from fluid.base.software import software_versions
 from fluid.chem.arrow import compounds_from_batch, compounds_schema, compounds_to_batch
 from fluid.chem.compounds import Compounds
 from fluid.chem.featurizer import BATCH, Featurized, featurize_batch, list_rejects
-from fluid.chem.readers import printable
 from fluid.chem.tables import Entry, EntryTable, Reject, batched, write_rejects
 from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import SCHEMA

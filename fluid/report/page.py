@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from fluid.chem.readers import printable
+from fluid.base.show import shown
 from fluid.report.sections import Section
 
 _STYLE = """
@@ -27,6 +27,8 @@ td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 """
 # Tells the browser to fetch nothing and to run nothing.
 _SECURITY = "default-src 'none'; style-src 'unsafe-inline'"
+# Characters of a text; a file can state names of any length.
+_LONGEST = 1000
 _ALARMS = ("WRONG", "NOT PASSED", "unsigned draft")
 
 
@@ -47,10 +49,10 @@ def web_page(title: str, sections: Sequence[Section]) -> str:
     ElementTree.SubElement(head, "meta", charset="utf-8")
     policy = {"http-equiv": "Content-Security-Policy", "content": _SECURITY}
     ElementTree.SubElement(head, "meta", policy)
-    ElementTree.SubElement(head, "title").text = printable(title)
+    ElementTree.SubElement(head, "title").text = _text(title)
     ElementTree.SubElement(head, "style").text = _STYLE
     body = ElementTree.SubElement(page, "body")
-    ElementTree.SubElement(body, "h1").text = printable(title)
+    ElementTree.SubElement(body, "h1").text = _text(title)
     for section in sections:
         _add(body, section)
     return (
@@ -60,16 +62,16 @@ def web_page(title: str, sections: Sequence[Section]) -> str:
 
 def _add(body: ElementTree.Element, section: Section) -> None:
     heading = ElementTree.SubElement(body, "h2")
-    heading.text = printable(section.title)
+    heading.text = _text(section.title)
     if _alarming(section.title):
         heading.set("class", "wrong")
     if section.note:
-        ElementTree.SubElement(body, "p").text = printable(section.note)
+        ElementTree.SubElement(body, "p").text = _text(section.note)
     table = ElementTree.SubElement(ElementTree.SubElement(body, "div"), "table")
     if section.header:
         line = ElementTree.SubElement(ElementTree.SubElement(table, "thead"), "tr")
         for name in section.header:
-            ElementTree.SubElement(line, "th", scope="col").text = printable(name)
+            ElementTree.SubElement(line, "th", scope="col").text = _text(name)
     rows = ElementTree.SubElement(table, "tbody")
     for cells in section.rows:
         line = ElementTree.SubElement(rows, "tr")
@@ -82,7 +84,11 @@ def _add(body: ElementTree.Element, section: Section) -> None:
                 entry = ElementTree.SubElement(line, "td")
                 if _is_number(cell):
                     entry.set("class", "number")
-            entry.text = printable(cell)
+            entry.text = _text(cell)
+
+
+def _text(value: str) -> str:
+    return shown(value, _LONGEST)
 
 
 def _alarming(text: str) -> bool:

@@ -17,9 +17,10 @@ from fluid.base.files import atomic_file, canonical_json, sha256_file
 from fluid.base.jobs import Processes, single_threaded_blas
 from fluid.base.resume import Unfinished
 from fluid.base.run import Run
+from fluid.base.show import csv_cell, printable
 from fluid.base.software import software_versions
 from fluid.chem.featurizer import BATCH, Featurized, featurize_batch
-from fluid.chem.readers import Row, printable
+from fluid.chem.readers import Row
 from fluid.chem.tables import (
     ID_COLUMNS,
     SMILES_COLUMNS,
@@ -168,7 +169,9 @@ def predict_table(
     }
     keeping = Unfinished(target, basis) if conformer is None else nullcontext()
     names = prediction_columns(loaded.tasks, conformer is not None)
-    with keeping as unfinished, atomic_file(target) as temporary, single_threaded_blas():
+    # It holds the structures of the table: whoever may not read that may not read this.
+    mode = 0o600 | source.stat().st_mode & 0o666
+    with keeping as unfinished, atomic_file(target, mode) as temporary, single_threaded_blas():
         with closing(_Writer(temporary, suffix, loaded.tasks, names)) as out:
             batches = batched(table, BATCH)
             stream = (
@@ -496,6 +499,10 @@ def _number_columns(tasks: Sequence[Task], columns: Sequence[str]) -> set[str]:
     return numbers | {name for name in columns if name.endswith(endings)}
 
 
+def _safe(cell: object) -> object:
+    return csv_cell(printable(cell)) if isinstance(cell, str) else cell
+
+
 class _Writer:
     """Appends tables to a CSV or Parquet file."""
 
@@ -508,10 +515,10 @@ class _Writer:
 
         self._file = path.open("wb") if suffix == ".csv" else None
         if self._file is not None:
-            header = pd.DataFrame(columns=list(columns))
+            header = pd.DataFrame(columns=[csv_cell(printable(name)) for name in columns])
             self._file.write(header.to_csv(index=False, lineterminator="\n").encode())
-        numbers = _number_columns(tasks, columns)
-        kinds = {name: pa.float64() if name in numbers else pa.string() for name in columns}
+        self._numbers = _number_columns(tasks, columns) | {"line"}
+        kinds = {name: pa.float64() if name in self._numbers else pa.string() for name in columns}
         self._schema = pa.schema(list((kinds | {"line": pa.int64()}).items()))
         if self._file is None:
             self._parquet = pq.ParquetWriter(path, self._schema, compression="zstd")
@@ -519,7 +526,9 @@ class _Writer:
     def encode(self, frame: pd.DataFrame) -> bytes:
         """A table as it is appended: lines of text, or an Arrow stream."""
         if self._file is not None:
-            return frame.to_csv(index=False, header=False, lineterminator="\n").encode()
+            safe = {name: frame[name].map(_safe) for name in frame if name not in self._numbers}
+            lines = frame.assign(**safe).to_csv(index=False, header=False, lineterminator="\n")
+            return lines.encode()
         import pyarrow as pa
 
         table = pa.Table.from_pandas(frame, self._schema, preserve_index=False)

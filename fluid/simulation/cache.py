@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import fluid
-from fluid.base.files import atomic_file, canonical_json, sha256_hex
+from fluid.base.files import PRIVATE, atomic_file, canonical_json, sha256_hex
 from fluid.base.software import software_versions
 
 Arrays = dict[str, np.ndarray]
@@ -113,7 +113,7 @@ class Cache:
             self.hits += 1
             return found
         arrays = make()
-        with atomic_file(path) as temporary, temporary.open("wb") as handle:
+        with atomic_file(path, PRIVATE) as temporary, temporary.open("wb") as handle:
             np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
         self.made += 1
         return arrays

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fluid.base.files import atomic_file
+from fluid.base.show import csv_cell
 from fluid.learn.metrics import (
     bootstrap_rows,
     compute_metrics,
@@ -124,7 +125,8 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]
     ):
         writer = csv.DictWriter(handle, columns)
         writer.writeheader()
-        writer.writerows(rows)
+        for row in rows:
+            writer.writerow({k: csv_cell(v) if isinstance(v, str) else v for k, v in row.items()})
 
 
 def _scored(

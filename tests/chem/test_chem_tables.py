@@ -14,7 +14,6 @@ from fluid.chem.tables import (
     batched,
     normal_name,
     open_entries,
-    printable,
     write_rejects,
 )
 
@@ -62,15 +61,6 @@ def test_a_column_that_is_not_there_is_an_error_that_lists_those_that_are(tmp_pa
 
 def test_names_are_compared_without_case_blanks_and_dashes():
     assert normal_name(" Canonical-SMILES ") == normal_name("canonical smiles")
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [("caf\udce9", "caf\\xe9"), ("a\tb\nc\x07", "a b c "), ("naïve 分子", "naïve 分子"), ("", "")],
-)
-def test_names_can_be_written_anywhere(text, shown):
-    assert printable(text) == shown
-    printable(text).encode("utf-8")
 
 
 def test_batches_keep_the_order_and_the_rest():

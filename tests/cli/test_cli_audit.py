@@ -28,6 +28,7 @@ def _command(site: Site, *more: object, draft: Path | None = None) -> list[objec
 def test_audit_writes_what_it_prints(site: Site, tmp_path: Path) -> None:
     target = tmp_path / "audit.json"
     shown = done(*_command(site, "--jobs", 2, "-o", target, "--json"))
+    assert target.stat().st_mode & 0o777 == 0o600
     assert "shadow teachers of half the compounds, 4" in shown.stderr
     assert "audited in " in shown.stderr
     written = json.loads(target.read_text(encoding="utf-8"))

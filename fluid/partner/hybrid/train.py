@@ -149,7 +149,7 @@ def train_hybrid(
     fitted = fit_hybrid(
         table, pooled, first, contract, partner, options=options, later_student=later, run=run
     )
-    with atomic_folder(output, MODEL_FILE) as folder:
+    with atomic_folder(output, MODEL_FILE, private=True) as folder:
         save_model(fitted.model, folder, fitted.measured)
         write_rejects(folder / REJECTS_FILE, table.rejects)
     return TrainingSummary(

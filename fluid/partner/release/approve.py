@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from fluid.exchange.signing import (
     verify_digest,
 )
 from fluid.exchange.strictness import looser_than
-from fluid.partner.release.key_checkpoint import open_checkpoint
+from fluid.partner.release.key_checkpoint import checkpoint_folders, open_checkpoint
 from fluid.partner.release.ledger import Ledger, open_ledger
 from fluid.partner.release.ledger_file import APPROVED, FINISHED, Entry
 from fluid.partner.teacher.folder import FEDERATION_FILE
@@ -156,7 +156,8 @@ def approve(
     teacher
         The teacher's folder, with its ledger.
     key
-        The partner's private key. The last entry of the ledger is noted beside it.
+        The partner's private key. The state of the ledger is noted beside it and in the user's
+        state folder.
     federation
         The federation of this round, if it differs from the one used in training.
     audit
@@ -189,13 +190,16 @@ def approve(
     federation = Federation.load(federation or teacher / FEDERATION_FILE)
     _check_contract(annotation, federation)
     signer = load_signing_key(key, federation, annotation.partner)
-    with open_ledger(teacher, key.parent) as ledger:
+    federation = replace(federation, own_policy=annotation.policy)
+    with open_ledger(teacher, *checkpoint_folders(key)) as ledger:
         _check_entered(ledger, annotation)
         checkpoint = open_checkpoint(key)
         checkpoint.check(ledger)
-        checkpoint.check_budget(ledger, annotation.release, federation.name, annotation.policy)
+        checkpoint.check_budget(ledger, annotation.release, federation)
+        checkpoint.check_epsilon(ledger, federation)
+        checkpoint.warn_of_elsewhere(federation)
         entry = _enter(ledger, annotation, signer, audit)
-        checkpoint.keep(ledger, federation.name)
+        checkpoint.keep(ledger, federation)
     target = draft if output is None else Path(output)
     sign_sealed(draft, target, annotation.sealed.digest, lambda found: sign_digest(signer, found))
     return Approval(

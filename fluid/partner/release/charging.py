@@ -7,6 +7,7 @@ that takes into account the cost of all releases before it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,13 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from fluid.base.errors import LedgerError
+from fluid.base.files import canonical_json
 from fluid.base.resume import Unfinished
+from fluid.exchange import sealed
 from fluid.exchange.federation import Federation
 from fluid.exchange.release import Release
-from fluid.partner.dp.accounting import BudgetError, Cost
+from fluid.partner.dp.accounting import Cost
 from fluid.partner.dp.budget import Plan, plan_release
-from fluid.partner.release.key_checkpoint import open_checkpoint
-from fluid.partner.release.ledger import Query, charge, open_ledger
+from fluid.partner.release.key_checkpoint import (
+    KeyCheckpoint,
+    checkpoint_folders,
+    cost_of_releases,
+    open_checkpoint,
+)
+from fluid.partner.release.ledger import Ledger, Query, charge, open_ledger
+from fluid.partner.release.ledger_file import FINISHED
 from fluid.partner.teacher.folder import TeacherFolder
 
 
@@ -81,47 +90,28 @@ def charge_query(
             yield ChargedQuery(unfinished, till.charge(query), None)
         return
     query = replace(query, exact=False)
-    with open_ledger(teacher.path) as ledger:
+    with till.open() as (ledger, checkpoint):
+        spent = [] if checkpoint is None else checkpoint.costs_elsewhere(ledger.name, federation)
         costs, number = ledger.costs(), ledger.releases + 1
-        former = ledger.answered_by(query, at_hand=True)
+        former = ledger.answered_by(replace(query, exact=True))
+        done = former is not None and ledger.of(FINISHED, release=former.values["release"])
         before = [] if former is None else ledger.costs(before=former)
     if former is not None:
-        plan = till.plan(query, before)
+        plan = till.plan(query, [*spent, *cost_of_releases(before)])
+        # Noise that was drawn for another plan answers another number of compounds.
+        same = canonical_json(plan.to_dict()) == canonical_json(former.values["cost"])
         with Unfinished(output, _of_release(basis, former.values["release"])) as unfinished:
-            if len(unfinished):
-                release = till.charge(replace(query, cost=plan.to_dict()), at_hand=True)
-                yield ChargedQuery(unfinished, release, plan)
+            # With all chunks at hand the answer is the same to the byte, finished or not: a run
+            # may be killed between its last entry and its signature.
+            whole = len(unfinished) == math.ceil(query.compounds / sealed.ROW_GROUP)
+            if same and (whole or (len(unfinished) and not done)):
+                again = replace(query, cost=plan.to_dict(), exact=whole)
+                yield ChargedQuery(unfinished, till.charge(again, at_hand=True), plan)
                 return
-    plan = till.plan(query, costs)
+    plan = till.plan(query, [*spent, *cost_of_releases(costs)])
     with Unfinished(output, _of_release(basis, number)) as unfinished:
         release = till.charge(replace(query, cost=plan.to_dict()), number=number)
         yield ChargedQuery(unfinished, release, plan)
-
-
-def cost_of_releases(costs: Sequence[Mapping[str, Any]]) -> list[Cost]:
-    """Costs of earlier releases, as a ledger holds them.
-
-    Raises
-    ------
-    BudgetError
-        If no epsilon can be stated after one of them: it had no noise, or noise that this version
-        does not account for.
-    """
-    found = []
-    for number, cost in enumerate(costs, start=1):
-        if not cost:
-            raise BudgetError(
-                f"release {number} of this teacher's folder had no noise; no epsilon can be stated "
-                "for its private data any more"
-            )
-        try:
-            found.append(Cost.from_dict(cost["release"]))
-        except (KeyError, ValueError) as error:
-            raise BudgetError(
-                f"release {number} of this teacher's folder: {error}; no epsilon can be stated for "
-                "its private data any more"
-            ) from error
-    return found
 
 
 def _of_release(basis: Mapping[str, Any], release: int) -> dict[str, Any]:
@@ -137,9 +127,18 @@ class _Till:
     federation: Federation
     key: Path | None
 
-    def plan(self, query: Query, costs: Sequence[Mapping[str, Any]]) -> Plan:
+    @contextmanager
+    def open(self) -> Iterator[tuple[Ledger, KeyCheckpoint | None]]:
+        """The ledger, and with a key its checkpoint, locked together."""
+        if self.key is None:
+            with open_ledger(self.teacher.path) as ledger:
+                yield ledger, None
+            return
+        with open_ledger(self.teacher.path, *checkpoint_folders(self.key)) as ledger:
+            yield ledger, open_checkpoint(self.key)
+
+    def plan(self, query: Query, spent: Sequence[Cost]) -> Plan:
         """What a release may ask after others of these costs."""
-        spent = cost_of_releases(costs)
         tasks = self.teacher.model.tasks
         return plan_release(self.federation.mechanism, tasks, query.compounds, spent)
 
@@ -154,9 +153,7 @@ class _Till:
             Number of the release that its plan was made for.
         """
         policy = self.federation.in_force
-        folders = () if self.key is None else (self.key.parent,)
-        with open_ledger(self.teacher.path, *folders) as ledger:
-            checkpoint = None if self.key is None else open_checkpoint(self.key)
+        with self.open() as (ledger, checkpoint):
             if checkpoint is not None:
                 checkpoint.check(ledger)
 
@@ -167,6 +164,6 @@ class _Till:
                         f"{ledger.path}: another run has entered a query meanwhile; try again"
                     )
                 if checkpoint is not None:
-                    checkpoint.check_budget(ledger, release, query.federation, policy)
+                    checkpoint.check_budget(ledger, release, self.federation)
 
             return charge(ledger, query, policy, self.teacher.secret, at_hand, check)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fluid.base.errors import FileFormatError, FluidError, MismatchError
-from fluid.base.files import atomic_folder, check_folder, recover_folder, write_text
+from fluid.base.files import PRIVATE, atomic_folder, check_folder, recover_folder, write_text
 from fluid.base.run import Run
 from fluid.chem.tables import write_rejects
 from fluid.exchange.federation import Federation, check_partner_name, parse_federation
@@ -151,12 +151,12 @@ def train_teacher(
     sub_teachers = None
     if federation.mechanism.is_used and not reference:
         sub_teachers = fit_sub_teachers(table, fitted.model, federation, key, run.cores)
-    with kept_ledger(output), atomic_folder(output, MODEL_FILE) as folder:
+    with kept_ledger(output), atomic_folder(output, MODEL_FILE, private=True) as folder:
         save_model(fitted.model, folder, fitted.measured)
         if sub_teachers is not None:
             (folder / SUB_TEACHERS).mkdir()
             save_model(sub_teachers, folder / SUB_TEACHERS)
-        write_text(folder / SECRET_FILE, key.hex() + "\n", mode=0o600)
+        write_text(folder / SECRET_FILE, key.hex() + "\n", PRIVATE)
         (folder / FEDERATION_FILE).write_bytes(federation.source)
         write_rejects(folder / REJECTS_FILE, table.rejects)
         carry_over(output, folder, folder / MODEL_FILE)

@@ -33,7 +33,8 @@ from fluid.partner.dp.pate_labeler import (
     averaged,
     voted,
 )
-from fluid.partner.release.charging import cost_of_releases
+from fluid.partner.release.approve import approve
+from fluid.partner.release.key_checkpoint import cost_of_releases
 from fluid.partner.release.ledger import read_ledger
 from fluid.partner.teacher.fit import TrainingOptions
 from fluid.partner.teacher.train import train_teacher
@@ -94,13 +95,13 @@ def _round(folder: Path, settings: str) -> tuple[Path, Federation, PublicSet, di
     return path, federation, public, summary.cost
 
 
-def _spend_all(teacher: Path, public: PublicSet) -> tuple[list[Any], str]:
+def _spend_all(teacher: Path, public: PublicSet, key: Path | None = None) -> tuple[list[Any], str]:
     """Releases until one is refused, and why it was."""
     draws: list[Any] = []
     output = teacher.parent / "b.parquet"
     while len(draws) < 10:
         try:
-            annotate(teacher, public, output, run=Run(jobs=1))
+            annotate(teacher, public, output, key=key, run=Run(jobs=1))
         except BudgetError as error:
             return draws, str(error)
         draws.append(pq.read_table(output).to_pydict()["logbb.prediction"])
@@ -273,6 +274,50 @@ def test_an_interrupted_run_keeps_its_draws_and_its_release(
     # What was drawn is used up: the same query again is a new release.
     annotate_second(lambda done: None)
     assert read_ledger(teacher).releases == 3
+
+
+def test_a_run_that_is_killed_before_its_signature_is_charged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of its noise is at hand, so the answer is the same to the byte."""
+    settings = "epsilon = 12.0\nsub_teachers = 5\nsigma = 8.0\nthreshold = 0.0"
+    monkeypatch.setattr("fluid.exchange.sealed.ROW_GROUP", 16)
+    _, _, public, _ = _round(tmp_path, settings)
+    teacher, output = tmp_path / "teacher", tmp_path / "b.parquet"
+    key = tmp_path / "keys" / "aurora.key"
+
+    def stop(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr("fluid.partner.annotate.approve", stop)
+        with pytest.raises(KeyboardInterrupt):
+            annotate(teacher, public, output, key=key, run=Run(jobs=1))
+    finished = read_ledger(teacher).of("finished")[-1].values
+    assert finished["release"] == read_ledger(teacher).releases == 2
+    again = annotate(teacher, public, output, key=key, run=Run(jobs=1))
+    assert again.digest == finished["digest"]
+    assert read_ledger(teacher).releases == 2
+
+
+def test_epsilon_is_that_of_a_key_and_not_of_a_folder(tmp_path: Path) -> None:
+    settings = "epsilon = 12.0\nsub_teachers = 5\nsigma = 8.0\nthreshold = 0.0"
+    path, _, public, _ = _round(tmp_path, settings)
+    table, other = tmp_path / "aurora.csv", tmp_path / "other"
+    options = TrainingOptions("logistic", folds=3, repeats=1)
+    train_teacher([table], path, "aurora", other, options=options, run=Run(jobs=1))
+    key = shutil.copy2(tmp_path / "keys" / "aurora.key", tmp_path / "copy.pem")
+    # The folder alone knows of nothing that was spent.
+    annotate(other, public, tmp_path / "draft.parquet", run=Run(jobs=1))
+    with pytest.raises(BudgetError, match=r"this would be epsilon .* the federation's is 12"):
+        approve(tmp_path / "draft.parquet", other, key)
+    train_teacher([table], path, "aurora", tmp_path / "third", options=options, run=Run(jobs=1))
+    # With the key it is told before any work, and gets what is left.
+    draws, refusal = _spend_all(tmp_path / "third", public, key)
+    assert "does not afford a single label" in refusal
+    if draws:
+        output = tmp_path / "b.parquet"
+        assert open_annotation(output).sealed.manifest["noise"]["total"]["epsilon"] <= 12.0
 
 
 def test_noise_of_another_kind_in_the_ledger_is_refused() -> None:

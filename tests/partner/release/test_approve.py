@@ -4,102 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from fluid.base.errors import FluidError, LedgerError, MismatchError, SignatureError
-from fluid.base.run import Run
-from fluid.chem.features import FeatureSpec
 from fluid.exchange.annotation import open_annotation
 from fluid.exchange.federation import load_federation
-from fluid.exchange.public_set import PublicSet, open_public_set
 from fluid.exchange.signing import generate_keys, verify_digest
-from fluid.exchange.template import init_federation, parse_task_option, register_partner
-from fluid.partner.annotate import AnnotationSummary, annotate
 from fluid.partner.release.approve import approve, check_approvals, load_audit
-from fluid.partner.release.key_checkpoint import checkpoint_path, open_checkpoint
+from fluid.partner.release.key_checkpoint import open_checkpoint
 from fluid.partner.release.ledger import read_ledger
 from fluid.partner.release.ledger_file import APPROVED, LEDGER_FILE, QUERY
-from fluid.partner.teacher.fit import TrainingOptions
 from fluid.partner.teacher.labeler import TeacherLabeler
-from fluid.partner.teacher.train import train_teacher
-from fluid.public.prepare import prepare_public
-from tests.conftest import DATA, cut_table, public_rows, write_public
-
-OPTIONS = TrainingOptions(learner="logistic", folds=3, repeats=1)
-
-
-@dataclass(frozen=True)
-class Home:
-    """A partner with a trained teacher that was never asked."""
-
-    folder: Path
-    publics: list[PublicSet]
-
-    @property
-    def teacher(self) -> Path:
-        return self.folder / "teacher"
-
-    @property
-    def key(self) -> Path:
-        return self.folder / "keys" / "aurora.key"
-
-    @property
-    def federation(self) -> Path:
-        return self.folder / "federation.toml"
-
-    def draft(self, number: int = 0, teacher: Path | None = None) -> Path:
-        """An unsigned annotation of one of three public sets."""
-        output = self.folder / f"draft-{number}.parquet"
-        self.annotate(output, number, None, teacher)
-        return output
-
-    def annotate(
-        self,
-        output: Path,
-        number: int,
-        key: Path | None,
-        teacher: Path | None = None,
-        policy: Path | None = None,
-    ) -> AnnotationSummary:
-        public = self.publics[number]
-        return annotate(
-            teacher or self.teacher, public, output, key=key, policy=policy, run=Run(jobs=1)
-        )
-
-    def train(self, output: Path, seed: int = 0) -> None:
-        options = TrainingOptions("logistic", 3, 1, seed)
-        table = self.folder / "private.csv"
-        train_teacher([table], self.federation, "aurora", output, options=options, run=Run(jobs=1))
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("home")
-    path = folder / "federation.toml"
-    tasks = [parse_task_option(text) for text in ("bbb:binary:BBB-,BBB+", "logbb:regression")]
-    init_federation(path, "trial", tasks, FeatureSpec(descriptors="none"))
-    register_partner(path, "aurora", generate_keys("aurora", folder / "keys")[1])
-    text = path.read_text(encoding="utf-8").replace("max_releases = 10", "max_releases = 2")
-    path.write_text(text, encoding="utf-8")
-    cut_table(DATA / "partners" / "aurora.csv", folder / "private.csv", 90)
-    Home(folder, []).train(folder / "teacher")
-    for number in range(3):
-        source = write_public(folder / f"{number}.csv", public_rows(24 + number * 2))
-        prepare_public(
-            [source], load_federation(path), folder / f"{number}.parquet", run=Run(jobs=1)
-        )
-    return folder
-
-
-@pytest.fixture
-def home(made: Path, tmp_path: Path) -> Home:
-    shutil.copytree(made, tmp_path / "home")
-    folder = tmp_path / "home"
-    return Home(folder, [open_public_set(folder / f"{number}.parquet") for number in range(3)])
+from tests.partner.release.partner_home import Home
 
 
 def test_two_steps_give_the_file_of_one_step(home: Home) -> None:
@@ -283,14 +202,3 @@ def test_an_audit_is_of_this_draft_and_entered_by_its_digest(home: Home) -> None
         path.write_text(json.dumps(wrong))
         with pytest.raises(FluidError, match=message):
             load_audit(path, annotation)
-
-
-def test_what_is_noted_beside_the_key_is_owner_only_and_checked(home: Home) -> None:
-    approve(home.draft(0), home.teacher, home.key)
-    path = checkpoint_path(home.key)
-    assert path.name == "aurora.ledger.json"
-    assert path.stat().st_mode & 0o777 == 0o600
-    for text in ("{}", "[", '{"schema": "fluid.anchor/1", "ledgers": {"x": {"entry": -1}}}'):
-        path.write_text(text)
-        with pytest.raises(FluidError, match=r"aurora\.ledger\.json"):
-            approve(home.draft(0), home.teacher, home.key)

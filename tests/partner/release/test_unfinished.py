@@ -146,7 +146,7 @@ def test_only_whole_records_are_taken(site: Site, damage: str) -> None:
 
 
 def test_labels_of_another_teacher_public_set_or_policy_are_not_taken(
-    site: Site, consortium: Consortium, tmp_path: Path
+    site: Site, consortium: Consortium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.run()
     chunks = site.labelled
@@ -162,10 +162,12 @@ def test_labels_of_another_teacher_public_set_or_policy_are_not_taken(
     for teacher in (other, secret):
         site.run(stop_after=2)
         before = site.teacher, site.key
-        # A copy of a teacher's folder goes its own way; what the key saw of the other is elsewhere.
+        # A copy of a teacher's folder goes its own way on another machine.
         site.teacher, site.key = teacher, teacher / "aurora.key"
         shutil.copy2(site.keys, site.key)
-        site.run()
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setenv("XDG_STATE_HOME", str(teacher / "state"))
+            site.run()
         assert site.labelled == chunks
         site.teacher, site.key = before
 
