@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import fluid.learn.estimators
 from fluid.base.errors import TrainingError
 from fluid.base.run import Run
 from fluid.chem.chemistry import Chemistry
@@ -39,6 +40,7 @@ from fluid.partner.annotate import annotate
 from fluid.partner.disclosure_guard import disclose
 from fluid.partner.dp.pate import SubTeachers, fit_sub_teachers
 from fluid.partner.table import LabelledCompounds
+from fluid.partner.teacher import residuals
 from fluid.partner.teacher.fit import FittedTeacher, TrainingOptions, fit_model
 from fluid.partner.teacher.labeler import TeacherLabeler, teacher_folds
 from fluid.partner.teacher.residuals import ResidualLabeler
@@ -277,8 +279,17 @@ def test_no_degenerate_table_breaks_the_promise(part: int) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("learner", ["lightgbm", "random-forest", "average"])
 def test_no_learner_breaks_the_promise(learner: str) -> None:
-    for seed in range(5000, 5040):
+    for seed in range(5000, 5015):
         check(make_case(seed, learner))
+
+
+@pytest.mark.long
+def test_no_choice_by_size_breaks_the_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folds near the sizes where `auto` takes another learner, and a ridge takes landmarks."""
+    monkeypatch.setattr(fluid.learn.estimators, "KERNEL_LIMIT", 18)
+    monkeypatch.setattr(residuals, "_MOST_EXACT", 18)
+    for seed in range(6000, 6020):
+        check(make_case(seed, "auto"))
 
 
 def _write_table(path: Path, labels: dict[str, tuple[str, str]]) -> Path:
