@@ -91,6 +91,8 @@ def find_column(table: Table, given: str | None, known: Sequence[str], what: str
     """
     names = [normal_name(name) for name in table.columns]
     if given is not None:
+        if given in table.columns:
+            return table.columns.index(given)
         if normal_name(given) not in names:
             raise TableError(
                 f"{table.path}: no {what} column '{given}'; the columns are {_listed(table)}"

@@ -65,6 +65,8 @@ def compute_metrics(
     dict
         NaN for a metric that is not defined on these compounds, for example with one class only.
     """
+    if not len(truth):
+        return dict.fromkeys(metric_names(task), float("nan"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if task.kind == "regression":
@@ -87,7 +89,7 @@ def _binary_metrics(truth: np.ndarray, score: np.ndarray, called: np.ndarray) ->
         "balanced_accuracy": (sensitivity + specificity) / 2,
         "sensitivity": sensitivity,
         "specificity": specificity,
-        "brier": float(np.mean((score - truth) ** 2)) if len(truth) else float("nan"),
+        "brier": float(np.mean((score - truth) ** 2)),
         "ece": expected_calibration_error(positive, score),
     }
 
@@ -172,8 +174,6 @@ def _multiclass_metrics(
 
 
 def _regression_metrics(truth: np.ndarray, value: np.ndarray) -> dict[str, float]:
-    if not len(truth):
-        return dict.fromkeys(REGRESSION_METRICS, float("nan"))
     from scipy.stats import spearmanr
 
     error = value - truth

@@ -14,6 +14,7 @@ from fluid.base.jobs import count_jobs
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.featurizer import featurize_entries, list_rejects
+from fluid.chem.readers import Table, short_name
 from fluid.chem.tables import Entry, EntryTable, Reject, find_column, normal_name, open_entries
 from fluid.learn.labels import LabelMatrix, merge_measurements
 from fluid.learn.task import LabelError, Task, parse_label, parse_qualifier
@@ -143,7 +144,9 @@ class _Layout:
         self.group_column = find_column(source, columns.group, (), "group")
         if not self.wide and columns.task is None:
             self.wide = {
-                index: header.index(name) for name, index in self.names.items() if name in header
+                index: self._only(source, header, name)
+                for name, index in self.names.items()
+                if name in header
             }
         self.long = not self.wide and self.task_column is not None and self.value_column is not None
         if not self.wide and not self.long:
@@ -161,6 +164,22 @@ class _Layout:
         general = find_column(source, None, known, "qualifier")
         self.qualifiers = self._beside(header, QUALIFIER_COLUMNS, general)
         self.units = self._beside(header, UNIT_COLUMNS, self.unit_column)
+
+    @staticmethod
+    def _only(source: Table, header: list[str], name: str) -> int:
+        """Position of the one column of this name.
+
+        Columns of an SDF file are the properties of its records: were one taken of several that
+        read alike, a single record could hide the labels of all others.
+        """
+        found = [position for position, other in enumerate(header) if other == name]
+        if len(found) > 1:
+            first, second = (short_name(source.columns[position]) for position in found[:2])
+            raise TableError(
+                f"{source.path}: columns '{first}' and '{second}' both read as task '{name}'; "
+                f"rename one, or choose with --label {name}=COLUMN"
+            )
+        return found[0]
 
     def _beside(
         self, header: list[str], names: Sequence[str], general: int | None

@@ -120,3 +120,15 @@ def test_a_missing_group_column_is_one_clear_line(tmp_path: Path, chemistry: Che
     second = write(tmp_path / "2.csv", "smiles,active", "CCN,1")
     with pytest.raises(TableError, match=r"2\.csv: no group column 'site'; the columns are 'smi"):
         read_labelled([first, second], TASKS[:1], chemistry, Columns(group="site"), jobs=1)
+
+
+def test_of_columns_that_read_alike_none_is_taken_unasked(
+    tmp_path: Path, chemistry: Chemistry
+) -> None:
+    """In an SDF file one record's property could hide the labels of all the others."""
+    table = write(tmp_path / "t.csv", "smiles,log D,log-d", "CCO,1,", "CCN,,2", "CCC,,3")
+    tasks = (Task("log_d", "regression", low=-5, high=10),)
+    with pytest.raises(TableError, match="columns 'log D' and 'log-d' both read as task 'log_d'"):
+        read_labelled([table], tasks, chemistry, jobs=1)
+    chosen = Columns(labels={"log_d": "log-d"})
+    assert len(read_labelled([table], tasks, chemistry, chosen, jobs=1).compounds) == 2

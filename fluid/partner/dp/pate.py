@@ -7,8 +7,9 @@ the learner that `auto` chooses, whether its labels suffice, its seed. One compo
 measurement, then changes one vote of each query at most.
 
 The sub-teacher that owns a public compound does not vote on it, whether or not the compound is
-private too. So the compound's own label is the same with and without it in the private data, as in
-cross-fitting, and epsilon bounds its effect on the labels of others.
+private too. So the votes on a compound are the same with and without it in the private data, as in
+cross-fitting, and epsilon bounds its effect on the labels of others. In which tasks a partner takes
+part is visible, and not protected.
 """
 
 from __future__ import annotations

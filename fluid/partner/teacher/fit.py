@@ -166,11 +166,15 @@ def fit_model(
     for index, task in enumerate(federation.tasks):
         labelled = LabelledTask(table.compounds, task, *table.labels.column(index))
         fitted = cross_fit(labelled, folds, settings, run.cores)
-        if not np.isfinite(fitted.predictions).any():
-            skipped[task.name] = _why_no_model(labelled, fitted, folds_by)
+        # Whether there are fold models, not whether they have compounds to predict: one compound,
+        # alone in its fold, would otherwise decide if its own row is labelled.
+        if not fitted.models:
+            skipped[task.name] = too_few_labels(task, labelled.values)
             logger.warning("%s: task %s: %s; no model", source, task.name, skipped[task.name])
             continue
-        if folds_by == BY_FRAMEWORK:
+        if not np.isfinite(fitted.predictions).any():
+            _warn_of_no_prediction(labelled, folds_by, source)
+        elif folds_by == BY_FRAMEWORK:
             _warn_of_one_series(labelled, source)
         if not reference and not task.is_classification:
             _warn_of_step(federation.policy.value_step, labelled, source)
@@ -214,15 +218,20 @@ def fit_model(
     return FittedTeacher(trained, skipped, measured)
 
 
-def _why_no_model(labelled: LabelledTask, fitted: CrossFitted, folds_by: str) -> str:
-    """Why a task has no out-of-fold predictions."""
-    if fitted.models and folds_by == BY_FRAMEWORK:
-        n_frameworks = len(set(fold_keys(labelled.library.take(labelled.rows), BY_FRAMEWORK)))
-        return (
-            f"{len(labelled.rows)} labelled compounds of {n_frameworks} frameworks, folds by "
-            "framework need more of these"
-        )
-    return too_few_labels(labelled.task, labelled.values)
+def _warn_of_no_prediction(labelled: LabelledTask, folds_by: str, source: str) -> None:
+    """Warn if every labelled compound lies in a fold whose model the other folds cannot train."""
+    of_frameworks = ""
+    if folds_by == BY_FRAMEWORK:
+        frameworks = set(fold_keys(labelled.library.take(labelled.rows), BY_FRAMEWORK))
+        of_frameworks = f" of {len(frameworks)} frameworks"
+    logger.warning(
+        "%s: task %s: %d labelled compounds%s, none of which the other folds can predict; how well "
+        "the task is predicted is not known",
+        source,
+        labelled.task.name,
+        len(labelled.rows),
+        of_frameworks,
+    )
 
 
 def _warn_of_step(step: float, labelled: LabelledTask, source: str) -> None:
@@ -287,7 +296,8 @@ def _task_model(labelled: LabelledTask, fitted: CrossFitted, similarity: np.ndar
     threshold = 0.5
     if task.kind == "binary":
         known = np.isfinite(fitted.predictions[:, 0])
-        threshold = prevalence_threshold(fitted.predictions[known, 0], float(values[known].mean()))
+        prevalence = float(values[known].mean()) if known.any() else 0.5
+        threshold = prevalence_threshold(fitted.predictions[known, 0], prevalence)
     slope = float(np.mean([member.reliability.slope for member in fitted.models]))
     # A domain judges at home and is never exported, so that all out-of-fold predictions may serve.
     held_out = measured_calls(task, fitted.predictions, threshold, similarity, values)

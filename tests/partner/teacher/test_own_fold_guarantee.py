@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from fluid.base.errors import FluidError, MismatchError, TrainingError
+from fluid.base.errors import FluidError, MismatchError
 from fluid.base.run import Run
 from fluid.chem.compounds import concatenate
 from fluid.chem.scaffolds import framework_keys
@@ -211,7 +211,7 @@ def test_training_again_keeps_the_secret(tmp_path: Path) -> None:
     assert (tmp_path / "other" / "fold.key").read_text() != secrets[0]
 
 
-def test_one_series_alone_is_refused_and_a_large_one_is_told(
+def test_one_series_alone_labels_other_chemistry_and_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = make_federation(tmp_path, ("aurora",))
@@ -219,9 +219,9 @@ def test_one_series_alone_is_refused_and_a_large_one_is_told(
     table = tmp_path / "series.csv"
     table.write_text("\n".join(["smiles,bbb", *rows]) + "\n")
     options = TrainingOptions("logistic", folds=3, repeats=1, folds_by="framework")
-    with pytest.raises(TrainingError, match="40 labelled compounds of 1 frameworks, folds by"):
-        train_teacher([table], path, "aurora", tmp_path / "a", options=options, run=Run(jobs=1))
-    assert not (tmp_path / "a").exists()
+    made = train_teacher([table], path, "aurora", tmp_path / "a", options=options, run=Run(jobs=1))
+    assert "40 labelled compounds of 1 frameworks, none of which the other folds" in caplog.text
+    assert set(made.card.metrics["bbb"].values()) == {None}
     others = [f"c1ccccc1{'C' * n}c1ccccc1,{n // 2 % 2}" for n in range(1, 31)]
     table.write_text("\n".join(["smiles,bbb", *rows, *others]) + "\n")
     train_teacher([table], path, "aurora", tmp_path / "a", options=options, run=Run(jobs=1))
