@@ -8,7 +8,7 @@ import tomllib
 from itertools import pairwise
 from typing import Any
 
-from fluid.base.errors import FileFormatError
+from fluid.base.errors import FileFormatError, one_line
 
 # Plain values take up to 50 times the memory of their text, and a third of a second per MB.
 MOST_BYTES = 8 << 20
@@ -91,8 +91,7 @@ def _reason(error: Exception) -> str:
         return f"values are nested more than {MOST_DEPTH} deep"
     if isinstance(error, UnicodeDecodeError):
         return f"byte {error.start} is not UTF-8"
-    # A message of tomllib's may quote what it found.
-    return repr(str(error))[1:-1][:200]
+    return one_line(error)
 
 
 def _short(value: Any) -> str:
