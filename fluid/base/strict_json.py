@@ -1,10 +1,9 @@
-"""JSON and TOML of files that somebody sent: refused unless every value is small and plain."""
+"""JSON of files that somebody sent: refused unless every value is small and plain."""
 
 from __future__ import annotations
 
 import json
 import math
-import tomllib
 from itertools import pairwise
 from typing import Any
 
@@ -45,38 +44,28 @@ def parse_json(data: bytes | str, name: str, most_bytes: int = MOST_BYTES) -> An
     --------
     >>> parse_json('{"a": [1, 2.5]}', "a.json")
     {'a': [1, 2.5]}
-    >>> parse_json('{"a": 1e999}', "a.json")
+    >>> parse_json('{"a": 1, "a": 2}', "a.json")
     Traceback (most recent call last):
-    fluid.base.errors.FileFormatError: a.json: is not readable JSON (1e999 is not a finite number)
+    fluid.base.errors.FileFormatError: a.json: is not readable JSON (key 'a' occurs twice)
     """
+    try:
+        return json_values(data, most_bytes)
+    except ValueError as error:
+        raise FileFormatError(f"{name}: is not readable JSON ({error})") from error
+
+
+def json_values(data: bytes | str, most_bytes: int = MOST_BYTES) -> Any:
+    """As `parse_json`; ValueError with the reason, in one printable line."""
     try:
         values = json.loads(
             _decoded(data, most_bytes),
             object_pairs_hook=_table,
             parse_int=_integer,
             parse_float=_number,
-            parse_constant=_number,
         )
         _check(values)
     except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{name}: is not readable JSON ({_reason(error)})") from error
-    return values
-
-
-def parse_toml(data: bytes | str, name: str, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
-    """As `parse_json`, of a TOML text; a byte order mark at its beginning is ignored.
-
-    Raises
-    ------
-    FileFormatError
-        If it is not TOML, or a value is none of those that `parse_json` gives, such as a date.
-    """
-    try:
-        text = _decoded(data, most_bytes).removeprefix("\ufeff")
-        values = tomllib.loads(text, parse_float=_number)
-        _check(values)
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{name}: is not readable TOML ({_reason(error)})") from error
+        raise ValueError(_reason(error)) from error
     return values
 
 
@@ -118,27 +107,37 @@ def _integer(text: str) -> int:
 def _number(text: str) -> float:
     if len(text) > _LONGEST_NUMBER:
         raise ValueError(f"a number of {len(text)} characters; at most {_LONGEST_NUMBER}")
-    if not math.isfinite(float(text)):
-        raise ValueError(f"{text} is not a finite number")
     return float(text)
 
 
 def _check(values: Any) -> None:
-    """Depth, types and text of all values; a stack, so that depth costs no recursion."""
-    left = [(values, 0)]
+    """Depth, text and finiteness of all values; a stack, so that depth costs no recursion."""
+    # With each value: how deep it is, and the keys that lead to it, last first.
+    left: list[tuple[Any, int, Any]] = [(values, 0, None)]
     while left:
-        value, depth = left.pop()
+        value, depth, trail = left.pop()
         if depth > MOST_DEPTH:
             raise RecursionError
         if isinstance(value, dict):
-            left += ((item, depth + 1) for pair in value.items() for item in pair)
+            for key, item in value.items():
+                _check_text(key)
+                left.append((item, depth + 1, (key, trail)))
         elif isinstance(value, list):
-            left += ((item, depth + 1) for item in value)
+            left += ((item, depth + 1, (place, trail)) for place, item in enumerate(value))
         elif isinstance(value, str):
-            if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-                raise ValueError(f"text {_short(value)} holds half a character")
-        elif type(value) is int:
-            if abs(value) >= _LARGEST_INTEGER:
-                raise ValueError("a whole number is 2^64 or larger")
-        elif value is not None and type(value) not in (bool, float):
-            raise ValueError(f"{_short(value)} is a {type(value).__name__}")
+            _check_text(value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{_where(trail)}{value}: a finite number is needed")
+
+
+def _check_text(text: str) -> None:
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError(f"text {_short(text)} holds half a character")
+
+
+def _where(trail: Any) -> str:
+    shown = ""
+    while trail is not None:
+        key, trail = trail
+        shown = (f"[{key}]" if isinstance(key, int) else f".{key:.40}") + shown
+    return f"{shown.removeprefix('.')} = " if shown else ""
