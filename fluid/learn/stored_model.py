@@ -109,13 +109,13 @@ def trained_from(
         raise ValueError("a descriptor of the library is not finite")
     left = dict(arrays)
     models = [_task_model(values, left, library) for values in stored.tasks]
-    if left:
-        raise ValueError(f"array '{min(left):.80}' belongs to no part")
     names = [model.task.name for model in models]
     if not names or len(set(names)) < len(names):
         raise ValueError("there is no task, or one twice")
     if "sub_teachers" not in card.training and not all(model.members for model in models):
         raise ValueError("a task has no members")
+    if left:
+        raise ValueError(f"array '{min(left):.80}' belongs to no part")
     return TrainedModel(card, chemistry, library, models, trained_on)
 
 
