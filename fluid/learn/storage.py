@@ -43,6 +43,8 @@ from fluid.learn.stored_model import (
 )
 from fluid.learn.trained_on import TRAINED_ON_FILE, read_trained_on
 
+# Checked before a digest is computed.
+_LARGEST_FILE = 1 << 30
 LIBRARY_FILE, ARRAYS_FILE = "library.parquet", "arrays.npz"
 
 
@@ -230,6 +232,8 @@ def _check_file(folder: Path, name: str, digests: dict[str, str]) -> Path:
         raise FileFormatError(f"{path}: is not listed in {MODEL_FILE}")
     if not path.is_file():
         raise FileFormatError(f"{path}: no such file")
+    if path.stat().st_size > _LARGEST_FILE:
+        raise FileFormatError(f"{path}: has more than {_LARGEST_FILE >> 20} MB")
     if sha256_file(path) != digests[name]:
         raise FileFormatError(f"{path}: does not match its digest; it was changed or damaged")
     return path
