@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.material import FOLDER, public_set, teacher
 from benchmarks.measure import Measured, cpu_seconds, in_new_process
 from benchmarks.table import Row
+from fluid.learn.estimators.trees import Trees
 
 # Labelled by each teacher, and by the first: memory must not grow from one to the other.
 COMPOUNDS, MANY = 1_000_000, 10_000_000
@@ -24,6 +28,51 @@ TEACHERS = (
 )
 
 
+def in_lightgbm(estimator: Trees, n_features: int) -> Any:
+    """The same trees as a model of LightGBM's."""
+    import lightgbm
+
+    assert estimator.trees_ is not None
+    trees = estimator.trees_
+    blocks = []
+    for tree, (start, end) in enumerate(pairwise(trees.offsets.tolist())):
+        n = end - start
+        left, right = trees.children[start:end].T
+        values: dict[str, Sequence[Any]] = {
+            "num_leaves": [n + 1],
+            "num_cat": [0],
+            "split_feature": trees.feature[start:end].tolist(),
+            "split_gain": [1] * n,
+            "threshold": trees.threshold[start:end].tolist(),
+            "decision_type": [2] * n,
+            "left_child": left.tolist(),
+            "right_child": right.tolist(),
+            "leaf_value": trees.leaves[start + tree : end + tree + 1].tolist(),
+            "leaf_weight": [1] * (n + 1),
+            "leaf_count": [1] * (n + 1),
+            "internal_value": [0] * n,
+            "internal_weight": [1] * n,
+            "internal_count": [1] * n,
+            "is_linear": [0],
+            "shrinkage": [1],
+        }
+        lines = [f"{key}={' '.join(map(repr, found))}" for key, found in values.items()]
+        blocks.append("\n".join([f"Tree={tree}", *lines]) + "\n\n\n")
+    head = {
+        "version": "v4",
+        "num_class": "1",
+        "num_tree_per_iteration": "1",
+        "label_index": "0",
+        "max_feature_idx": str(n_features - 1),
+        "objective": "regression",
+        "feature_names": " ".join(f"f{column}" for column in range(n_features)),
+        "feature_infos": " ".join("[-1e300:1e300]" for _ in range(n_features)),
+        "tree_sizes": " ".join(str(len(block)) for block in blocks),
+    }
+    text = "tree\n" + "".join(f"{key}={value}\n" for key, value in head.items()) + "\n"
+    return lightgbm.Booster(model_str=text + "".join(blocks) + "end of trees\n")
+
+
 def bare(folder: str, number: int) -> dict[str, float]:
     """CPU seconds of LightGBM and of the kernel, of the chunks of a public set.
 
@@ -31,7 +80,6 @@ def bare(folder: str, number: int) -> dict[str, float]:
     one of the library once.
     """
     from fluid.chem.similarity import tanimoto
-    from fluid.learn.estimators.trees import Trees
     from fluid.learn.storage import load_trained
     from fluid.partner.teacher.folder import SECRET_FILE, read_secret
     from fluid.partner.teacher.labeler import teacher_folds
@@ -47,8 +95,8 @@ def bare(folder: str, number: int) -> dict[str, float]:
             rows = np.flatnonzero(folds[member.repeat] == member.fold)
             for estimator in member.estimators:
                 if isinstance(estimator, Trees):
-                    matrix = chunk.take(rows).feature_matrix(estimator.counts)
-                    booster = estimator.booster()
+                    matrix = chunk.take(rows).feature_matrix(counts=True)
+                    booster = in_lightgbm(estimator, matrix.shape[1])
                     trees += cpu_seconds(
                         lambda b=booster, m=matrix: b.predict(m, raw_score=True, num_threads=1)  # type: ignore[misc]
                     )

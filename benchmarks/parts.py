@@ -71,14 +71,13 @@ class Clock:
 
 def parts(folder: str, number: int) -> dict[str, float]:
     """CPU seconds of each part of annotating."""
-    import lightgbm
-
     import fluid.learn.own_fold
     import fluid.partner.teacher.folder
     import fluid.partner.teacher.labeler
     from fluid.base.run import Run
     from fluid.chem.compounds import Compounds
     from fluid.exchange.public_set import PublicSet
+    from fluid.learn.estimators.tree_arrays import TreeArrays
     from fluid.partner import annotate as module
 
     target = FOLDER / "annotation.parquet"
@@ -93,7 +92,7 @@ def parts(folder: str, number: int) -> dict[str, float]:
     clock.around(fluid.partner.teacher.labeler, "folds_of_repeats", "keyed folds")
     clock.around(Compounds, "feature_matrix", "features")
     clock.around(fluid.learn.own_fold, "similarity_apart", "nearest compounds in other folds")
-    clock.around(lightgbm.Booster, "predict", "LightGBM's trees")
+    clock.around(TreeArrays, "sum", "trees")
     clock.around(fluid.partner.teacher.labeler, "disclose", "rounding")
     clock.around(module, "write_annotation", "assembling and writing")
     clock.enter("the rest")

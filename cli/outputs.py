@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fluid.base.errors import FluidError
+from fluid.base.files import read_json
 
 if TYPE_CHECKING:
     from fluid.chem.tables import Reject
@@ -95,7 +95,8 @@ def output_folder(
     _check_place(path, inputs)
     if path.is_dir():
         model = _read_json(path / "model.json")
-        kind = model.get("card", {}).get("kind") if isinstance(model, dict) else None
+        card = model.get("card") if isinstance(model, dict) else None
+        kind = card.get("kind") if isinstance(card, dict) else None
         if kind is not None and kind not in kinds:
             raise FluidError(f"{path}: holds a {kind}, which is not replaced; name a new folder")
         if (path / "model.json").exists() or (path / "report.json").exists():
@@ -206,8 +207,8 @@ def is_audit(path: Path) -> bool:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(path)
+    except FluidError:
         return None
 
 

@@ -35,3 +35,8 @@ class LedgerError(FluidError):
 
 class ClusterError(FluidError):
     """A cluster cannot be used or was lost; the finished chunks of a run are kept."""
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong as a short line of printable characters, for use in a message."""
+    return repr(str(error) or type(error).__name__)[1:-1][:200]

@@ -39,7 +39,7 @@ again, or use the version that wrote it"
     """
     if found == wanted:
         return None
-    shown = str(found)[:_LONGEST]
+    shown = repr(str(found))[1:-1][:_LONGEST]
     name, _, version = wanted.rpartition("/")
     number = shown.removeprefix(f"{name}/")
     if not same_format(found, wanted) or not number.isdecimal():

@@ -55,7 +55,7 @@ def read_fields(kind: type[Any], where: str, values: Any) -> dict[str, Any]:
     known = {item.name: item for item in fields(kind)}
     for key in sorted(set(values) - set(known)):
         place = f"{where}: " if where else ""
-        raise ValueError(f"{place}unknown key '{key}'; allowed are {', '.join(sorted(known))}")
+        raise ValueError(f"{place}unknown key {key!r:.80}; allowed are {', '.join(sorted(known))}")
     for key, item in known.items():
         if key not in values and item.default is MISSING and item.default_factory is MISSING:
             raise ValueError(f"'{prefix}{key}' is missing")

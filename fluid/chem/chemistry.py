@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from fluid.base.errors import MismatchError
-from fluid.base.values import read_fields
+from fluid.base.values import convert_value, read_fields
 from fluid.chem.features import FeatureSpec
 from fluid.chem.standardize import StandardizerSpec
 
@@ -97,9 +97,11 @@ class Chemistry:
             If a key is missing or unknown, or a value not allowed.
         """
         standardizer, features = values["standardizer"], values["features"]
+        if len(values) != len(fields(cls)):
+            raise ValueError("chemistry: a key is unknown")
         return cls(
             StandardizerSpec(**read_fields(StandardizerSpec, "standardizer", standardizer)),
             FeatureSpec(**read_fields(FeatureSpec, "features", features)),
-            str(values["rdkit"]),
-            str(values["reference"]),
+            convert_value(values["rdkit"], str, "rdkit"),
+            convert_value(values["reference"], str, "reference"),
         )

@@ -1,4 +1,4 @@
-"""Compiled loops; only `fluid.chem.popcount` imports this, when they are needed.
+"""Compiled loops; `fluid.chem.popcount` imports them when they are needed.
 
 They are functions of the module, not nested in another function: numba names compiled code after
 what a function encloses, and an intrinsic has another identity in every process, so compiled code
@@ -21,7 +21,7 @@ _STRIDE = 64
 _BLOCK = 256
 
 
-def _compiled(function: Any) -> Any:
+def compile_loop(function: Any) -> Any:
     """Compile a loop, or load what an earlier process compiled; it holds no lock."""
     try:
         return numba.njit(nogil=True, cache=True)(function)
@@ -41,7 +41,7 @@ def count_bits(typingctx, word):  # type: ignore[no-untyped-def]
 popcount: Any = intrinsic(count_bits)
 
 
-@_compiled
+@compile_loop
 def count(packed):  # type: ignore[no-untyped-def]
     found = np.zeros(packed.shape[0], np.int64)
     for row in range(packed.shape[0]):
@@ -52,7 +52,7 @@ def count(packed):  # type: ignore[no-untyped-def]
     return found
 
 
-@_compiled
+@compile_loop
 def shared_bits(one, other):  # type: ignore[no-untyped-def]
     total = np.uint64(0)
     for word in range(one.shape[0]):
@@ -60,7 +60,7 @@ def shared_bits(one, other):  # type: ignore[no-untyped-def]
     return np.int64(total)
 
 
-@_compiled
+@compile_loop
 def tanimoto(queries, references, n_queries, n_references, out):  # type: ignore[no-untyped-def]
     # Counted first and divided then: the division is done for several pairs at once.
     shared = np.empty(_BLOCK, np.int32)
@@ -79,7 +79,7 @@ def tanimoto(queries, references, n_queries, n_references, out):  # type: ignore
                 found[j] = np.float32(shared[j]) / np.float32(union)
 
 
-@_compiled
+@compile_loop
 def candidates(  # type: ignore[no-untyped-def]
     queries, i, references, start, stop, least, beyond, maybe
 ):
@@ -105,7 +105,7 @@ def candidates(  # type: ignore[no-untyped-def]
     return found
 
 
-@_compiled
+@compile_loop
 def next_block(bits, sizes, below, above, least):  # type: ignore[no-untyped-def]
     # References ascend in their number of bits. Two fingerprints of a and b bits have a similarity
     # of at most min(a, b) / max(a, b), so the search goes outwards from the query's number of bits
@@ -127,7 +127,7 @@ def next_block(bits, sizes, below, above, least):  # type: ignore[no-untyped-def
     return start, below, start, above
 
 
-@_compiled
+@compile_loop
 def nearest(queries, references, left_out, best, where):  # type: ignore[no-untyped-def]
     k = best.shape[1]
     maybe, beyond = np.empty(_STRIDE, np.int64), np.empty(_STRIDE, np.int64)
@@ -165,7 +165,7 @@ def nearest(queries, references, left_out, best, where):  # type: ignore[no-unty
                 where[i, place] = position
 
 
-@_compiled
+@compile_loop
 def nearest_in_other_groups(  # type: ignore[no-untyped-def]
     queries, references, query_groups, reference_groups, best
 ):
@@ -204,7 +204,7 @@ def nearest_in_other_groups(  # type: ignore[no-untyped-def]
                     least = min(least, own[0])
 
 
-@_compiled
+@compile_loop
 def feature_rows(  # type: ignore[no-untyped-def]
     environments, counts, offsets, bits, presence, descriptors, indptr, indices, data
 ):

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from fluid.chem.compounds import Compounds
+from fluid.learn.estimators import State
 from fluid.learn.judgement import NEVER, DomainInput, DomainResult, HeldOut
 from fluid.learn.reliability import DOMAIN_NEIGHBOURS, TRUSTED, ReliabilityMap
 
@@ -219,11 +220,13 @@ class ReliabilityDomain:
     @classmethod
     def from_state(cls, params: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
         """See `Domain.from_state`."""
-        made = cls(float(params["stated_error"]))
-        made.threshold_ = float(params["threshold"])
-        made.least_similarity_ = float(params["least_similarity"])
-        made.knots_ = arrays["knots"].astype(np.float64)
-        made.correct_ = arrays["correct"].astype(np.float64)
+        state = State(cls.kind, params, arrays)
+        state.has_only(["stated_error", "threshold", "least_similarity"], ["knots", "correct"])
+        made = cls(state.number("stated_error"))
+        made.threshold_ = state.number("threshold")
+        made.least_similarity_ = state.number("least_similarity")
+        made.knots_ = state.array("knots", np.float64)
+        made.correct_ = state.array("correct", np.float64)
         numbers_right = (
             0.0 < made.stated_error < 1.0
             and 0.0 <= made.threshold_ <= NEVER
@@ -231,10 +234,9 @@ class ReliabilityDomain:
         )
         if not numbers_right:
             raise ValueError("stated error or a threshold of a domain is out of range")
-        both = np.concatenate([made.knots_, made.correct_]) if made.knots_.ndim == 1 else None
+        both = np.concatenate([made.knots_, made.correct_])
         if (
-            both is None
-            or made.knots_.shape != made.correct_.shape
+            made.knots_.shape != made.correct_.shape
             or not np.all((both >= 0.0) & (both <= 1.0))
             or np.any(np.diff(made.knots_) <= 0.0)
             or np.any(np.diff(made.correct_) < 0.0)

@@ -12,6 +12,7 @@ import numpy as np
 
 from fluid.chem.compounds import Compounds
 from fluid.learn.correctness import ReliabilityDomain
+from fluid.learn.estimators import State
 from fluid.learn.judgement import NEVER, Domain, DomainInput, DomainResult, HeldOut
 from fluid.learn.reliability import DOMAIN_NEIGHBOURS, TRUSTED, ReliabilityMap
 
@@ -57,8 +58,12 @@ class NeighbourDomain:
     @classmethod
     def from_state(cls, params: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
         """See `Domain.from_state`."""
+        state = State(cls.kind, params, arrays)
+        state.has_only(["threshold"])
         made = cls()
-        made.threshold_ = float(params["threshold"])
+        made.threshold_ = state.number("threshold")
+        if not 0.0 <= made.threshold_ <= NEVER:
+            raise ValueError("threshold of a domain is out of range")
         return made
 
 
@@ -108,8 +113,10 @@ class DictionaryDomain:
     @classmethod
     def from_state(cls, params: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
         """See `Domain.from_state`."""
+        state = State(cls.kind, params, arrays)
+        state.has_only(arrays=["known"])
         made = cls()
-        made.known_ = arrays["known"].astype(np.uint32)
+        made.known_ = state.array("known", np.uint32)
         return made
 
 

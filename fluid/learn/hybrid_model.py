@@ -15,7 +15,7 @@ from fluid.learn.correctness import ReliabilityDomain
 from fluid.learn.domain import DEFAULT_DOMAIN
 from fluid.learn.estimators import logit, sigmoid
 from fluid.learn.judgement import DomainInput, DomainResult, Neighbours
-from fluid.learn.model import Card, TaskModel, TrainedModel, check_domain
+from fluid.learn.model import Card, TaskModel, TrainedModel, check_domain, check_finite
 from fluid.learn.predictions import Predictions, TaskPrediction
 from fluid.learn.reliability import DOMAIN_NEIGHBOURS
 from fluid.learn.task import Task
@@ -191,7 +191,7 @@ class HybridModel:
                 made[task.name] = _merge(task, compounds, mine, theirs or mine, decision, fitted)
             elif theirs:
                 made[task.name] = theirs
-        return Predictions(self.tasks, made)
+        return check_finite(Predictions(self.tasks, made), self.card)
 
 
 def reference_similarity(model: TaskModel, library: Compounds, queries: Compounds) -> np.ndarray:

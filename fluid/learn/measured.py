@@ -6,29 +6,18 @@ student's folder, which travels, never has one.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fluid.base.arrays import read_arrays
 from fluid.base.errors import FileFormatError
 from fluid.learn.task import Task
 
 MEASURED_FILE = "conformal.npz"
 _PARTS = ("values", "truth", "similarity")
-# What numpy raises on a damaged archive.
-DAMAGED = (
-    OSError,
-    ValueError,
-    TypeError,
-    EOFError,
-    RuntimeError,
-    zlib.error,
-    zipfile.BadZipFile,
-)
 
 
 @dataclass(frozen=True)
@@ -89,11 +78,7 @@ def read_measured(path: Path, sizes: Mapping[Task, int]) -> dict[str, Measured]:
     FileFormatError
         If it cannot be decoded, or does not fit the model.
     """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in stored.files}
-    except DAMAGED as error:
-        raise FileFormatError(f"{path}: cannot be decoded") from error
+    arrays = read_arrays(path)
     found = {}
     for task, size in sizes.items():
         parts = [arrays.get(f"{task.name}/{part}") for part in _PARTS]

@@ -129,6 +129,8 @@ class TaskModel:
 
     def predict(self, queries: Compounds, library: Compounds, domain: str | None) -> TaskPrediction:
         """Predict one task; see `TaskPrediction`."""
+        if not self.members:
+            raise FluidError(f"task '{self.task.name}' has no members to predict it")
         each = np.stack([m.predict(self.task, queries, library) for m in self.members])
         if self.in_logits and self.task.is_classification:
             values = sigmoid(logit(each).mean(axis=0))
@@ -180,11 +182,23 @@ class TrainedModel:
     def predict(self, compounds: Compounds, domain: str | None = DEFAULT_DOMAIN) -> Predictions:
         """See `Predictor.predict`."""
         check_domain(domain)
-        made = {
-            task_model.task.name: task_model.predict(compounds, self.library, domain)
-            for task_model in self.task_models
-        }
-        return Predictions(self.tasks, made)
+        # Numbers that overflow end in an error of their own.
+        with np.errstate(over="ignore", invalid="ignore"):
+            made = {
+                task_model.task.name: task_model.predict(compounds, self.library, domain)
+                for task_model in self.task_models
+            }
+        return check_finite(Predictions(self.tasks, made), self.card)
+
+
+def check_finite(predictions: Predictions, card: Card) -> Predictions:
+    """Predictions as given; FluidError if one is not finite, as a forged model's may be."""
+    for name, found in predictions.by_task.items():
+        if not np.isfinite(found.values).all():
+            raise FluidError(
+                f"model of '{card.name}': its prediction of task '{name}' is not finite"
+            )
+    return predictions
 
 
 def check_domain(domain: str | None) -> None:

@@ -1,20 +1,18 @@
-"""Models as folders of plain files: JSON, NumPy arrays, LightGBM text, Parquet. No code.
+"""Models as folders of plain files: JSON, NumPy arrays, Parquet. No code.
 
     model.json        what the model is, its parts, and the SHA-256 of every other file
     library.parquet   compounds that members and domains refer to
     arrays.npz        numbers of members and domains
-    trees/*.txt       LightGBM models
     trained_on.npy    digests of the connectivities that a student learned from, if its library does
                       not hold all of them
     conformal.npz     out-of-fold predictions beside measured labels; never in a student's folder
 
 A hybrid holds two such folders, ``own`` and ``student``, beside its ``model.json``. Loading
-checks every digest and interprets numbers only; nothing of the folder is executed.
+checks every digest and every number (`fluid.learn.stored_model`); nothing of the folder is run.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -24,26 +22,30 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fluid.base.arrays import read_arrays
 from fluid.base.errors import FileFormatError
-from fluid.base.files import dump_json, read_json, sha256_file
+from fluid.base.files import dump_json, sha256_file
+from fluid.base.values import convert_value, read_fields
 from fluid.chem.arrow import compounds_from_batch, compounds_to_batch, concatenate_batches
-from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds
-from fluid.learn.calibration import Platt
 from fluid.learn.correctness import ReliabilityDomain
-from fluid.learn.crossfit import FoldModel
-from fluid.learn.domain import DOMAINS, revive_domain
-from fluid.learn.estimators import State, check_tree_text, revive
-from fluid.learn.hybrid_model import BlendWeight, Decision, HybridModel
-from fluid.learn.judgement import Domain
-from fluid.learn.measured import DAMAGED, MEASURED_FILE, Measured, read_measured, write_measured
+from fluid.learn.estimators import State
+from fluid.learn.hybrid_model import HybridModel
+from fluid.learn.measured import MEASURED_FILE, Measured, read_measured, write_measured
 from fluid.learn.model import Card, Predictor, TaskModel, TrainedModel
-from fluid.learn.model_file import MODEL_FILE, SCHEMA, read_head
-from fluid.learn.reliability import ReliabilityMap
-from fluid.learn.task import Task
+from fluid.learn.model_file import MODEL_FILE, SCHEMA, read_head, stated_in
+from fluid.learn.stored_model import (
+    StoredHybrid,
+    StoredTrained,
+    check_teacher,
+    hybrid_from,
+    trained_from,
+)
 from fluid.learn.trained_on import TRAINED_ON_FILE, read_trained_on
 
-_TREE_FILE = re.compile(r"trees/[A-Za-z0-9_][A-Za-z0-9_.-]*\.txt")
+# Checked before a digest is computed.
+_LARGEST_FILE = 1 << 30
+LIBRARY_FILE, ARRAYS_FILE = "library.parquet", "arrays.npz"
 
 
 def save_model(
@@ -101,14 +103,13 @@ def save_model(
         )
         return
     arrays: dict[str, np.ndarray] = {}
-    (folder / "trees").mkdir()
     structure = {
         "chemistry": model.chemistry.to_dict(),
-        "tasks": [_describe(task, arrays, folder / "trees") for task in model.task_models],
+        "tasks": [_describe(task, arrays) for task in model.task_models],
     }
     batch = compounds_to_batch(model.library)
-    pq.write_table(pa.Table.from_batches([batch]), folder / "library.parquet", compression="zstd")
-    np.savez_compressed(folder / "arrays.npz", **dict(sorted(arrays.items())))  # type: ignore[arg-type]
+    pq.write_table(pa.Table.from_batches([batch]), folder / LIBRARY_FILE, compression="zstd")
+    np.savez_compressed(folder / ARRAYS_FILE, **dict(sorted(arrays.items())))  # type: ignore[arg-type]
     if model.trained_on is not None:
         np.save(folder / TRAINED_ON_FILE, model.trained_on)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -127,7 +128,7 @@ def _write(folder: Path, structure: dict[str, Any], card: Card, files: dict[str,
     (folder / MODEL_FILE).write_text(dump_json(values) + "\n", encoding="utf-8", newline="\n")
 
 
-def _describe(model: TaskModel, arrays: dict[str, np.ndarray], trees: Path) -> dict[str, Any]:
+def _describe(model: TaskModel, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     name = model.task.name
     members = []
     for member in model.members:
@@ -139,7 +140,7 @@ def _describe(model: TaskModel, arrays: dict[str, np.ndarray], trees: Path) -> d
                 "reliability": [member.reliability.slope, member.reliability.ceiling],
                 "calibrations": [[c.slope, c.intercept] for c in member.calibrations],
                 "estimators": [
-                    _unload(estimator.to_state(), f"{place}.{output}", arrays, trees)
+                    _unload(estimator.to_state(), f"{place}.{output}", arrays)
                     for output, estimator in enumerate(member.estimators)
                 ],
             }
@@ -161,23 +162,11 @@ def _describe(model: TaskModel, arrays: dict[str, np.ndarray], trees: Path) -> d
     }
 
 
-def _unload(state: State, place: str, arrays: dict[str, np.ndarray], trees: Path) -> dict[str, Any]:
+def _unload(state: State, place: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     keys = {key: f"{place}.{key}" for key in state.arrays}
     arrays.update({keys[key]: value for key, value in state.arrays.items()})
-    texts = {}
-    for key, text in state.texts.items():
-        texts[key] = f"{place}.{key}.txt".replace("/", ".")
-        (trees / texts[key]).write_text(text, encoding="utf-8", newline="\n")
-    parts = {
-        key: _unload(part, f"{place}.{key}", arrays, trees) for key, part in state.parts.items()
-    }
-    return {
-        "kind": state.kind,
-        "params": state.params,
-        "arrays": keys,
-        "texts": texts,
-        "parts": parts,
-    }
+    parts = {key: _unload(part, f"{place}.{key}", arrays) for key, part in state.parts.items()}
+    return {"kind": state.kind, "params": state.params, "arrays": keys, "parts": parts}
 
 
 def load_model(folder: Path) -> Predictor:
@@ -189,12 +178,9 @@ def load_model(folder: Path) -> Predictor:
         If it is not a model folder, or a file in it is missing, damaged or changed.
     """
     values, card = read_head(folder)
-    try:
-        if card.kind == "hybrid":
-            return _load_hybrid(folder, values, card)
-        return _load_trained(folder, values, card)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        raise FileFormatError(f"{folder / MODEL_FILE}: is incomplete ({error!r})") from error
+    if card.kind == "hybrid":
+        return _load_hybrid(folder, values, card)
+    return _load_trained(folder, values, card)
 
 
 def load_trained(folder: Path, kind: str) -> TrainedModel:
@@ -208,6 +194,9 @@ def load_trained(folder: Path, kind: str) -> TrainedModel:
     model = load_model(folder)
     if not isinstance(model, TrainedModel) or model.card.kind != kind:
         raise FileFormatError(f"{folder}: holds a {model.card.kind}, but a {kind} is needed")
+    if kind == "teacher":
+        with stated_in(folder / MODEL_FILE):
+            check_teacher(model)
     return model
 
 
@@ -230,7 +219,7 @@ def load_measured(folder: Path, model: Predictor) -> dict[str, Measured]:
         If the file is missing, damaged or changed, or does not fit the model.
     """
     trained = model.own if isinstance(model, HybridModel) else model
-    digests = read_json(folder / MODEL_FILE)["files"]
+    digests = read_head(folder)[0]["files"]
     if MEASURED_FILE not in digests or not isinstance(trained, TrainedModel):
         return {}
     path = _check_file(folder, MEASURED_FILE, digests)
@@ -243,85 +232,50 @@ def _check_file(folder: Path, name: str, digests: dict[str, str]) -> Path:
         raise FileFormatError(f"{path}: is not listed in {MODEL_FILE}")
     if not path.is_file():
         raise FileFormatError(f"{path}: no such file")
+    if path.stat().st_size > _LARGEST_FILE:
+        raise FileFormatError(f"{path}: has more than {_LARGEST_FILE >> 20} MB")
     if sha256_file(path) != digests[name]:
         raise FileFormatError(f"{path}: does not match its digest; it was changed or damaged")
     return path
 
 
+def _check_files(digests: Any, needed: set[str], allowed: set[str]) -> dict[str, str]:
+    found = convert_value(digests, dict, "files")
+    unfit = sorted((needed - set(found)) | (set(found) - needed - allowed))
+    if unfit:
+        what = "is missing" if unfit[0] in needed else "is not a file of a model"
+        raise ValueError(f"files: {unfit[0]!r:.80} {what}")
+    return found
+
+
 def _load_hybrid(folder: Path, values: dict[str, Any], card: Card) -> HybridModel:
+    with stated_in(folder / MODEL_FILE):
+        stored = StoredHybrid(**read_fields(StoredHybrid, "", values))
+        digests = _check_files(stored.files, {"own", "student"}, {MEASURED_FILE})
     parts = []
     for name in ("own", "student"):
-        _check_file(folder, f"{name}/{MODEL_FILE}", {f"{name}/{MODEL_FILE}": values["files"][name]})
-        part = load_model(folder / name)
-        if not isinstance(part, TrainedModel):
+        _check_file(folder, f"{name}/{MODEL_FILE}", {f"{name}/{MODEL_FILE}": digests[name]})
+        part_values, part_card = read_head(folder / name)
+        if part_card.kind == "hybrid":
             raise FileFormatError(f"{folder / name}: is not a trained model")
-        parts.append(part)
-    domains = {
-        name: ReliabilityDomain.from_state(
-            entry["params"], {key: np.array(found) for key, found in entry["arrays"].items()}
-        )
-        for name, entry in values["domains"].items()
-    }
-    stated = values["decisions"]
-    decisions = {
-        str(name): Decision(
-            Platt(float(slope), float(intercept)),
-            float(threshold),
-            domains.get(name),
-            BlendWeight(float(factor), float(low), float(high), float(elsewhere)),
-        )
-        for name, (slope, intercept, threshold, factor, low, high, elsewhere) in stated.items()
-    }
-    return HybridModel(card, parts[0], parts[1], decisions)
+        parts.append(_load_trained(folder / name, part_values, part_card))
+    with stated_in(folder / MODEL_FILE):
+        return hybrid_from(stored, card, parts[0], parts[1])
 
 
 def _load_trained(folder: Path, values: dict[str, Any], card: Card) -> TrainedModel:
-    digests = values["files"]
-    library = _load_library(_check_file(folder, "library.parquet", digests))
-    arrays = _load_arrays(_check_file(folder, "arrays.npz", digests))
-    width = library.bits + library.descriptors.shape[1]
-    texts = {}
-    for name in digests:
-        if _TREE_FILE.fullmatch(name):
-            path = _check_file(folder, name, digests)
-            texts[name.removeprefix("trees/")] = _load_trees(path, width)
-    _check_positions(folder, arrays, len(library))
-    for described in values["tasks"]:
-        for kind in DOMAINS:
-            if kind not in described["domains"]:
-                raise FileFormatError(
-                    f"{folder}: task '{described['task']['name']}' has no applicability domain "
-                    f"'{kind}'"
-                )
-    tasks = [_task_model(described, arrays, texts) for described in values["tasks"]]
+    with stated_in(folder / MODEL_FILE):
+        stored = StoredTrained(**read_fields(StoredTrained, "", values))
+        digests = _check_files(
+            stored.files, {LIBRARY_FILE, ARRAYS_FILE}, {TRAINED_ON_FILE, MEASURED_FILE}
+        )
+    library = _load_library(_check_file(folder, LIBRARY_FILE, digests))
+    arrays = read_arrays(_check_file(folder, ARRAYS_FILE, digests))
     trained_on = None
     if TRAINED_ON_FILE in digests:
         trained_on = read_trained_on(_check_file(folder, TRAINED_ON_FILE, digests))
-    chemistry = Chemistry.from_dict(values["chemistry"])
-    return TrainedModel(card, chemistry, library, tasks, trained_on)
-
-
-def _load_trees(path: Path, n_features: int) -> str:
-    text = path.read_text("utf-8")
-    try:
-        check_tree_text(text, n_features)
-    except ValueError as error:
-        raise FileFormatError(f"{path}: {error}") from error
-    return text
-
-
-def _check_positions(folder: Path, arrays: dict[str, np.ndarray], n_compounds: int) -> None:
-    """Every array of positions points into the library and is as long as its weights."""
-    for name, values in arrays.items():
-        if name.rpartition("/")[2] != "rows" and not name.endswith(".rows"):
-            continue
-        if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
-            raise FileFormatError(f"{folder}: '{name}' holds no positions")
-        if len(values) and not 0 <= values.min() <= values.max() < n_compounds:
-            raise FileFormatError(f"{folder}: '{name}' points outside the library")
-        weights = arrays.get(name.removesuffix("rows") + "weights", values)
-        if weights.shape != values.shape:
-            raise FileFormatError(f"{folder}: '{name}' and its weights differ in length")
+    with stated_in(folder / MODEL_FILE):
+        return trained_from(stored, card, library, arrays, trained_on)
 
 
 def _load_library(path: Path) -> Compounds:
@@ -334,50 +288,3 @@ def _load_library(path: Path) -> Compounds:
         raise FileFormatError(f"{path}: {error}") from error
     except (pa.ArrowException, OSError) as error:
         raise FileFormatError(f"{path}: cannot be decoded") from error
-
-
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {key: stored[key] for key in stored.files}
-    except DAMAGED as error:
-        raise FileFormatError(f"{path}: cannot be decoded") from error
-
-
-def _task_model(
-    described: dict[str, Any], arrays: dict[str, np.ndarray], texts: dict[str, str]
-) -> TaskModel:
-    members = [
-        FoldModel(
-            int(member["repeat"]),
-            int(member["fold"]),
-            [revive(_state(entry, arrays, texts)) for entry in member["estimators"]],
-            [Platt(float(slope), float(cut)) for slope, cut in member["calibrations"]],
-            ReliabilityMap(*map(float, member["reliability"])),
-        )
-        for member in described["members"]
-    ]
-    domains: dict[str, Domain] = {
-        kind: revive_domain(
-            kind, entry["params"], {key: arrays[at] for key, at in entry["arrays"].items()}
-        )
-        for kind, entry in described["domains"].items()
-    }
-    return TaskModel(
-        Task.from_dict(described["task"]),
-        members,
-        bool(described["in_logits"]),
-        arrays[described["rows"]].astype(np.int64),
-        domains,
-        float(described["threshold"]),
-    )
-
-
-def _state(entry: dict[str, Any], arrays: dict[str, np.ndarray], texts: dict[str, str]) -> State:
-    return State(
-        entry["kind"],
-        entry["params"],
-        {key: arrays[at] for key, at in entry["arrays"].items()},
-        {key: texts[at] for key, at in entry["texts"].items()},
-        {key: _state(part, arrays, texts) for key, part in entry["parts"].items()},
-    )

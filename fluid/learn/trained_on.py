@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fluid.base.arrays import read_array
 from fluid.base.errors import FileFormatError
 from fluid.chem.compounds import Compounds
 
@@ -27,10 +28,7 @@ def read_trained_on(path: Path) -> np.ndarray:
     FileFormatError
         If the file holds something else.
     """
-    try:
-        found: np.ndarray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise FileFormatError(f"{path}: cannot be decoded") from error
+    found = read_array(path)
     if found.ndim != 1 or found.dtype != np.uint64:
         raise FileFormatError(f"{path}: holds no digests")
     return found

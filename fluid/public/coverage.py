@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,10 @@ from fluid.base.errors import (
     MismatchError,
     SignatureError,
 )
-from fluid.base.files import canonical_json, dump_json, sha256_hex, write_json
+from fluid.base.files import canonical_json, dump_json, read_bounded, sha256_hex, write_json
 from fluid.base.schemas import schema_problem
 from fluid.base.software import software_versions
+from fluid.base.strict_json import json_values
 from fluid.exchange.federation import Federation
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.sealed import Signer
@@ -192,22 +192,14 @@ def open_coverage(path: Path) -> Coverage:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        raise FileFormatError(f"{path}: no such file, it is a folder")
-    if not path.is_file():
-        raise FileFormatError(f"{path}: no such file")
+    data = read_bounded(path, _LARGEST_FILE)
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise FileFormatError(f"{path}: is too large for a coverage report")
-        text = path.read_bytes().decode("utf-8")
-        values = json.loads(text)
+        values = json_values(data, _LARGEST_FILE)
         if not isinstance(values, dict):
             raise ValueError("no table of values")
-        as_written = dump_json(values) + "\n"
-    except (OSError, ValueError, RecursionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise FileFormatError(f"{path}: is not a readable coverage report ({reason})") from error
-    if text != as_written:
+    except ValueError as error:
+        raise FileFormatError(f"{path}: is not a readable coverage report ({error})") from error
+    if data != (dump_json(values) + "\n").encode():
         raise FileFormatError(
             f"{path}: is not written as fluid writes it; the file was changed or damaged"
         )

@@ -173,6 +173,57 @@ def test_a_damaged_model_folder(site: Site, tmp_path: Path) -> None:
                 shutil.rmtree(copy)
 
 
+def test_a_hostile_model_file_is_refused_in_one_line(site: Site, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(site.student, tmp_path / "student"))
+    path = folder / "model.json"
+    text = path.read_text()
+    values = json.loads(text)
+    one = json.dumps(values["tasks"][0]["members"][0]["estimators"][0])
+    empty = {"kind": "average", "params": {"classification": True}, "arrays": {}}
+    nested = '{"kind": "average", "params": {}, "arrays": {}, "parts": {"a": ' * 300
+
+    def edited(*place: object, value: object) -> str:
+        made = json.loads(text)
+        owner = made
+        for key in place[:-1]:
+            owner = owner[key]
+        owner[place[-1]] = value
+        return json.dumps(made)
+
+    member = ("tasks", 0, "members", 0)
+    hostile = {
+        text.replace('"round": 1', '"round": ' + "9" * 5000, 1): "a whole number of 5000",
+        text.replace('"threshold": 0.', '"threshold": 1e999, "a": 0.', 1): "inf: a finite number",
+        text.replace('"threshold": 0.', '"threshold": NaN, "a": 0.', 1): "nan: a finite number",
+        text.replace('"name": "trial"', '"name": "\\ud800"', 1): "half a character",
+        text.replace('"round": 1', '"round": 1, "round": 1', 1): "key 'round' occurs twice",
+        json.dumps(values).replace(one, nested + one + "}}" * 300, 1): "nested more than 32 deep",
+        text + " " * (8 << 20): "at most 8,388,608 are allowed",
+        edited("tasks", value="all"): "tasks = 'all': a list is needed",
+        edited("tasks", value=[]): "there is no task",
+        edited("card", value="mine"): "'card' must be a table",
+        edited("card", "kind", value="oracle"): "card.kind = 'oracle'; allowed are teacher",
+        edited("files", value=[]): "files = []: a table is needed",
+        edited("files", "trees/a.txt", value="0" * 64): "'trees/a.txt' is not a file of a model",
+        edited("files", "arrays.npz", value=7): "does not match its digest",
+        edited("more", value=1): "unknown key 'more'",
+        edited("tasks", 0, "members", value=[]): "a task has no members",
+        edited(*member, "estimators", value=[]): "0 estimators and 1 calibrations of 1 outputs",
+        edited(*member, "calibrations", value=[]): "1 estimators and 0 calibrations of 1 outputs",
+        edited(*member, "calibrations", value=[["1.0", 0]]): "'1.0': a finite number is needed",
+        edited(*member, "estimators", 0, value=empty | {"parts": {}}): "an average of nothing",
+        edited(*member, "reliability", value=[1.0, 1.5]): "reliability 1, 1.5 is out of range",
+        edited("tasks", 0, "rows", value="none"): "array 'none' is missing, or used twice",
+        edited("tasks", 0, "threshold", value=2): "threshold 2 is not between 0 and 1",
+    }  # fmt: skip
+    for content, message in hostile.items():
+        assert content != text, message
+        path.write_text(content)
+        error = unharmed(tmp_path, "predict", folder, site.external, "-o", tmp_path / "o.csv")
+        assert error.startswith(f"error: {folder}")
+        assert message in error
+
+
 def test_a_teacher_without_its_secret_or_contract(site: Site, tmp_path: Path) -> None:
     for name in ("fold.key", "federation.toml"):
         copy = tmp_path / name
@@ -256,12 +307,14 @@ def test_a_student_whose_sharpening_cannot_be_read(site: Site, tmp_path: Path) -
     for stated, message in (
         ({"bbb": {"base": 1.0}}, "twicing is incomplete ('steps')"),
         ({"bbb": {"base": 0.0, "steps": []}}, "a number of a twicing is not between 0 and 1000"),
-        ("much", "twicing is not a table"),
+        ("much", "card.training.twicing = 'much': a table is needed"),
     ):
         values["card"]["training"]["twicing"] = stated
         path.write_text(json.dumps(values))
         command = site.blend(tmp_path / "h", "--student", tmp_path / "student")
-        assert f"{tmp_path / 'student'}: {message}" in unharmed(tmp_path, *command)
+        error = unharmed(tmp_path, *command)
+        assert str(tmp_path / "student") in error
+        assert message in error
 
 
 def test_labels_can_be_learned_as_they_are(site: Site, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A chemically real problem: 160 compounds and whether their ring holds a nitrogen."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,9 @@ def train(chemistry):
         held_out = measured_calls(task, fitted.predictions, 0.4, np.full(len(rows), 0.5), values)
         domains = fit_domains(library, rows, ReliabilityMap(slope), held_out)
         model = TaskModel(task, fitted.models, False, rows, domains, 0.4)
-        card = Card(kind, "aurora", "demo", 1, "0" * 64, {"learner": learner})
+        training = {"learner": learner, "folds": FOLDS, "repeats": repeats, "seed": 7}
+        labels = {task.name: {"compounds": len(rows)}}
+        card = Card(kind, "aurora", "demo", 1, "0" * 64, training | {"labels": labels})
         return TrainedModel(card, chemistry, library, [model])
 
     return run
@@ -109,7 +112,9 @@ def model(svm, library, problems, train):
     task, values = problems["regression"]
     trees = train(library, task, values, "lightgbm")
     both = [*svm.task_models, *trees.task_models]
-    return TrainedModel(svm.card, svm.chemistry, library, both)
+    labels = svm.card.training["labels"] | trees.card.training["labels"]
+    card = replace(svm.card, training=svm.card.training | {"labels": labels})
+    return TrainedModel(card, svm.chemistry, library, both)
 
 
 @pytest.fixture(scope="module")

@@ -299,12 +299,16 @@ def test_domains_survive_being_stored(library, rows, kind, measured):
         ("stated_error", float("nan")),
         ("threshold", -0.1),
         ("threshold", 2.0),
+        ("threshold", "0.4"),
+        ("threshold", True),
         ("least_similarity", 1.2),
         ("least_similarity", float("nan")),
         ("knots", np.array([0.5, 0.5])),
         ("knots", np.array([0.5, np.nan])),
         ("knots", np.zeros((2, 1))),
         ("knots", np.array([0.5])),
+        ("knots", np.array([0, 1])),
+        ("knots", np.array(["0", "1"])),
         ("correct", np.array([0.9, 0.5])),
         ("correct", np.array([0.5, 1.5])),
     ],
@@ -314,7 +318,7 @@ def test_values_that_no_domain_has_are_refused(key, value):
     arrays = {"knots": np.array([0.0, 1.0]), "correct": np.array([0.5, 1.0])}
     revive_domain("reliability", params, arrays)
     changed = {key: value}
-    with pytest.raises(ValueError, match="of a domain"):
+    with pytest.raises(ValueError, match=r"of a domain|not finite|dimensions|finite number"):
         revive_domain(
             "reliability",
             params | {name: changed[name] for name in changed if name in params},

@@ -138,7 +138,7 @@ MEMBER = ("tasks", 0, "members", 0)
         (spoil(*MEMBER, "estimators", 0, "arrays", "weights"), "estimator 'svm' is incomplete"),
         (spoil(*MEMBER, "calibrations", value=[["a", 1]]), "is incomplete"),
         (spoil(*MEMBER, "reliability"), "is incomplete"),
-        (spoil("tasks", 1, "members", 0, "estimators", 0, "texts", "trees"), "is incomplete"),
+        (spoil("tasks", 1, "members", 0, "estimators", 0, "arrays", "leaves"), "is incomplete"),
         (spoil("tasks", 0, "domains", "neighbours", "params", "threshold"), "is incomplete"),
         (spoil("tasks", 0, "domains", "reliability"), "has no applicability domain 'reliability'"),
         (spoil("tasks", 0, "domains", "reliability", "params", "threshold", value=3), "is incompl"),
@@ -152,10 +152,10 @@ MEMBER = ("tasks", 0, "members", 0)
         (spoil("card", "colour", value="red"), "is incomplete"),
         (spoil("card"), "is incomplete"),
         (spoil("files"), "is incomplete"),
-        (spoil("files", "arrays.npz"), r"arrays\.npz: is not listed in model\.json"),
-        (spoil("schema", value="fluid.model/1"), "has the older format .*: train or distill"),
+        (spoil("files", "arrays.npz"), r"files: 'arrays\.npz' is missing"),
+        (spoil("schema", value="fluid.model/2"), "has the older format .*: train or distill"),
         (spoil("schema", value="fluid.model/99"), "has the newer format 'fluid.model/99'"),
-        (spoil("schema"), "is a 'None' file, but a 'fluid.model/2' file is needed"),
+        (spoil("schema"), "is a 'None' file, but a 'fluid.model/3' file is needed"),
     ],
 )  # fmt: skip
 def test_a_model_file_that_is_not_right_is_refused(folder, edit, message):
@@ -200,7 +200,7 @@ def test_knots_that_do_not_rise_are_refused(folder):
 @pytest.mark.parametrize("rows", [[160], [-1], [5, 10**9]])
 def test_positions_outside_the_library_are_refused(folder, rows):
     replace_arrays(folder, **{"ringn/rows": np.array(rows)})
-    with pytest.raises(FileFormatError, match="points outside the library"):
+    with pytest.raises(FileFormatError, match="a position is outside the library"):
         load_model(folder)
 
 

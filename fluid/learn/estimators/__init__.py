@@ -10,8 +10,7 @@ from fluid.learn.estimators.base import Estimator, Learner, State, logit, sigmoi
 from fluid.learn.estimators.kernel import KernelRidge, KernelSVM
 from fluid.learn.estimators.linear import Linear
 from fluid.learn.estimators.mixture import Mixture
-from fluid.learn.estimators.tree_text import check_tree_text
-from fluid.learn.estimators.trees import Trees, boosted_trees, random_forest
+from fluid.learn.estimators.trees import boosted_trees, random_forest
 
 # Above this many compounds a support vector machine costs more than it gains. Below, its labels
 # make better students than those of trees.
@@ -38,8 +37,8 @@ LEARNERS: dict[str, Callable[[], Learner]] = {
 AUTO = "auto"
 
 _REVIVE: dict[str, Callable[[State], Estimator]] = {
-    "lightgbm": Trees.from_state,
-    "random-forest": Trees.from_state,
+    "lightgbm": lambda state: boosted_trees().restore(state),
+    "random-forest": lambda state: random_forest().restore(state),
     "svm": KernelSVM.from_state,
     "kernel-ridge": KernelRidge.from_state,
     "logistic": Linear.from_state,
@@ -89,7 +88,6 @@ __all__ = [
     "Mixture",
     "State",
     "logit",
-    "check_tree_text",
     "choose_learner",
     "revive",
     "sigmoid",

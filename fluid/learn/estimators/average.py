@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 
+from fluid.base.values import convert_value
 from fluid.chem.compounds import Compounds
 from fluid.learn.estimators.base import Estimator, Learner, State, logit, sigmoid
 
@@ -60,7 +61,15 @@ class Average:
     @classmethod
     def restore(cls, state: State, revive: Callable[[State], Estimator]) -> Average:
         """Rebuild from a state; `revive` rebuilds each member."""
+        state.has_only(["classification"])
         made = cls(state.kind)
         made.members_ = {name: revive(part) for name, part in sorted(state.parts.items())}
-        made.classification_ = bool(state.params["classification"])
+        made.classification_ = convert_value(state.params["classification"], bool, "classification")
         return made
+
+    def check(self, library: Compounds) -> None:
+        """See `Estimator.check`."""
+        if not self.members_:
+            raise ValueError("an average of nothing")
+        for member in self.members_.values():
+            member.check(library)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 import numpy as np
 
+from fluid.base.values import convert_value
 from fluid.chem.compounds import Compounds
 
 
@@ -22,8 +24,6 @@ class State:
         JSON values.
     arrays
         Numeric arrays; no object arrays.
-    texts
-        LightGBM models in LightGBM's own text format.
     parts
         States of the members of an ensemble.
     """
@@ -31,8 +31,36 @@ class State:
     kind: str
     params: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
     parts: dict[str, State] = field(default_factory=dict)
+
+    def number(self, key: str) -> float:
+        """A number among the parameters; KeyError or ValueError if there is none."""
+        return float(convert_value(self.params[key], float, key))
+
+    def array(self, key: str, dtype: type[np.generic], ndim: int = 1) -> np.ndarray:
+        """An array of one type; KeyError or ValueError if there is none.
+
+        Numbers must be finite.
+        """
+        found = self.arrays[key]
+        if found.dtype != dtype or found.ndim != ndim:
+            raise ValueError(
+                f"'{key}' is {found.dtype} of {found.ndim} dimensions; "
+                f"{np.dtype(dtype)} of {ndim} is needed"
+            )
+        if found.dtype.kind == "f" and not np.isfinite(found).all():
+            raise ValueError(f"'{key}' holds a number that is not finite")
+        return found
+
+    def has_only(self, params: Iterable[str] = (), arrays: Iterable[str] = ()) -> None:
+        """Raise ValueError unless these are the names of the parameters and arrays."""
+        for what, found, wanted in (
+            ("parameters", self.params, params),
+            ("arrays", self.arrays, arrays),
+        ):
+            if set(found) != set(wanted):
+                named = ", ".join(wanted) or "none"
+                raise ValueError(f"{what} are {sorted(found)!r:.80}; needed are {named}")
 
 
 class Estimator(Protocol):
@@ -46,6 +74,16 @@ class Estimator(Protocol):
 
     def score(self, queries: Compounds, library: Compounds) -> np.ndarray:
         """Log-odds (classification) or predicted values (regression), float64 of shape (n,)."""
+        ...
+
+    def check(self, library: Compounds) -> None:
+        """Make sure that it can score compounds such as those of a library.
+
+        Raises
+        ------
+        ValueError
+            If its arrays do not fit one another, or the library.
+        """
         ...
 
     def to_state(self) -> State:
@@ -80,6 +118,19 @@ class Learner(Estimator, Protocol):
             Fixes everything random.
         """
         ...
+
+
+def check_positions(rows: np.ndarray, n: int) -> None:
+    """Raise ValueError unless all positions lie in a library of `n` compounds."""
+    if len(rows) and not 0 <= rows.min() <= rows.max() < n:
+        raise ValueError("a position is outside the library")
+
+
+def check_scaling(mean: np.ndarray, scale: np.ndarray, library: Compounds) -> None:
+    """Raise ValueError unless every descriptor has a mean and a scale above 0."""
+    wanted = (library.descriptors.shape[1],)
+    if mean.shape != wanted or scale.shape != wanted or np.any(scale <= 0.0):
+        raise ValueError("'mean' and 'scale' are not one for each descriptor, scales above 0")
 
 
 def logit(probability: np.ndarray, margin: float = 1e-6) -> np.ndarray:

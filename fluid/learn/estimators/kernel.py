@@ -9,7 +9,7 @@ import numpy as np
 
 from fluid.chem.compounds import Compounds
 from fluid.chem.stream import CompoundStream
-from fluid.learn.estimators.base import State
+from fluid.learn.estimators.base import State, check_positions, check_scaling
 from fluid.learn.estimators.conjugate import solve_ridge
 from fluid.learn.estimators.landmarks import NormalEquations, choose_landmarks
 from fluid.learn.estimators.mixed_kernel import MixedKernel, Prepared
@@ -61,13 +61,21 @@ class KernelMachine:
     @classmethod
     def from_state(cls, state: State) -> Self:
         """The inverse of `to_state`."""
+        state.has_only(["intercept"], ["rows", "weights", "mean", "scale"])
         made = cls()
-        made.rows_ = state.arrays["rows"].astype(np.int64)
-        made.weights_ = state.arrays["weights"].astype(np.float64)
-        made.kernel_.mean_ = state.arrays["mean"].astype(np.float64)
-        made.kernel_.scale_ = state.arrays["scale"].astype(np.float64)
-        made.intercept_ = float(state.params["intercept"])
+        made.rows_ = state.array("rows", np.int64)
+        made.weights_ = state.array("weights", np.float64)
+        made.kernel_.mean_ = state.array("mean", np.float64)
+        made.kernel_.scale_ = state.array("scale", np.float64)
+        made.intercept_ = state.number("intercept")
         return made
+
+    def check(self, library: Compounds) -> None:
+        """See `Estimator.check`."""
+        check_positions(self.rows_, len(library))
+        if self.weights_.shape != self.rows_.shape:
+            raise ValueError("'rows' and 'weights' differ in length")
+        check_scaling(self.kernel_.mean_, self.kernel_.scale_, library)
 
 
 class KernelSVM(KernelMachine):

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from fluid.chem.compounds import Compounds
-from fluid.learn.estimators.base import State
+from fluid.learn.estimators.base import State, check_scaling
 
 
 class Linear:
@@ -73,8 +73,15 @@ class Linear:
     @classmethod
     def from_state(cls, state: State) -> Self:
         """The inverse of `to_state`."""
+        state.has_only(["intercept"], ["mean", "scale", "coefficients"])
         made = cls()
-        made.mean_, made.scale_ = state.arrays["mean"], state.arrays["scale"]
-        made.coefficients_ = state.arrays["coefficients"]
-        made.intercept_ = float(state.params["intercept"])
+        made.mean_, made.scale_ = state.array("mean", np.float64), state.array("scale", np.float64)
+        made.coefficients_ = state.array("coefficients", np.float64)
+        made.intercept_ = state.number("intercept")
         return made
+
+    def check(self, library: Compounds) -> None:
+        """See `Estimator.check`."""
+        check_scaling(self.mean_, self.scale_, library)
+        if len(self.coefficients_) != library.bits + len(self.mean_):
+            raise ValueError("'coefficients' are not one for each feature")

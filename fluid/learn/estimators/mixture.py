@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from fluid.base.values import convert_value
 from fluid.chem.compounds import Compounds
 from fluid.learn.estimators.base import Estimator, State
 
@@ -48,6 +49,15 @@ class Mixture:
     @classmethod
     def restore(cls, state: State, revive: Callable[[State], Estimator]) -> Mixture:
         """Rebuild from a state; `revive` rebuilds each member."""
+        state.has_only(["intercept", "coefficients"])
+        stated = convert_value(state.params["coefficients"], dict, "coefficients")
+        if not stated or set(stated) != set(state.parts):
+            raise ValueError("coefficients are not one for each part")
+        coefficients = {name: convert_value(stated[name], float, name) for name in stated}
         members = {name: revive(part) for name, part in sorted(state.parts.items())}
-        coefficients = {str(k): float(v) for k, v in dict(state.params["coefficients"]).items()}
-        return cls(members, coefficients, float(state.params["intercept"]))
+        return cls(members, coefficients, state.number("intercept"))
+
+    def check(self, library: Compounds) -> None:
+        """See `Estimator.check`."""
+        for member in self.members_.values():
+            member.check(library)

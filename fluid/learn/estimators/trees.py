@@ -6,9 +6,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from fluid.base.errors import FileFormatError
 from fluid.chem.compounds import Compounds
 from fluid.learn.estimators.base import State
+from fluid.learn.estimators.tree_arrays import TreeArrays
 
 _COMMON: dict[str, Any] = {
     "verbosity": -1,
@@ -57,9 +57,8 @@ class Trees:
         self.kind = kind
         self.params = params
         self.n_trees = n_trees
-        self.counts = True
-        self.text_ = ""
-        self._booster: Any = None
+        self.averaged = params.get("boosting") == "rf"
+        self.trees_: TreeArrays | None = None
 
     def fit(
         self,
@@ -72,49 +71,41 @@ class Trees:
         """See `Learner.fit`."""
         import lightgbm
 
-        matrix = library.take(rows).feature_matrix(self.counts)
+        matrix = library.take(rows).feature_matrix(counts=True)
         objective = "binary" if classification else "regression"
         params = _COMMON | self.params | {"seed": seed % (2**31), "objective": objective}
         data = lightgbm.Dataset(matrix, target, params=params, free_raw_data=True)
         booster = lightgbm.train(params, data, num_boost_round=self.n_trees)
-        # The parameter dump at the end is not needed to predict.
-        self.text_ = booster.model_to_string().split("\nparameters:\n", 1)[0] + "\n"
-        self._booster = None
+        self.trees_ = TreeArrays.from_lightgbm(booster.model_to_string())
         return self
 
     def score(self, queries: Compounds, library: Compounds) -> np.ndarray:
         """See `Estimator.score`."""
         if not len(queries):
             return np.zeros(0)
-        matrix = queries.feature_matrix(self.counts)
-        model = self.booster()
-        raw = np.asarray(model.predict(matrix, raw_score=True, num_threads=1), dtype=np.float64)
-        # LightGBM gives a forest's sum over trees, and marks it in the header of its text.
-        averaged = "\naverage_output\n" in self.text_.split("\nTree=0\n", 1)[0]
-        return raw / model.num_trees() if averaged else raw
+        trees = self._fitted()
+        total = trees.sum(queries.feature_matrix(counts=True))
+        return total / trees.n_trees if self.averaged else total
 
-    def booster(self) -> Any:
-        """LightGBM's own model, read from the text once."""
-        if self._booster is None:
-            import lightgbm
-
-            try:
-                self._booster = lightgbm.Booster(model_str=self.text_)
-            except lightgbm.basic.LightGBMError as error:
-                raise FileFormatError(f"the text of the trees is damaged ({error})") from error
-        return self._booster
+    def check(self, library: Compounds) -> None:
+        """See `Estimator.check`."""
+        self._fitted().check(library.bits + library.descriptors.shape[1])
 
     def to_state(self) -> State:
         """See `Estimator.to_state`."""
-        return State(self.kind, {"counts": self.counts}, texts={"trees": self.text_})
+        trees = self._fitted()
+        return State(self.kind, arrays={key: getattr(trees, key) for key in TreeArrays.TYPES})
 
-    @classmethod
-    def from_state(cls, state: State) -> Self:
+    def _fitted(self) -> TreeArrays:
+        assert self.trees_ is not None
+        return self.trees_
+
+    def restore(self, state: State) -> Self:
         """The inverse of `to_state`."""
-        made = cls(state.kind, {}, 0)
-        made.counts = bool(state.params["counts"])
-        made.text_ = state.texts["trees"]
-        return made
+        state.has_only(arrays=TreeArrays.TYPES)
+        found = {key: state.array(key, *form) for key, form in TreeArrays.TYPES.items()}
+        self.trees_ = TreeArrays(**found)
+        return self
 
 
 def boosted_trees() -> Trees:

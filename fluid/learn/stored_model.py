@@ -1,0 +1,268 @@
+"""A model from the plain values and arrays of its folder, of which nothing is assumed.
+
+Every table has the keys that `fluid.learn.storage` writes and no others, every array is used once,
+and everything that a prediction multiplies, indexes or walks through is checked here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fluid.base.errors import FileFormatError
+from fluid.base.values import convert_value, read_fields
+from fluid.chem.chemistry import Chemistry
+from fluid.chem.compounds import Compounds
+from fluid.learn.calibration import Platt
+from fluid.learn.correctness import ReliabilityDomain
+from fluid.learn.crossfit import FoldModel
+from fluid.learn.domain import DOMAINS, revive_domain
+from fluid.learn.estimators import State, revive
+from fluid.learn.estimators.base import check_positions
+from fluid.learn.folds import check_cross_fitting
+from fluid.learn.hybrid_model import BlendWeight, Decision, HybridModel
+from fluid.learn.model import Card, TaskModel, TrainedModel
+from fluid.learn.reliability import ReliabilityMap
+from fluid.learn.task import Task
+
+# Averages of averages were never written.
+_MOST_NESTED = 3
+
+
+@dataclass(frozen=True)
+class StoredTrained:
+    """``model.json`` of a trained model."""
+
+    schema: str
+    card: dict[str, Any]
+    files: dict[str, str]
+    chemistry: dict[str, Any]
+    tasks: list[Any]
+
+
+@dataclass(frozen=True)
+class StoredHybrid:
+    """``model.json`` of a hybrid."""
+
+    schema: str
+    card: dict[str, Any]
+    files: dict[str, str]
+    decisions: dict[str, Any]
+    domains: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _StoredTask:
+    task: dict[str, Any]
+    members: list[Any]
+    in_logits: bool
+    rows: str
+    domains: dict[str, Any]
+    threshold: float
+
+
+@dataclass(frozen=True)
+class _StoredMember:
+    repeat: int
+    fold: int
+    reliability: list[float]
+    calibrations: list[Any]
+    estimators: list[Any]
+
+
+@dataclass(frozen=True)
+class _StoredEstimator:
+    kind: str
+    params: dict[str, Any]
+    arrays: dict[str, Any]
+    parts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _StoredDomain:
+    params: dict[str, Any]
+    arrays: dict[str, Any]
+
+
+def trained_from(
+    stored: StoredTrained,
+    card: Card,
+    library: Compounds,
+    arrays: Mapping[str, np.ndarray],
+    trained_on: np.ndarray | None,
+) -> TrainedModel:
+    """A teacher, student or reference.
+
+    Raises
+    ------
+    ValueError, KeyError, FileFormatError
+        If its parts do not fit one another.
+    """
+    chemistry = Chemistry.from_dict(stored.chemistry)
+    features = chemistry.features
+    if (library.bits, library.descriptors.shape[1]) != (features.bits, features.n_descriptors):
+        raise ValueError("the library has other features than the chemistry")
+    if not np.isfinite(library.descriptors).all():
+        raise ValueError("a descriptor of the library is not finite")
+    left = dict(arrays)
+    models = [_task_model(values, left, library) for values in stored.tasks]
+    names = [model.task.name for model in models]
+    if not names or len(set(names)) < len(names):
+        raise ValueError("there is no task, or one twice")
+    if "sub_teachers" not in card.training and not all(model.members for model in models):
+        raise ValueError("a task has no members")
+    if left:
+        raise ValueError(f"array '{min(left):.80}' belongs to no part")
+    return TrainedModel(card, chemistry, library, models, trained_on)
+
+
+def hybrid_from(
+    stored: StoredHybrid, card: Card, own: TrainedModel, student: TrainedModel
+) -> HybridModel:
+    """A hybrid of two models.
+
+    Raises
+    ------
+    ValueError, KeyError
+        If its parts do not fit one another.
+    """
+    if own.chemistry != student.chemistry:
+        raise ValueError("own model and student differ in their chemistry")
+    known = {task.name: task for task in own.tasks}
+    for task in student.tasks:
+        if known.setdefault(task.name, task) != task:
+            raise ValueError(f"own model and student differ in task '{task.name}'")
+    domains = {}
+    for name, values in stored.domains.items():
+        one = _StoredDomain(**read_fields(_StoredDomain, f"domains.{name}", values))
+        found = {key: np.array(_numbers(item, key), float) for key, item in one.arrays.items()}
+        domains[name] = ReliabilityDomain.from_state(one.params, found)
+    decisions = {
+        name: _decision(_numbers(values, f"decisions.{name}", 7), domains.get(name))
+        for name, values in stored.decisions.items()
+    }
+    if not set(domains) <= set(decisions) <= set(known):
+        raise ValueError("domains and decisions are not of the tasks that there are")
+    return HybridModel(card, own, student, decisions)
+
+
+def check_teacher(model: TrainedModel) -> None:
+    """Make sure that a teacher's card states how it was trained, and that its members fit that.
+
+    Raises
+    ------
+    FluidError
+        If they do not.
+    """
+    training = model.card.training
+    sub_teachers = "sub_teachers" in training
+    needed = {"learner", "seed"} | ({"sub_teachers"} if sub_teachers else {"folds", "repeats"})
+    missing = sorted(needed - set(training))
+    if not sub_teachers:
+        labelled = training.get("labels", {})
+        missing += [f"labels.{task.name}" for task in model.tasks if task.name not in labelled]
+    if missing:
+        raise FileFormatError(f"card.training.{missing[0]} is missing")
+    if sub_teachers:
+        repeats, folds = 1, training["sub_teachers"]
+    else:
+        repeats, folds = training["repeats"], training["folds"]
+        check_cross_fitting(folds, repeats, training["seed"])
+    for task in model.task_models:
+        for member in task.members:
+            if member.repeat >= repeats or member.fold >= folds:
+                raise FileFormatError(
+                    f"task '{task.task.name}' has a member of repeat {member.repeat} and fold "
+                    f"{member.fold}; there are {repeats} and {folds}"
+                )
+
+
+def _task_model(values: Any, left: dict[str, np.ndarray], library: Compounds) -> TaskModel:
+    one = _StoredTask(**read_fields(_StoredTask, "tasks", values))
+    task = Task.from_dict(one.task)
+    where = f"tasks.{task.name}"
+    members = [_member(item, where, len(task.outputs), left) for item in one.members]
+    places = {(member.repeat, member.fold) for member in members}
+    if len(places) < len(members):
+        raise ValueError(f"{where}: two members are of the same repeat and fold")
+    for member in members:
+        for estimator in member.estimators:
+            estimator.check(library)
+    if set(one.domains) != set(DOMAINS):
+        unfit = min(set(one.domains) ^ set(DOMAINS))
+        has = "has no applicability" if unfit in DOMAINS else "has an unknown"
+        raise ValueError(f"task '{task.name}' {has} domain '{unfit:.80}'")
+    domains = {}
+    for kind, item in one.domains.items():
+        domain = _StoredDomain(**read_fields(_StoredDomain, f"{where}.domains.{kind}", item))
+        domains[kind] = revive_domain(kind, domain.params, _arrays(domain.arrays, left))
+    rows = State("rows", arrays=_arrays({"rows": one.rows}, left)).array("rows", np.int64)
+    check_positions(rows, len(library))
+    if not 0.0 <= one.threshold <= 1.0:
+        raise ValueError(f"{where}: threshold {one.threshold:g} is not between 0 and 1")
+    return TaskModel(task, members, one.in_logits, rows, domains, one.threshold)
+
+
+def _member(values: Any, where: str, n_outputs: int, left: dict[str, np.ndarray]) -> FoldModel:
+    one = _StoredMember(**read_fields(_StoredMember, f"{where}.members", values))
+    where = f"{where}.members.{one.repeat}.{one.fold}"
+    if min(one.repeat, one.fold) < 0:
+        raise ValueError(f"{where}: repeat and fold are 0 or above")
+    if not len(one.estimators) == len(one.calibrations) == n_outputs:
+        raise ValueError(
+            f"{where}: {len(one.estimators)} estimators and {len(one.calibrations)} calibrations "
+            f"of {n_outputs} outputs"
+        )
+    slope, ceiling = _numbers(one.reliability, f"{where}.reliability", 2)
+    if slope < 0.0 or not 0.0 <= ceiling <= 1.0:
+        raise ValueError(f"{where}: reliability {slope:g}, {ceiling:g} is out of range")
+    return FoldModel(
+        one.repeat,
+        one.fold,
+        [revive(_state(item, where, left)) for item in one.estimators],
+        [_platt(_numbers(pair, f"{where}.calibrations", 2)) for pair in one.calibrations],
+        ReliabilityMap(slope, ceiling),
+    )
+
+
+def _state(values: Any, where: str, left: dict[str, np.ndarray], depth: int = 1) -> State:
+    if depth > _MOST_NESTED:
+        raise ValueError(f"{where}: estimators are nested more than {_MOST_NESTED} deep")
+    one = _StoredEstimator(**read_fields(_StoredEstimator, f"{where}.estimators", values))
+    parts = {name: _state(part, where, left, depth + 1) for name, part in one.parts.items()}
+    return State(one.kind, one.params, _arrays(one.arrays, left), parts)
+
+
+def _arrays(names: Mapping[str, Any], left: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays by the names that their owner has for them; each is taken once."""
+    found = {}
+    for key, name in names.items():
+        if not isinstance(name, str) or name not in left:
+            raise ValueError(f"array {name!r:.80} is missing, or used twice")
+        found[key] = left.pop(name)
+    return found
+
+
+def _numbers(values: Any, where: str, count: int | None = None) -> list[float]:
+    found = [convert_value(value, float, where) for value in convert_value(values, list, where)]
+    if count is not None and len(found) != count:
+        raise ValueError(f"{where} has {len(found)} numbers instead of {count}")
+    return found
+
+
+def _platt(numbers: list[float]) -> Platt:
+    slope, intercept = numbers
+    if slope < 0.0:
+        raise ValueError(f"a calibration has the slope {slope:g}; 0 or above is allowed")
+    return Platt(slope, intercept)
+
+
+def _decision(numbers: list[float], domain: ReliabilityDomain | None) -> Decision:
+    slope, intercept, threshold, factor, low, high, elsewhere = numbers
+    if not (factor > 0.0 and elsewhere > 0.0 and 0.0 <= threshold <= 1.0):
+        raise ValueError("a decision has a weight or threshold out of range")
+    weight = BlendWeight(factor, low, high, elsewhere)
+    return Decision(_platt([slope, intercept]), threshold, domain, weight)
