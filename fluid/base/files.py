@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fluid.base.errors import FileFormatError, FluidError
+from fluid.base.strict_json import MOST_BYTES, parse_json
 
 _CHUNK = 1 << 20
 # Leftovers of a killed run are removed after an hour: until then their maker may be about to lock
@@ -159,20 +160,33 @@ def dump_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_json(path: Path, most_bytes: int = MOST_BYTES) -> Any:
+    """Read a JSON file that somebody may have sent; see `fluid.base.strict_json.parse_json`.
 
     Raises
     ------
     FileFormatError
-        If it is missing or not JSON.
+        If it is missing, larger than `most_bytes`, or not strictly JSON.
     """
+    return parse_json(read_bounded(path, most_bytes), str(path), most_bytes)
+
+
+def read_bounded(path: Path, most_bytes: int) -> bytes:
+    """The content of a file, of which at most one byte too many is read.
+
+    Raises
+    ------
+    FileFormatError
+        If there is no such file, or it cannot be read.
+    """
+    if not path.is_file():
+        hint = ", it is a folder" if path.is_dir() else ""
+        raise FileFormatError(f"{path}: no such file{hint}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise FileFormatError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise FileFormatError(f"{path}: is not readable JSON ({error})") from error
+        with path.open("rb") as handle:
+            return handle.read(most_bytes + 1)
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _previous(path: Path) -> Path:

@@ -189,7 +189,7 @@ def test_what_is_not_json_is_a_format_error(tmp_path, content):
 def test_missing_json_is_a_format_error(tmp_path):
     with pytest.raises(FileFormatError, match="no such file"):
         read_json(tmp_path / "a.json")
-    with pytest.raises(FileFormatError, match="is not readable JSON"):
+    with pytest.raises(FileFormatError, match="no such file, it is a folder"):
         read_json(tmp_path)
 
 
