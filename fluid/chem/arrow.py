@@ -33,6 +33,20 @@ def _descriptors_type(n_descriptors: int) -> pa.DataType:
     return pa.list_(pa.float32(), n_descriptors if n_descriptors else -1)
 
 
+def compounds_schema_like(schema: pa.Schema) -> pa.Schema:
+    """`compounds_schema` with the fingerprint's and descriptors' lengths of another schema.
+
+    Lengths of columns that are missing or of another type are the usual ones.
+    """
+    types = dict(zip(schema.names, schema.types, strict=True))
+    fingerprint, descriptors = types.get("fingerprint"), types.get("descriptors")
+    packed = fingerprint is not None and pa.types.is_fixed_size_binary(fingerprint)
+    fixed = descriptors is not None and pa.types.is_fixed_size_list(descriptors)
+    return compounds_schema(
+        fingerprint.byte_width * 8 if packed else 2048, descriptors.list_size if fixed else 0
+    )
+
+
 def compounds_to_arrays(compounds: Compounds) -> list[pa.Array]:
     """One Arrow array per column of `compounds_schema`."""
     n = len(compounds)

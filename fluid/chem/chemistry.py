@@ -88,18 +88,28 @@ class Chemistry:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Chemistry:
+    def from_dict(cls, values: Any) -> Chemistry:
         """The inverse of `to_dict`.
 
         Raises
         ------
-        KeyError, ValueError
+        ValueError
             If a key is missing or unknown, or a value not allowed.
         """
-        standardizer, features = values["standardizer"], values["features"]
+        plain = _PlainChemistry(**read_fields(_PlainChemistry, "chemistry", values))
         return cls(
-            StandardizerSpec(**read_fields(StandardizerSpec, "standardizer", standardizer)),
-            FeatureSpec(**read_fields(FeatureSpec, "features", features)),
-            str(values["rdkit"]),
-            str(values["reference"]),
+            StandardizerSpec(**read_fields(StandardizerSpec, "standardizer", plain.standardizer)),
+            FeatureSpec(**read_fields(FeatureSpec, "features", plain.features)),
+            plain.rdkit,
+            plain.reference,
         )
+
+
+@dataclass(frozen=True)
+class _PlainChemistry:
+    """A chemistry as `Chemistry.to_dict` gives it."""
+
+    standardizer: dict[str, Any]
+    features: dict[str, Any]
+    rdkit: str
+    reference: str

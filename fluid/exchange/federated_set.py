@@ -11,23 +11,32 @@ import numpy as np
 import pyarrow as pa
 
 from fluid.base.errors import FileFormatError, MismatchError
-from fluid.chem.arrow import compounds_from_batch, compounds_schema, compounds_to_arrays
+from fluid.chem.arrow import (
+    compounds_from_batch,
+    compounds_schema,
+    compounds_schema_like,
+    compounds_to_arrays,
+)
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.features import FeatureSpec
 from fluid.exchange.federation import Federation
-from fluid.exchange.sealed import SealedFile, open_sealed, write_sealed
+from fluid.exchange.manifests import FEDERATED
+from fluid.exchange.sealed import SealedFile, check_columns, open_sealed, write_sealed
 from fluid.learn.task import Task
 from fluid.soft_labels.pooled import PooledLabels, PooledParts, PoolingResult
-from fluid.soft_labels.shrinkage import LARGEST_SLOPE
 
-SCHEMA = "fluid.federated/2"
+SCHEMA = FEDERATED
 # Of a compound in a task.
 _HEAVIEST = 1e15
 
 
 def federated_schema(features: FeatureSpec, tasks: Sequence[Task]) -> pa.Schema:
     """Arrow schema: the compounds, then the columns of each task."""
-    columns = list(compounds_schema(features.bits, features.n_descriptors))
+    return _with_labels(compounds_schema(features.bits, features.n_descriptors), tasks)
+
+
+def _with_labels(compounds: pa.Schema, tasks: Sequence[Task]) -> pa.Schema:
+    columns = list(compounds)
     for task in tasks:
         for output in task.outputs:
             columns.append(pa.field(f"{output}.label", pa.float32()))
@@ -133,13 +142,7 @@ class FederatedSet:
                 f"federation '{federation.name}'"
             )
         expected = federated_schema(federation.chemistry.features, agreed)
-        found_types = dict(zip(self.sealed.schema.names, self.sealed.schema.types, strict=True))
-        for field in expected:
-            if found_types.get(field.name) != field.type:
-                raise FileFormatError(
-                    f"{self.sealed.path}: column '{field.name}' is of type "
-                    f"{found_types.get(field.name, 'none')}, but {field.type} is needed"
-                )
+        check_columns(self.sealed.path, self.sealed.schema, expected)
 
     def load(self) -> tuple[Compounds, dict[str, PooledLabels]]:
         """All compounds and labels."""
@@ -199,18 +202,8 @@ def open_federated(path: Path) -> FederatedSet:
         If the file is missing, damaged, changed, or not a federated set.
     """
     sealed = open_sealed(path, SCHEMA)
-    try:
-        tasks = [Task.from_dict(values) for values in sealed.manifest["tasks"]]
-        wanted = federated_schema(FeatureSpec(descriptors="none"), tasks).names
-        missing = [name for name in wanted if name not in sealed.schema.names]
-        if missing:
-            raise ValueError(f"column '{missing[0]}' is missing")
-        slopes = {str(name): float(slope) for name, slope in sealed.manifest["slopes"].items()}
-        for name, slope in slopes.items():
-            if not 1.0 <= slope <= LARGEST_SLOPE:
-                raise ValueError(
-                    f"slope of '{name}' is {slope:g}; allowed are 1 to {LARGEST_SLOPE:g}"
-                )
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise FileFormatError(f"{path}: is incomplete ({error})") from error
+    tasks = [Task.from_dict(values) for values in sealed.manifest["tasks"]]
+    check_columns(path, sealed.schema, _with_labels(compounds_schema_like(sealed.schema), tasks))
+    sealed.check_count("n_compounds")
+    slopes = {name: float(slope) for name, slope in sealed.manifest["slopes"].items()}
     return FederatedSet(sealed, tasks, slopes)

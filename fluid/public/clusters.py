@@ -14,17 +14,18 @@ from fluid.base.errors import FileFormatError, FluidError, MismatchError, TableE
 from fluid.base.files import sha256_file
 from fluid.base.run import Run
 from fluid.base.software import software_versions
-from fluid.chem.arrow import compounds_schema, compounds_to_batch
+from fluid.chem.arrow import compounds_schema, compounds_schema_like, compounds_to_batch
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.featurizer import BATCH, featurize_entries
 from fluid.chem.readers import printable
 from fluid.chem.tables import Entry, batched, open_entries
 from fluid.exchange.federation import Federation
+from fluid.exchange.manifests import CLUSTERS
 from fluid.exchange.public_set import PublicSet
-from fluid.exchange.sealed import SealedFile, open_sealed, write_sealed
+from fluid.exchange.sealed import SealedFile, check_columns, open_sealed, write_sealed
 from fluid.public.select import MOST_LEADERS, SAMPLE_PER_LEADER, find_leaders
 
-SCHEMA = "fluid.clusters/1"
+SCHEMA = CLUSTERS
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ def open_clusters(path: Path) -> Clusters:
         If it is missing, damaged, changed, or not a file of clusters.
     """
     sealed = open_sealed(path, SCHEMA)
-    floor = sealed.manifest.get("floor")
-    if type(floor) is not float or not 0.0 <= floor <= 1.0:
-        raise FileFormatError(f"{path}: floor is {str(floor)[:80]}; allowed are 0.0 to 1.0")
+    floor = float(sealed.manifest["floor"])
+    check_columns(path, sealed.schema, compounds_schema_like(sealed.schema))
+    sealed.check_count("n_clusters")
     if not 1 <= sealed.n_rows <= MOST_LEADERS:
         raise FileFormatError(
             f"{path}: holds {sealed.n_rows} clusters; allowed are 1 to {MOST_LEADERS}"
