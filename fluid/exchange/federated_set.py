@@ -19,9 +19,10 @@ from fluid.chem.arrow import (
 )
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.features import FeatureSpec
+from fluid.exchange.coordinator import check_signed_by_coordinator
 from fluid.exchange.federation import Federation
 from fluid.exchange.manifests import FEDERATED
-from fluid.exchange.sealed import SealedFile, check_columns, open_sealed, write_sealed
+from fluid.exchange.sealed import SealedFile, Signer, check_columns, open_sealed, write_sealed
 from fluid.learn.task import Task
 from fluid.soft_labels.pooled import PooledLabels, PooledParts, PoolingResult
 
@@ -53,8 +54,9 @@ def write_federated(
     tasks: Sequence[Task],
     chunks: Iterator[tuple[Compounds, dict[str, PoolingResult]]],
     manifest: dict[str, Any],
+    sign: Signer | None = None,
 ) -> tuple[str, dict[str, PoolingResult]]:
-    """Write a federated set.
+    """Write a federated set; `sign` makes the coordinator's signature of its digest.
 
     Returns
     -------
@@ -91,7 +93,7 @@ def write_federated(
         }
         return {"schema": SCHEMA, "n_compounds": count, "slopes": slopes} | manifest
 
-    return write_sealed(path, schema, batches(), describe), joined
+    return write_sealed(path, schema, batches(), describe, sign), joined
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,14 @@ class FederatedSet:
 
         Raises
         ------
+        SignatureError
+            If the signature is not the coordinator's.
         MismatchError
             If it belongs to another round or protocol.
         FileFormatError
             If tasks or columns are not those that the federation asks for.
         """
+        check_signed_by_coordinator(self.sealed, federation)
         for key, wanted in (("federation", federation.name), ("round", federation.round)):
             found = self.sealed.manifest.get(key)
             if found != wanted:

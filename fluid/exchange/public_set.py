@@ -13,6 +13,7 @@ from fluid.chem.arrow import compounds_from_batch, compounds_schema, compounds_s
 from fluid.chem.compounds import Compounds
 from fluid.chem.features import featurize
 from fluid.chem.standardize import StructureError, standardize
+from fluid.exchange.coordinator import check_signed_by_coordinator
 from fluid.exchange.federation import Federation
 from fluid.exchange.manifests import PUBLIC
 from fluid.exchange.sealed import SealedFile, check_columns, open_sealed
@@ -76,9 +77,10 @@ class PublicSet:
 
         Raises
         ------
-        MismatchError
-            If the protocol differs, or any sampled row.
+        FluidError
+            If the signature is not the coordinator's, or the protocol differs, or any sampled row.
         """
+        check_signed_by_coordinator(self.sealed, federation)
         stated = self.sealed.manifest.get("protocol")
         if stated != federation.protocol:
             raise MismatchError(

@@ -287,6 +287,20 @@ def sign_sealed(source: Path, target: Path, digest: str, sign: Signer) -> None:
             handle.write(f"{digest}:{sign(bytes.fromhex(digest)).hex()}".encode())
 
 
+def stated_digest(path: Path) -> str:
+    """The digest that a sealed file states, unverified.
+
+    Raises
+    ------
+    FileFormatError
+        If it is not a sealed file.
+    """
+    position = _find_seal(path)
+    with path.open("rb") as handle:
+        handle.seek(position)
+        return handle.read(_DIGEST_LENGTH).decode("ascii", "replace")
+
+
 def sealed_kind(path: Path) -> str | None:
     """The schema that a sealed file states, unverified; None if it is not a sealed file."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.featurizer import BATCH, featurize_entries
 from fluid.chem.readers import printable
 from fluid.chem.tables import Entry, batched, open_entries
+from fluid.exchange.coordinator import coordinator_signer
 from fluid.exchange.federation import Federation
 from fluid.exchange.manifests import CLUSTERS
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.sealed import SealedFile, check_columns, open_sealed, write_sealed
+from fluid.exchange.signing import sign_digest
 from fluid.public.select import MOST_LEADERS, SAMPLE_PER_LEADER, find_leaders
 
 SCHEMA = CLUSTERS
@@ -129,6 +132,7 @@ def make_clusters(
     floor: float = 0.15,
     smiles_column: str | None = None,
     id_column: str | None = None,
+    key: Path | str | None = None,
     run: Run | None = None,
 ) -> ClustersSummary:
     """Write clusters of a pool of public structures.
@@ -150,6 +154,8 @@ def make_clusters(
         A compound whose Tanimoto similarity to every leader is below this is in no cluster.
     smiles_column, id_column
         Column names, where the usual ones do not fit.
+    key
+        The coordinator's private key, needed if the federation names its public half.
     run
         How to run: the seed is that of the sample, and progress counts rows. The file does not
         depend on anything else.
@@ -164,6 +170,7 @@ def make_clusters(
     if not 0.0 <= floor <= 1.0:
         raise FluidError(f"floor = {floor}: allowed are 0 to 1")
     contract, run = Federation.load(federation), run or Run()
+    signer = coordinator_signer(contract, key)
     paths = [Path(source) for source in sources]
     contract.chemistry.check(f"federation '{contract.name}'")
     tables = [open_entries(path, smiles_column, id_column) for path in paths]
@@ -194,7 +201,9 @@ def make_clusters(
 
     features = contract.chemistry.features
     schema = compounds_schema(features.bits, features.n_descriptors)
-    digest = write_sealed(Path(output), schema, iter([compounds_to_batch(chosen)]), manifest)
+    sign = None if signer is None else partial(sign_digest, signer)
+    leaders_batch = iter([compounds_to_batch(chosen)])
+    digest = write_sealed(Path(output), schema, leaders_batch, manifest, sign)
     return ClustersSummary(digest, len(chosen), n_rows, len(sample), n_rejected)
 
 
