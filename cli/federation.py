@@ -91,10 +91,11 @@ def keygen(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make an Ed25519 key pair for a partner, or for the coordinator.
+    """Make a key pair for a partner or the coordinator.
 
-    NAME.key stays with its owner (owner-only), NAME.pub goes into the federation file. If the
-    coordinator's is there, whatever comes from the coordinator must be signed with --key.
+    The keys are Ed25519. NAME.key stays with its owner (owner-only), NAME.pub goes into the
+    federation file. If the coordinator's is there, whatever comes from the coordinator must be
+    signed with --key.
 
     \b
     Examples:

@@ -40,11 +40,12 @@ def compounds_schema_like(schema: pa.Schema) -> pa.Schema:
     """
     types = dict(zip(schema.names, schema.types, strict=True))
     fingerprint, descriptors = types.get("fingerprint"), types.get("descriptors")
-    packed = fingerprint is not None and pa.types.is_fixed_size_binary(fingerprint)
-    fixed = descriptors is not None and pa.types.is_fixed_size_list(descriptors)
-    return compounds_schema(
-        fingerprint.byte_width * 8 if packed else 2048, descriptors.list_size if fixed else 0
-    )
+    bits, n_descriptors = 2048, 0
+    if fingerprint is not None and pa.types.is_fixed_size_binary(fingerprint):
+        bits = fingerprint.byte_width * 8
+    if descriptors is not None and pa.types.is_fixed_size_list(descriptors):
+        n_descriptors = descriptors.list_size
+    return compounds_schema(bits, n_descriptors)
 
 
 def compounds_to_arrays(compounds: Compounds) -> list[pa.Array]:

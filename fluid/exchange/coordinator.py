@@ -19,7 +19,7 @@ from fluid.base.files import sha256_file, write_text
 from fluid.exchange.federation import Federation
 from fluid.exchange.sealed import SealedFile
 from fluid.exchange.signing import encode_public_key, load_private_key, sign_digest, verify_digest
-from fluid.learn.model_file import MODEL_FILE, read_head
+from fluid.learn.model_file import MODEL_FILE, load_card, read_head
 
 _LENGTH = 129
 
@@ -138,7 +138,7 @@ def check_signed_by_coordinator(sealed: SealedFile, federation: Federation) -> N
 
 
 def check_student_folder(folder: Path, federation: Federation) -> None:
-    """Check signature and completeness of a student's folder, before anything of it is loaded.
+    """Check signature and files of a student's folder, before anything but its card is read.
 
     Raises
     ------
@@ -146,8 +146,9 @@ def check_student_folder(folder: Path, federation: Federation) -> None:
         If the signature is not the coordinator's, or the folder holds a file that ``model.json``
         does not list, lacks one, or holds another content.
     """
-    if not folder.is_dir():
-        raise FileFormatError(f"{folder}: no such model folder")
+    kind = load_card(folder).kind
+    if kind != "student":
+        raise FileFormatError(f"{folder}: holds a {kind}, but a student is needed")
     MODEL_SIGNATURE.check(folder / MODEL_FILE, federation)
     check_folder_files(folder, {MODEL_FILE, MODEL_SIGNATURE.name})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -256,7 +256,7 @@ class FederatedManifest:
             check_digest(self.base_student, "base_student")
 
 
-MANIFESTS: dict[str, Callable[..., Any]] = {
+MANIFESTS: dict[str, type[Any]] = {
     PUBLIC: PublicManifest,
     CLUSTERS: ClustersManifest,
     ANNOTATION: AnnotationManifest,

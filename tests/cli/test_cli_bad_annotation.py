@@ -276,7 +276,10 @@ def test_too_few_public_compounds(site: Site, tmp_path: Path) -> None:
 def test_inspect_shows_what_is_wrong_instead_of_failing(site: Site, tmp_path: Path) -> None:
     path = site.forge(tmp_path / "a.parquet", site.content_with("bbb.prediction", 3, float("nan")))
     for form in ((), ("--json",)):
-        assert "nan" in done("inspect", path, *form).stdout
+        outcome = run("inspect", path, *form)
+        assert outcome.code == 1
+        assert "nan" in outcome.stdout
+        assert "column 'bbb.prediction': nan is not a finite number" in outcome.error
     draft = site.forge(tmp_path / "b.parquet", signer=None)
     assert "unsigned draft" in done("inspect", draft, "-f", site.federation).stdout
     stolen = site.forge(tmp_path / "c.parquet", signer="draco")
