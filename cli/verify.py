@@ -35,7 +35,7 @@ def verify(
     ] = None,
     public: Annotated[Path | None, typer.Option(help="The public set.")] = None,
     annotation: Annotated[
-        list[Path] | None, typer.Option(help="An annotation of the round; repeatable.")
+        list[Path] | None, typer.Option(help="An annotation that lies elsewhere; repeatable.")
     ] = None,
     partner: Annotated[
         str | None,

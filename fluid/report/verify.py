@@ -83,7 +83,7 @@ class Places:
     public
         The public set.
     annotations
-        Annotations.
+        Annotations that lie elsewhere.
     partner
         Who verifies: only this partner's annotation must be at hand. By default all must be.
     """
@@ -274,8 +274,8 @@ class _Walk:
     def _public_set(self, received: FederatedSet) -> PublicSet:
         digest = received.sealed.manifest["public_set"]
         if digest not in self.public:
-            given = [Path(self.places.public)] if self.places.public else None
-            path = self._find(digest, given)
+            given = self.places.public
+            path = Path(given) if given else self._find(digest)
             bound = f"federated set, {self._signed}"
             with self._link("public set", path, bound, digest):
                 if path is None:
@@ -293,9 +293,8 @@ class _Walk:
     def _annotations(
         self, received: FederatedSet, report: dict[str, Any], public: PublicSet
     ) -> None:
-        given = [Path(path) for path in self.places.annotations]
         for partner, digest in sorted(received.sealed.manifest["annotations"].items()):
-            path = self._find(digest, given or None)
+            path = self._find(digest)
             what, bound = f"annotation of {partner}", "federated set, signature of the partner"
             if path is None and self.places.partner not in (None, partner):
                 self.links.append(Link(what, "", digest, bound, ABSENT))
@@ -343,14 +342,11 @@ class _Walk:
             raise FluidError(self._nowhere("student", student, "--around"))
         raise AssertionError
 
-    def _find(self, digest: str, given: list[Path] | None) -> Path | None:
+    def _find(self, digest: str) -> Path | None:
         """A file that states this digest; one that is signed if there are several."""
-        places = given
-        if places is None:
-            places = [*self.around.glob("*.parquet"), *self.around.glob("*/*.parquet")]
-        found = [path for path in sorted(places) if _stated(path) == digest]
-        if given is not None and len(given) == 1 and not found:
-            return given[0]
+        places = [Path(path) for path in self.places.annotations]
+        places += sorted([*self.around.glob("*.parquet"), *self.around.glob("*/*.parquet")])
+        found = [path for path in places if _stated(path) == digest]
         # A draft states the same digest as the annotation that was signed.
         return next((path for path in found if not _is_unsigned(path)), next(iter(found), None))
 

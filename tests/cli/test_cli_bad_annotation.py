@@ -138,6 +138,17 @@ def _doubles(site: Site) -> pa.Table:
     return content.cast(pa.schema(fields))
 
 
+def _unlabelled(site: Site) -> pa.Table:
+    """A row with an uncertainty and nothing else in one task."""
+    content = site.content_with("bbb.uncertainty", 3, 0.25)
+    for name in ("bbb.prediction", "bbb.reliability"):
+        values = content[name].to_pylist()
+        values[3] = None
+        column = pa.array(values, type=pa.float32())
+        content = content.set_column(content.schema.get_field_index(name), name, column)
+    return content
+
+
 CONTENTS: dict[str, tuple[Callable[[Site], pa.Table], str]] = {
     "NaN": (lambda s: s.content_with("bbb.prediction", 3, float("nan")),
             "row 4, column 'bbb.prediction': nan is not a finite number"),
@@ -159,8 +170,19 @@ CONTENTS: dict[str, tuple[Callable[[Site], pa.Table], str]] = {
                         "row 4, column 'logbb.prediction': 0.1234; allowed are multiples of 0.01"),
     "too fine trust": (lambda s: s.content_with("logbb.reliability", 3, 0.03),
                        "row 4, column 'logbb.reliability': 0.03; allowed are multiples of 0.02"),
+    "off the step": (lambda s: s.content_with("bbb.prediction", 3, 0.1200001),
+                     "row 4, column 'bbb.prediction': 0.1200001; allowed are multiples of 0.01"),
+    "a negative zero": (lambda s: s.content_with("logbb.prediction", 3, -0.0),
+                        "row 4, column 'logbb.prediction': -0; allowed are multiples of 0.01"),
+    "wide": (lambda s: s.content_with("bbb.uncertainty", 3, 0.51),
+             "row 4, column 'bbb.uncertainty': 0.51; allowed are 0 to 0.5"),
+    "wide number": (lambda s: s.content_with("logbb.uncertainty", 3, 4.01),
+                    "row 4, column 'logbb.uncertainty': 4.01; allowed are 0 to 4"),
     "half a label": (lambda s: s.content_with("bbb.reliability", 3, None),
                      "row 4, column 'bbb.reliability': nan; prediction and reliability must be"),
+    "no label": (_unlabelled, "row 4, column 'bbb.uncertainty': 0.25; nothing may be given where"),
+    "misordered": (lambda s: s.content().select(["inchikey", *s.content().column_names[:0:-1]]),
+                   "column 2 is 'logbb.reliability', but 'bbb.prediction' is expected there"),
     "another compound": (lambda s: s.content_with("inchikey", 7, "LFQSCWFLJHTTHZ-UHFFFAOYSA-N"),
                          "row 8, column 'inchikey': LFQSCWFLJHTTHZ-UHFFFAOYSA-N, but the public"),
     "a column more": (lambda s: s.content().append_column("secret", s.content()["bbb.prediction"]),
@@ -200,6 +222,41 @@ def test_one_annotation_a_partner(site: Site, tmp_path: Path) -> None:
     for other in (mine, copy):
         error = refuse(site, tmp_path, mine, site.annotation("draco"), other)
         assert f"{other}: partner 'aurora' has sent {mine} already" in error
+
+
+def _of_draco(site: Site, path: Path, table: pa.Table | None = None) -> Path:
+    """What aurora labelled, stated and signed by draco."""
+    return site.forge(path, table, {"partner": "draco"}, "draco")
+
+
+def test_labels_of_another_partner_are_refused(site: Site, tmp_path: Path) -> None:
+    mine = site.annotation("aurora")
+    whole = _of_draco(site, tmp_path / "whole.parquet")
+    # With reliabilities of his own, and another task: one task is enough.
+    content = site.content()
+    trust = pa.array([0.98] * content.num_rows, type=pa.float32())
+    values = pa.array(np.arange(content.num_rows) % 99 / 100, type=pa.float32())
+    for name, column in (("bbb.reliability", trust), ("logbb.prediction", values)):
+        content = content.set_column(content.schema.get_field_index(name), name, column)
+    part = _of_draco(site, tmp_path / "part.parquet", content)
+    for path in (whole, part):
+        error = refuse(site, tmp_path, mine, path, site.annotation("eridanus"))
+        assert f"{path}: task 'bbb': partner 'draco' has sent the labels of partner" in error
+        assert f"'aurora' ({mine}); one of them signed what the other made" in error
+
+
+def test_little_said_alike_is_no_copy(site: Site, tmp_path: Path) -> None:
+    """A partner without a model of a task, or one that says always the same."""
+    content = site.content()
+    size = content.num_rows
+    nothing = pa.nulls(size, pa.float32())
+    same = pa.array([0.5] * size, type=pa.float32())
+    for name in content.column_names[1:]:
+        column = nothing if name.startswith("logbb") else same
+        content = content.set_column(content.schema.get_field_index(name), name, column)
+    one = site.forge(tmp_path / "one.parquet", content)
+    two = _of_draco(site, tmp_path / "two.parquet", content)
+    done(*site.distill(tmp_path / "round", [one, two, site.annotation("eridanus")]))
 
 
 def test_files_of_another_kind(site: Site, tmp_path: Path) -> None:
