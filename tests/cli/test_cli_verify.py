@@ -124,6 +124,17 @@ def test_partners_ask_for_the_signature(site: Site, own: Site, tmp_path: Path) -
     assert "the signature is not of the key" in outcome.error
 
 
+def test_a_student_predicts_only_if_it_is_signed(site: Site, signed: Site, tmp_path: Path) -> None:
+    output = tmp_path / "p.csv"
+    done(*signed.predict(output), "--federation", signed.federation)
+    arguments = [*site.predict(tmp_path / "q.csv"), "--federation", signed.federation]
+    assert "is not signed by the coordinator" in refused(*arguments)
+    assert not (tmp_path / "q.csv").exists()
+    error = refused("predict", signed.hybrid("aurora"), signed.external, "-o", output,
+                    "-f", signed.federation)  # fmt: skip
+    assert "holds a hybrid, but a student is needed" in error
+
+
 def damage(folder: Path, name: str) -> None:
     """Change a student's folder in one of the ways that must be noticed."""
     model = folder / "model.json"
