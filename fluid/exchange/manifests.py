@@ -22,6 +22,7 @@ ANNOTATION = "fluid.annotation/2"
 FEDERATED = "fluid.federated/2"
 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ,.()/_-]{0,79}")
 _MOST_VERSIONS = 20
 _LONGEST_NAME = 1000
 # Whole numbers up to this survive any JSON reader.
@@ -152,12 +153,15 @@ class AnnotationManifest:
         check_digest(self.public_set, "public_set")
         _check_count(self.n_compounds, "n_compounds")
         _check_name(self.partner, "partner")
-        _check_tasks(self.tasks)
+        names = {task.name for task in _check_tasks(self.tasks)}
         policy_from_dict(self.policy)
         Release.from_dict(self.ledger)
         _check_software(self.software)
         if self.noise:
-            _Noise(**read_fields(_Noise, "noise", self.noise))
+            noise = _Noise(**read_fields(_Noise, "noise", self.noise))
+            for stated in (noise.asked, noise.answered_at_most, noise.release["events"]):
+                for task in sorted(set(stated) - names):
+                    raise ValueError(f"noise: '{task[:80]}' is not a task of this annotation")
         if self.base_student:
             check_digest(self.base_student, "base_student")
 
@@ -199,8 +203,7 @@ class _Cost:
 
     def __post_init__(self) -> None:
         for name in ("mechanism", "unit", "accountant"):
-            if len(getattr(self, name)) > _LONGEST_NAME:
-                raise ValueError(f"noise.release.{name}: at most {_LONGEST_NAME} characters")
+            _check_word(getattr(self, name), f"noise.release.{name}")
         _check_count(self.queries, "noise.release.queries")
         for task, events in self.events.items():
             where = f"noise.release.events.{task[:40]}"
@@ -216,6 +219,9 @@ class _Draws:
     count: int
     sigma: float
     sensitivity: float
+
+    def __post_init__(self) -> None:
+        _check_word(self.kind, "noise.release.events.kind")
 
 
 @dataclass(frozen=True)
@@ -301,6 +307,11 @@ def _check_name(text: str, where: str) -> None:
             f"{where} = {text[:80]!r}: a letter or digit, then letters, digits, '_' or '-', at "
             "most 63"
         )
+
+
+def _check_word(text: str, where: str) -> None:
+    if not _WORD.fullmatch(text):
+        raise ValueError(f"{where} = {text[:80]!r}: a name of at most 80 characters is needed")
 
 
 def _check_count(value: Any, where: str) -> None:

@@ -30,13 +30,14 @@ from fluid.exchange.federated_set import FederatedSet, open_federated
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.public_set import PublicSet, check_columns_of_compounds, open_public_set
 from fluid.exchange.sealed import open_sealed, stated_digest
+from fluid.learn.measured import MEASURED_FILE
 from fluid.learn.model_file import MODEL_FILE, load_card
-from fluid.learn.storage import load_model
+from fluid.learn.storage import load_measured, load_model
 
 HOLDS, BROKEN, ABSENT = "holds", "BROKEN", "not at hand"
 _FEDERATION_FILE = "federation.toml"
 _ROUND_FILES = frozenset({REPORT_FILE, REPORT_SIGNATURE.name, FEDERATED_FILE, STUDENT_FOLDER})
-_HYBRID_FILES = {MODEL_FILE, "rejects.csv"}
+_HYBRID_FILES = frozenset({MODEL_FILE, MEASURED_FILE, "rejects.csv", "own", STUDENT_FOLDER})
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ class _Walk:
         self.around = around
         self.links: list[Link] = []
         self.public: dict[str, PublicSet] = {}
-        self.rounds: dict[Path, str] = {}
+        self.rounds: set[Path] = set()
         self.federation: Federation
 
     @contextmanager
@@ -208,11 +209,14 @@ class _Walk:
         """Check a round, and those that it starts from."""
         if folder.resolve() in self.rounds:
             return
+        self.rounds.add(folder.resolve())
         report = self._report(folder)
+        trusted = self.federation
+        self.federation = self._contract(folder, report)
         received = self._federated_set(folder, report)
-        self.rounds[folder.resolve()] = self._student(folder / STUDENT_FOLDER, report, received)
-        public = self._public_set(received)
-        self._annotations(received, report, public)
+        self._student(folder / STUDENT_FOLDER, report, received)
+        self._annotations(received, report, self._public_set(received))
+        self.federation = trusted
         base = received.sealed.manifest.get("base_student")
         if base:
             self.round(self._round_of(base, f"federated set of {folder.name}"))
@@ -231,19 +235,35 @@ class _Walk:
             foreign = sorted({item.name for item in folder.iterdir()} - _ROUND_FILES)
             if foreign:
                 raise FileFormatError(f"{folder / foreign[0]}: is not a file of a round")
-            for key in ("name", "round", "protocol"):
-                stated = report.get("federation" if key == "name" else key)
-                _same(path, key, stated, getattr(federation, key))
-        source = federation.path
-        assert source is not None
-        with self._link("federation", source, f"{folder.name}/{REPORT_FILE}", _digest_of(source)):
-            stated = report.get("federation_file")
-            if stated != sha256_file(source):
-                raise MismatchError(
-                    f"{source}: is not the file that {folder} was distilled with, whose digest is "
-                    f"{str(stated)[:12]}; if partners were registered since, give the file of then"
-                )
+            for key in ("tasks", "annotations", "releases"):
+                if not isinstance(report.get(key), dict):
+                    raise FileFormatError(f"{path}: '{key}' must be a table")
+            _same(path, "federation", report.get("federation"), federation.name)
         return report
+
+    def _contract(self, folder: Path, report: dict[str, Any]) -> Federation:
+        """The federation of a round: as given, or an earlier file that the coordinator vouches for.
+
+        Partners may have been registered since, or another round begun.
+        """
+        given, stated = self.federation, report.get("federation_file")
+        assert given.path is not None
+        path = given.path
+        if given.coordinator:
+            places = sorted([*self.around.glob("*.toml"), *self.around.glob("*/*.toml")])
+            path = next((one for one in [path, *places] if _digest_of(one) == stated), path)
+        with self._link("federation", path, f"{folder.name}/{REPORT_FILE}", _digest_of(path)):
+            if stated != sha256_file(path):
+                raise MismatchError(
+                    f"{path}: is not the file that {folder} was distilled with, whose digest is "
+                    f"{str(stated)[:12]}; if it was extended since, put the file of then beside it"
+                )
+            found = load_federation(path)
+            for key in ("name", "coordinator"):
+                _same(path, key, getattr(found, key), getattr(given, key))
+            for key in ("round", "protocol"):
+                _same(folder / REPORT_FILE, key, report.get(key), getattr(found, key))
+        return found
 
     def _federated_set(self, folder: Path, report: dict[str, Any]) -> FederatedSet:
         path = folder / FEDERATED_FILE
@@ -254,12 +274,12 @@ class _Walk:
             received.load()
             _same(path, "digest", received.sealed.digest, report.get("federated_set"))
             names = [task.name for task in received.tasks]
-            _same(path, "tasks", sorted(names), sorted(report.get("tasks", {})))
+            _same(path, "tasks", sorted(names), sorted(report["tasks"]))
             for key in ("public_set", "annotations", "base_student"):
                 _same(path, key, received.sealed.manifest.get(key), report.get(key))
         return received
 
-    def _student(self, folder: Path, report: dict[str, Any], received: FederatedSet) -> str:
+    def _student(self, folder: Path, report: dict[str, Any], received: FederatedSet) -> None:
         digest = _digest_of(folder / MODEL_FILE)
         bound = f"{folder.parent.name}/{REPORT_FILE}, {self._signed}"
         with self._link("student", folder, bound, digest):
@@ -269,7 +289,6 @@ class _Walk:
             _same(folder, "federated set", source, received.sealed.digest)
             base = student.card.training.get("base_student")
             _same(folder, "base student", base, report.get("base_student"))
-        return digest
 
     def _public_set(self, received: FederatedSet) -> PublicSet:
         digest = received.sealed.manifest["public_set"]
@@ -307,7 +326,7 @@ class _Walk:
                 _same(path, "partner", annotation.partner, partner)
                 base = received.sealed.manifest.get("base_student")
                 _same(path, "base student", annotation.base_student, base)
-                release = report.get("releases", {}).get(partner)
+                release = report["releases"].get(partner)
                 _same(path, "release", annotation.release.to_dict(), release)
                 for _ in admitted_chunks(public, [annotation]):
                     pass
@@ -316,7 +335,11 @@ class _Walk:
         """Check a hybrid's folder, and the rounds of its federated set and of its student."""
         digest = _digest_of(folder / STUDENT_FOLDER / MODEL_FILE)
         with self._link("hybrid", folder, "its own model.json", _digest_of(folder / MODEL_FILE)):
+            foreign = sorted({item.name for item in folder.iterdir()} - _HYBRID_FILES)
+            if foreign:
+                raise FileFormatError(f"{folder / foreign[0]}: is not a file of a hybrid")
             hybrid = load_model(folder)
+            load_measured(folder, hybrid)
             for part in ("own", STUDENT_FOLDER):
                 check_folder_files(folder / part, {MODEL_FILE})
             _same(folder, "protocol", hybrid.card.protocol, self.federation.protocol)

@@ -301,3 +301,46 @@ def test_what_cannot_be_verified(site: Site, tmp_path: Path) -> None:
     outcome = run("verify", site.folder / "round1", "-f", site.table("aurora"))
     assert outcome.code == 1
     assert "error: " in outcome.stderr
+
+
+def test_a_partner_who_joins_later_does_not_break_earlier_rounds(own: Site, tmp_path: Path) -> None:
+    """If the file of then is kept; the coordinator has signed its digest."""
+    before = own.federation.read_bytes()
+    done("keygen", "late", "-o", own.folder / "keys", "--federation", own.federation)
+    outcome = run("verify", own.folder / "round1")
+    assert outcome.code == 1
+    assert "put the file of then beside it" in outcome.error
+    (own.folder / "federation-1.toml").write_bytes(before)
+    assert "federation-1.toml" in done("verify", own.folder / "round1").stdout
+    # Of another coordinator it would not do.
+    other = before.replace(b'name = "trial"', b'name = "other"')
+    (own.folder / "federation-1.toml").write_bytes(other)
+    assert run("verify", own.folder / "round1").code == 1
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"schema": "fluid.report/2"}', '{"a": 1e999}'])
+def test_a_report_that_is_none(site: Site, tmp_path: Path, text: str) -> None:
+    shutil.copytree(site.folder / "round1", tmp_path / "all" / "round1")
+    (tmp_path / "all" / "round1" / "report.json").write_text(text)
+    outcome = run("verify", tmp_path / "all" / "round1", "-f", site.federation)
+    assert outcome.code == 1
+    assert "report.json" in outcome.error
+
+
+@pytest.mark.long
+def test_the_lineage_of_a_residual_round(own: Site) -> None:
+    corrected = [own.folder / partner / "corrected.parquet" for partner in PARTNERS]
+    for partner, path in zip(PARTNERS, corrected, strict=True):
+        done("annotate", own.teacher(partner), own.public, "-f", own.federation, "--key",
+             own.key(partner), "--student", own.student, "-o", path, "--jobs", 1)  # fmt: skip
+    report = own.folder / "round1" / "report.json"
+    signing = ("--key", own.key("coordinator"), "--former", report)
+    done(*own.distill(own.folder / "round2", corrected), "--student", own.student, *signing)
+    links = verify(own.folder / "round2")
+    assert [link.what for link in links].count("student") == 2
+    assert links[-1].status == "holds"
+    report.write_bytes(change(random.Random(2), report.read_bytes()))
+    assert verify(own.folder / "round2")[-1].status == BROKEN
+    error = refused(*own.distill(own.folder / "round3", corrected), "--student", own.student,
+                    *signing)  # fmt: skip
+    assert "is not the coordinator's of this file" in error

@@ -161,6 +161,25 @@ def at(value: Any, place: list[Any]) -> Any:
     return value
 
 
+@pytest.mark.parametrize(
+    ("place", "key", "value"),
+    [
+        (["policy"], "coverage_step", 10),
+        (["noise", "asked"], "structures", 1),
+        (["noise", "release", "events"], "structures", []),
+        (["noise", "release"], "accountant", "structures\n"),
+        (["software"], "numpy", "CCO C"),
+        (["tasks", 0], "structures", "CCO"),
+    ],
+)
+def test_no_table_is_a_place_to_hide(
+    tmp_path: Path, place: list[Any], key: str, value: object
+) -> None:
+    changed = copy.deepcopy(MANIFESTS[ANNOTATION])
+    at(changed, place)[key] = value
+    refusal(write(tmp_path / "a.parquet", json.dumps(changed)), ANNOTATION)
+
+
 HOSTILE = {
     "lone surrogate": '"\\ud800"',
     "infinite": "1e999",
