@@ -238,6 +238,7 @@ class FederatedManifest:
     n_compounds: int
     software: dict[str, Any]
     slopes: dict[str, Any]
+    trust: dict[str, Any] = field(default_factory=dict)
     base_student: str = ""
 
     def __post_init__(self) -> None:
@@ -245,7 +246,8 @@ class FederatedManifest:
         _check_count(self.round, "round")
         check_digest(self.protocol, "protocol")
         check_digest(self.public_set, "public_set")
-        numbers = {task.name for task in _check_tasks(self.tasks) if not task.is_classification}
+        tasks = _check_tasks(self.tasks)
+        numbers = {task.name for task in tasks if not task.is_classification}
         for partner, digest in self.annotations.items():
             _check_name(partner, "annotations")
             check_digest(digest, f"annotations.{partner}")
@@ -258,6 +260,16 @@ class FederatedManifest:
                 raise ValueError(
                     f"slope of '{name}' is {str(slope)[:80]}; allowed are 1 to {LARGEST_SLOPE:g}"
                 )
+        for name, factors in self.trust.items():
+            if name not in {task.name for task in tasks} or not isinstance(factors, dict):
+                raise ValueError("'trust' must be a table of factors by task and partner")
+            for partner, factor in factors.items():
+                if partner not in self.annotations:
+                    raise ValueError(f"trust.{name}: '{partner[:80]}' has no annotation")
+                if type(factor) not in (int, float) or not 0.0 <= factor < 1.0:
+                    raise ValueError(
+                        f"trust.{name}.{partner} = {str(factor)[:40]}: allowed are 0 to below 1"
+                    )
         if self.base_student:
             check_digest(self.base_student, "base_student")
 

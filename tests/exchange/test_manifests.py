@@ -72,7 +72,7 @@ MANIFESTS: dict[str, dict[str, Any]] = {
         "schema": FEDERATED, "federation": "trial", "round": 1, "protocol": "2" * 64,
         "public_set": "4" * 64, "tasks": [task.to_dict() for task in TASKS],
         "annotations": {"aurora": "6" * 64}, "n_compounds": 0, "software": SOFTWARE,
-        "slopes": {"logd": 1.25}, "base_student": "5" * 64,
+        "slopes": {"logd": 1.25}, "trust": {"bbb": {"aurora": 0.5}}, "base_student": "5" * 64,
     },
 }  # fmt: skip
 OPENERS = {
@@ -117,9 +117,9 @@ def test_what_is_declared_is_read(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", MANIFESTS)
 def test_no_key_is_unknown_and_none_is_missing(tmp_path: Path, kind: str) -> None:
     """In every table at every depth, but for maps of names that the file may choose."""
-    optional = {"selection", "noise", "base_student", "clusters", "coverage_weight"}
+    optional = {"selection", "noise", "base_student", "clusters", "coverage_weight", "trust"}
     maps = {"software", "coverage", "annotations", "slopes", "events", "asked", "shared"}
-    maps |= {"answered_at_most"}
+    maps |= {"answered_at_most", "trust", "bbb"}
     tried = 0
     for place in tables(MANIFESTS[kind]):
         if place and place[-1] in maps:
