@@ -54,7 +54,10 @@ demo: $(DEMO)/evaluation.txt ## run a federation of six partners on real data an
 $(DEMO)/keys/%.pub: | $(READY)
 	$(FLUID) keygen $* -o $(DEMO)/keys > /dev/null
 
-$(FEDERATION): $(PARTNERS:%=$(DEMO)/keys/%.pub) | $(READY)
+# With the coordinator's key in the federation file, whatever comes from it must be signed.
+COORDINATOR := $(DEMO)/keys/coordinator.key
+
+$(FEDERATION): $(PARTNERS:%=$(DEMO)/keys/%.pub) $(DEMO)/keys/coordinator.pub | $(READY)
 	rm -f $@.new.toml
 	$(FLUID) init-federation --name demo --task bbb:binary:BBB-,BBB+ \
 	    --task 'logbb:regression:log10(brain/blood):-4:4' -o $@.new.toml > /dev/null
@@ -62,7 +65,7 @@ $(FEDERATION): $(PARTNERS:%=$(DEMO)/keys/%.pub) | $(READY)
 	mv $@.new.toml $@
 
 $(PUBLIC): $(DATA)/public.csv $(FEDERATION) | $(READY)
-	$(FLUID) prepare-public $< --federation $(FEDERATION) -o $@
+	$(FLUID) prepare-public $< --federation $(FEDERATION) --key $(COORDINATOR) -o $@
 
 # A partner's secret is drawn at random; the demonstration fixes it, so that its numbers repeat.
 $(DEMO)/%/demonstration.secret: | $(READY)
@@ -79,7 +82,8 @@ $(DEMO)/%/annotation.parquet: $(DEMO)/%/teacher/model.json $(PUBLIC) $(DEMO)/key
 	    --key $(DEMO)/keys/$*.key --yes -o $@ > $(DEMO)/$*/approval.txt
 
 $(ROUND)/report.json: $(ANNOTATIONS) $(PUBLIC) $(FEDERATION) | $(READY)
-	$(FLUID) distill $(ANNOTATIONS) --public $(PUBLIC) --federation $(FEDERATION) -o $(ROUND)
+	$(FLUID) distill $(ANNOTATIONS) --public $(PUBLIC) --federation $(FEDERATION) \
+	    --key $(COORDINATOR) -o $(ROUND)
 
 # The second round: partners fit the student's residuals.
 $(DEMO)/%/corrected.parquet: $(DEMO)/%/annotation.parquet $(ROUND)/report.json | $(READY)
@@ -88,7 +92,7 @@ $(DEMO)/%/corrected.parquet: $(DEMO)/%/annotation.parquet $(ROUND)/report.json |
 
 $(SECOND_ROUND)/report.json: $(CORRECTED) $(PUBLIC) $(FEDERATION) | $(READY)
 	$(FLUID) distill $(CORRECTED) --public $(PUBLIC) --federation $(FEDERATION) \
-	    --student $(ROUND)/student --former $(ROUND)/report.json -o $(SECOND_ROUND)
+	    --key $(COORDINATOR) --student $(ROUND)/student --former $(ROUND)/report.json -o $(SECOND_ROUND)
 
 $(DEMO)/%/hybrid/model.json: $(DATA)/partners/%.csv $(SECOND_ROUND)/report.json | $(READY)
 	$(FLUID) train-hybrid $< --federated $(ROUND)/federated.parquet --student $(ROUND)/student \
@@ -107,6 +111,10 @@ $(DEMO)/evaluation.txt: $(DATA)/external.csv $(TEACHERS) $(SECOND_ROUND)/report.
 	    $(PARTNERS:%=$(DEMO)/%/hybrid) $(DEMO)/reference --data $< \
 	    -o $(DEMO)/evaluation.json > $@.part
 	mv $@.part $@
+
+.PHONY: verify
+verify: $(DEMO)/evaluation.txt ## verify the lineage of all rounds and hybrids of the demonstration
+	$(FLUID) verify $(DEMO)
 
 .PRECIOUS: $(DEMO)/keys/%.pub $(DEMO)/%/demonstration.secret $(DEMO)/%/teacher/model.json \
     $(DEMO)/%/annotation.parquet $(DEMO)/%/corrected.parquet $(DEMO)/%/hybrid/model.json
@@ -153,7 +161,7 @@ study-frameworks: $(PUBLIC) $(FEDERATION) | $(READY) ## folds by compound and by
 	mkdir -p $(STUDY)
 	sed 's/^folds_by = .*/folds_by = "framework"/' $(FEDERATION) > $(STUDY)/frameworks.toml
 	test -f $(STUDY)/frameworks.parquet || $(FLUID) prepare-public $(DATA)/public.csv \
-	    --federation $(STUDY)/frameworks.toml -o $(STUDY)/frameworks.parquet
+	    --federation $(STUDY)/frameworks.toml --key $(COORDINATOR) -o $(STUDY)/frameworks.parquet
 	$(TRIAL) --public $(PUBLIC) --federation $(FEDERATION) -o $(STUDY)/folds-by-compound
 	$(TRIAL) --public $(STUDY)/frameworks.parquet --federation $(STUDY)/frameworks.toml \
 	    -o $(STUDY)/folds-by-framework

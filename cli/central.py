@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from fluid.cli.console import command, emit, pairs, stage, table
-from fluid.cli.options import FederationFile, Jobs, Json, Seed
+from fluid.cli.options import CoordinatorKey, FederationFile, Jobs, Json, Seed
 from fluid.cli.outputs import ROUND_ENTRIES, output_folder
 
 
@@ -43,6 +43,7 @@ def distill(
             "another, one has nearly all the weight, or nearly everything is in domain.",
         ),
     ] = False,
+    key: CoordinatorKey = None,
     seed: Seed = 0,
     jobs: Jobs = None,
     scheduler: Annotated[
@@ -59,12 +60,12 @@ def distill(
 ) -> None:
     """Verify and pool annotations, and distill the student.
 
-    Writes OUTPUT/federated.parquet, OUTPUT/student and OUTPUT/report.json.
+    Writes OUTPUT/federated.parquet, OUTPUT/student and OUTPUT/report.json, signed with --key.
 
     \b
     Examples:
         fluid distill */annotation.parquet --public public.parquet \\
-            --federation federation.toml -o round1
+            --federation federation.toml --key keys/coordinator.key -o round1
         fluid distill */annotation.parquet --public public.parquet \\
             --federation federation.toml -o round1 --scheduler tcp://cluster:8786
         fluid distill */corrected.parquet --public public.parquet \\
@@ -76,6 +77,7 @@ def distill(
     from fluid.central.student import StudentOptions
 
     inputs = [*annotations, public, federation, *(former or []), *([student] if student else [])]
+    inputs += [key] if key else []
     with output_folder(output, inputs, ROUND_ENTRIES), open_cluster(scheduler) as cluster:
         outcome = distill_round(
             annotations,
@@ -86,6 +88,7 @@ def distill(
             former=former or (),
             student=student,
             strict=strict,
+            key=key,
             run=Run(seed, jobs, cluster, stage=stage),
         )
     value = {"path": str(output), **outcome.report}

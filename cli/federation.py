@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from fluid.cli.console import Progress, command, emit, pairs
-from fluid.cli.options import FederationFile, IdColumn, Jobs, Json, Scheduler, Seed, SmilesColumn
+from fluid.cli.options import (
+    CoordinatorKey,
+    FederationFile,
+    IdColumn,
+    Jobs,
+    Json,
+    Scheduler,
+    Seed,
+    SmilesColumn,
+)
 from fluid.cli.outputs import (
     REJECTS_HEADER,
     is_sealed,
@@ -74,7 +83,7 @@ def init_federation(
 
 @command
 def keygen(
-    partner: Annotated[str, typer.Argument(help="Name of the partner.")],
+    partner: Annotated[str, typer.Argument(help="Name of the partner, or 'coordinator'.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the two files.")],
     federation: Annotated[
         Path | None,
@@ -82,19 +91,23 @@ def keygen(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make an Ed25519 key pair for a partner.
+    """Make a key pair for a partner or the coordinator.
 
-    NAME.key stays with the partner (owner-only), NAME.pub goes to the coordinator.
+    The keys are Ed25519. NAME.key stays with its owner (owner-only), NAME.pub goes into the
+    federation file. If the coordinator's is there, whatever comes from the coordinator must be
+    signed with --key.
 
     \b
-    Example:
+    Examples:
         fluid keygen aurora -o keys/
+        fluid keygen coordinator -o keys/ --federation federation.toml
     """
-    from fluid.exchange.federation import check_partner_name
+    from fluid.exchange.federation import COORDINATOR, check_partner_name
     from fluid.exchange.signing import generate_keys, read_public_key
     from fluid.exchange.template import register_partner
 
-    check_partner_name(partner)
+    if partner != COORDINATOR:
+        check_partner_name(partner)
     with tidy(output / partner):
         private, public = generate_keys(partner, output)
         if federation is not None:
@@ -122,7 +135,7 @@ def keygen(
                 f"The coordinator registers it with `fluid register {public} -f federation.toml`,",
                 "or by adding to the federation file:",
                 "",
-                f"[partners.{partner}]",
+                f"[{partner if partner == COORDINATOR else f'partners.{partner}'}]",
                 f'public_key = "{key}"',
             ]
         else:
@@ -134,25 +147,28 @@ def keygen(
 
 @command
 def register(
-    public_key: Annotated[Path, typer.Argument(help="The partner's .pub file.")],
+    public_key: Annotated[Path, typer.Argument(help="A .pub file.")],
     federation: FederationFile,
     partner: Annotated[
         str | None, typer.Option(help="Name of the partner; by default that of the file.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Add a partner's public key to the federation file. The protocol digest stays as it is.
+    """Add a public key to the federation file. The protocol digest stays as it is.
+
+    A file coordinator.pub is the coordinator's key, any other is a partner's.
 
     \b
     Example:
         fluid register keys/aurora.pub --federation federation.toml
     """
+    from fluid.exchange.federation import signer_title
     from fluid.exchange.template import register_partner
 
     name = partner if partner is not None else public_key.stem
     register_partner(federation, name, public_key)
     value = {"partner": name, "federation": str(federation)}
-    emit(as_json, value, lambda: f"partner '{name}' is registered in {federation}")
+    emit(as_json, value, lambda: f"{signer_title(name)} is registered in {federation}")
 
 
 @command
@@ -193,6 +209,7 @@ def prepare_public(
     seed: Seed = 0,
     smiles_column: SmilesColumn = None,
     id_column: IdColumn = None,
+    key: CoordinatorKey = None,
     jobs: Jobs = None,
     scheduler: Scheduler = None,
     as_json: Json = False,
@@ -235,7 +252,7 @@ def prepare_public(
         if idle:
             raise FluidError(f"{idle[0]}: only with --select N; without it every compound is kept")
     extra = [*([clusters] if clusters else []), *(coverage or []), *(donated or [])]
-    inputs = [*structures, federation, *extra]
+    inputs = [*structures, federation, *extra, *([key] if key else [])]
     rejects = rejects_beside(output)
     with (
         output_file(output, inputs, "public set", is_sealed(PUBLIC)),
@@ -249,6 +266,7 @@ def prepare_public(
             selection=selection,
             smiles_column=smiles_column,
             id_column=id_column,
+            key=key,
             run=Run(seed, jobs, workers, Progress("rows")),
         )
     value = {"path": str(output), **summary.to_dict()}

@@ -50,7 +50,7 @@ def inspect(
     """Show exactly what a file contains.
 
     Use it before a file leaves, and when one arrives. --teacher, --audit and --html are for
-    annotations. The exit code is 1 if the signature is wrong.
+    annotations. The exit code is 1 if the signature is wrong, or the content not allowed.
 
     \b
     Examples:
@@ -69,8 +69,13 @@ def inspect(
     if html is not None:
         _write_page(html, [path, *(item for item in (federation, teacher, audit) if item)], found)
     emit(as_json, found, lambda: _describe(found))
-    if str(found.get("signature", "")).startswith("WRONG"):
+    signature = str(found.get("signature", ""))
+    if signature.startswith("WRONG: not of"):
         raise SignatureError(f"{path}: the signature is not of the registered key")
+    if signature.startswith("WRONG"):
+        raise SignatureError(signature.removeprefix("WRONG: "))
+    if "problem" in found:
+        raise FluidError(found["problem"])
 
 
 def _write_page(output: Path, inputs: list[Path], found: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from fluid.cli.partner import annotate, train_hybrid, train_teacher
 from fluid.cli.predict import predict
 from fluid.cli.simulate import simulate
 from fluid.cli.survey import clusters, survey
+from fluid.cli.verify import verify
 from typer.core import TyperGroup
 
 from fluid import __version__
@@ -26,7 +27,7 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Setting up": (keygen, init_federation, register),
     "Partner": (train_teacher, annotate, inspect, audit, approve, ledger, train_hybrid, survey),
     "Coordinator": (clusters, prepare_public, distill),
-    "Anybody": (predict, evaluate, simulate),
+    "Anybody": (predict, evaluate, verify, simulate),
 }
 
 

@@ -18,6 +18,13 @@ FederationOfRound = Annotated[
         help="The federation file of this round, if it differs from the one used in training.",
     ),
 ]
+CoordinatorKey = Annotated[
+    Path | None,
+    typer.Option(
+        help="The coordinator's private key; needed if the federation file names its public half.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Jobs = Annotated[
     int | None,

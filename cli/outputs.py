@@ -25,7 +25,7 @@ TEACHER_ENTRIES = _MODEL | {
 }
 HYBRID_ENTRIES = _MODEL | {"own", "student", "conformal.npz"}
 STUDY_ENTRIES = frozenset({"results.csv", "studies.csv", "summary.json", "summary.md", "cache"})
-ROUND_ENTRIES = frozenset({"report.json", "federated.parquet", "student"})
+ROUND_ENTRIES = frozenset({"report.json", "report.sig", "federated.parquet", "student"})
 _PASSED_OVER = frozenset({".DS_Store"})
 
 REJECTS_HEADER = b"file,line,id,column,value,reason\n"

@@ -39,6 +39,16 @@ def predict(
     compounds: Annotated[Path, typer.Argument(help="Table of structures.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet file to write.")],
     domain: Domain = "reliability",
+    federation: Annotated[
+        Path | None,
+        typer.Option(
+            "--federation",
+            "-f",
+            help="Predict only if the model is a student that this federation's coordinator has "
+            "signed.",
+            show_default=False,
+        ),
+    ] = None,
     conformal: Annotated[
         float | None,
         typer.Option(
@@ -107,9 +117,13 @@ def predict(
     """
     from fluid.base.cluster import open_cluster
     from fluid.base.run import Run
+    from fluid.exchange.coordinator import check_student_folder
+    from fluid.exchange.federation import Federation
     from fluid.partner.table import Columns
     from fluid.report.predict import predict_table
 
+    if federation is not None:
+        check_student_folder(model, Federation.load(federation))
     labels = parse_labels(label or [])
     columns = Columns(smiles_column, id_column, labels, task_column, value_column)
     options = _conformal_options(conformal, calibration or [], columns, shift, difficulty)

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 from fluid.cli.console import Progress, command, emit, pairs
-from fluid.cli.options import FederationFile, IdColumn, Jobs, Json, Seed, SmilesColumn
+from fluid.cli.options import (
+    CoordinatorKey,
+    FederationFile,
+    IdColumn,
+    Jobs,
+    Json,
+    Seed,
+    SmilesColumn,
+)
 from fluid.cli.outputs import is_coverage, is_sealed, output_file
 
 
@@ -33,6 +41,7 @@ def clusters(
     seed: Seed = 0,
     smiles_column: SmilesColumn = None,
     id_column: IdColumn = None,
+    key: CoordinatorKey = None,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
@@ -50,7 +59,8 @@ def clusters(
     from fluid.public.clusters import make_clusters
 
     contract = Federation.load(federation)
-    with output_file(output, [*structures, federation], "file of clusters", is_sealed(CLUSTERS)):
+    inputs = [*structures, federation, *([key] if key else [])]
+    with output_file(output, inputs, "file of clusters", is_sealed(CLUSTERS)):
         summary = make_clusters(
             structures,
             contract,
@@ -59,6 +69,7 @@ def clusters(
             floor=floor,
             smiles_column=smiles_column,
             id_column=id_column,
+            key=key,
             run=Run(seed, jobs, progress=Progress("rows")),
         )
     value = {"path": str(output), **summary.to_dict()}

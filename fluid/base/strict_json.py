@@ -1,9 +1,10 @@
-"""JSON of files that somebody sent: refused unless every value is small and plain."""
+"""JSON and TOML of files that somebody sent: refused unless every value is small and plain."""
 
 from __future__ import annotations
 
 import json
 import math
+import tomllib
 from itertools import pairwise
 from typing import Any
 
@@ -70,6 +71,23 @@ def json_values(data: bytes | str, most_bytes: int = MOST_BYTES) -> Any:
     return values
 
 
+def parse_toml(data: bytes | str, name: str, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
+    """As `parse_json`, of a TOML text; a byte order mark at its beginning is ignored.
+
+    Raises
+    ------
+    FileFormatError
+        If it is not TOML, or a value is none of those that `parse_json` gives, such as a date.
+    """
+    try:
+        text = _decoded(data, most_bytes).removeprefix("\ufeff")
+        values = tomllib.loads(text, parse_float=_number)
+        _check(values)
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"{name}: is not readable TOML ({_reason(error)})") from error
+    return values
+
+
 def _decoded(data: bytes | str, most_bytes: int) -> str:
     if len(data) > most_bytes:
         raise ValueError(f"it has {len(data):,} bytes; at most {most_bytes:,} are allowed")
@@ -131,8 +149,15 @@ def _check(values: Any) -> None:
             left += ((item, depth + 1, (place, trail)) for place, item in enumerate(value))
         elif isinstance(value, str):
             _check_text(value)
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{_where(trail)}{value}: a finite number is needed")
+        elif isinstance(value, float):
+            if not math.isfinite(value):
+                raise ValueError(f"{_where(trail)}{value}: a finite number is needed")
+        elif type(value) is int:
+            # TOML also has these in hexadecimal digits.
+            if abs(value) >= _LARGEST_INTEGER:
+                raise ValueError(f"{_where(trail)}a whole number is 2^64 or larger")
+        elif value is not None and type(value) is not bool:
+            raise ValueError(f"{_where(trail)}{_short(value)} is a {type(value).__name__}")
 
 
 def _check_text(text: str) -> None:

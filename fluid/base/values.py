@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import MISSING, fields
 from typing import Any, get_origin, get_type_hints
 
@@ -17,6 +18,7 @@ _WORDS: dict[type, str] = {
 }
 # Whole numbers below this are exact as floats.
 _EXACT = 1 << 53
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def read_fields(kind: type[Any], where: str, values: Any) -> dict[str, Any]:
@@ -89,3 +91,15 @@ def convert_value(value: Any, wanted: type, where: str) -> Any:
     if type(value) is not wanted or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"{where} = {repr(value)[:80]}: {_WORDS[wanted]} is needed")
     return value
+
+
+def check_digest(value: Any, where: str) -> None:
+    """Check that a value is a SHA-256 digest in lower-case hexadecimal digits.
+
+    Raises
+    ------
+    ValueError
+        If it is not; `where` names it.
+    """
+    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+        raise ValueError(f"{where} = {repr(value)[:80]}: 64 hexadecimal digits are needed")

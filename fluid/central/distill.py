@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fluid.base.errors import FluidError, MismatchError, TrainingError
-from fluid.base.files import atomic_folder, check_folder, sha256_file, write_json
+from fluid.base.files import atomic_folder, check_folder, sha256_file, sha256_hex, write_json
 from fluid.base.run import Run
 from fluid.base.software import software_versions
 from fluid.central.consensus import Consensus, Verdicts, apply_trust
@@ -19,7 +21,7 @@ from fluid.central.findings import Finding, Shares, find
 from fluid.central.fit_student import keep_referred
 from fluid.central.intake import admit, admitted_chunks
 from fluid.central.pooling import pool_labels
-from fluid.central.release_history import check_releases
+from fluid.central.release_history import SCHEMA, check_releases
 from fluid.central.round_report import Tally, report_partners, report_task, too_few
 from fluid.central.student import (
     FEWEST_COMPOUNDS,
@@ -34,10 +36,12 @@ from fluid.chem.compounds import Compounds
 from fluid.chem.stream import CompoundStream
 from fluid.exchange.annotation import AnnotationFile
 from fluid.exchange.base_student import BaseStudent, load_base_student, student_numbers
+from fluid.exchange.coordinator import MODEL_SIGNATURE, REPORT_SIGNATURE, coordinator_signer
 from fluid.exchange.federated_set import write_federated
 from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.shared_statistics import check_shared_statistics
+from fluid.exchange.signing import sign_digest
 from fluid.learn.model import Card, TrainedModel
 from fluid.learn.model_file import MODEL_FILE
 from fluid.learn.reliability import TRUSTED
@@ -51,6 +55,7 @@ logger = logging.getLogger(__name__)
 FEDERATED_FILE = "federated.parquet"
 STUDENT_FOLDER = "student"
 REPORT_FILE = "report.json"
+REPORT_SCHEMA = SCHEMA
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ def distill(
     former: Sequence[Path | str] = (),
     student: Path | str | None = None,
     strict: bool = False,
+    key: Path | str | None = None,
     run: Run | None = None,
 ) -> Round:
     """Verify and pool annotations, and train the student.
@@ -101,6 +107,9 @@ def distill(
     strict
         Whether findings about what partners state (`fluid.central.findings`) are errors. They are
         logged as warnings and stand in the report otherwise.
+    key
+        The coordinator's private key, needed if the federation names its public half. It signs
+        the federated set, the student (``student/model.sig``) and the report (``report.sig``).
     run
         How to run. No file depends on anything but the seed. Workers sum the chunks of a student of
         more than 30,000 compounds.
@@ -122,13 +131,14 @@ def distill(
     run = run or Run()
     federation, public, output = Federation.load(federation), PublicSet.load(public), Path(output)
     check_folder(output, REPORT_FILE)
+    signer = coordinator_signer(federation, key)
     federation.chemistry.check(f"federation '{federation.name}'")
     public.check(federation)
     run.stage("verifying annotations")
     verified = _verify(annotations, public, federation, former, student)
     with atomic_folder(output, REPORT_FILE) as folder:
         run.stage("pooling")
-        pooled = _pool(verified, folder / FEDERATED_FILE)
+        pooled = _pool(verified, folder / FEDERATED_FILE, signer)
         if strict and pooled.findings:
             raise FluidError("; ".join(one.text for one in pooled.findings))
         for finding in pooled.findings:
@@ -149,6 +159,9 @@ def distill(
         save_model(made, folder / STUDENT_FOLDER)
         report = _report(verified, pooled, distilled, folder / STUDENT_FOLDER)
         write_json(folder / REPORT_FILE, report)
+        if signer is not None:
+            MODEL_SIGNATURE.sign(folder / STUDENT_FOLDER / MODEL_FILE, signer)
+            REPORT_SIGNATURE.sign(folder / REPORT_FILE, signer)
     return Round(report, made)
 
 
@@ -200,7 +213,10 @@ def _verify(
     student: Path | str | None,
 ) -> _Verified:
     admitted = admit([Path(path) for path in paths], federation, public)
-    check_releases(admitted, [Path(path) for path in former])
+    reports = [Path(path) for path in former]
+    for report in reports:
+        REPORT_SIGNATURE.check(report, federation)
+    check_releases(admitted, reports)
     for annotation in admitted:
         check_shared_statistics(annotation)
     base_student = _load_base_student(
@@ -238,7 +254,7 @@ class _Pooled:
     findings: list[Finding]
 
 
-def _pool(verified: _Verified, path: Path) -> _Pooled:
+def _pool(verified: _Verified, path: Path, signer: Ed25519PrivateKey | None) -> _Pooled:
     """Read all annotations side by side, compare partners, pool, and write the federated set.
 
     There are two passes: a partner must be judged before its first label is pooled.
@@ -264,9 +280,10 @@ def _pool(verified: _Verified, path: Path) -> _Pooled:
             yield compounds, pool_labels(tasks, trusted, digests[-1], bases, noisy)
 
     features = verified.federation.chemistry.features
+    sign = None if signer is None else partial(sign_digest, signer)
     trust = {name: found.trust for name, found in verdicts.items() if found.trust}
     manifest = verified.identity() | {"trust": trust}
-    digest, results = write_federated(path, features, tasks, chunks(), manifest)
+    digest, results = write_federated(path, features, tasks, chunks(), manifest, sign)
     library = CompoundStream(len(public), public.chunks)
     pooled = PooledSet.of(library, results, digest)
     findings = find(tasks, verdicts, shares, pooled)
@@ -291,8 +308,10 @@ def _report(
     verified: _Verified, pooled: _Pooled, distilled: Mapping[str, Distilled], student: Path
 ) -> dict[str, Any]:
     """The content of ``report.json``, of a student that is written already."""
+    source = verified.federation.source
     return verified.identity() | {
-        "schema": "fluid.report/2",
+        "schema": REPORT_SCHEMA,
+        "federation_file": sha256_hex(source) if source else None,
         "federated_set": pooled.set.digest,
         "student": sha256_file(student / MODEL_FILE),
         "n_compounds": len(verified.public),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,15 @@ from fluid.base.errors import FileFormatError, FluidError, MismatchError, Signat
 from fluid.chem.compounds import Compounds
 from fluid.exchange.annotation import AnnotationFile, open_annotation
 from fluid.exchange.federation import Federation
-from fluid.exchange.policy import is_on_step
 from fluid.exchange.public_set import PublicSet
 from fluid.exchange.signing import verify_digest
 from fluid.exchange.strictness import looser_than
 from fluid.learn.task import Task
 from fluid.soft_labels.teacher_labels import TeacherLabels
+
+# Fewer labels than this, or as large a share of one value, two teachers can have alike by chance.
+_FEW_LABELS = 50
+_MOSTLY = 0.9
 
 
 def admit(paths: Sequence[Path], federation: Federation, public: PublicSet) -> list[AnnotationFile]:
@@ -106,6 +109,10 @@ def _check_identity(annotation: AnnotationFile, federation: Federation, public: 
     over = annotation.release.over_budget(annotation.policy)
     if over:
         raise MismatchError(f"{path}: is {over} of its disclosure policy")
+    if manifest.get("noise") and not federation.mechanism.is_used:
+        raise MismatchError(
+            f"{path}: states a noise mechanism, but federation '{federation.name}' has none"
+        )
     if annotation.sealed.n_rows != len(public):
         raise MismatchError(
             f"{path}: holds {annotation.sealed.n_rows} rows, but the public set has {len(public)}"
@@ -160,21 +167,63 @@ def admitted_chunks(
     Raises
     ------
     FluidError
-        If a row is of another compound, or a value is not finite, out of range, or finer than
-        the annotation's policy allows; the message names file, row and column.
+        If a row is of another compound, or a value is not one that the annotation's policy allows;
+        the message names file, row and column. After the last chunk, if two partners have sent the
+        same labels of a task.
     """
     streams = [annotation.chunks() for annotation in annotations]
+    digests = {(one.partner, task.name): sha256() for one in annotations for task in one.tasks}
     start = 0
     for compounds in public.chunks():
         by_partner: dict[str, dict[str, TeacherLabels]] = {}
         for annotation, stream in zip(annotations, streams, strict=True):
             keys, by_task = next(stream, (np.zeros(0, dtype=object), {}))
             _check_rows(annotation, keys, compounds, start)
-            for task in annotation.tasks:
-                _check_values(annotation, task, by_task[task.name], start)
             by_partner[annotation.partner] = by_task
+            for task in annotation.tasks:
+                labels = by_task[task.name]
+                digests[annotation.partner, task.name].update(_own_words(annotation, task, labels))
         yield compounds, by_partner
         start += len(compounds)
+    _refuse_copies(annotations, {key: found.digest() for key, found in digests.items()})
+
+
+def _own_words(annotation: AnnotationFile, task: Task, labels: TeacherLabels) -> bytes:
+    """What no two partners say alike: predictions, and in a residual round reliabilities too.
+
+    Far from its measurements, a partner adds nothing to the predictions of the base student.
+    """
+    words = labels.prediction.tobytes()
+    if annotation.base_student and not task.is_classification:
+        words += labels.reliability.tobytes()
+    return words
+
+
+def _refuse_copies(
+    annotations: Sequence[AnnotationFile], digests: Mapping[tuple[str, str], bytes]
+) -> None:
+    """Two teachers never label a task alike, unless they label little or say always the same."""
+    for number, annotation in enumerate(annotations):
+        for task in annotation.tasks:
+            for other in annotations[:number]:
+                mine = digests[annotation.partner, task.name]
+                if mine == digests.get((other.partner, task.name)) and _says_much(annotation, task):
+                    raise MismatchError(
+                        f"{annotation.sealed.path}: task '{task.name}': partner "
+                        f"'{annotation.partner}' has sent the labels of partner '{other.partner}' "
+                        f"({other.sealed.path}); one of them signed what the other made"
+                    )
+
+
+def _says_much(annotation: AnnotationFile, task: Task) -> bool:
+    """Whether a task has labels enough, and different enough, to be told from another teacher's."""
+    chunks = [labels[task.name].prediction for _, labels in annotation.chunks()]
+    rows = np.concatenate(chunks)
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    if len(rows) < _FEW_LABELS:
+        return False
+    _, counts = np.unique(rows, axis=0, return_counts=True)
+    return bool(counts.max() <= _MOSTLY * len(rows))
 
 
 def _check_rows(
@@ -191,72 +240,3 @@ def _check_rows(
             f"{annotation.sealed.path}: row {start + row + 1}, column 'inchikey': {keys[row]}, "
             f"but the public set has {compounds.inchikeys[row]}"
         )
-
-
-def _check_values(
-    annotation: AnnotationFile, task: Task, labels: TeacherLabels, start: int
-) -> None:
-    policy = annotation.policy
-    low, high = policy.probability_bounds if task.is_classification else task.bounds
-    columns = []
-    for number, output in enumerate(task.outputs):
-        prediction = _Column(
-            f"{output}.prediction",
-            labels.prediction[:, number],
-            low,
-            high,
-            policy.prediction_step(task.is_classification),
-        )
-        uncertainty = _Column(
-            f"{output}.uncertainty",
-            labels.uncertainty[:, number],
-            0.0,
-            high - low,
-            policy.uncertainty_step,
-        )
-        columns += [prediction, uncertainty]
-    reliability = _Column(
-        f"{task.name}.reliability",
-        labels.reliability,
-        policy.abstain_below,
-        1.0,
-        policy.reliability_step,
-    )
-    path = annotation.sealed.path
-    for column in [*columns, reliability]:
-        column.check(path, start)
-    missing = ~np.isfinite(labels.prediction).all(axis=1)
-    half = missing != ~np.isfinite(labels.reliability)
-    reliability.refuse(
-        path, half, start, "prediction and reliability must be given or missing together"
-    )
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A column of an annotation, the range of its values, and the step that they are rounded to."""
-
-    name: str
-    values: np.ndarray
-    low: float
-    high: float
-    step: float
-
-    def check(self, path: Path, start: int) -> None:
-        """Refuse values out of range or finer than the step; NaN stands for a missing label."""
-        tolerance = 1e-6 * max(1.0, abs(self.low), abs(self.high))
-        known = np.isfinite(self.values)
-        low, high = self.low - tolerance, self.high + tolerance
-        outside = known & ((self.values < low) | (self.values > high))
-        self.refuse(path, outside, start, f"allowed are {self.low:g} to {self.high:g}")
-        fine = known & ~is_on_step(self.values, self.step)
-        self.refuse(path, fine, start, f"allowed are multiples of {self.step:g}")
-
-    def refuse(self, path: Path, wrong: np.ndarray, start: int, rule: str) -> None:
-        """Raise for the first wrong row, if there is one; the values begin at row `start`."""
-        found = np.flatnonzero(wrong)
-        if len(found):
-            row = found[0]
-            raise FileFormatError(
-                f"{path}: row {start + row + 1}, column '{self.name}': {self.values[row]:g}; {rule}"
-            )

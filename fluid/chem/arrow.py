@@ -33,6 +33,21 @@ def _descriptors_type(n_descriptors: int) -> pa.DataType:
     return pa.list_(pa.float32(), n_descriptors if n_descriptors else -1)
 
 
+def compounds_schema_like(schema: pa.Schema) -> pa.Schema:
+    """`compounds_schema` with the fingerprint's and descriptors' lengths of another schema.
+
+    Lengths of columns that are missing or of another type are the usual ones.
+    """
+    types = dict(zip(schema.names, schema.types, strict=True))
+    fingerprint, descriptors = types.get("fingerprint"), types.get("descriptors")
+    bits, n_descriptors = 2048, 0
+    if fingerprint is not None and pa.types.is_fixed_size_binary(fingerprint):
+        bits = fingerprint.byte_width * 8
+    if descriptors is not None and pa.types.is_fixed_size_list(descriptors):
+        n_descriptors = descriptors.list_size
+    return compounds_schema(bits, n_descriptors)
+
+
 def compounds_to_arrays(compounds: Compounds) -> list[pa.Array]:
     """One Arrow array per column of `compounds_schema`."""
     n = len(compounds)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from fluid.base.errors import MismatchError
-from fluid.base.values import convert_value, read_fields
+from fluid.base.values import read_fields
 from fluid.chem.features import FeatureSpec
 from fluid.chem.standardize import StandardizerSpec
 
@@ -88,20 +88,28 @@ class Chemistry:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Chemistry:
+    def from_dict(cls, values: Any) -> Chemistry:
         """The inverse of `to_dict`.
 
         Raises
         ------
-        KeyError, ValueError
+        ValueError
             If a key is missing or unknown, or a value not allowed.
         """
-        standardizer, features = values["standardizer"], values["features"]
-        if len(values) != len(fields(cls)):
-            raise ValueError("chemistry: a key is unknown")
+        plain = _PlainChemistry(**read_fields(_PlainChemistry, "chemistry", values))
         return cls(
-            StandardizerSpec(**read_fields(StandardizerSpec, "standardizer", standardizer)),
-            FeatureSpec(**read_fields(FeatureSpec, "features", features)),
-            convert_value(values["rdkit"], str, "rdkit"),
-            convert_value(values["reference"], str, "reference"),
+            StandardizerSpec(**read_fields(StandardizerSpec, "standardizer", plain.standardizer)),
+            FeatureSpec(**read_fields(FeatureSpec, "features", plain.features)),
+            plain.rdkit,
+            plain.reference,
         )
+
+
+@dataclass(frozen=True)
+class _PlainChemistry:
+    """A chemistry as `Chemistry.to_dict` gives it."""
+
+    standardizer: dict[str, Any]
+    features: dict[str, Any]
+    rdkit: str
+    reference: str

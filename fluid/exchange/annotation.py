@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +14,16 @@ from fluid.base.errors import FileFormatError
 from fluid.base.files import PRIVATE
 from fluid.base.software import software_versions
 from fluid.exchange.federation import Federation
+from fluid.exchange.label_checks import check_labels
+from fluid.exchange.manifests import ANNOTATION
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.release import Release
-from fluid.exchange.sealed import SealedFile, open_sealed, write_sealed
+from fluid.exchange.sealed import SealedFile, check_columns, open_sealed, write_sealed
 from fluid.exchange.strictness import policy_from_dict
 from fluid.learn.task import Task
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
-SCHEMA = "fluid.annotation/2"
-_DIGEST = re.compile("[0-9a-f]{64}")
+SCHEMA = ANNOTATION
 
 
 def annotation_schema(tasks: Sequence[Task]) -> pa.Schema:
@@ -200,12 +200,14 @@ class AnnotationFile:
         Raises
         ------
         FileFormatError
-            If a value in the file is NaN or infinite.
+            If a value in the file is not one that its policy allows.
         """
         start = 0
         for batch in self.sealed.batches():
             keys = np.asarray(batch.column("inchikey").to_numpy(zero_copy_only=False), object)
             labels = {task.name: self._task(batch, task, start) for task in self.tasks}
+            for task in self.tasks:
+                check_labels(self.sealed.path, task, self.policy, labels[task.name], start)
             yield keys, labels
             start += batch.num_rows
 
@@ -240,28 +242,14 @@ def open_annotation(path: Path) -> AnnotationFile:
         of its tasks.
     """
     sealed = open_sealed(path, SCHEMA)
-    try:
-        partner = sealed.manifest["partner"]
-        tasks = [Task.from_dict(values) for values in sealed.manifest["tasks"]]
-        if not isinstance(partner, str) or not tasks:
-            raise ValueError("no partner or no tasks")
-        policy = policy_from_dict(sealed.manifest.get("policy"))
-        release = Release.from_dict(sealed.manifest.get("ledger"))
-        base_student = sealed.manifest.get("base_student")
-        if base_student is not None and not (
-            isinstance(base_student, str) and _DIGEST.fullmatch(base_student)
-        ):
-            raise ValueError("base_student is not a digest")
-    except (KeyError, TypeError, ValueError) as error:
-        raise FileFormatError(f"{path}: the manifest is incomplete ({error})") from error
-    expected = annotation_schema(tasks)
-    if not sealed.schema.remove_metadata().equals(expected):
-        extra = sorted(set(sealed.schema.names) - set(expected.names))
-        lacking = sorted(set(expected.names) - set(sealed.schema.names))
-        detail = (
-            f"unexpected column '{extra[0]}'"
-            if extra
-            else (f"column '{lacking[0]}' is missing" if lacking else "types or order differ")
-        )
-        raise FileFormatError(f"{path}: columns are not those of its tasks ({detail})")
-    return AnnotationFile(sealed, partner, tasks, policy, release, base_student)
+    manifest = sealed.manifest
+    tasks = [Task.from_dict(values) for values in manifest["tasks"]]
+    check_columns(path, sealed.schema, annotation_schema(tasks))
+    return AnnotationFile(
+        sealed,
+        manifest["partner"],
+        tasks,
+        policy_from_dict(manifest["policy"]),
+        Release.from_dict(manifest["ledger"]),
+        manifest.get("base_student"),
+    )

@@ -11,6 +11,7 @@ from fluid.base.errors import FileFormatError, FluidError, MismatchError
 from fluid.base.files import sha256_file
 from fluid.base.jobs import single_threaded_blas
 from fluid.chem.compounds import Compounds
+from fluid.exchange.coordinator import check_student_folder
 from fluid.exchange.federation import Federation
 from fluid.learn.model import TrainedModel
 from fluid.learn.model_file import MODEL_FILE
@@ -77,6 +78,7 @@ def load_student(path: Path, federation: Federation) -> TrainedModel:
     FluidError
         If it is not one.
     """
+    check_student_folder(path, federation)
     student = load_trained(path, "student")
     for what, stated, wanted in (
         ("federation", student.card.federation, federation.name),

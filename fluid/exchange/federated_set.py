@@ -11,23 +11,33 @@ import numpy as np
 import pyarrow as pa
 
 from fluid.base.errors import FileFormatError, MismatchError
-from fluid.chem.arrow import compounds_from_batch, compounds_schema, compounds_to_arrays
+from fluid.chem.arrow import (
+    compounds_from_batch,
+    compounds_schema,
+    compounds_schema_like,
+    compounds_to_arrays,
+)
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.features import FeatureSpec
+from fluid.exchange.coordinator import check_signed_by_coordinator
 from fluid.exchange.federation import Federation
-from fluid.exchange.sealed import SealedFile, open_sealed, write_sealed
+from fluid.exchange.manifests import FEDERATED
+from fluid.exchange.sealed import SealedFile, Signer, check_columns, open_sealed, write_sealed
 from fluid.learn.task import Task
 from fluid.soft_labels.pooled import PooledLabels, PooledParts, PoolingResult
-from fluid.soft_labels.shrinkage import LARGEST_SLOPE
 
-SCHEMA = "fluid.federated/2"
+SCHEMA = FEDERATED
 # Of a compound in a task.
 _HEAVIEST = 1e15
 
 
 def federated_schema(features: FeatureSpec, tasks: Sequence[Task]) -> pa.Schema:
     """Arrow schema: the compounds, then the columns of each task."""
-    columns = list(compounds_schema(features.bits, features.n_descriptors))
+    return _with_labels(compounds_schema(features.bits, features.n_descriptors), tasks)
+
+
+def _with_labels(compounds: pa.Schema, tasks: Sequence[Task]) -> pa.Schema:
+    columns = list(compounds)
     for task in tasks:
         for output in task.outputs:
             columns.append(pa.field(f"{output}.label", pa.float32()))
@@ -44,8 +54,9 @@ def write_federated(
     tasks: Sequence[Task],
     chunks: Iterator[tuple[Compounds, dict[str, PoolingResult]]],
     manifest: dict[str, Any],
+    sign: Signer | None = None,
 ) -> tuple[str, dict[str, PoolingResult]]:
-    """Write a federated set.
+    """Write a federated set; `sign` makes the coordinator's signature of its digest.
 
     Returns
     -------
@@ -82,7 +93,7 @@ def write_federated(
         }
         return {"schema": SCHEMA, "n_compounds": count, "slopes": slopes} | manifest
 
-    return write_sealed(path, schema, batches(), describe), joined
+    return write_sealed(path, schema, batches(), describe, sign), joined
 
 
 @dataclass(frozen=True)
@@ -112,11 +123,14 @@ class FederatedSet:
 
         Raises
         ------
+        SignatureError
+            If the signature is not the coordinator's.
         MismatchError
             If it belongs to another round or protocol.
         FileFormatError
             If tasks or columns are not those that the federation asks for.
         """
+        check_signed_by_coordinator(self.sealed, federation)
         for key, wanted in (("federation", federation.name), ("round", federation.round)):
             found = self.sealed.manifest.get(key)
             if found != wanted:
@@ -137,13 +151,7 @@ class FederatedSet:
                 f"federation '{federation.name}'"
             )
         expected = federated_schema(federation.chemistry.features, agreed)
-        found_types = dict(zip(self.sealed.schema.names, self.sealed.schema.types, strict=True))
-        for field in expected:
-            if found_types.get(field.name) != field.type:
-                raise FileFormatError(
-                    f"{self.sealed.path}: column '{field.name}' is of type "
-                    f"{found_types.get(field.name, 'none')}, but {field.type} is needed"
-                )
+        check_columns(self.sealed.path, self.sealed.schema, expected)
 
     def load(self) -> tuple[Compounds, dict[str, PooledLabels]]:
         """All compounds and labels."""
@@ -203,28 +211,8 @@ def open_federated(path: Path) -> FederatedSet:
         If the file is missing, damaged, changed, or not a federated set.
     """
     sealed = open_sealed(path, SCHEMA)
-    try:
-        tasks = [Task.from_dict(values) for values in sealed.manifest["tasks"]]
-        wanted = federated_schema(FeatureSpec(descriptors="none"), tasks).names
-        missing = [name for name in wanted if name not in sealed.schema.names]
-        if missing:
-            raise ValueError(f"column '{missing[0]}' is missing")
-        slopes = {str(name): float(slope) for name, slope in sealed.manifest["slopes"].items()}
-        for name, slope in slopes.items():
-            if not 1.0 <= slope <= LARGEST_SLOPE:
-                raise ValueError(
-                    f"slope of '{name}' is {slope:g}; allowed are 1 to {LARGEST_SLOPE:g}"
-                )
-        trust = {
-            str(name): {str(partner): float(one) for partner, one in by_partner.items()}
-            for name, by_partner in sealed.manifest["trust"].items()
-        }
-        for name, by_partner in trust.items():
-            for partner, one in by_partner.items():
-                if not 0.0 <= one < 1.0:
-                    raise ValueError(
-                        f"trust of '{partner}' in '{name}' is {one:g}; allowed are 0 to 1"
-                    )
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise FileFormatError(f"{path}: is incomplete ({error})") from error
-    return FederatedSet(sealed, tasks, slopes, trust)
+    tasks = [Task.from_dict(values) for values in sealed.manifest["tasks"]]
+    check_columns(path, sealed.schema, _with_labels(compounds_schema_like(sealed.schema), tasks))
+    sealed.check_count("n_compounds")
+    slopes = {name: float(slope) for name, slope in sealed.manifest["slopes"].items()}
+    return FederatedSet(sealed, tasks, slopes, sealed.manifest["trust"])

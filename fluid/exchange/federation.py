@@ -42,6 +42,8 @@ RESERVED = frozenset(
     }
 )
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+# Who the key files of the coordinator are named after; no partner may be.
+COORDINATOR = "coordinator"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,10 @@ class Federation:
         Public keys by partner. Not part of the protocol digest, so a partner can join later.
     mechanism
         The noise on labels; part of the protocol if there is any.
+    coordinator
+        The coordinator's public key. If there is one, public set, clusters, federated sets,
+        students and reports must be signed with it; empty if nothing of these is signed. Like the
+        partners', it is not part of the protocol digest.
     own_policy
         A partner's stricter policy; not part of the contract or its digest. None without one.
     path
@@ -77,6 +83,7 @@ class Federation:
     policy: DisclosurePolicy = field(default_factory=DisclosurePolicy)
     partners: Mapping[str, str] = field(default_factory=dict)
     mechanism: Mechanism = field(default_factory=Mechanism)
+    coordinator: str = ""
     own_policy: DisclosurePolicy | None = None
     path: Path | None = field(default=None, compare=False)
     source: bytes | None = field(default=None, compare=False, repr=False)
@@ -136,13 +143,15 @@ class Federation:
         if problem:
             raise FederationError(problem)
         _check_mechanism(self)
-        holders: dict[str, str] = {}
+        holders = {self.coordinator: COORDINATOR}
         for name, key in self.partners.items():
             other = holders.setdefault(key, name)
             if other != name:
+                both = f"the coordinator and partner '{name}'"
+                if other != COORDINATOR:
+                    both = f"partners '{other}' and '{name}'"
                 raise FederationError(
-                    f"partners '{other}' and '{name}' have the same public key; each needs its own "
-                    "(keygen)"
+                    f"{both} have the same public key; each needs its own (keygen)"
                 )
 
     @cached_property
@@ -234,6 +243,11 @@ def _check_mechanism(federation: Federation) -> None:
         )
 
 
+def signer_title(name: str) -> str:
+    """How messages name who has a key."""
+    return "the coordinator" if name == COORDINATOR else f"partner '{name}'"
+
+
 def check_partner_name(name: str) -> str:
     """Return the name if files and folders can bear it.
 
@@ -247,6 +261,8 @@ def check_partner_name(name: str) -> str:
             f"partner name '{name}': a letter or digit, then letters, digits, '_' or '-', "
             "at most 63"
         )
+    if name == COORDINATOR:
+        raise FederationError(f"partner name '{name}': the name is the coordinator's")
     return name
 
 
@@ -317,6 +333,7 @@ def federation_from_dict(values: dict[str, Any]) -> Federation:
         policy=DisclosurePolicy(**read_fields(DisclosurePolicy, "policy", file.policy)),
         partners=_partners(file.partners),
         mechanism=mechanism_from_dict(file.mechanism),
+        coordinator=_key(COORDINATOR, file.coordinator) if file.coordinator else "",
     )
 
 
@@ -332,6 +349,7 @@ class _FederationFile:
     features: dict[str, Any] = field(default_factory=dict)
     policy: dict[str, Any] = field(default_factory=dict)
     mechanism: dict[str, Any] = field(default_factory=dict)
+    coordinator: dict[str, Any] = field(default_factory=dict)
     partners: dict[str, Any] = field(default_factory=dict)
 
 
@@ -344,8 +362,8 @@ class _Site:
 
 
 @dataclass(frozen=True)
-class _Partner:
-    """The table of a partner."""
+class _Signer:
+    """The table of a partner or of the coordinator."""
 
     public_key: str
 
@@ -354,10 +372,12 @@ _SITE_KEYS = ("rdkit", "reference")
 
 
 def _partners(values: dict[str, Any]) -> dict[str, str]:
-    keys = {}
-    for name, entry in values.items():
-        check_partner_name(name)
-        partner = _Partner(**read_fields(_Partner, f"partners.{name}", entry))
-        # One key has one text.
-        keys[name] = encode_public_key(decode_public_key(partner.public_key))
-    return keys
+    return {
+        check_partner_name(name): _key(f"partners.{name}", entry) for name, entry in values.items()
+    }
+
+
+def _key(where: str, entry: Any) -> str:
+    signer = _Signer(**read_fields(_Signer, where, entry))
+    # One key has one text.
+    return encode_public_key(decode_public_key(signer.public_key))

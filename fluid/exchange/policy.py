@@ -155,8 +155,23 @@ def round_to_step(values: np.ndarray, step: float) -> np.ndarray:
     return (np.round(values / step) * step).astype(np.float32)
 
 
+def range_on_step(low: float, high: float, step: float) -> tuple[float, float]:
+    """The lowest and the highest multiple of `step` within a range."""
+    return math.ceil(low / step - 1e-9) * step, math.floor(high / step + 1e-9) * step
+
+
 def is_on_step(values: np.ndarray, step: float) -> np.ndarray:
-    """Whether values are multiples of `step` as far as float32 can tell."""
-    ratio = values.astype(np.float64) / step
-    tolerance = np.maximum(1e-3, np.abs(ratio) * 2e-7)
-    return np.abs(ratio - np.round(ratio)) <= tolerance
+    """Whether float32 values are, bit for bit, what `round_to_step` gives of some numbers.
+
+    Examples
+    --------
+    >>> is_on_step(np.array([0.12, 0.1200001, -0.0], dtype=np.float32), 0.01).tolist()
+    [True, False, False]
+    """
+    steps = np.round(values.astype(np.float64) / step)
+    good = np.zeros(values.shape, dtype=bool)
+    # Where float32 is coarser than the step, the multiple next to it may be the one.
+    for near in (steps, steps - 1.0, steps + 1.0):
+        rounded = (near * step).astype(np.float32) + np.float32(0.0)
+        good |= rounded.view(np.uint32) == values.view(np.uint32)
+    return good

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from fluid.base.errors import FileFormatError, MismatchError
-from fluid.chem.arrow import compounds_from_batch
+from fluid.chem.arrow import compounds_from_batch, compounds_schema, compounds_schema_like
 from fluid.chem.compounds import Compounds
 from fluid.chem.features import featurize
 from fluid.chem.standardize import StructureError, standardize
+from fluid.exchange.coordinator import check_signed_by_coordinator
 from fluid.exchange.federation import Federation
-from fluid.exchange.sealed import SealedFile, open_sealed
+from fluid.exchange.manifests import PUBLIC
+from fluid.exchange.sealed import SealedFile, check_columns, open_sealed
 
-SCHEMA = "fluid.public/1"
+SCHEMA = PUBLIC
 _SAMPLE = 64
 # Row groups that the sample is drawn from, so that a large set is not read twice.
 _GROUPS = 8
@@ -75,17 +77,21 @@ class PublicSet:
 
         Raises
         ------
-        MismatchError
-            If the protocol differs, or any sampled row.
+        FluidError
+            If the signature is not the coordinator's, or the protocol differs, or any sampled row.
         """
+        check_signed_by_coordinator(self.sealed, federation)
         stated = self.sealed.manifest.get("protocol")
         if stated != federation.protocol:
             raise MismatchError(
                 f"{self.sealed.path}: was prepared for protocol {str(stated)[:12]}, but the "
                 f"federation's is {federation.protocol[:12]}; prepare the public set again"
             )
+        check_columns_of_compounds(self.sealed, federation)
         if not len(self):
             raise MismatchError(f"{self.sealed.path}: the public set holds no compounds")
+        if "n_compounds" in self.sealed.manifest:
+            self.sealed.check_count("n_compounds")
         random = np.random.default_rng(int(self.digest[:12], 16))
         sizes = self.sealed.group_sizes()
         ends = np.cumsum(sizes)
@@ -102,6 +108,22 @@ class PublicSet:
                         "installation computes another key or other features than the file holds"
                     )
             start += len(chunk)
+
+
+def check_columns_of_compounds(sealed: SealedFile, federation: Federation) -> None:
+    """Check that columns and stated chemistry are those of a federation.
+
+    Raises
+    ------
+    FluidError
+        If they are not.
+    """
+    chemistry = federation.chemistry
+    if sealed.manifest["chemistry"] != chemistry.to_dict():
+        raise MismatchError(f"{sealed.path}: states another chemistry than the federation")
+    features = chemistry.features
+    expected = compounds_schema(features.bits, features.n_descriptors)
+    check_columns(sealed.path, sealed.schema, expected)
 
 
 def _same(stored: Compounds, federation: Federation) -> bool:
@@ -128,4 +150,6 @@ def open_public_set(path: Path) -> PublicSet:
     FileFormatError
         If the file is missing, damaged, changed, or not a public set.
     """
-    return PublicSet(open_sealed(path, SCHEMA))
+    sealed = open_sealed(path, SCHEMA)
+    check_columns(path, sealed.schema, compounds_schema_like(sealed.schema))
+    return PublicSet(sealed)

@@ -4,12 +4,15 @@ A sealed file is an ordinary Parquet file whose footer carries two key-value ent
 (JSON) and a seal of fixed length. The digest is the SHA-256 of the whole file with the seal
 zeroed; the signature is Ed25519 over that digest. So a change of any byte is noticed before any of
 the content is interpreted.
+
+A good digest does not make a file harmless: whoever writes it seals what he likes. So its footer
+may hold nothing but what `write_sealed` puts there, and its manifest what its kind declares.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 import shutil
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +26,8 @@ import pyarrow.parquet as pq
 from fluid.base.errors import FileFormatError
 from fluid.base.files import atomic_file, canonical_json
 from fluid.base.schemas import schema_problem
+from fluid.base.strict_json import parse_json
+from fluid.exchange.manifests import MANIFESTS, check_manifest
 
 MANIFEST_KEY = "fluid.manifest"
 SEAL_KEY = "fluid.seal"
@@ -35,6 +40,9 @@ _BLANK = b"0" * (_DIGEST_LENGTH + 1 + _SIGNATURE_LENGTH)
 _MAGIC = b"PAR1"
 _LARGEST_FOOTER = 1 << 28
 _CHUNK = 1 << 20
+_ARROW_KEY = "ARROW:schema"
+_FOOTER_KEYS = (_ARROW_KEY, MANIFEST_KEY, SEAL_KEY)
+_WRITER = re.compile(r"parquet-cpp-arrow version [0-9A-Za-z.+-]{1,40}")
 
 Signer = Callable[[bytes], bytes]
 
@@ -66,6 +74,19 @@ class SealedFile:
     n_rows: int
     schema: pa.Schema
 
+    def check_count(self, key: str) -> None:
+        """Check that the manifest states the number of rows under this key.
+
+        Raises
+        ------
+        FileFormatError
+            If it does not.
+        """
+        if self.manifest[key] != self.n_rows:
+            raise FileFormatError(
+                f"{self.path}: states {key} = {self.manifest[key]}, but has {self.n_rows} rows"
+            )
+
     def group_sizes(self) -> list[int]:
         """Rows of each row group."""
         with pq.ParquetFile(self.path) as file:
@@ -96,7 +117,8 @@ class SealedFile:
                     ):
                         # Content can be wrong under a right digest: text that is not UTF-8.
                         batch.validate(full=True)
-                        yield batch
+                        # Without the footer's entries, which a batch has as metadata.
+                        yield batch.replace_schema_metadata(None)
         except (pa.ArrowException, OSError) as error:
             raise FileFormatError(f"{self.path}: cannot be decoded ({_first(error)})") from error
 
@@ -199,10 +221,46 @@ def open_sealed(path: Path, kind: str | None) -> SealedFile:
             f"{path}: the content does not match its digest; the file was changed or damaged"
         )
     manifest, n_rows, schema = _read_footer(path)
-    problem = None if kind is None else schema_problem(manifest.get("schema"), kind)
+    found = manifest.get("schema")
+    problem = None if kind is None else schema_problem(found, kind)
     if problem:
         raise FileFormatError(f"{path}: {problem}")
+    if isinstance(found, str) and found in MANIFESTS:
+        try:
+            check_manifest(manifest)
+        except ValueError as error:
+            raise FileFormatError(f"{path}: the manifest: {error}") from error
     return SealedFile(path, manifest, digest, _signature(path, signature), n_rows, schema)
+
+
+def check_columns(path: Path, found: pa.Schema, expected: pa.Schema) -> None:
+    """Check that a file has the columns that it should have, in their order, and no others.
+
+    Raises
+    ------
+    FileFormatError
+        Naming the first column that differs.
+    """
+    unexpected = sorted(set(found.names) - set(expected.names))
+    missing = [name for name in expected.names if name not in found.names]
+    if unexpected:
+        problem = f"unexpected column '{unexpected[0][:80]}'"
+    elif missing:
+        problem = f"column '{missing[0]}' is missing"
+    elif found.names != expected.names:
+        place = next(n for n, name in enumerate(expected.names) if found.names[n] != name)
+        problem = f"column {place + 1} is '{found.names[place]}', but '{expected.names[place]}' is"
+        problem += " expected there"
+    else:
+        for one, other in zip(found, expected, strict=True):
+            # Whether nulls are allowed is checked where they are read.
+            if not one.type.equals(other.type):
+                raise FileFormatError(
+                    f"{path}: column '{other.name}' is of type {one.type}, but {other.type} is "
+                    "needed"
+                )
+        return
+    raise FileFormatError(f"{path}: {problem}")
 
 
 def sign_sealed(source: Path, target: Path, digest: str, sign: Signer) -> None:
@@ -230,6 +288,20 @@ def sign_sealed(source: Path, target: Path, digest: str, sign: Signer) -> None:
         with temporary.open("r+b") as handle:
             handle.seek(position)
             handle.write(f"{digest}:{sign(bytes.fromhex(digest)).hex()}".encode())
+
+
+def stated_digest(path: Path) -> str:
+    """The digest that a sealed file states, unverified.
+
+    Raises
+    ------
+    FileFormatError
+        If it is not a sealed file.
+    """
+    position = _find_seal(path)
+    with path.open("rb") as handle:
+        handle.seek(position)
+        return handle.read(_DIGEST_LENGTH).decode("ascii", "replace")
 
 
 def sealed_kind(path: Path) -> str | None:
@@ -296,20 +368,67 @@ def _digest_without_seal(handle: Any, position: int) -> str:
     return digest.hexdigest()
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"the manifest holds {constant}")
-
-
 def _read_footer(path: Path) -> tuple[dict[str, Any], int, pa.Schema]:
     try:
         with pq.ParquetFile(path) as file:
-            metadata = file.metadata.metadata or {}
-            manifest = json.loads(metadata[MANIFEST_KEY.encode()], parse_constant=_refuse)
-            rows, schema = file.metadata.num_rows, file.schema_arrow
-    except KeyError as error:
-        raise FileFormatError(f"{path}: carries no manifest") from error
-    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
+            metadata, schema = file.metadata, file.schema_arrow
+            extra = _extra_in_footer(path, metadata, schema)
+            text = (metadata.metadata or {}).get(MANIFEST_KEY.encode())
+            rows = metadata.num_rows
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise FileFormatError(f"{path}: cannot be decoded ({_first(error)})") from error
+    if text is None:
+        raise FileFormatError(f"{path}: carries no manifest")
+    if extra:
+        raise FileFormatError(f"{path}: {extra}, which fluid does not write")
+    manifest = parse_json(text, f"{path}: the manifest")
     if not isinstance(manifest, dict):
         raise FileFormatError(f"{path}: the manifest is not a table of values")
     return manifest, rows, schema
+
+
+def _extra_in_footer(path: Path, metadata: pq.FileMetaData, schema: pa.Schema) -> str | None:
+    """Name something that the file holds beside its columns, manifest and seal."""
+    keys = [key.decode("utf-8", "replace") for key in metadata.metadata or {}]
+    unknown = sorted(set(keys) - set(_FOOTER_KEYS))
+    if unknown:
+        return f"the footer holds the key '{unknown[0][:80]}'"
+    size = path.stat().st_size
+    with path.open("rb") as handle:
+        handle.seek(size - 8)
+        start = size - 8 - int(struct.unpack("<I", handle.read(4))[0])
+        handle.seek(start)
+        footer = handle.read(size - 8 - start)
+    for key in _FOOTER_KEYS:
+        # Behind its length, as the footer's encoding has it; no JSON holds such a character.
+        if footer.count(bytes([len(key)]) + key.encode()) > 1:
+            return f"the footer holds the key '{key}' twice"
+    if metadata.serialized_size != len(footer):
+        return "the footer goes on behind its end"
+    if not _WRITER.fullmatch(metadata.created_by or ""):
+        return f"the footer names another writer, '{str(metadata.created_by)[:80]}'"
+    named = next((field.name for field in schema if _has_metadata(field)), None)
+    if schema.metadata or named is not None:
+        return f"column '{(named or schema.names[0])[:80]}' has metadata"
+    return _extra_in_columns(metadata, start)
+
+
+def _has_metadata(field: pa.Field) -> bool:
+    inner = [field.type.field(n) for n in range(field.type.num_fields)]
+    return bool(field.metadata) or any(_has_metadata(item) for item in inner)
+
+
+def _extra_in_columns(metadata: pq.FileMetaData, end: int) -> str | None:
+    """The columns fill the file up to its footer, one behind the other."""
+    place = len(_MAGIC)
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        for number in range(row_group.num_columns):
+            column = row_group.column(number)
+            if column.metadata or column.file_path:
+                return f"column '{column.path_in_schema[:80]}' has metadata"
+            first = column.dictionary_page_offset if column.has_dictionary_page else None
+            if (column.data_page_offset if first is None else first) != place:
+                return f"there are bytes before column '{column.path_in_schema[:80]}'"
+            place += column.total_compressed_size
+    return None if place == end else "there are bytes before the footer"

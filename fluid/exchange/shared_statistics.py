@@ -71,7 +71,7 @@ def _are_figures(value: Any, names: Sequence[str], lowest: float, nothing: bool 
 
 
 def _is_figure(value: Any, lowest: float) -> bool:
-    if type(value) not in (float, int) or not lowest <= value <= 1.0:
+    if type(value) is not float or not lowest <= value <= 1.0:
         return False
-    steps = value / SHARED_STEP
-    return abs(steps - round(steps)) < 1e-6
+    # As the guard rounds it, to the last digit.
+    return repr(value) == repr(round(round(value / SHARED_STEP) * SHARED_STEP, 2) + 0.0)

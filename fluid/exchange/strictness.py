@@ -136,7 +136,7 @@ def merge_policy(federation: Federation, values: Mapping[str, Any]) -> Disclosur
 
 
 def policy_from_dict(values: Any) -> DisclosurePolicy:
-    """The policy of a manifest, which must state every key.
+    """The policy of a manifest, which must state every key that it uses and no other.
 
     Raises
     ------
@@ -144,7 +144,8 @@ def policy_from_dict(values: Any) -> DisclosurePolicy:
         If it is not a table, a key is missing or unknown, or a value not allowed.
     """
     policy = DisclosurePolicy(**read_fields(DisclosurePolicy, "policy", values))
-    missing = sorted(set(policy.to_dict()) - set(values))
-    if missing:
-        raise ValueError(f"'policy.{missing[0]}' is missing")
+    odd = sorted(set(policy.to_dict()) ^ set(values))
+    if odd:
+        why = "is not used" if odd[0] in values else "is missing"
+        raise ValueError(f"'policy.{odd[0]}' {why}")
     return policy

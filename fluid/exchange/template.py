@@ -12,10 +12,12 @@ from fluid.chem.chemistry import Chemistry
 from fluid.chem.features import FeatureSpec
 from fluid.chem.standardize import StandardizerSpec
 from fluid.exchange.federation import (
+    COORDINATOR,
     SCHEMA,
     check_partner_name,
     load_federation,
     parse_federation,
+    signer_title,
 )
 from fluid.exchange.policy import DisclosurePolicy
 from fluid.exchange.signing import locked_folder, read_public_key
@@ -81,7 +83,8 @@ share = {share}
 audit_max_auc = {audit_max_auc}
 audit_max_neighbour_auc = {audit_max_neighbour_auc}
 
-# Partners and their public keys, as `fluid keygen` prints them.
+# Public keys of the partners and of the coordinator, as `fluid keygen` prints them. With a
+# coordinator's key, whatever comes from the coordinator must be signed with it.
 """
 
 
@@ -202,7 +205,16 @@ def init_federation(
 
 
 def register_partner(path: Path, partner: str, public_key: Path) -> None:
-    """Add a partner's public key at the end of a federation file; the rest of it stays as it is.
+    """Add a public key at the end of a federation file; the rest of it stays as it is.
+
+    Parameters
+    ----------
+    path
+        The federation file.
+    partner
+        Name of a partner, or ``"coordinator"``.
+    public_key
+        File with the key.
 
     Raises
     ------
@@ -210,36 +222,42 @@ def register_partner(path: Path, partner: str, public_key: Path) -> None:
         If the partner is registered with another key already, the key is that of another partner,
         or the file cannot be read.
     """
-    check_partner_name(partner)
+    if partner != COORDINATOR:
+        check_partner_name(partner)
     key = read_public_key(public_key)
     if not path.is_file():
         raise FederationError(f"{path}: no such file")
     with locked_folder(path.parent):
         federation = load_federation(path)
-        registered = federation.partners.get(partner)
+        keys = {**federation.partners}
+        if federation.coordinator:
+            keys[COORDINATOR] = federation.coordinator
+        registered = keys.get(partner)
         if registered == key:
             return
         if registered is not None:
             raise FederationError(
-                f"{path}: partner '{partner}' is registered with another key; edit the file if "
+                f"{path}: {signer_title(partner)} is registered with another key; edit the file if "
                 "the key was replaced"
             )
-        holders = [name for name, held in federation.partners.items() if held == key]
+        holders = [name for name, held in keys.items() if held == key]
         if holders:
             raise FederationError(
-                f"{path}: {public_key} is the key of partner '{holders[0]}'; '{partner}' needs its "
-                "own (keygen)"
+                f"{path}: {public_key} is the key of {signer_title(holders[0])}; "
+                f"'{partner}' needs its own (keygen)"
             )
         # Byte for byte: the file keeps its line ends and its byte order mark.
         text = path.read_bytes().decode("utf-8")
         end = "\r\n" if "\r\n" in text else "\n"
         if not text.endswith("\n"):
             text += end
-        text += f'{end}[partners.{partner}]{end}public_key = "{key}"{end}'
+        table = partner if partner == COORDINATOR else f"partners.{partner}"
+        text += f'{end}[{table}]{end}public_key = "{key}"{end}'
         try:
             parse_federation(text.removeprefix("\ufeff"))
         except FederationError as error:
             raise FederationError(
-                f"{path}: partner '{partner}' cannot be added at the end ({error}); add it by hand"
+                f"{path}: {signer_title(partner)} cannot be added at the end ({error}); add it by "
+                "hand"
             ) from error
         write_text(path, text)

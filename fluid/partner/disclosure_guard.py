@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from fluid.exchange.policy import SHARED_STEP, DisclosurePolicy, round_to_step
+from fluid.exchange.policy import SHARED_STEP, DisclosurePolicy, range_on_step, round_to_step
 from fluid.exchange.shared_statistics import SHARED_METRICS
 from fluid.learn.own_fold import OwnFoldLabels
 from fluid.learn.task import Task
@@ -51,9 +50,14 @@ def disclose(
 
 def _apply(task: Task, policy: DisclosurePolicy, labels: TeacherLabels) -> TeacherLabels:
     step = policy.prediction_step(task.is_classification)
-    bounds = policy.probability_bounds if task.is_classification else _range_on_step(task, step)
+    on_step = range_on_step(task.low, task.high, step)
+    bounds = policy.probability_bounds if task.is_classification else on_step
     prediction = round_to_step(np.clip(labels.prediction.astype(np.float64), *bounds), step)
-    uncertainty = round_to_step(labels.uncertainty.astype(np.float64), policy.uncertainty_step)
+    # Fitted residuals may vary by more than the range allows, which intake refuses.
+    half = (task.bounds[1] - task.bounds[0]) / 2.0
+    widest = range_on_step(0.0, half, policy.uncertainty_step)[1]
+    spread = np.minimum(labels.uncertainty.astype(np.float64), widest)
+    uncertainty = round_to_step(spread, policy.uncertainty_step)
     reliability = round_to_step(labels.reliability.astype(np.float64), policy.reliability_step)
     # Five steps of 0.20000003, which a policy may have, are a little more than 1.
     reliability = np.minimum(reliability, np.float32(1.0))
@@ -63,11 +67,6 @@ def _apply(task: Task, policy: DisclosurePolicy, labels: TeacherLabels) -> Teach
     for column in (prediction, uncertainty, reliability):
         column[abstained] = np.nan
     return TeacherLabels(prediction, uncertainty, reliability)
-
-
-def _range_on_step(task: Task, step: float) -> tuple[float, float]:
-    """The lowest and the highest multiple of a step within a task's range."""
-    return math.ceil(task.low / step - 1e-9) * step, math.floor(task.high / step + 1e-9) * step
 
 
 def disclose_statistics(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,19 @@ from fluid.base.files import sha256_file
 from fluid.base.run import Run
 from fluid.base.show import printable
 from fluid.base.software import software_versions
-from fluid.chem.arrow import compounds_schema, compounds_to_batch
+from fluid.chem.arrow import compounds_schema, compounds_schema_like, compounds_to_batch
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.featurizer import BATCH, featurize_entries
 from fluid.chem.tables import Entry, batched, open_entries
+from fluid.exchange.coordinator import coordinator_signer
 from fluid.exchange.federation import Federation
+from fluid.exchange.manifests import CLUSTERS
 from fluid.exchange.public_set import PublicSet
-from fluid.exchange.sealed import SealedFile, open_sealed, write_sealed
+from fluid.exchange.sealed import SealedFile, check_columns, open_sealed, write_sealed
+from fluid.exchange.signing import sign_digest
 from fluid.public.select import MOST_LEADERS, SAMPLE_PER_LEADER, find_leaders
 
-SCHEMA = "fluid.clusters/1"
+SCHEMA = CLUSTERS
 
 
 @dataclass(frozen=True)
@@ -80,9 +84,9 @@ def open_clusters(path: Path) -> Clusters:
         If it is missing, damaged, changed, or not a file of clusters.
     """
     sealed = open_sealed(path, SCHEMA)
-    floor = sealed.manifest.get("floor")
-    if type(floor) is not float or not 0.0 <= floor <= 1.0:
-        raise FileFormatError(f"{path}: floor is {str(floor)[:80]}; allowed are 0.0 to 1.0")
+    floor = float(sealed.manifest["floor"])
+    check_columns(path, sealed.schema, compounds_schema_like(sealed.schema))
+    sealed.check_count("n_clusters")
     if not 1 <= sealed.n_rows <= MOST_LEADERS:
         raise FileFormatError(
             f"{path}: holds {sealed.n_rows} clusters; allowed are 1 to {MOST_LEADERS}"
@@ -128,6 +132,7 @@ def make_clusters(
     floor: float = 0.15,
     smiles_column: str | None = None,
     id_column: str | None = None,
+    key: Path | str | None = None,
     run: Run | None = None,
 ) -> ClustersSummary:
     """Write clusters of a pool of public structures.
@@ -149,6 +154,8 @@ def make_clusters(
         A compound whose Tanimoto similarity to every leader is below this is in no cluster.
     smiles_column, id_column
         Column names, where the usual ones do not fit.
+    key
+        The coordinator's private key, needed if the federation names its public half.
     run
         How to run: the seed is that of the sample, and progress counts rows. The file does not
         depend on anything else.
@@ -163,6 +170,7 @@ def make_clusters(
     if not 0.0 <= floor <= 1.0:
         raise FluidError(f"floor = {floor}: allowed are 0 to 1")
     contract, run = Federation.load(federation), run or Run()
+    signer = coordinator_signer(contract, key)
     paths = [Path(source) for source in sources]
     contract.chemistry.check(f"federation '{contract.name}'")
     tables = [open_entries(path, smiles_column, id_column) for path in paths]
@@ -193,7 +201,9 @@ def make_clusters(
 
     features = contract.chemistry.features
     schema = compounds_schema(features.bits, features.n_descriptors)
-    digest = write_sealed(Path(output), schema, iter([compounds_to_batch(chosen)]), manifest)
+    sign = None if signer is None else partial(sign_digest, signer)
+    leaders_batch = iter([compounds_to_batch(chosen)])
+    digest = write_sealed(Path(output), schema, leaders_batch, manifest, sign)
     return ClustersSummary(digest, len(chosen), n_rows, len(sample), n_rejected)
 
 

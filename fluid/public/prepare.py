@@ -25,9 +25,11 @@ from fluid.chem.arrow import compounds_from_batch, compounds_schema, compounds_t
 from fluid.chem.compounds import Compounds
 from fluid.chem.featurizer import BATCH, Featurized, featurize_batch, list_rejects
 from fluid.chem.tables import Entry, EntryTable, Reject, batched, write_rejects
+from fluid.exchange.coordinator import coordinator_signer
 from fluid.exchange.federation import Federation
 from fluid.exchange.public_set import SCHEMA
-from fluid.exchange.sealed import write_sealed
+from fluid.exchange.sealed import Signer, write_sealed
+from fluid.exchange.signing import sign_digest
 from fluid.public.candidates import Selection, Tables, read_again, read_pool, select_from
 
 logger = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ def prepare_public(
     selection: Selection | None = None,
     smiles_column: str | None = None,
     id_column: str | None = None,
+    key: Path | str | None = None,
     run: Run | None = None,
 ) -> PublicSummary:
     """Write the public set of a federation.
@@ -103,6 +106,8 @@ def prepare_public(
         Which compounds to keep; by default all.
     smiles_column, id_column
         Column names, where the usual ones do not fit.
+    key
+        The coordinator's private key, needed if the federation names its public half.
     run
         How to run: the seed is that of a selection, and progress counts rows. The file does not
         depend on anything else.
@@ -125,12 +130,14 @@ def prepare_public(
     paths = [Path(source) for source in sources]
     if output.exists() and any(path.exists() and output.samefile(path) for path in paths):
         raise FluidError(f"{output}: is one of the tables; name another output")
+    signer = coordinator_signer(contract, key)
+    sign = None if signer is None else partial(sign_digest, signer)
     contract.chemistry.check(f"federation '{contract.name}'")
     tables = Tables(paths, contract.chemistry, smiles_column, id_column)
     if selection is None:
-        written = _write_all(tables, contract, output, run)
+        written = _write_all(tables, contract, output, run, sign)
     else:
-        written = _write_selected(tables, contract, output, selection, run)
+        written = _write_selected(tables, contract, output, selection, run, sign)
     rejects_path = output.with_name(output.stem + ".rejects.csv")
     if written.rejects:
         write_rejects(rejects_path, written.rejects)
@@ -166,7 +173,9 @@ class _Written:
         return compounds_to_batch(compounds)
 
 
-def _write_all(tables: Tables, federation: Federation, output: Path, run: Run) -> _Written:
+def _write_all(
+    tables: Tables, federation: Federation, output: Path, run: Run, sign: Signer | None
+) -> _Written:
     """Write every compound of the tables once."""
     opened = tables.open()
     # Everything that a compound depends on.
@@ -186,12 +195,17 @@ def _write_all(tables: Tables, federation: Federation, output: Path, run: Run) -
     with Unfinished(output, basis) as unfinished:
         stream = _prepare(opened, partial(spread.map, work), unfinished)
         batches = _different(stream, tables.paths, written, run)
-        written.digest = _write(output, federation, tables.paths, batches, written)
+        written.digest = _write(output, federation, tables.paths, batches, written, sign)
     return written
 
 
 def _write_selected(
-    tables: Tables, federation: Federation, output: Path, selection: Selection, run: Run
+    tables: Tables,
+    federation: Federation,
+    output: Path,
+    selection: Selection,
+    run: Run,
+    sign: Signer | None,
 ) -> _Written:
     """Write the compounds of a pool that a selection takes."""
     everything = replace(tables, paths=[*tables.paths, *selection.donated])
@@ -206,7 +220,7 @@ def _write_selected(
         for compounds in read_again(everything, pool, rows, run):
             yield written.add(compounds)
 
-    written.digest = _write(output, federation, tables.paths, batches(), written)
+    written.digest = _write(output, federation, tables.paths, batches(), written, sign)
     return written
 
 
@@ -216,6 +230,7 @@ def _write(
     sources: Sequence[Path],
     batches: Iterator[pa.RecordBatch],
     written: _Written,
+    sign: Signer | None,
 ) -> str:
     """Write the file; returns its digest."""
     features = federation.chemistry.features
@@ -235,7 +250,7 @@ def _write(
         }
         return values if written.selection is None else values | {"selection": written.selection}
 
-    return write_sealed(output, schema, batches, manifest)
+    return write_sealed(output, schema, batches, manifest, sign)
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from fluid.exchange.annotation import AnnotationFile
 from fluid.exchange.federation import Federation
 from fluid.exchange.policy import SHAREABLE, DisclosurePolicy
-from fluid.exchange.sealed import MANIFEST_KEY, SEAL_KEY
 from fluid.exchange.strictness import looser_than
 from fluid.learn.folds import BY_FRAMEWORK
 from fluid.learn.task import Task
@@ -18,7 +14,6 @@ from fluid.partner.release.approve import Audit
 from fluid.partner.release.ledger import Ledger
 from fluid.partner.release.ledger_file import APPROVED, FINISHED
 
-_FOOTER = frozenset({MANIFEST_KEY, SEAL_KEY, "ARROW:schema"})
 _SETTINGS = {
     "folds_by": "what a label is never learned from: the compound, or all of its framework",
     "probability_step": "probabilities are rounded to multiples of this",
@@ -79,7 +74,6 @@ def describe_disclosure(
         "base_student": annotation.base_student,
         "noise": annotation.sealed.manifest.get("noise"),
         "shared": annotation.sealed.manifest.get("shared"),
-        "footer": _footer(annotation.sealed.path),
     }
     if audit is not None:
         found["audit"] = audit.values | {"digest": audit.digest}
@@ -231,14 +225,3 @@ def _describe_budget(annotation: AnnotationFile, ledger: Ledger | None) -> dict[
             ],
         }
     return found
-
-
-def _footer(path: Path) -> dict[str, str]:
-    """What the file's footer holds in addition to manifest and seal; empty if fluid wrote it."""
-    metadata = pq.read_metadata(path).metadata or {}
-    names = {name.decode("utf-8", "backslashreplace"): value for name, value in metadata.items()}
-    return {
-        name: value[:200].decode("utf-8", "backslashreplace")
-        for name, value in names.items()
-        if name not in _FOOTER
-    }

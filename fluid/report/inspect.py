@@ -13,16 +13,24 @@ from fluid.base.files import sha256_file
 from fluid.base.schemas import same_format, schema_problem
 from fluid.exchange.annotation import SCHEMA as ANNOTATION
 from fluid.exchange.annotation import column_meanings, open_annotation
+from fluid.exchange.coordinator import (
+    describe_coordinator_signature,
+    describe_student_signature,
+)
 from fluid.exchange.federated_set import SCHEMA as FEDERATED
+from fluid.exchange.federated_set import open_federated
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.public_set import SCHEMA as PUBLIC
+from fluid.exchange.public_set import PublicSet, open_public_set
 from fluid.exchange.sealed import SealedFile, open_sealed
+from fluid.exchange.shared_statistics import check_shared_statistics
 from fluid.exchange.signing import read_public_key, verify_digest
 from fluid.learn.model_file import MODEL_FILE
 from fluid.learn.storage import load_model
 from fluid.partner.release.approve import load_audit
 from fluid.partner.release.ledger import read_ledger
 from fluid.public.clusters import SCHEMA as CLUSTERS
+from fluid.public.clusters import open_clusters
 from fluid.public.coverage import open_coverage
 from fluid.report.disclosure import describe_disclosure
 
@@ -80,7 +88,7 @@ def inspect_path(
     path = Path(path)
     contract = Federation.load(federation) if federation is not None else None
     if path.is_dir():
-        return _inspect_model(path)
+        return _inspect_model(path, contract)
     if path.suffix.lower() == ".toml":
         return _inspect_federation(path)
     if path.suffix.lower() == ".pub":
@@ -120,6 +128,7 @@ def _inspect_sealed(path: Path, federation: Federation | None) -> dict[str, Any]
         annotation = open_annotation(path)
         meanings = column_meanings(annotation.tasks, annotation.base_student)
     columns, examples = _columns(sealed, meanings)
+    problem = _problem(path, kind)
     return {
         "what": what[kind],
         "path": str(path),
@@ -130,7 +139,28 @@ def _inspect_sealed(path: Path, federation: Federation | None) -> dict[str, Any]
         "manifest": sealed.manifest,
         "columns": columns,
         "first_rows": examples,
-    }
+    } | ({"problem": problem} if problem else {})
+
+
+def _problem(path: Path, kind: str) -> str | None:
+    """Why whoever receives a file would refuse it, as far as it shows by itself."""
+    try:
+        if kind == ANNOTATION:
+            annotation = open_annotation(path)
+            check_shared_statistics(annotation)
+            for _ in annotation.chunks():
+                pass
+        elif kind == FEDERATED:
+            open_federated(path).load()
+        else:
+            opened = (
+                open_public_set(path) if kind == PUBLIC else PublicSet(open_clusters(path).sealed)
+            )
+            for _ in opened.chunks():
+                pass
+    except FluidError as error:
+        return str(error)
+    return None
 
 
 def _inspect_coverage(path: Path, federation: Federation | None) -> dict[str, Any]:
@@ -162,7 +192,7 @@ def _inspect_coverage(path: Path, federation: Federation | None) -> dict[str, An
 
 def _signature(sealed: SealedFile, federation: Federation | None) -> str:
     if sealed.manifest["schema"] != ANNOTATION:
-        return "not a signed kind of file"
+        return describe_coordinator_signature(sealed, federation)
     return _verify(sealed.signature, sealed.digest, str(sealed.manifest["partner"]), federation)
 
 
@@ -238,16 +268,19 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def _inspect_model(path: Path) -> dict[str, Any]:
+def _inspect_model(path: Path, federation: Federation | None) -> dict[str, Any]:
     model = load_model(path)
     card = model.card
+    signature = "not a signed kind of folder"
+    if card.kind == "student":
+        signature = describe_student_signature(path, federation)
     return {
         "what": card.kind,
         "path": str(path),
-        # Of model.json: nobody has signed it, so that it tells which model this is and no more.
-        # The files that a prediction needs are verified by what it states of them.
+        # Of model.json, which states the digests of the files that a prediction needs.
         "digest": sha256_file(path / MODEL_FILE),
         "files_verified": True,
+        "signature": signature,
         "name": card.name,
         "federation": card.federation,
         "round": card.round,
@@ -275,5 +308,6 @@ def _inspect_federation(path: Path) -> dict[str, Any]:
         "round": federation.round,
         "protocol": federation.protocol,
         "partners": dict(federation.partners),
+        "coordinator": federation.coordinator,
         "contract": federation.protocol_dict(),
     }

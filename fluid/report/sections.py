@@ -74,10 +74,9 @@ def annotation_sections(found: dict[str, Any]) -> list[Section]:
         sections.append(Section("Shared in addition to the labels", "", ("what", "value"), shared))
     if "audit" in found:
         sections += _audit(found["audit"])
-    if found["footer"]:
-        title = "WRONG: the file's footer holds more than fluid writes"
-        footer = [(str(name), _text(value)) for name, value in found["footer"].items()]
-        sections.append(Section(title, "", ("name", "value"), footer))
+    if "problem" in found:
+        problem = [("problem", _text(found["problem"]))]
+        sections.append(Section("WRONG: this file will be refused", "", (), problem))
     manifest = [(str(name), _text(value)) for name, value in found["manifest"].items()]
     sections.append(Section("Manifest of the file", "", ("key", "value"), manifest))
     if found["first_rows"]:

@@ -1,8 +1,10 @@
-"""JSON that somebody sent: read as the standard library reads it, or refused."""
+"""JSON and TOML that somebody sent: read as the standard library reads it, or refused."""
 
 from __future__ import annotations
 
 import json
+import math
+import tomllib
 from contextlib import suppress
 from typing import Any
 
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fluid.base.errors import FileFormatError
-from fluid.base.strict_json import MOST_DEPTH, parse_json
+from fluid.base.strict_json import MOST_DEPTH, parse_json, parse_toml
 
 _PLAIN = st.recursive(
     st.none()
@@ -95,3 +97,37 @@ def test_whatever_is_read_is_what_the_standard_library_reads(text: str) -> None:
 def test_a_number_that_is_not_finite_is_named() -> None:
     with pytest.raises(FileFormatError, match=r"\(b\.c\[1\] = inf: a finite number is needed\)"):
         parse_json('{"a": 1, "b": {"c": [1.5, 1e999]}}', "some.json")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "1" * 5000,
+        "a = 0x" + "f" * 5000,
+        "a = 18446744073709551616",
+        "a = inf",
+        "a = -nan",
+        "a = 1e999",
+        "a = " + "[" * 300 + "]" * 300,
+        "a = " + "[" * 100_000,
+        ".".join("a" * 300) + " = 1",
+        "a = 1979-05-27",
+        "a = 1\na = 2",
+        'a = "\\ud800"',
+        "a = '\x9b",
+        "[" * 100_000,
+    ],
+)
+def test_hostile_toml_is_refused_in_one_short_line(text: str) -> None:
+    with pytest.raises(FileFormatError) as caught:
+        parse_toml(text, "some.toml")
+    assert str(caught.value).startswith("some.toml: ")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300
+
+
+def test_plain_toml_is_read_as_by_the_standard_library() -> None:
+    text = "a = 1\n[b]\nc = [1.5, true, 'text']\n"
+    assert parse_toml(text, "some.toml") == tomllib.loads(text)
+    assert parse_toml(("\ufeff" + text).encode(), "some.toml") == tomllib.loads(text)
+    assert math.isfinite(parse_toml("a = 1e308", "some.toml")["a"])

@@ -76,16 +76,16 @@ STATEMENTS: dict[str, tuple[dict[str, Any], str | None, str]] = {
     "another key": ({}, "draco", "not of the key registered for partner 'aurora'"),
     "another name": ({"partner": "draco"}, "aurora", "not of the key registered .* 'draco'"),
     "unknown": ({"partner": "zeta"}, "aurora", "'zeta' is not registered .*: aurora, draco, erid"),
-    "path": ({"partner": "../\x1b[31m\n"}, "aurora", r"partner '../ \[31m ' is not registered"),
-    "no name": ({"partner": None}, "aurora", "the manifest is incomplete"),
+    "path": ({"partner": "../\x1b[31m\n"}, "aurora", r"partner = .*: a letter or digit"),
+    "no name": ({"partner": None}, "aurora", "partner = None: text is needed"),
     "public set": ({"public_set": "0" * 64}, "aurora", "public set is '0+...', but '.*' is expect"),
     "round": ({"round": 2}, "aurora", "round is '2', but '1' is expected"),
-    "no round": ({"round": None}, "aurora", "round is 'None', but '1' is expected"),
+    "no round": ({"round": None}, "aurora", "round = None: a whole number is needed"),
     "federation": ({"federation": "other"}, "aurora", "federation is 'other', but 'trial' is exp"),
     "protocol": ({"protocol": "0" * 64}, "aurora", "protocol is '0+...', but '.*' is expected"),
-    "policy": ({"policy": {}}, "aurora", r"incomplete \('policy.abstain_below' is m"),
-    "policy is text": ({"policy": "none"}, "aurora", "'policy' must be a table"),
-    "no ledger": ({"ledger": None}, "aurora", "'ledger' must be a table"),
+    "policy": ({"policy": {}}, "aurora", "the manifest: 'policy.abstain_below' is missing"),
+    "policy is text": ({"policy": "none"}, "aurora", "policy = 'none': a table is needed"),
+    "no ledger": ({"ledger": None}, "aurora", "ledger = None: a table is needed"),
     "no release": (
         {"ledger": {"ledger": "0" * 32, "number": 0, "queries": 1}}, "aurora", "ledger.number = 0",
     ),
@@ -95,19 +95,19 @@ STATEMENTS: dict[str, tuple[dict[str, Any], str | None, str]] = {
     ),
     "count": ({"n_compounds": 3}, "aurora", "number of compounds is '3', but '1.*' is expected"),
     "schema": ({"schema": "fluid.annotation/1"}, "aurora", "older format 'fluid.annotation/1', th"),
-    "no tasks": ({"tasks": []}, "aurora", "the manifest is incomplete"),
-    "tasks are text": ({"tasks": "bbb"}, "aurora", "the manifest is incomplete"),
-    "tasks are numbers": ({"tasks": [1, [2]]}, "aurora", "the manifest is incomplete"),
+    "no tasks": ({"tasks": []}, "aurora", "'tasks' names no task"),
+    "tasks are text": ({"tasks": "bbb"}, "aurora", "tasks = 'bbb': a list is needed"),
+    "tasks are numbers": ({"tasks": [1, [2]]}, "aurora", "'tasks' must be a table"),
     "huge bound": (
         {"tasks": [{"name": "a", "kind": "regression", "low": -(10**400)}]},
-        "aurora", "the manifest is incomplete",
+        "aurora", "the manifest: is not readable JSON",
     ),
     "training size": (
         {"shared": {"training_size": {"bbb": 64, "logbb": 64}}},
         "aurora", "but the policy allows nothing",
     ),
     "anything shared": ({"shared": {"table": "all of it"}}, "aurora", "the policy allows nothing"),
-    "shared is a list": ({"shared": [1]}, "aurora", "but the policy allows nothing"),
+    "shared is a list": ({"shared": [1]}, "aurora", r"shared = \[1\]: a table is needed"),
 }  # fmt: skip
 
 
@@ -138,6 +138,17 @@ def _doubles(site: Site) -> pa.Table:
     return content.cast(pa.schema(fields))
 
 
+def _unlabelled(site: Site) -> pa.Table:
+    """A row with an uncertainty and nothing else in one task."""
+    content = site.content_with("bbb.uncertainty", 3, 0.25)
+    for name in ("bbb.prediction", "bbb.reliability"):
+        values = content[name].to_pylist()
+        values[3] = None
+        column = pa.array(values, type=pa.float32())
+        content = content.set_column(content.schema.get_field_index(name), name, column)
+    return content
+
+
 CONTENTS: dict[str, tuple[Callable[[Site], pa.Table], str]] = {
     "NaN": (lambda s: s.content_with("bbb.prediction", 3, float("nan")),
             "row 4, column 'bbb.prediction': nan is not a finite number"),
@@ -150,7 +161,7 @@ CONTENTS: dict[str, tuple[Callable[[Site], pa.Table], str]] = {
     "out of range": (lambda s: s.content_with("logbb.prediction", 9, 4.5),
                      "row 10, column 'logbb.prediction': 4.5; allowed are -4 to 4"),
     "negative spread": (lambda s: s.content_with("bbb.uncertainty", 3, -0.1),
-                        "row 4, column 'bbb.uncertainty': -0.1; allowed are 0 to 0.98"),
+                        "row 4, column 'bbb.uncertainty': -0.1; allowed are 0 to 0.5"),
     "reliability": (lambda s: s.content_with("bbb.reliability", 3, 1.02),
                     "row 4, column 'bbb.reliability': 1.02; allowed are 0 to 1"),
     "too fine": (lambda s: s.content_with("bbb.prediction", 3, 0.123),
@@ -159,15 +170,26 @@ CONTENTS: dict[str, tuple[Callable[[Site], pa.Table], str]] = {
                         "row 4, column 'logbb.prediction': 0.1234; allowed are multiples of 0.01"),
     "too fine trust": (lambda s: s.content_with("logbb.reliability", 3, 0.03),
                        "row 4, column 'logbb.reliability': 0.03; allowed are multiples of 0.02"),
+    "off the step": (lambda s: s.content_with("bbb.prediction", 3, 0.1200001),
+                     "row 4, column 'bbb.prediction': 0.1200001; allowed are multiples of 0.01"),
+    "a negative zero": (lambda s: s.content_with("logbb.prediction", 3, -0.0),
+                        "row 4, column 'logbb.prediction': -0; allowed are multiples of 0.01"),
+    "wide": (lambda s: s.content_with("bbb.uncertainty", 3, 0.51),
+             "row 4, column 'bbb.uncertainty': 0.51; allowed are 0 to 0.5"),
+    "wide number": (lambda s: s.content_with("logbb.uncertainty", 3, 4.01),
+                    "row 4, column 'logbb.uncertainty': 4.01; allowed are 0 to 4"),
     "half a label": (lambda s: s.content_with("bbb.reliability", 3, None),
                      "row 4, column 'bbb.reliability': nan; prediction and reliability must be"),
+    "no label": (_unlabelled, "row 4, column 'bbb.uncertainty': 0.25; nothing may be given where"),
+    "misordered": (lambda s: s.content().select(["inchikey", *s.content().column_names[:0:-1]]),
+                   "column 2 is 'logbb.reliability', but 'bbb.prediction' is expected there"),
     "another compound": (lambda s: s.content_with("inchikey", 7, "LFQSCWFLJHTTHZ-UHFFFAOYSA-N"),
                          "row 8, column 'inchikey': LFQSCWFLJHTTHZ-UHFFFAOYSA-N, but the public"),
     "a column more": (lambda s: s.content().append_column("secret", s.content()["bbb.prediction"]),
-                      "columns are not those of its tasks (unexpected column 'secret')"),
+                      "unexpected column 'secret'"),
     "a column less": (lambda s: s.content().drop_columns(["bbb.uncertainty"]),
-                      "columns are not those of its tasks (column 'bbb.uncertainty' is missing)"),
-    "other types": (_doubles, "columns are not those of its tasks (types or order differ)"),
+                      "column 'bbb.uncertainty' is missing"),
+    "other types": (_doubles, "column 'bbb.prediction' is of type double, but float is needed"),
     "rows missing": (lambda s: s.content().slice(0, s.content().num_rows - 5), "rows, but the pub"),
     "rows twice": (lambda s: pa.concat_tables([s.content(), s.content().slice(0, 3)]),
                    "rows, but the public set has"),
@@ -200,6 +222,41 @@ def test_one_annotation_a_partner(site: Site, tmp_path: Path) -> None:
     for other in (mine, copy):
         error = refuse(site, tmp_path, mine, site.annotation("draco"), other)
         assert f"{other}: partner 'aurora' has sent {mine} already" in error
+
+
+def _of_draco(site: Site, path: Path, table: pa.Table | None = None) -> Path:
+    """What aurora labelled, stated and signed by draco."""
+    return site.forge(path, table, {"partner": "draco"}, "draco")
+
+
+def test_labels_of_another_partner_are_refused(site: Site, tmp_path: Path) -> None:
+    mine = site.annotation("aurora")
+    whole = _of_draco(site, tmp_path / "whole.parquet")
+    # With reliabilities of his own, and another task: one task is enough.
+    content = site.content()
+    trust = pa.array([0.98] * content.num_rows, type=pa.float32())
+    values = pa.array(np.arange(content.num_rows) % 99 / 100, type=pa.float32())
+    for name, column in (("bbb.reliability", trust), ("logbb.prediction", values)):
+        content = content.set_column(content.schema.get_field_index(name), name, column)
+    part = _of_draco(site, tmp_path / "part.parquet", content)
+    for path in (whole, part):
+        error = refuse(site, tmp_path, mine, path, site.annotation("eridanus"))
+        assert f"{path}: task 'bbb': partner 'draco' has sent the labels of partner" in error
+        assert f"'aurora' ({mine}); one of them signed what the other made" in error
+
+
+def test_little_said_alike_is_no_copy(site: Site, tmp_path: Path) -> None:
+    """A partner without a model of a task, or one that says always the same."""
+    content = site.content()
+    size = content.num_rows
+    nothing = pa.nulls(size, pa.float32())
+    same = pa.array([0.5] * size, type=pa.float32())
+    for name in content.column_names[1:]:
+        column = nothing if name.startswith("logbb") else same
+        content = content.set_column(content.schema.get_field_index(name), name, column)
+    one = site.forge(tmp_path / "one.parquet", content)
+    two = _of_draco(site, tmp_path / "two.parquet", content)
+    done(*site.distill(tmp_path / "round", [one, two, site.annotation("eridanus")]))
 
 
 def test_files_of_another_kind(site: Site, tmp_path: Path) -> None:
@@ -276,7 +333,10 @@ def test_too_few_public_compounds(site: Site, tmp_path: Path) -> None:
 def test_inspect_shows_what_is_wrong_instead_of_failing(site: Site, tmp_path: Path) -> None:
     path = site.forge(tmp_path / "a.parquet", site.content_with("bbb.prediction", 3, float("nan")))
     for form in ((), ("--json",)):
-        assert "nan" in done("inspect", path, *form).stdout
+        outcome = run("inspect", path, *form)
+        assert outcome.code == 1
+        assert "nan" in outcome.stdout
+        assert "column 'bbb.prediction': nan is not a finite number" in outcome.error
     draft = site.forge(tmp_path / "b.parquet", signer=None)
     assert "unsigned draft" in done("inspect", draft, "-f", site.federation).stdout
     stolen = site.forge(tmp_path / "c.parquet", signer="draco")
@@ -298,7 +358,7 @@ def test_a_manifest_with_nan_is_no_manifest(site: Site, tmp_path: Path) -> None:
     blank = content[:place] + b"0" * 193 + content[place + 193 :]
     digest = hashlib.sha256(blank).hexdigest().encode()
     path.write_bytes(content[:place] + digest + content[place + 64 :])
-    assert f"{path}: cannot be decoded (the manifest holds NaN)" in refused("inspect", path)
+    assert f"{path}: the manifest: is not readable JSON (NaN is not" in refused("inspect", path)
 
 
 # What comes back from the coordinator, or is handed round
@@ -333,8 +393,8 @@ SETS: dict[str, tuple[Callable[[pa.Table], pa.Table], dict[str, Any], str]] = {
              "column 'bbb.label' is of type string, but float is needed"),
     "bits": (put("fingerprint", bytes(8), pa.binary(8)), {},
              "column 'fingerprint' is of type fixed_size_binary[8], but fixed_size_binary[256]"),
-    "other tasks": (lambda t: t, {"tasks": []}, "its tasks (none) are not those of federation"),
-    "tasks": (lambda t: t, {"tasks": 3}, "is incomplete"),
+    "other tasks": (lambda t: t, {"tasks": []}, "the manifest: 'tasks' names no task"),
+    "tasks": (lambda t: t, {"tasks": 3}, "the manifest: tasks = 3: a list is needed"),
     "round": (lambda t: t, {"round": 2}, "round is '2', but '1' is expected"),
     "name": (lambda t: t, {"federation": "x"}, "federation is 'x', but 'trial' is expected"),
     "protocol": (lambda t: t, {"protocol": "0" * 64}, "was made under protocol 000000000000"),
@@ -345,7 +405,7 @@ SETS: dict[str, tuple[Callable[[pa.Table], pa.Table], dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", SETS)
 def test_a_federated_set_that_is_not_what_it_says(site: Site, tmp_path: Path, name: str) -> None:
     change, said, message = SETS[name]
-    more = {"note": "another file"} if name == "content" else said
+    more = {"software": {"fluid": "another"}} if name == "content" else said
     path = reseal(site.federated, tmp_path / "f.parquet", change, **more)
     error = refused(*site.blend(tmp_path / "h", "--federated", path))
     assert str(path) in error
@@ -382,7 +442,7 @@ def test_pooled_values_out_of_range(
         (put("smiles", 1, pa.int64()), "column 'smiles' is of type int64"),
         (put("smiles", "C1CC", pa.string()), "this installation computes another key or other"),
         (put("inchikey", "x", pa.string()), "this installation computes another key or other"),
-        (put("fingerprint", bytes(8), pa.binary(8)), "this installation computes another key"),
+        (put("fingerprint", bytes(8), pa.binary(8)), "is of type fixed_size_binary[8], but fixed_"),
         (put("counts", [], pa.list_(pa.uint8())), "'environments' and 'counts' differ in length"),
     ],
 )

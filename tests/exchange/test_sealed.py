@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fluid.base.errors import FileFormatError
+from fluid.exchange import sealed
 from fluid.exchange.sealed import ROW_GROUP, open_sealed, write_sealed
 from fluid.exchange.signing import (
     decode_public_key,
@@ -48,11 +49,11 @@ def test_any_parquet_reader_reads_it(tmp_path: Path) -> None:
     digest = _write(tmp_path / "a.parquet")
     table = pq.read_table(tmp_path / "a.parquet")
     assert table.num_rows == 300
-    sealed = open_sealed(tmp_path / "a.parquet", "t/1")
-    assert sealed.digest == digest
-    assert sealed.signature is None
-    assert sealed.manifest == {"schema": "t/1", "rows": 300}
-    assert sum(batch.num_rows for batch in sealed.batches()) == 300
+    opened = open_sealed(tmp_path / "a.parquet", "t/1")
+    assert opened.digest == digest
+    assert opened.signature is None
+    assert opened.manifest == {"schema": "t/1", "rows": 300}
+    assert sum(batch.num_rows for batch in opened.batches()) == 300
 
 
 def test_bytes_do_not_depend_on_how_rows_were_batched(tmp_path: Path) -> None:
@@ -83,13 +84,13 @@ def test_a_change_of_any_byte_is_refused(
     path.write_bytes(bytes(changed))
     # The signature's own bytes are outside the digest; `verify_digest` answers for them.
     try:
-        sealed = open_sealed(path, "t/1")
+        opened = open_sealed(path, "t/1")
     except FileFormatError:
         return
-    assert sealed.signature is not None
+    assert opened.signature is not None
     key = _KEY.public_key()
-    digest = bytes.fromhex(sealed.digest)
-    assert not verify_digest(encode_public_key(key), digest, sealed.signature)
+    digest = bytes.fromhex(opened.digest)
+    assert not verify_digest(encode_public_key(key), digest, opened.signature)
 
 
 def test_truncation_at_every_length_is_refused(sealed_bytes: bytes, tmp_path: Path) -> None:
@@ -107,12 +108,103 @@ def test_signature_round_trip(tmp_path: Path) -> None:
     text = read_public_key(public)
     assert encode_public_key(decode_public_key(text)) == text
     _write(tmp_path / "a.parquet", sign=lambda digest: sign_digest(key, digest))
-    sealed = open_sealed(tmp_path / "a.parquet", "t/1")
-    digest = bytes.fromhex(sealed.digest)
-    assert sealed.signature is not None
-    assert verify_digest(text, digest, sealed.signature)
-    assert not verify_digest(text, digest[::-1], sealed.signature)
-    assert not verify_digest(encode_public_key(_KEY.public_key()), digest, sealed.signature)
+    opened = open_sealed(tmp_path / "a.parquet", "t/1")
+    digest = bytes.fromhex(opened.digest)
+    assert opened.signature is not None
+    assert verify_digest(text, digest, opened.signature)
+    assert not verify_digest(text, digest[::-1], opened.signature)
+    assert not verify_digest(encode_public_key(_KEY.public_key()), digest, opened.signature)
+
+
+def _seal(path: Path) -> None:
+    """Give a file the digest that it now has, as anybody can."""
+    digest, position = sealed._measure(path)
+    with path.open("r+b") as handle:
+        handle.seek(position)
+        handle.write(f"{digest}:{'0' * 128}".encode())
+
+
+def _hostile(path: Path, **changes: object) -> None:
+    """A sealed file with something in it that `write_sealed` would not put there."""
+    schema = changes.get("schema", SCHEMA)
+    entries = {
+        sealed.MANIFEST_KEY: '{"schema": "t/1"}',
+        sealed.SEAL_KEY: sealed._MARK + sealed._BLANK,
+    }
+    with pq.ParquetWriter(path, schema, store_schema=True) as writer:
+        table = pa.Table.from_batches(_batches(300))
+        writer.write_table(table.cast(schema) if schema is not SCHEMA else table)
+        writer.add_key_value_metadata(entries | changes.get("entries", {}))  # type: ignore[operator]
+    _seal(path)
+
+
+FIELD = pa.field("name", pa.string(), metadata={"secret": "structures"})
+EXTRAS = {
+    "footer key": ({"entries": {"secret": "structures"}}, "the footer holds the key 'secret'"),
+    "empty key": ({"entries": {"": "structures"}}, "the footer holds the key ''"),
+    "column metadata": (
+        {"schema": pa.schema([FIELD, ("value", pa.float32())])}, "column 'name' has metadata",
+    ),
+    "schema metadata": (
+        {"schema": SCHEMA.with_metadata({"secret": "structures"})}, "the footer holds the key 'sec",
+    ),
+    "as its own": (
+        {"schema": SCHEMA.with_metadata({sealed.MANIFEST_KEY: "{}"})}, "has metadata",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_nothing_is_hidden_in_a_footer(tmp_path: Path, name: str) -> None:
+    changes, message = EXTRAS[name]
+    path = tmp_path / "a.parquet"
+    _hostile(path)
+    assert open_sealed(path, "t/1").n_rows == 300
+    _hostile(path, **changes)
+    for kind in ("t/1", None):
+        with pytest.raises(FileFormatError, match=r"a\.parquet: ") as caught:
+            open_sealed(path, kind)
+        assert message in str(caught.value)
+
+
+def _spliced(path: Path, place: int, more: bytes, footer: int) -> None:
+    """Put bytes into a file, and say that its footer is longer by `footer` bytes."""
+    content = path.read_bytes()
+    content = content[:place] + more + content[place:]
+    length = int.from_bytes(content[-8:-4], "little") + footer
+    path.write_bytes(content[:-8] + length.to_bytes(4, "little") + content[-4:])
+    _seal(path)
+
+
+def test_nothing_is_hidden_between_columns_or_behind_the_footer(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    _write(path)
+    size = path.stat().st_size
+    length = int.from_bytes(path.read_bytes()[-8:-4], "little")
+    _spliced(path, size - 8 - length, b"structures", 0)
+    with pytest.raises(FileFormatError, match="there are bytes before the footer"):
+        open_sealed(path, "t/1")
+    _write(path)
+    _spliced(path, size - 8, b"structures", len(b"structures"))
+    with pytest.raises(FileFormatError, match="the footer goes on behind its end"):
+        open_sealed(path, "t/1")
+
+
+def test_another_writer_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    _write(path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"parquet-cpp-arrow", b"structures-go-her"))
+    _seal(path)
+    with pytest.raises(FileFormatError, match="names another writer, 'structures-go-her"):
+        open_sealed(path, "t/1")
+
+
+def test_rows_have_no_metadata(tmp_path: Path) -> None:
+    """So that whoever writes them again does not write the old manifest beside the new one."""
+    _write(tmp_path / "a.parquet")
+    (batch,) = open_sealed(tmp_path / "a.parquet", "t/1").batches()
+    assert batch.schema.metadata is None
 
 
 def test_a_foreign_parquet_is_refused(tmp_path: Path) -> None:

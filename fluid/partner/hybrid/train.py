@@ -19,7 +19,7 @@ from fluid.exchange.federated_set import FederatedSet, open_federated
 from fluid.exchange.federation import Federation, check_partner_name
 from fluid.learn.model import TrainedModel
 from fluid.learn.model_file import MODEL_FILE, load_card
-from fluid.learn.storage import load_trained, save_model
+from fluid.learn.storage import save_model
 from fluid.partner.hybrid.fit import fit_hybrid
 from fluid.partner.hybrid.peer_targets import peer_labels, student_twicing
 from fluid.partner.hybrid.private_model import HybridOptions
@@ -212,12 +212,7 @@ def _own_labels(path: Path, received: FederatedSet, partner: str) -> dict[str, T
 
 def _load_first(path: Path, received: FederatedSet, federation: Federation) -> TrainedModel:
     """Load the student, and make sure that it was distilled from this federated set."""
-    student = load_trained(path, "student")
-    if student.card.protocol != federation.protocol:
-        raise MismatchError(
-            f"{path}: was made under protocol {student.card.protocol[:12]}, but the federation's "
-            f"is {federation.protocol[:12]}"
-        )
+    student = load_student(path, federation)
     source = str(student.card.training.get("federated_set"))
     if source != received.sealed.digest:
         raise MismatchError(
