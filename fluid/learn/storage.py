@@ -15,6 +15,7 @@ checks every digest and interprets numbers only; nothing of the folder is execut
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +27,7 @@ import pyarrow.parquet as pq
 
 from fluid.base.errors import FileFormatError
 from fluid.base.files import dump_json, read_json, sha256_file
+from fluid.base.parquet_limits import Limits, open_parquet
 from fluid.chem.arrow import compounds_from_batch, compounds_to_batch, concatenate_batches
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds
@@ -326,14 +328,19 @@ def _check_positions(folder: Path, arrays: dict[str, np.ndarray], n_compounds: i
 
 def _load_library(path: Path) -> Compounds:
     try:
-        batches = list(pq.ParquetFile(path).iter_batches())
+        with open_parquet(path) as file:
+            limits = Limits(path, file)
+            for group in range(file.num_row_groups):
+                limits.check_whole(group, largest=sys.maxsize)
+            batches = list(file.iter_batches())
         if not batches:
             raise FileFormatError("holds no compounds")
         return compounds_from_batch(concatenate_batches(batches))
     except FileFormatError as error:
         raise FileFormatError(f"{path}: {error}") from error
     except (pa.ArrowException, OSError) as error:
-        raise FileFormatError(f"{path}: cannot be decoded") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FileFormatError(f"{path}: cannot be decoded ({reason})") from error
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
