@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,7 @@ _DECODED_RATIO = 50
 _LARGEST_BATCH = 1 << 26
 _LARGEST_GROUP = 1 << 28
 # All pages that are held at once. DuckDB writes pages of up to 100 MB.
-_LARGEST_PAGES = 1 << 29
+_LARGEST_PAGES = 5 << 27
 _LARGEST_FOOTER = 1 << 24
 # Elements of a list in the footer: row groups, or columns.
 _MOST_ELEMENTS = 100_000
@@ -45,6 +45,8 @@ _ROWS_PER_BYTE = 20
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 # Page types and encodings of the format.
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
+# Which field of a page's header tells more about a page of this kind.
+_ABOUT = {_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}
 _DICTIONARY_CODED = (2, 8)
 _DELTA_LENGTH, _DELTA_BYTES = 6, 7
 _U32 = struct.Struct("<I")
@@ -180,7 +182,9 @@ class Limits:
         with self._path.open("rb", buffering=0) as raw:
             costs = [Cost(0, 0, 0, 0)]
             costs += [self._column(raw, metadata, number) for number in columns]
-        pages, row, all_rows, unpacked = (sum(part) for part in zip(*map(astuple, costs), strict=True))
+        pages, row, all_rows, unpacked = (
+            sum(part) for part in zip(*map(astuple, costs), strict=True)
+        )
         if pages > _LARGEST_PAGES:
             raise pa.ArrowInvalid(
                 f"row group {group + 1}: pages of {pages:,} bytes; at most {_LARGEST_PAGES:,} "
@@ -210,16 +214,17 @@ class Limits:
         width = _WIDTHS.get(chunk.physical_type, column.length)
         total = values * width
         if chunk.physical_type == "BYTE_ARRAY":
-            total = sum(int(page.values * longest) if page.repeats else page.size for page in data)
+            total = sum(int(page.values * longest) if page.repeats else page.room for page in data)
             width = int(longest)
         # Where each value starts, or how deep it is in a list.
         total += 4 * values
-        keys = sum(page.size for page in pages if page.kind == _DICTIONARY)
+        keys = sum(page.room for page in pages if page.kind == _DICTIONARY)
         return Cost(
-            keys + max([page.size + page.packed for page in data], default=0),
+            # A page, what it is unpacked from, and its values.
+            keys + max([2 * page.room + page.packed for page in data], default=0),
             total if column.max_repetition_level else width + _VALUE,
             total,
-            sum(page.size for page in pages),
+            sum(page.room for page in pages),
         )
 
 
@@ -231,6 +236,8 @@ class _Page:
     ----------
     levels
         Bytes before the values that are never packed; None if a length stands before each part.
+    is_packed
+        Whether the rest is.
     """
 
     kind: int
@@ -241,6 +248,11 @@ class _Page:
     packed: int
     levels: int | None
     is_packed: bool
+
+    @property
+    def room(self) -> int:
+        """Bytes that it takes while it is decoded."""
+        return max(self.size, self.packed)
 
     @property
     def repeats(self) -> bool:
@@ -260,21 +272,31 @@ def _pages(raw: IO[bytes], chunk: Any, end: int) -> Iterator[_Page]:
             raise IndexError(position)
         raw.seek(position)
         header, length = _read_header(raw)
-        kind, size, packed = header[1], header[2], header[3]
-        about = header.get({_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}.get(kind, 0)) or {}
-        values, encoding = about.get(1, 0), about.get(4 if kind == _DATA_V2 else 2, -1)
-        levels = about.get(5, 0) + about.get(6, 0) if kind == _DATA_V2 else None
+        kind, size, packed = _numbers(header, 1, 2, 3)
         start = position + length
-        if min(size, packed, values, levels or 0) < 0 or start + packed > end:
-            raise IndexError(position)
         position = start + packed
-        if kind in (_DATA, _DATA_V2):
-            seen += values
+        if min(size, packed) < 0 or position > end:
+            raise IndexError(position)
+        # Arrow passes over pages of other kinds.
+        if kind not in _ABOUT:
+            continue
+        about = header.get(_ABOUT[kind])
+        if not isinstance(about, dict):
+            raise IndexError(position)
+        levels = None
+        if kind == _DATA_V2:
+            values, encoding, *lengths = _numbers(about, 1, 4, 5, 6)
+            levels = sum(lengths)
+        else:
+            values, encoding = _numbers(about, 1, 2)
+        if min(values, levels or 0) < 0:
+            raise IndexError(position)
+        seen += values if kind != _DICTIONARY else 0
         yield _Page(
             kind,
             encoding,
             values,
-            max(size, packed),
+            size,
             start,
             packed,
             levels,
@@ -289,9 +311,21 @@ def _read_header(raw: IO[bytes]) -> tuple[dict[int, Any], int]:
         header, length = _fields(start, 0)
     except IndexError:
         header, length = _fields(start + raw.read(_LARGEST_HEADER), 0)
-    if not header.keys() >= {1, 2, 3}:
-        raise IndexError(length)
     return header, length
+
+
+def _numbers(fields: dict[int, Any], *wanted: int) -> list[int]:
+    """The whole numbers of these fields.
+
+    Raises
+    ------
+    IndexError
+        If one is missing or something else.
+    """
+    found = [fields.get(number) for number in wanted]
+    if not all(type(value) is int for value in found):
+        raise IndexError(wanted)
+    return cast(list[int], found)
 
 
 def _fields(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
@@ -364,12 +398,12 @@ def _longest(raw: IO[bytes], page: _Page, chunk: Any, column: Any) -> float:
         return 0.0
     if page.kind == _DICTIONARY:
         content = _unpack(raw, page, chunk.compression, 0)
-        return page.size if content is None else _longest_key(content)
+        return page.room if content is None else _longest_key(content)
     if page.encoding in _DICTIONARY_CODED:
         return 0.0
     if page.encoding in (_DELTA_LENGTH, _DELTA_BYTES):
         _check_lengths(raw, page, chunk, column)
-    return page.size if page.repeats else page.size / max(1, page.values)
+    return page.room if page.repeats else page.room / max(1, page.values)
 
 
 def _unpack(raw: IO[bytes], page: _Page, codec: str, levels: int) -> bytes | None:
@@ -380,7 +414,7 @@ def _unpack(raw: IO[bytes], page: _Page, codec: str, levels: int) -> bytes | Non
     IndexError
         If the content does not fit its header.
     """
-    if page.size > _LARGEST_PAGES // 2:
+    if page.room > _LARGEST_PAGES // 4 or levels > page.packed:
         raise IndexError(page.start)
     raw.seek(page.start + levels)
     content = raw.read(page.packed - levels)
