@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 # A file may unpack to so many times its size. Honest tables reach 20.
 LARGEST_RATIO = 200
 # Up to here the ratio does not matter.
-SMALL = 1 << 24
+_SMALL = 1 << 24
 # The same of what its pages decode to, as it is estimated: the longest text stands for all.
 _DECODED_RATIO = 50
 # Decoded bytes that are held at once: rows that are read one by one, and a whole row group.
@@ -171,10 +171,23 @@ class Limits:
                 f"row group {group + 1} decodes to up to {found:,} bytes; at most {largest:,} are "
                 "allowed"
             )
-        self._decoded += found
-        if self._decoded > max(_LARGEST_GROUP, _DECODED_RATIO * self._size):
+        self._add(found, _DECODED_RATIO)
+
+    def add(self, decoded: int) -> None:
+        """Note how many bytes a batch was decoded to.
+
+        Raises
+        ------
+        pyarrow.ArrowInvalid
+            If all batches together are too many times the size of the file.
+        """
+        self._add(decoded, LARGEST_RATIO)
+
+    def _add(self, decoded: int, ratio: int) -> None:
+        self._decoded += decoded
+        if self._decoded > max(_LARGEST_GROUP, ratio * self._size):
             raise pa.ArrowInvalid(
-                f"decodes to more than {_DECODED_RATIO} times its size of {self._size:,} bytes"
+                f"decodes to more than {ratio} times its size of {self._size:,} bytes"
             )
 
     def _check(self, group: int, columns: Sequence[int]) -> Cost:
@@ -191,7 +204,7 @@ class Limits:
                 "are allowed"
             )
         self._unpacked += unpacked
-        if self._unpacked > max(SMALL, LARGEST_RATIO * self._size):
+        if self._unpacked > max(_SMALL, LARGEST_RATIO * self._size):
             raise pa.ArrowInvalid(
                 f"unpacks to more than {LARGEST_RATIO} times its size of {self._size:,} bytes"
             )
@@ -431,14 +444,13 @@ def _unpack(raw: IO[bytes], page: _Page, codec: str, levels: int) -> bytes | Non
 
 def _longest_key(content: bytes) -> int:
     """The length of the longest text, each behind its length in four bytes."""
-    if len(content) < 4:
-        return 0
-    # Keys of one length, such as InChIKeys, are checked at once.
-    step = 4 + _U32.unpack_from(content)[0]
-    if len(content) % step == 0:
-        lengths = np.frombuffer(content, np.uint8).reshape(-1, step)[:, :4]
-        if (lengths == lengths[0]).all():
-            return step - 4
+    # Three bytes of a length below 256 are 0. If no others are, all lengths are found at once.
+    found = np.frombuffer(content, np.uint8)
+    zeros = np.flatnonzero((found[1:-2] | found[2:-1] | found[3:]) == 0) if len(found) > 3 else []
+    if len(zeros):
+        sizes = found[zeros].astype(np.int64)
+        if zeros[0] == 0 and np.array_equal(zeros + 4 + sizes, np.append(zeros[1:], len(found))):
+            return int(sizes.max())
     read, at, end, longest = _U32.unpack_from, 0, len(content) - 3, 0
     while at < end:
         (length,) = read(content, at)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fluid.base.errors import TableError
-from fluid.base.parquet_limits import LARGEST_RATIO, SMALL, Limits, open_parquet
+from fluid.base.parquet_limits import LARGEST_RATIO, Limits, open_parquet
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _DELIMITERS = ",;\t|"
@@ -33,6 +33,8 @@ LONGEST_RECORD = 1 << 20
 _MOST_COLUMNS = 1 << 16
 # Lines of a mol block: 1,000 heavy atoms, their hydrogens and bonds take 4,000.
 _MOST_LINES = 5_000
+# Bytes that a gzipped file may unpack to whatever its size.
+_SMALL = 1 << 22
 # What is kept of each value of a record that is too long.
 _KEPT = 200
 
@@ -158,7 +160,7 @@ class _Unpacking(gzip.GzipFile):
 
 
 def _most_unpacked(size: int) -> int:
-    return max(SMALL, LARGEST_RATIO * size)
+    return max(_SMALL, LARGEST_RATIO * size)
 
 
 def _is_gzipped(path: Path) -> bool:
@@ -203,14 +205,12 @@ def _delimiter(header: str, preferred: str) -> str:
     return best if counts[best] else preferred
 
 
-def _lines(path: Path, text: IO[str]) -> Iterator[str]:
-    """The lines of a text, with their ends."""
+def _lines(path: Path, text: IO[str]) -> Iterator[tuple[int, str]]:
+    """The lines of a text by number, with their ends."""
     for number, line in enumerate(iter(partial(text.readline, _LONGEST_LINE), ""), start=1):
         if len(line) == _LONGEST_LINE:
-            raise TableError(
-                f"{path}: line {number} has {_LONGEST_LINE:,} characters or more; fewer are allowed"
-            )
-        yield line
+            raise TableError(f"{path}: line {number}: it has {_LONGEST_LINE:,} characters or more")
+        yield number, line
 
 
 def _bounded(row: Row) -> Row:
@@ -230,45 +230,58 @@ def _delimited(preferred: str) -> Callable[[Path], Iterator[Row]]:
             csv.field_size_limit(_LONGEST_LINE)
             delimiter = _delimiter(header, preferred)
             record: list[str] = []
-            reader = csv.reader(_noted(path, text, record), delimiter=delimiter)
+            reader = csv.reader(_noted(text, record), delimiter=delimiter)
             width: int | None = None
             line = 1
-            for fields in reader:
-                if fields == [_END]:
-                    return
-                if len(record) > 1 and not _is_well_quoted(record, delimiter):
-                    raise TableError(f"{path}: line {line}: a quote is opened and never closed")
-                is_long = len(record) > 1 or len(record[0]) > LONGEST_RECORD
-                record.clear()
-                values = [_clean(field) for field in fields]
-                if width is None:
-                    if not any(values):
-                        line = reader.line_num + 1
-                        continue
-                    width = len(values)
-                    yield Row(line, values)
-                elif any(values):
-                    row = _fit(line, values, width)
-                    yield _bounded(row) if is_long else row
-                line = reader.line_num + 1
+            try:
+                for fields in reader:
+                    if fields == [_END]:
+                        return
+                    is_long = len(record) > 1 or len(record[0]) > LONGEST_RECORD
+                    if is_long and not _is_well_quoted(record, delimiter):
+                        raise TableError(f"{path}: line {line}: a quote is opened and never closed")
+                    record.clear()
+                    values = [_clean(field) for field in fields]
+                    if width is None:
+                        if not any(values):
+                            line = reader.line_num + 1
+                            continue
+                        width = len(values)
+                        yield Row(line, values)
+                    elif any(values):
+                        row = _fit(line, values, width)
+                        yield _bounded(row) if is_long else row
+                    line = reader.line_num + 1
+            except _LongRecordError as error:
+                cause = "a quote is opened and never closed, or it" if record else "it"
+                raise TableError(
+                    f"{path}: line {line}: {cause} has {_LONGEST_LINE:,} characters or more"
+                ) from error
 
     return rows
 
 
-def _noted(path: Path, text: IO[str], record: list[str]) -> Iterator[str]:
-    """The lines of a text and a last one, each kept in `record` until its owner clears it."""
+def _noted(text: IO[str], record: list[str]) -> Iterator[str]:
+    """The lines of a text and a last one, each kept in `record` until its owner clears it.
+
+    Raises
+    ------
+    _LongRecordError
+        If the lines that are kept hold too much, as those behind an open quote do.
+    """
     held = 0
-    for number, line in enumerate(_lines(path, text), start=1):
+    for line in iter(partial(text.readline, _LONGEST_LINE), ""):
         held = held + len(line) if record else len(line)
         if held >= _LONGEST_LINE:
-            raise TableError(
-                f"{path}: line {number - len(record)}: a quote is opened and never closed, or a "
-                f"row has {_LONGEST_LINE:,} characters or more"
-            )
+            raise _LongRecordError
         record.append(line)
         yield line
     record.append(_END)
     yield _END
+
+
+class _LongRecordError(Exception):
+    """A record is too long to be one."""
 
 
 def _is_well_quoted(lines: list[str], delimiter: str) -> bool:
@@ -284,7 +297,7 @@ def _is_well_quoted(lines: list[str], delimiter: str) -> bool:
 
 
 def _first_line(path: Path, text: IO[str]) -> str:
-    for line in _lines(path, text):
+    for _, line in _lines(path, text):
         if line.strip():
             return line
     return ""
@@ -315,7 +328,7 @@ def _smi(path: Path) -> Iterator[Row]:
         return
     with _open_text(path) as text:
         started = False
-        for number, line in enumerate(_lines(path, text), start=1):
+        for number, line in _lines(path, text):
             words = line.replace("\x00", "").strip().split(None, 1)
             if not started:
                 started = True
@@ -372,7 +385,7 @@ def _sdf_blocks(path: Path) -> Iterator[tuple[int, list[str], str | None]]:
                 ),
             )
 
-        for line in _lines(path, text):
+        for _, line in _lines(path, text):
             if line.startswith("$$$$"):
                 yield record()
                 block, length = [], 0
@@ -435,6 +448,7 @@ def _parquet(path: Path) -> Iterator[Row]:
             for group in range(file.num_row_groups):
                 size = limits.batch_size(group, columns, most=4096)
                 for batch in file.iter_batches(size, row_groups=[group], columns=wanted):
+                    limits.add(batch.nbytes)
                     is_small = batch.nbytes < LONGEST_RECORD and not any(
                         pa.types.is_dictionary(column.type) for column in batch.columns
                     )

@@ -8,8 +8,8 @@ import pytest
 from fluid.base.errors import TableError
 from fluid.chem.features import FeatureSpec
 from fluid.chem.featurizer import BATCH, featurize_entries, list_rejects
-from fluid.chem.standardize import StandardizerSpec
 from fluid.chem.readers import Row
+from fluid.chem.standardize import StandardizerSpec
 from fluid.chem.tables import (
     Entry,
     Reject,
