@@ -19,6 +19,7 @@ REQUIRED, OPTIONAL, REPEATED = 0, 1, 2
 UTF8, LIST, UINT8, UINT32 = 0, 3, 11, 13
 UNCOMPRESSED, ZSTD = 0, 6
 # What a file of fluid carries until it is sealed.
+WRITER = "parquet-cpp-arrow version 17.0.0"
 BLANK_SEAL = "FLUIDSEAL1:" + "0" * 193
 
 
@@ -201,7 +202,7 @@ def write_pages(
     schema = [{4: "schema", 5: Small(len(columns))}]
     schema += [element for column in columns for element in column.schema()]
     footer: dict[int, Any] = {
-        1: Small(1), 2: schema, 3: rows, 4: [{1: chunks, 2: len(out), 3: rows}], 6: "by hand",
+        1: Small(1), 2: schema, 3: rows, 4: [{1: chunks, 2: len(out), 3: rows}], 6: WRITER,
     }  # fmt: skip
     if metadata:
         footer[5] = [{1: key, 2: value} for key, value in metadata.items()]

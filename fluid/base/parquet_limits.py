@@ -8,6 +8,7 @@ read first, the way that Arrow reads them: whatever they say, it decodes no more
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
@@ -29,10 +30,12 @@ _LARGEST_BATCH = 1 << 26
 _LARGEST_GROUP = 1 << 28
 # All pages that are held at once. DuckDB writes pages of up to 100 MB.
 _LARGEST_PAGES = 5 << 27
-_LARGEST_FOOTER = 1 << 24
+_LARGEST_FOOTER = 1 << 23
 # Elements of a list in the footer: row groups, or columns.
 _MOST_ELEMENTS = 100_000
 _USUAL_HEADER = 512
+# Structures and lists in one another: the footer's row groups' columns' statistics' lists.
+_DEEPEST = 10
 _LARGEST_HEADER = 1 << 16
 # In a column of a row group.
 _MOST_PAGES = 20_000
@@ -50,6 +53,8 @@ _ABOUT = {_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}
 _DICTIONARY_CODED = (2, 8)
 _DELTA_LENGTH, _DELTA_BYTES = 6, 7
 _U32 = struct.Struct("<I")
+# Codecs of the format by their numbers, as Arrow names them; two of them nobody writes any more.
+_CODECS = {0: "", 1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,7 @@ class Limits:
         self._path, self._file = path, file
         self._size = path.stat().st_size
         self._unpacked = self._decoded = 0
+        self._groups = _read_chunks(path)
         metadata = file.metadata
         rows = sum(metadata.row_group(group).num_rows for group in range(file.num_row_groups))
         most = max(_FEW_ROWS, _ROWS_PER_BYTE * self._size)
@@ -191,10 +197,14 @@ class Limits:
             )
 
     def _check(self, group: int, columns: Sequence[int]) -> Cost:
-        metadata = self._file.metadata.row_group(group)
+        chunks, rows = self._groups[group], self._file.metadata.row_group(group).num_rows
+        if len(chunks) != self._file.metadata.num_columns:
+            raise pa.ArrowInvalid(f"row group {group + 1} has not the columns of the schema")
         with self._path.open("rb", buffering=0) as raw:
             costs = [Cost(0, 0, 0, 0)]
-            costs += [self._column(raw, metadata, number) for number in columns]
+            costs += [
+                self._column(raw, chunks[n], self._file.schema.column(n), rows) for n in columns
+            ]
         pages, row, all_rows, unpacked = (
             sum(part) for part in zip(*map(astuple, costs), strict=True)
         )
@@ -210,9 +220,8 @@ class Limits:
             )
         return Cost(pages, row, all_rows, unpacked)
 
-    def _column(self, raw: IO[bytes], metadata: Any, number: int) -> Cost:
-        chunk, column = metadata.column(number), self._file.schema.column(number)
-        where = f"column '{chunk.path_in_schema[:40]}'"
+    def _column(self, raw: IO[bytes], chunk: _Chunk, column: Any, rows: int) -> Cost:
+        where = f"column '{column.path[:40]}'"
         try:
             pages = list(_pages(raw, chunk, self._size))
             longest = max([_longest(raw, page, chunk, column) for page in pages], default=0.0)
@@ -220,13 +229,13 @@ class Limits:
             raise pa.ArrowInvalid(f"{where}: a page is damaged") from error
         data = [page for page in pages if page.kind != _DICTIONARY]
         values = sum(page.values for page in data)
-        if values != metadata.num_rows and not column.max_repetition_level:
-            raise pa.ArrowInvalid(f"{where} holds {values:,} values for {metadata.num_rows:,} rows")
+        if values != rows and not column.max_repetition_level:
+            raise pa.ArrowInvalid(f"{where} holds {values:,} values for {rows:,} rows")
         if column.max_repetition_level > 1:
             raise pa.ArrowInvalid(f"{where} holds lists of lists")
-        width = _WIDTHS.get(chunk.physical_type, column.length)
+        width = _WIDTHS.get(column.physical_type, column.length)
         total = values * width
-        if chunk.physical_type == "BYTE_ARRAY":
+        if column.physical_type == "BYTE_ARRAY":
             total = sum(int(page.values * longest) if page.repeats else page.room for page in data)
             width = int(longest)
         # Where each value starts, or how deep it is in a list.
@@ -239,6 +248,45 @@ class Limits:
             total,
             sum(page.room for page in pages),
         )
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """A column of a row group, as the footer states it: number of values, codec, first page."""
+
+    values: int
+    codec: int
+    start: int
+
+
+def _read_chunks(path: Path) -> list[list[_Chunk]]:
+    """The columns of each row group.
+
+    pyarrow has them too, but it aborts the process where a footer states what cannot be.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid
+        If the footer is not one that a writer of Parquet makes.
+    """
+    with path.open("rb") as raw:
+        size = raw.seek(-8, os.SEEK_END)
+        length = _U32.unpack(raw.read(4))[0]
+        raw.seek(size - length)
+        footer = raw.read(length)
+    try:
+        groups = _fields(footer, 0)[0].get(4) or []
+        return [[_chunk(column) for column in group[1]] for group in groups]
+    except (IndexError, KeyError, TypeError, AttributeError) as error:
+        raise pa.ArrowInvalid("the footer is damaged") from error
+
+
+def _chunk(column: dict[int, Any]) -> _Chunk:
+    values, codec, start = _numbers(column[3], 5, 4, 9)
+    dictionary = column[3].get(11)
+    if dictionary is not None and 0 < dictionary < start:
+        start = dictionary
+    return _Chunk(values, codec, start)
 
 
 @dataclass(frozen=True)
@@ -273,13 +321,11 @@ class _Page:
         return self.encoding in (*_DICTIONARY_CODED, _DELTA_BYTES)
 
 
-def _pages(raw: IO[bytes], chunk: Any, end: int) -> Iterator[_Page]:
+def _pages(raw: IO[bytes], chunk: _Chunk, end: int) -> Iterator[_Page]:
     """The pages of a column chunk, as far as Arrow reads them: until all its values are there."""
-    position, first = chunk.data_page_offset, chunk.dictionary_page_offset
-    if first is not None and 0 < first < position:
-        position = first
+    position = chunk.start
     seen = count = 0
-    while seen < chunk.num_values:
+    while seen < chunk.values:
         count += 1
         if not 0 < position < end or count > _MOST_PAGES:
             raise IndexError(position)
@@ -313,7 +359,7 @@ def _pages(raw: IO[bytes], chunk: Any, end: int) -> Iterator[_Page]:
             start,
             packed,
             levels,
-            chunk.compression != "UNCOMPRESSED" and about.get(7, True),
+            chunk.codec != 0 and about.get(7, True),
         )
 
 
@@ -342,7 +388,7 @@ def _numbers(fields: dict[int, Any], *wanted: int) -> list[int]:
 
 
 def _fields(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
-    """A structure in Thrift's compact protocol: its integers, truth values and structures.
+    """A structure in Thrift's compact protocol: its numbers, truth values, structures and lists.
 
     Returns
     -------
@@ -367,22 +413,41 @@ def _fields(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
         value: Any = None
         if kind in (1, 2):
             value = kind == 1
-        elif kind == 5:
-            value, at = _zigzag(data, at)
-        elif kind in (4, 6):
-            _, at = _zigzag(data, at)
-        elif kind == 8:
-            length, at = _varint(data, at)
-            at += length
-        elif kind == 12 and depth < 4:
-            value, at = _fields(data, at, depth + 1)
         else:
-            raise IndexError(at)
+            value, at = _value(data, at, kind, depth)
         # A field that occurs twice could mean one thing here and another to Arrow.
         if number <= before:
             raise IndexError(at)
         found[number] = value
     return found, at + 1
+
+
+def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
+    """A value of a type of the protocol; None for text and numbers with a fraction."""
+    if kind in (4, 5, 6):
+        return _zigzag(data, at)
+    if kind == 8:
+        length, at = _varint(data, at)
+        return None, at + length
+    if kind in (3, 7):
+        return None, at + (1 if kind == 3 else 8)
+    if kind == 12 and depth < _DEEPEST:
+        return _fields(data, at, depth + 1)
+    if kind == 9 and depth < _DEEPEST:
+        count, inner = data[at] >> 4, data[at] & 15
+        at += 1
+        if count == 15:
+            count, at = _varint(data, at)
+        if count > len(data) - at:
+            raise IndexError(at)
+        if inner in (1, 2):
+            return None, at + count
+        items = []
+        for _ in range(count):
+            item, at = _value(data, at, inner, depth + 1)
+            items.append(item)
+        return items, at
+    raise IndexError(at)
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -403,14 +468,14 @@ def _zigzag(data: bytes, at: int) -> tuple[int, int]:
     return (value >> 1) ^ -(value & 1), at
 
 
-def _longest(raw: IO[bytes], page: _Page, chunk: Any, column: Any) -> float:
+def _longest(raw: IO[bytes], page: _Page, chunk: _Chunk, column: Any) -> float:
     """Bytes of a text in a page: of the longest, or the mean if the page holds each in full."""
-    if chunk.physical_type != "BYTE_ARRAY":
+    if column.physical_type != "BYTE_ARRAY":
         if page.encoding in (_DELTA_LENGTH, _DELTA_BYTES):
             raise IndexError(page.start)
         return 0.0
     if page.kind == _DICTIONARY:
-        content = _unpack(raw, page, chunk.compression, 0)
+        content = _unpack(raw, page, chunk.codec, 0)
         return page.room if content is None else _longest_key(content)
     if page.encoding in _DICTIONARY_CODED:
         return 0.0
@@ -419,7 +484,7 @@ def _longest(raw: IO[bytes], page: _Page, chunk: Any, column: Any) -> float:
     return page.room if page.repeats else page.room / max(1, page.values)
 
 
-def _unpack(raw: IO[bytes], page: _Page, codec: str, levels: int) -> bytes | None:
+def _unpack(raw: IO[bytes], page: _Page, codec: int, levels: int) -> bytes | None:
     """The content of a page behind its levels; None if it cannot be unpacked here.
 
     Raises
@@ -433,20 +498,21 @@ def _unpack(raw: IO[bytes], page: _Page, codec: str, levels: int) -> bytes | Non
     content = raw.read(page.packed - levels)
     if not page.is_packed:
         return content
-    # Two ways of writing LZ4 have this name.
-    if codec in ("LZ4", "LZO"):
+    if codec not in _CODECS:
         return None
     try:
-        return pa.decompress(content, page.size - levels, codec.lower(), asbytes=True)
+        return pa.decompress(content, page.size - levels, _CODECS[codec], asbytes=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise IndexError(page.start) from error
 
 
 def _longest_key(content: bytes) -> int:
     """The length of the longest text, each behind its length in four bytes."""
+    if len(content) < 4:
+        return 0
     # Three bytes of a length below 256 are 0. If no others are, all lengths are found at once.
     found = np.frombuffer(content, np.uint8)
-    zeros = np.flatnonzero((found[1:-2] | found[2:-1] | found[3:]) == 0) if len(found) > 3 else []
+    zeros = np.flatnonzero((found[1:-2] | found[2:-1] | found[3:]) == 0)
     if len(zeros):
         sizes = found[zeros].astype(np.int64)
         if zeros[0] == 0 and np.array_equal(zeros + 4 + sizes, np.append(zeros[1:], len(found))):
@@ -460,9 +526,9 @@ def _longest_key(content: bytes) -> int:
     return longest
 
 
-def _check_lengths(raw: IO[bytes], page: _Page, chunk: Any, column: Any) -> None:
+def _check_lengths(raw: IO[bytes], page: _Page, chunk: _Chunk, column: Any) -> None:
     """Check how many lengths stand at the start of a page: Arrow makes room for all of them."""
-    content = _unpack(raw, page, chunk.compression, page.levels or 0)
+    content = _unpack(raw, page, chunk.codec, page.levels or 0)
     if content is None or column.max_repetition_level:
         raise IndexError(page.start)
     at = 0

@@ -151,7 +151,8 @@ class _Unpacking(gzip.GzipFile):
     def read1(self, size: int = -1) -> bytes:
         """The next bytes, as `io.BufferedIOBase.read1` gives them."""
         found = super().read1(size)
-        if self.tell() > _most_unpacked(self.fileobj.tell()):
+        packed = self.fileobj.tell()  # type: ignore[union-attr]
+        if self.tell() > _most_unpacked(packed):
             raise TableError(
                 f"{self.name}: unpacks to more than {LARGEST_RATIO} times its size; unpack it, and "
                 "give the unpacked file"
@@ -237,9 +238,10 @@ def _delimited(preferred: str) -> Callable[[Path], Iterator[Row]]:
                 for fields in reader:
                     if fields == [_END]:
                         return
-                    is_long = len(record) > 1 or len(record[0]) > LONGEST_RECORD
+                    is_long = len(record) > 1
                     if is_long and not _is_well_quoted(record, delimiter):
                         raise TableError(f"{path}: line {line}: a quote is opened and never closed")
+                    is_long = is_long or len(record[0]) > LONGEST_RECORD
                     record.clear()
                     values = [_clean(field) for field in fields]
                     if width is None:
@@ -487,7 +489,9 @@ def _scalar_columns(file: Any) -> tuple[list[str], list[int]]:
     """
     import pyarrow as pa
 
-    names, columns, nested = [], [], []
+    names: list[str] = []
+    columns: list[int] = []
+    nested: list[int] = []
     number = 0
     for field in file.schema_arrow:
         leaves = range(number, number + _count_leaves(field.type))

@@ -6,7 +6,7 @@ import gzip
 import json
 import shutil
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -171,6 +171,12 @@ def build(folder: Path, name: str) -> Path:
     return path
 
 
+def some(names: Iterable[str], *quick: str) -> list[object]:
+    """Names of a table of tests; those that are not named here too take minutes together."""
+    assert set(quick) <= set(names)
+    return [pytest.param(n, marks=() if n in quick else pytest.mark.long) for n in names]
+
+
 def run_measured(folder: Path, arguments: Sequence[object]) -> Measured:
     return measure([*FLUID, *map(str, arguments)], folder / "measured.txt")
 
@@ -193,13 +199,21 @@ def refused_cheaply(folder: Path, path: Path, arguments: Sequence[object]) -> st
     return lines[-1]
 
 
-@pytest.mark.parametrize("name", TABLES)
+QUICK = (
+    "one line, honest about it", "one line behind a header", "many columns", "an open quote",
+    "many properties", "a huge key", "a billion rows", "lengths of 2 billion texts",
+    "a list of a billion", "Parquet in gzip",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", some(TABLES, *QUICK))
 def test_a_table_that_unpacks_to_too_much_is_refused(site: Site, tmp_path: Path, name: str) -> None:
     path = build(tmp_path, name)
     arguments = site.prepare(tmp_path / "new" / "public.parquet", path, "--smiles-column", "smiles")
     refused_cheaply(tmp_path, path, arguments)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["one line", "a large key", "many properties"])
 @pytest.mark.parametrize("command", ["train-teacher", "predict", "evaluate"])
 def test_every_command_that_reads_tables_refuses_them(
@@ -249,7 +263,7 @@ KEYS: dict[str, Callable[[int], Column]] = {
 
 
 @pytest.mark.parametrize("command", ["distill", "inspect"])
-@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("name", some(KEYS, "a huge key"))
 def test_an_annotation_that_unpacks_to_too_much_is_refused(
     site: Site, tmp_path: Path, name: str, command: str
 ) -> None:
@@ -281,7 +295,7 @@ PUBLIC: dict[str, tuple[int, Callable[[], Column]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("name", some(PUBLIC, "a large key", "a list of a billion"))
 def test_a_public_or_federated_set_that_unpacks_to_too_much_is_refused(
     site: Site, tmp_path: Path, name: str
 ) -> None:
@@ -290,7 +304,7 @@ def test_a_public_or_federated_set_that_unpacks_to_too_much_is_refused(
     refused_cheaply(tmp_path, path, ["inspect", path])
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("name", some(PUBLIC, "wide fingerprints"))
 def test_a_library_that_unpacks_to_too_much_is_refused(
     site: Site, tmp_path: Path, name: str
 ) -> None:
@@ -335,7 +349,7 @@ ROWS: dict[str, tuple[str, str, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", some(ROWS, "a longer SMILES", "components", "two mol blocks"))
 def test_a_row_that_is_too_long_is_rejected(site: Site, tmp_path: Path, name: str) -> None:
     file, content, reason = ROWS[name]
     path = tmp_path / file
