@@ -1,7 +1,8 @@
 """Read tables of compounds as rows of text: CSV, TSV, SMI, SDF and Parquet, plain or gzipped.
 
 A row that is malformed is still a row: it carries its line number and what is wrong with it. A
-file that is malformed raises one clear error.
+file that is malformed raises one clear error. What a line, a record and a file may hold is bounded
+before it is held.
 """
 
 from __future__ import annotations
@@ -10,22 +11,33 @@ import csv
 import gzip
 import io
 import re
-import sys
+import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from fluid.base.errors import TableError
+from fluid.base.parquet_limits import LARGEST_RATIO, Limits, open_parquet
 from fluid.base.show import printable
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _DELIMITERS = ",;\t|"
 # A line after the last one: if it does not come back as a row of its own, a quote is still open.
 _END = "\x00end of table"
+# Characters. Excel's longest cell has 32,767; a longer line or open quote is no row of a table.
+_LONGEST_LINE = 1 << 22
+LONGEST_RECORD = 1 << 20
+_MOST_COLUMNS = 1 << 16
+# Lines of a mol block: 1,000 heavy atoms, their hydrogens and bonds take 4,000.
+_MOST_LINES = 5_000
+# Bytes that a gzipped file may unpack to whatever its size.
+_SMALL = 1 << 22
+# What is kept of each value of a record that is too long.
+_KEPT = 200
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,11 @@ def read_table(path: Path) -> Table:
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:
+    if len(columns) > _MOST_COLUMNS:
+        raise TableError(
+            f"{path}: the header has {len(columns):,} columns; at most {_MOST_COLUMNS:,} are "
+            "allowed"
+        )
     seen: set[str] = set()
     for name in columns:
         if name and name.lower() in seen:
@@ -119,10 +136,44 @@ def _reading(path: Path) -> Iterator[None]:
         raise TableError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _open_bytes(path: Path) -> IO[bytes]:
+class _Unpacking(gzip.GzipFile):
+    """A gzipped file that refuses to unpack to too many times its size."""
+
+    def read1(self, size: int = -1) -> bytes:
+        """The next bytes, as `io.BufferedIOBase.read1` gives them."""
+        found = super().read1(size)
+        packed = self.fileobj.tell()  # type: ignore[union-attr]
+        if self.tell() > _most_unpacked(packed):
+            raise TableError(
+                f"{self.name}: unpacks to more than {LARGEST_RATIO} times its size; unpack it, and "
+                "give the unpacked file"
+            )
+        return found
+
+
+def _most_unpacked(size: int) -> int:
+    return max(_SMALL, LARGEST_RATIO * size)
+
+
+def _is_gzipped(path: Path) -> bool:
     with path.open("rb") as probe:
-        compressed = probe.read(2) == _GZIP_MAGIC
-    return gzip.open(path, "rb") if compressed else path.open("rb")  # type: ignore[return-value]
+        return probe.read(2) == _GZIP_MAGIC
+
+
+def _open_bytes(path: Path) -> IO[bytes]:
+    if not _is_gzipped(path):
+        return path.open("rb")
+    # A whole file states at its end what it unpacks to. If that is too much, it is tried before
+    # any row is used; one that states less than the truth is found out later.
+    with path.open("rb") as end:
+        size = end.seek(0, io.SEEK_END)
+        end.seek(max(0, size - 4))
+        stated = int.from_bytes(end.read(4), "little")
+    if stated > _most_unpacked(size):
+        with _Unpacking(path) as trial, suppress(EOFError, gzip.BadGzipFile, zlib.error):
+            while trial.read1(1 << 20):
+                pass
+    return _Unpacking(path)  # type: ignore[return-value]
 
 
 @contextmanager
@@ -146,42 +197,84 @@ def _delimiter(header: str, preferred: str) -> str:
     return best if counts[best] else preferred
 
 
+def _lines(path: Path, text: IO[str]) -> Iterator[tuple[int, str]]:
+    """The lines of a text by number, with their ends."""
+    for number, line in enumerate(iter(partial(text.readline, _LONGEST_LINE), ""), start=1):
+        if len(line) == _LONGEST_LINE:
+            raise TableError(f"{path}: line {number}: it has {_LONGEST_LINE:,} characters or more")
+        yield number, line
+
+
+def _bounded(row: Row) -> Row:
+    """The row; one that is too long with the start of each value, and a problem."""
+    length = sum(map(len, row.values))
+    if length <= LONGEST_RECORD:
+        return row
+    problem = f"row has more than {LONGEST_RECORD:,} characters"
+    return Row(row.line, [value[:_KEPT] for value in row.values], problem)
+
+
 def _delimited(preferred: str) -> Callable[[Path], Iterator[Row]]:
     def rows(path: Path) -> Iterator[Row]:
         with _open_text(path) as text:
-            header = _first_line(text)
+            header = _first_line(path, text)
             text.seek(0)
-            csv.field_size_limit(min(sys.maxsize, 1 << 24))
+            csv.field_size_limit(_LONGEST_LINE)
             delimiter = _delimiter(header, preferred)
             record: list[str] = []
-            reader = csv.reader(_noted(chain(text, [_END]), record), delimiter=delimiter)
+            reader = csv.reader(_noted(text, record), delimiter=delimiter)
             width: int | None = None
             line = 1
-            for fields in reader:
-                if fields == [_END]:
-                    return
-                if len(record) > 1 and not _is_well_quoted(record, delimiter):
-                    raise TableError(f"{path}: line {line}: a quote is opened and never closed")
-                record.clear()
-                values = [_clean(field) for field in fields]
-                if width is None:
-                    if not any(values):
-                        line = reader.line_num + 1
-                        continue
-                    width = len(values)
-                    yield Row(line, values)
-                elif any(values):
-                    yield _fit(line, values, width)
-                line = reader.line_num + 1
+            try:
+                for fields in reader:
+                    if fields == [_END]:
+                        return
+                    is_long = len(record) > 1
+                    if is_long and not _is_well_quoted(record, delimiter):
+                        raise TableError(f"{path}: line {line}: a quote is opened and never closed")
+                    is_long = is_long or len(record[0]) > LONGEST_RECORD
+                    record.clear()
+                    values = [_clean(field) for field in fields]
+                    if width is None:
+                        if not any(values):
+                            line = reader.line_num + 1
+                            continue
+                        width = len(values)
+                        yield Row(line, values)
+                    elif any(values):
+                        row = _fit(line, values, width)
+                        yield _bounded(row) if is_long else row
+                    line = reader.line_num + 1
+            except _LongRecordError as error:
+                cause = "a quote is opened and never closed, or it" if record else "it"
+                raise TableError(
+                    f"{path}: line {line}: {cause} has {_LONGEST_LINE:,} characters or more"
+                ) from error
 
     return rows
 
 
-def _noted(lines: Iterable[str], record: list[str]) -> Iterator[str]:
-    """Lines, each kept in `record` until its owner clears it."""
-    for line in lines:
+def _noted(text: IO[str], record: list[str]) -> Iterator[str]:
+    """The lines of a text and a last one, each kept in `record` until its owner clears it.
+
+    Raises
+    ------
+    _LongRecordError
+        If the lines that are kept hold too much, as those behind an open quote do.
+    """
+    held = 0
+    for line in iter(partial(text.readline, _LONGEST_LINE), ""):
+        held = held + len(line) if record else len(line)
+        if held >= _LONGEST_LINE:
+            raise _LongRecordError
         record.append(line)
         yield line
+    record.append(_END)
+    yield _END
+
+
+class _LongRecordError(Exception):
+    """A record is too long to be one."""
 
 
 def _is_well_quoted(lines: list[str], delimiter: str) -> bool:
@@ -196,8 +289,8 @@ def _is_well_quoted(lines: list[str], delimiter: str) -> bool:
     return True
 
 
-def _first_line(text: IO[str]) -> str:
-    for line in text:
+def _first_line(path: Path, text: IO[str]) -> str:
+    for _, line in _lines(path, text):
         if line.strip():
             return line
     return ""
@@ -222,13 +315,13 @@ def _is_table(header: str) -> bool:
 
 def _smi(path: Path) -> Iterator[Row]:
     with _open_text(path) as text:
-        header = _first_line(text)
+        header = _first_line(path, text)
     if _is_table(header):
         yield from _delimited(",")(path)
         return
     with _open_text(path) as text:
         started = False
-        for number, line in enumerate(text, start=1):
+        for number, line in _lines(path, text):
             words = line.replace("\x00", "").strip().split(None, 1)
             if not started:
                 started = True
@@ -236,39 +329,66 @@ def _smi(path: Path) -> Iterator[Row]:
                 if words and words[0].lower() in ("smiles", "smi"):
                     continue
             if words:
-                yield Row(number, [words[0], words[1].strip() if len(words) > 1 else ""])
+                row = Row(number, [words[0], words[1].strip() if len(words) > 1 else ""])
+                yield _bounded(row) if len(line) > LONGEST_RECORD else row
 
 
 def _sdf(path: Path) -> Iterator[Row]:
     """Two passes: one to find the property names, one for the records."""
     names: dict[str, None] = {}
-    for _, block in _sdf_blocks(path):
+    for _, block, _ in _sdf_blocks(path):
         names.update(dict.fromkeys(_sdf_properties(block)))
+        if len(names) > _MOST_COLUMNS:
+            raise TableError(
+                f"{path}: more than {_MOST_COLUMNS:,} different properties, which are not allowed"
+            )
     reserved = ("smiles", "id")
     extra = [name for name in names if name.lower() not in reserved]
     own_id = next((name for name in names if name.lower() == "id"), None)
+    places = {name: place for place, name in enumerate(extra, start=2)}
     yield Row(0, ["smiles", "id", *extra])
-    for number, block in _sdf_blocks(path):
+    for number, block, problem in _sdf_blocks(path):
         properties = _sdf_properties(block)
-        smiles, problem = _sdf_structure(block)
-        name = properties.get(own_id, "") if own_id else block[0].strip()
-        values = [smiles, name or block[0].strip(), *(properties.get(key, "") for key in extra)]
-        yield Row(number, [_clean(value) for value in values], problem)
+        title = block[0].strip()
+        values = ["", properties.get(own_id or "", "") or title, *[""] * len(extra)]
+        for name, value in properties.items():
+            if name in places:
+                values[places[name]] = value
+        if problem is None:
+            values[0], problem = _sdf_structure(block)
+        values = [_clean(value) if value else "" for value in values]
+        yield Row(number, [value[:_KEPT] for value in values] if problem else values, problem)
 
 
-def _sdf_blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _sdf_blocks(path: Path) -> Iterator[tuple[int, list[str], str | None]]:
+    """The records by number, each as lines, and what is wrong with it as such."""
     with _open_text(path) as text:
         block: list[str] = []
-        number = 1
-        for line in text:
+        number, length = 1, 0
+
+        def record() -> tuple[int, list[str], str | None]:
+            if length <= LONGEST_RECORD:
+                return number, block or [""], None
+            return (
+                number,
+                block[:4],
+                (
+                    f"record has {length:,} characters, at most {LONGEST_RECORD:,} are allowed; is "
+                    "there a line '$$$$' missing?"
+                ),
+            )
+
+        for _, line in _lines(path, text):
             if line.startswith("$$$$"):
-                yield number, block or [""]
-                block = []
+                yield record()
+                block, length = [], 0
                 number += 1
-            else:
+                continue
+            length += len(line)
+            if length <= LONGEST_RECORD:
                 block.append(line.rstrip("\r\n"))
         if any(line.strip() for line in block):
-            yield number, block
+            yield record()
 
 
 def _sdf_properties(block: list[str]) -> dict[str, str]:
@@ -290,9 +410,14 @@ def _is_property_header(line: str) -> bool:
 def _sdf_structure(block: list[str]) -> tuple[str, str | None]:
     from rdkit import Chem, rdBase
 
-    end = next((i for i, line in enumerate(block) if line.startswith("M  END")), None)
-    if end is None:
+    ends = [i for i, line in enumerate(block) if line.startswith("M  END")]
+    if not ends:
         return "", "mol block has no 'M  END' line"
+    end = ends[0]
+    if len(ends) > 1:
+        return "", f"record has {len(ends):,} mol blocks; is there a line '$$$$' missing?"
+    if end > _MOST_LINES:
+        return "", f"mol block has {end:,} lines, at most {_MOST_LINES:,} are allowed"
     with rdBase.BlockLogs():
         try:
             mol = Chem.MolFromMolBlock("\n".join(block[: end + 1]) + "\n")
@@ -305,22 +430,101 @@ def _sdf_structure(block: list[str]) -> tuple[str, str | None]:
 
 def _parquet(path: Path) -> Iterator[Row]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        with _reading(path), _open_bytes(path) as raw:
-            source = pa.BufferReader(raw.read()) if isinstance(raw, gzip.GzipFile) else path
-        with pq.ParquetFile(source, page_checksum_verification=True) as file:
-            yield Row(0, list(file.schema_arrow.names))
+        with _plain_file(path) as plain, open_parquet(plain) as file:
+            limits = Limits(plain, file)
+            names, columns = _scalar_columns(file)
+            wanted = None if len(columns) == file.metadata.num_columns else names
+            yield Row(0, names)
             number = 1
-            for batch in file.iter_batches(batch_size=4096):
-                columns = [_values(column) for column in batch.columns]
-                for values in zip(*columns, strict=True):
-                    yield Row(number, [_as_text(value) for value in values])
-                    number += 1
+            for group in range(file.num_row_groups):
+                size = limits.batch_size(group, columns, most=4096)
+                for batch in file.iter_batches(size, row_groups=[group], columns=wanted):
+                    limits.add(batch.nbytes)
+                    is_small = batch.nbytes < LONGEST_RECORD and not any(
+                        pa.types.is_dictionary(column.type) for column in batch.columns
+                    )
+                    columns_read = batch.columns if is_small else map(_cut, batch.columns)
+                    texts = [_texts(column) for column in columns_read]
+                    for values in zip(*texts, strict=True):
+                        row = Row(number, list(values))
+                        yield row if is_small else _bounded(row)
+                        number += 1
     except (pa.ArrowException, OSError, UnicodeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TableError(f"{path}: is not a readable Parquet file ({reason})") from error
+
+
+@contextmanager
+def _plain_file(path: Path) -> Iterator[Path]:
+    """The file itself, or an unpacked copy for as long as it is needed."""
+    if not _is_gzipped(path):
+        yield path
+        return
+    with tempfile.NamedTemporaryFile() as copy:
+        with _reading(path), _open_bytes(path) as raw:
+            while piece := raw.read1(1 << 20):  # type: ignore[attr-defined]
+                copy.write(piece)
+        copy.flush()
+        yield Path(copy.name)
+
+
+def _scalar_columns(file: Any) -> tuple[list[str], list[int]]:
+    """Names of the columns that hold no lists or structures, and their numbers in the file.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid
+        If a name could also mean one of the others.
+    """
+    import pyarrow as pa
+
+    names: list[str] = []
+    columns: list[int] = []
+    nested: list[int] = []
+    number = 0
+    for field in file.schema_arrow:
+        leaves = range(number, number + _count_leaves(field.type))
+        number = leaves.stop
+        if pa.types.is_nested(field.type):
+            nested += leaves
+        else:
+            names.append(field.name)
+            columns += leaves
+    known = set(names)
+    for leaf in nested:
+        parts = file.schema.column(leaf).path.split(".")
+        if any(".".join(parts[:end]) in known for end in range(1, len(parts) + 1)):
+            raise pa.ArrowInvalid(f"column '{short_name(parts[0])}' occurs twice")
+    if number != file.metadata.num_columns:
+        raise pa.ArrowInvalid("its columns are not those of its schema")
+    return names, columns
+
+
+def _count_leaves(kind: Any) -> int:
+    """How many columns of a Parquet file hold the values of a column of this Arrow type."""
+    children = [kind.field(place).type for place in range(kind.num_fields)]
+    return sum(map(_count_leaves, children)) or 1
+
+
+def _cut(column: Any) -> Any:
+    """An Arrow column whose texts end where a record is too long."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    is_large = pa.types.is_large_string(kind) or pa.types.is_large_binary(kind)
+    if not is_large and not pa.types.is_string(kind) and not pa.types.is_binary(kind):
+        return column
+    if (pc.max(pc.binary_length(column)).as_py() or 0) <= LONGEST_RECORD:
+        return column
+    bare = column.cast(pa.large_binary() if is_large else pa.binary())
+    return pc.binary_slice(bare, 0, LONGEST_RECORD + 1)
+
+
+def _texts(column: Any) -> list[str]:
+    return [_as_text(value) for value in _values(column)]
 
 
 def _values(column: Any) -> list[object]:

@@ -13,6 +13,8 @@ from rdkit.Chem.MolStandardize import rdMolStandardize
 # Elements of drug-like organic chemistry; fragments with any other are rejected with a reason.
 ORGANIC_ELEMENTS = frozenset({1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53})
 _CHARACTERS_PER_ATOM = 20
+# Of a record; the time that it takes to compare them with known salts grows with their square.
+_MOST_COMPONENTS = 100
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,11 @@ def _parent(mol: Chem.Mol, spec: StandardizerSpec) -> Chem.Mol:
     tools = _tools()
     if any(atom.GetDegree() for atom in mol.GetAtomsMatchingQuery(_queries()["foreign"])):
         mol = tools["metals"].Disconnect(mol)
-    if len(Chem.GetMolFrags(mol)) == 1:
+    components = len(Chem.GetMolFrags(mol))
+    if components == 1:
         return mol
+    if components > _MOST_COMPONENTS:
+        raise StructureError(f"{components:,} components, at most {_MOST_COMPONENTS} are allowed")
     rest = tools["salts"].remove(mol)
     if any(atom.GetAtomicNum() == 6 for atom in rest.GetAtoms()):
         mol = rest

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
-from itertools import islice
 from pathlib import Path
 
 from fluid.base.errors import TableError
@@ -44,6 +43,11 @@ ID_COLUMNS = (
     "title",
 )
 _LONGEST = 200
+# Characters of a name; chemical names are the longest that people use.
+_LONGEST_ID = 1000
+# Characters that are held at once in a batch, with those that a value takes by itself.
+_LARGEST_BATCH = 1 << 23
+_VALUE = 64
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def find_column(table: Table, given: str | None, known: Sequence[str], what: str
             return table.columns.index(given)
         if normal_name(given) not in names:
             raise TableError(
-                f"{table.path}: no {what} column '{given}'; the columns are {_listed(table)}"
+                f"{table.path}: no {what} column '{given}'; the columns are {list_columns(table)}"
             )
         return names.index(normal_name(given))
     return next((names.index(name) for name in known if name in names), None)
@@ -112,13 +116,14 @@ def smiles_column(table: Table, given: str | None) -> int:
     found = find_column(table, given, SMILES_COLUMNS, "SMILES")
     if found is None:
         raise TableError(
-            f"{table.path}: no SMILES column; the columns are {_listed(table)}. "
+            f"{table.path}: no SMILES column; the columns are {list_columns(table)}. "
             "Name it with --smiles-column, or call it 'smiles'"
         )
     return found
 
 
-def _listed(table: Table) -> str:
+def list_columns(table: Table) -> str:
+    """The first columns of a table, for a message."""
     more = f" and {len(table.columns) - 20:,} more" if len(table.columns) > 20 else ""
     return ", ".join(f"'{short_name(name)}'" for name in table.columns[:20]) + more
 
@@ -143,7 +148,7 @@ class EntryTable:
     def __iter__(self) -> Iterator[Entry]:
         for row in self.table.rows:
             name = row.values[self.id_index] if self.id_index is not None else ""
-            yield Entry(row, printable(name), row.values[self.smiles_index])
+            yield Entry(row, printable(name[:_LONGEST_ID]), row.values[self.smiles_index])
 
     def reject(self, entry: Entry, reason: str) -> Reject:
         """Reject this entry because of its structure or its row."""
@@ -158,7 +163,7 @@ class EntryTable:
             entry.id,
             printable(column),
             printable(value[:_LONGEST])[:_LONGEST],
-            printable(_cut(reason)),
+            printable(shorten(reason)),
         )
 
 
@@ -185,7 +190,7 @@ def open_entries(
     return EntryTable(table, smiles_index, id_index)
 
 
-def _cut(reason: str) -> str:
+def shorten(reason: str) -> str:
     """Cut the middle out of a long reason: it quotes a value, and ends with the rule."""
     if len(reason) <= 2 * _LONGEST:
         return reason
@@ -193,9 +198,16 @@ def _cut(reason: str) -> str:
 
 
 def batched(items: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
-    """Lists of at most `size` items, in order."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
+    """Lists of at most `size` items, in order; of fewer if these hold much text."""
+    batch: list[Entry] = []
+    held = 0
+    for item in items:
+        batch.append(item)
+        held += _VALUE * len(item.row.values) + sum(map(len, item.row.values))
+        if len(batch) == size or held > _LARGEST_BATCH:
+            yield batch
+            batch, held = [], 0
+    if batch:
         yield batch
 
 

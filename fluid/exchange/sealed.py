@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from fluid.base.errors import FileFormatError
 from fluid.base.files import atomic_file, canonical_json
+from fluid.base.parquet_limits import Limits, open_parquet
 from fluid.base.schemas import schema_problem
 from fluid.base.strict_json import parse_json
 from fluid.exchange.manifests import MANIFESTS, check_manifest
@@ -89,7 +90,7 @@ class SealedFile:
 
     def group_sizes(self) -> list[int]:
         """Rows of each row group."""
-        with pq.ParquetFile(self.path) as file:
+        with open_parquet(self.path) as file:
             metadata = file.metadata
             return [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
 
@@ -107,9 +108,11 @@ class SealedFile:
             If the content cannot be decoded.
         """
         try:
-            with pq.ParquetFile(self.path) as file:
+            with open_parquet(self.path) as file:
+                limits = Limits(self.path, file)
                 wanted = range(file.num_row_groups) if groups is None else groups
                 for group in wanted:
+                    limits.check_whole(group)
                     # One reader per row group, for a reader keeps what it has decoded. In this
                     # thread: others cost memory that the system clears each time, and CPU.
                     for batch in file.iter_batches(
@@ -370,7 +373,7 @@ def _digest_without_seal(handle: Any, position: int) -> str:
 
 def _read_footer(path: Path) -> tuple[dict[str, Any], int, pa.Schema]:
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             metadata, schema = file.metadata, file.schema_arrow
             extra = _extra_in_footer(path, metadata, schema)
             text = (metadata.metadata or {}).get(MANIFEST_KEY.encode())

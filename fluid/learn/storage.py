@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from fluid.base.arrays import read_arrays
 from fluid.base.errors import FileFormatError
 from fluid.base.files import dump_json, sha256_file
+from fluid.base.parquet_limits import Limits, open_parquet
 from fluid.base.values import convert_value, read_fields
 from fluid.chem.arrow import compounds_from_batch, compounds_to_batch, concatenate_batches
 from fluid.chem.compounds import Compounds
@@ -280,11 +281,16 @@ def _load_trained(folder: Path, values: dict[str, Any], card: Card) -> TrainedMo
 
 def _load_library(path: Path) -> Compounds:
     try:
-        batches = list(pq.ParquetFile(path).iter_batches())
+        with open_parquet(path) as file:
+            limits = Limits(path, file)
+            for group in range(file.num_row_groups):
+                limits.check_whole(group, largest=sys.maxsize)
+            batches = list(file.iter_batches())
         if not batches:
             raise FileFormatError("holds no compounds")
         return compounds_from_batch(concatenate_batches(batches))
     except FileFormatError as error:
         raise FileFormatError(f"{path}: {error}") from error
     except (pa.ArrowException, OSError) as error:
-        raise FileFormatError(f"{path}: cannot be decoded") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FileFormatError(f"{path}: cannot be decoded ({reason})") from error

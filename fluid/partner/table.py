@@ -14,8 +14,17 @@ from fluid.base.jobs import count_jobs
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.featurizer import featurize_entries, list_rejects
-from fluid.chem.readers import Table, short_name
-from fluid.chem.tables import Entry, EntryTable, Reject, find_column, normal_name, open_entries
+from fluid.chem.readers import Row, Table, short_name
+from fluid.chem.tables import (
+    Entry,
+    EntryTable,
+    Reject,
+    find_column,
+    list_columns,
+    normal_name,
+    open_entries,
+    shorten,
+)
 from fluid.learn.labels import LabelMatrix, merge_measurements
 from fluid.learn.task import LabelError, Task, parse_label, parse_qualifier
 
@@ -27,6 +36,8 @@ QUALIFIER_COLUMNS = ("qualifier", "relation", "operator", "standard_relation")
 UNIT_COLUMNS = ("unit", "units", "standard_units")
 # Warn if more than this share of a task's values is rejected, beside listing them.
 _MANY = 0.2
+# Characters of a measurement that are kept for messages.
+_KEPT = 200
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nd", "n.d.", "?"})
 
 
@@ -156,7 +167,7 @@ class _Layout:
                 raise TableError(
                     f"{source.path}: no column for any task ({', '.join(t.name for t in tasks)}) "
                     f"and no long layout; the columns are "
-                    f"{', '.join(source.columns[:20])}. Name one with --label TASK=COLUMN"
+                    f"{list_columns(source)}. Name one with --label TASK=COLUMN"
                 )
         self.columns = source.columns
         # In a wide table an "operator" is a person.
@@ -279,7 +290,8 @@ def read_labelled(
             rejects.extend(list_rejects(table, batch))
             for entry in batch.entries:
                 rejects.extend(_collect(table, layout, entry, len(origins), collected))
-                origins.append((table, entry))
+                # Its values are read and may be long.
+                origins.append((table, Entry(Row(entry.row.line, []), entry.id, "")))
             parts.append(batch.compounds)
             n_rows += len(batch.entries) + len(batch.rejects)
             progress(n_rows)
@@ -313,8 +325,9 @@ def _collect(
             collected.rows.append(row)
             collected.groups.append(layout.group(entry.row.values))
         except LabelError as error:
-            collected.rejected.setdefault(index, []).append(str(error))
-            rejects.append(table.reject_value(entry, column, text, f"{task.name}: {error}"))
+            reason = shorten(str(error))
+            collected.rejected.setdefault(index, []).append(reason)
+            rejects.append(table.reject_value(entry, column, text, f"{task.name}: {reason}"))
     return rejects
 
 
@@ -334,7 +347,7 @@ def _measure(
     value, sign = parse_label(task, text)
     if task.kind == "regression" and qualifier:
         sign = sign or parse_qualifier(qualifier)
-    return _Measurement(index, value, sign, column, text)
+    return _Measurement(index, value, sign, column, text[:_KEPT])
 
 
 def _merge(

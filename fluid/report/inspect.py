@@ -38,6 +38,8 @@ from fluid.report.disclosure import describe_disclosure
 _EXAMPLES = 5
 # Different values of a column that are counted; beyond, the count is "at least".
 _MOST_DISTINCT = 100_000
+# Characters of a text that are shown.
+_LONGEST = 200
 _MEANINGS = {
     "id": "name of the public compound",
     "smiles": "standard SMILES of the public compound",
@@ -263,6 +265,8 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
             shown[name] = f"{len(value)} values"
         elif isinstance(value, float):
             shown[name] = round(value, 6) if np.isfinite(value) else str(value)
+        elif isinstance(value, str):
+            shown[name] = value if len(value) <= _LONGEST else value[:_LONGEST] + "..."
         else:
             shown[name] = value
     return shown

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
 FORMATS = (".csv", ".parquet")
+# Characters of a structure that cannot be predicted.
+_LONGEST = 1000
 
 
 @dataclass(frozen=True)
@@ -462,7 +464,7 @@ def predictions_frame(
         {
             "line": [entry.row.line for entry, _ in batch.rejects],
             "id": [entry.id for entry, _ in batch.rejects],
-            "smiles": [printable(entry.smiles) for entry, _ in batch.rejects],
+            "smiles": [printable(entry.smiles[:_LONGEST]) for entry, _ in batch.rejects],
             "problem": [reason for _, reason in batch.rejects],
         },
         columns=names,

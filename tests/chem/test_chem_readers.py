@@ -182,7 +182,7 @@ def test_a_gzip_with_changed_bytes_is_refused(tmp_path):
         ("t", b"smiles\nC\n", "unknown kind of table ''"),
         ("t.gz", b"smiles\nC\n", "unknown kind of table ''"),
         ("t.parquet", b"PAR1 not really", "is not a readable Parquet file"),
-        ("t.csv", b"smiles,id\n" + b"C" * (1 << 24) + b"C,a\n", "is not a readable table"),
+        ("t.csv", b"smiles,id\n" + b"C" * (1 << 24) + b"C,a\n", "line 2: it has 4,194,304 char"),
     ],
     ids=["empty", "blank", "empty-gzip", "kind", "no-ending", "only-gz", "parquet", "huge-field"],
 )

@@ -8,8 +8,10 @@ import pytest
 from fluid.base.errors import TableError
 from fluid.chem.features import FeatureSpec
 from fluid.chem.featurizer import BATCH, featurize_entries, list_rejects
+from fluid.chem.readers import Row
 from fluid.chem.standardize import StandardizerSpec
 from fluid.chem.tables import (
+    Entry,
     Reject,
     batched,
     normal_name,
@@ -64,8 +66,15 @@ def test_names_are_compared_without_case_blanks_and_dashes():
 
 
 def test_batches_keep_the_order_and_the_rest():
-    assert list(batched(iter(range(7)), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+    entries = [Entry(Row(line, ["CCO"]), "", "CCO") for line in range(7)]
+    lines = [[entry.row.line for entry in batch] for batch in batched(iter(entries), 3)]
+    assert lines == [[0, 1, 2], [3, 4, 5], [6]]
     assert list(batched([], 3)) == []
+
+
+def test_a_batch_of_long_rows_is_shorter():
+    entries = [Entry(Row(line, ["C" * 1_000_000]), "", "C") for line in range(30)]
+    assert [len(batch) for batch in batched(entries, 256)] == [9, 9, 9, 3]
 
 
 def test_rejects_are_a_table_that_can_be_read_back(tmp_path):
