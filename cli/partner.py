@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from fluid.cli.console import Progress, command, emit, pairs, parse_labels, table
+from fluid.cli.console import Progress, command, emit, pairs, parse_labels, stage, table
 from fluid.cli.options import (
     FederationFile,
     FederationOfRound,
@@ -313,7 +313,7 @@ def annotate(
             federation=federation,
             policy=policy,
             student=student,
-            run=Run(jobs=jobs, workers=workers, progress=progress),
+            run=Run(jobs=jobs, workers=workers, progress=progress, stage=stage),
         )
 
     def text() -> str:

@@ -44,7 +44,7 @@ def featurize_batch(
             rejects.append((entry, entry.row.problem))
             continue
         try:
-            structures.append(_structure(entry.smiles, standardizer))
+            structures.append(to_structure(entry.smiles, standardizer))
             kept.append(entry)
         except StructureError as error:
             rejects.append((entry, str(error)))
@@ -52,7 +52,7 @@ def featurize_batch(
     return Featurized(kept, compounds, rejects)
 
 
-def _structure(smiles: str, standardizer: StandardizerSpec) -> Structure:
+def to_structure(smiles: str, standardizer: StandardizerSpec) -> Structure:
     """Standardise; whatever RDKit throws at a structure is the fault of that row alone."""
     if "\n" in smiles or "\r" in smiles:
         raise StructureError("structure holds a line break")

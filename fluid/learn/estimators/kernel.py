@@ -66,6 +66,7 @@ class KernelMachine:
         made.weights_ = state.arrays["weights"].astype(np.float64)
         made.kernel_.mean_ = state.arrays["mean"].astype(np.float64)
         made.kernel_.scale_ = state.arrays["scale"].astype(np.float64)
+        made.kernel_.check()
         made.intercept_ = float(state.params["intercept"])
         return made
 

@@ -61,6 +61,19 @@ class MixedKernel:
         self.scale_ = np.where(spread > 1e-9, spread, 1.0)
         return self
 
+    def check(self) -> None:
+        """Check a scaling from a file: no compound may get a feature that is not a number.
+
+        Raises
+        ------
+        ValueError
+            If a mean is not finite, or a scale is not a number above 0.
+        """
+        if not np.isfinite(self.mean_).all():
+            raise ValueError("mean of a descriptor is not finite")
+        if not (np.isfinite(self.scale_) & (self.scale_ > 0)).all():
+            raise ValueError("scale of a descriptor must be a finite number above 0")
+
     def prepare(self, compounds: Compounds) -> Prepared:
         """What the kernel needs of compounds."""
         scaled = (compounds.descriptors.astype(np.float64) - self.mean_) / self.scale_
