@@ -11,9 +11,7 @@ from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds
 from fluid.chem.descriptors import descriptor_names
 from fluid.chem.features import featurize
-from fluid.chem.featurizer import to_structure
-from fluid.chem.readers import printable
-from fluid.chem.standardize import StructureError
+from fluid.chem.standardize import StructureError, standardize_row
 
 # Characters of a SMILES in a message.
 _SHOWN = 80
@@ -39,7 +37,7 @@ def find_difference(stored: Compounds, chemistry: Chemistry) -> tuple[int, str] 
     for row, smiles in enumerate(stored.smiles):
         shown = _quoted(smiles)
         try:
-            structure = to_structure(smiles, chemistry.standardizer)
+            structure = standardize_row(smiles, chemistry.standardizer)
         except StructureError as error:
             return row, f"smiles {shown} cannot be used ({error})"
         # So no compound has two rows under two drawings or salts of it.
@@ -86,8 +84,7 @@ def _columns(
 
 
 def _quoted(text: str) -> str:
-    shown = printable(text)
-    return f"'{shown}'" if len(shown) <= _SHOWN else f"'{shown[:_SHOWN]}...'"
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
 
 
 def content_digest(compounds: Compounds) -> str:

@@ -237,6 +237,16 @@ def standardize(smiles: str, spec: StandardizerSpec) -> Structure:
             raise StructureError(f"cannot be standardised ({_first_line(error)})") from error
 
 
+def standardize_row(smiles: str, spec: StandardizerSpec) -> Structure:
+    """The same for a row of a file; whatever RDKit throws at it is the fault of that row alone."""
+    if "\n" in smiles or "\r" in smiles:
+        raise StructureError("structure holds a line break")
+    try:
+        return standardize(smiles, spec)
+    except (RuntimeError, ArithmeticError, LookupError, TypeError) as error:
+        raise StructureError(f"cannot be standardised ({_first_line(error)})") from error
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 

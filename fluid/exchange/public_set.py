@@ -11,7 +11,6 @@ import numpy as np
 from fluid.base.errors import FileFormatError, MismatchError
 from fluid.chem.arrow import compounds_from_batch
 from fluid.chem.compounds import Compounds
-from fluid.chem.readers import printable
 from fluid.chem.recompute import find_difference
 from fluid.exchange.federation import Federation
 from fluid.exchange.sealed import SealedFile, open_sealed
@@ -128,7 +127,7 @@ def row_differs(path: Path, row: int, name: str, difference: str) -> MismatchErr
         See `fluid.chem.recompute.find_difference`.
     """
     return MismatchError(
-        f"{path}: row {row + 1} ({printable(name)[:80]}): {difference}; another "
+        f"{path}: row {row + 1} ({name[:80]!r}): {difference}; another "
         "installation made the file, or it was forged"
     )
 

@@ -87,4 +87,4 @@ def test_rows_of_many_groups_are_named_by_their_place_in_the_file(
         other.check(consortium.federation)
     found = re.search(r"row (\d+) \(([^)]*)\)", str(caught.value))
     assert found is not None
-    assert compounds.ids[int(found[1]) - 1] == found[2]
+    assert compounds.ids[int(found[1]) - 1] == found[2].strip("'")
