@@ -36,7 +36,7 @@ from fluid.partner.recompute import recompute_public
 from fluid.partner.release.approve import approve, load_signing_key
 from fluid.partner.release.charging import charge_query
 from fluid.partner.release.ledger import Query, finish, open_ledger
-from fluid.partner.teacher.folder import FEDERATION_FILE, SECRET_FILE, TeacherFolder
+from fluid.partner.teacher.folder import FEDERATION_FILE, SECRET_FILE, TeacherFolder, loosened
 from fluid.partner.teacher.labeler import TeacherLabeler
 from fluid.partner.teacher.residuals import ResidualLabeler, measured_labels
 from fluid.soft_labels.teacher_labels import TeacherLabels
@@ -268,9 +268,12 @@ def _open(
     """Check that everything belongs together."""
     contract = Federation.load(federation or teacher.path / FEDERATION_FILE)
     if teacher.model.card.protocol != contract.protocol:
+        problem = loosened(teacher.path, contract)
+        warning = f"; beware, its policy is looser than the one of that training: {problem}"
         raise MismatchError(
             f"{teacher.path}: was trained for protocol {teacher.model.card.protocol[:12]}, but the "
             f"federation's is {contract.protocol[:12]}; train the teacher again"
+            + (warning if problem else "")
         )
     base_student = None if student is None else load_base_student(Path(student), contract)
     own = contract.in_force if policy is None else load_own_policy(Path(policy), contract)
