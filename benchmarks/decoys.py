@@ -136,11 +136,12 @@ CHANNELS = ("own row", "own row, metadata", "forged, labels", "forged, metadata"
 
 
 def show_attacks(
-    demo: Path, federation: Federation, public: Compounds, shadows: int, jobs: int | None
+    demo: Path, federation: Federation, public: Compounds, given: argparse.Namespace
 ) -> str:
     """A table of the strongest attack by channel, intervals for all attacks at once."""
+    run = Run(jobs=given.jobs)
     found: list[tuple[list[str], dict[str, Ranking]]] = []
-    for partner in PARTNERS:
+    for partner in given.partner or PARTNERS:
         folder = demo / partner / "teacher"
         model = load_trained(folder, "teacher")
         table = private_table(folder, model, federation)
@@ -152,7 +153,7 @@ def show_attacks(
         for by in ("compound", BY_FRAMEWORK):
             options = replace(training_options(model), folds_by=by)
             recipe = TeacherRecipe(federation, options)
-            game = play(arena, recipe, 0.5, shadows, Run(jobs=jobs), unprotected=False)
+            game = play(arena, recipe, 0.5, given.shadows, run, unprotected=False)
             for index, task in enumerate(federation.tasks):
                 if task.name in game.exports:
                     ranked = {name: rank(*one) for name, one in attack(game, index).items()}
@@ -220,13 +221,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("demo", type=Path, help="what make demo has made")
     parser.add_argument("--shadows", type=int, default=16, help="shadow teachers in each game")
+    parser.add_argument("--partner", action="append", help="by default " + " and ".join(PARTNERS))
     parser.add_argument("--jobs", type=int, default=None)
     given = parser.parse_args()
     federation = load_federation(given.demo / "federation.toml")
     public = open_public_set(given.demo / "public.parquet")
     print(show_checks(public, given.demo, federation), end="\n\n", flush=True)
     whole = concatenate(list(public.chunks()))
-    print(show_attacks(given.demo, federation, whole, given.shadows, given.jobs))
+    print(show_attacks(given.demo, federation, whole, given))
 
 
 if __name__ == "__main__":
