@@ -30,7 +30,7 @@ from fluid.chem.standardize import Structure, StructureError, standardize_row
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.public_set import PublicSet, open_public_set
 from fluid.exchange.sealed import write_sealed
-from fluid.learn.folds import BY_FRAMEWORK
+from fluid.learn.folds import FOLDS_BY
 from fluid.learn.storage import load_trained
 from fluid.partner.audit.arena import Arena
 from fluid.partner.audit.channels import (
@@ -69,26 +69,32 @@ def forged_decoys(own: Compounds, public: Compounds, random: np.random.Generator
 
 
 def legal_decoys(
-    own: Compounds, federation: Federation, random: np.random.Generator
+    own: Compounds, public: Compounds, federation: Federation, random: np.random.Generator
 ) -> tuple[Compounds, np.ndarray]:
-    """True compounds most similar to each compound, not private, and their similarity (n, 6)."""
+    """True compounds most similar to each compound, not private, and their similarity (n, 6).
+
+    Analogues are made; where there are few, compounds of the public set take their place.
+    """
     private, chemistry = set(own.connectivities), federation.chemistry
+    plain = replace(chemistry.features, descriptors="none")
+    free = public.take(~np.isin(public.connectivities, own.connectivities))
     parts, similarity = [], []
     for row, smiles in enumerate(own.smiles):
         made: dict[str, Structure] = {}
-        for text, _ in grow_analogues(smiles, random, MADE, ("mutations",)):
-            try:
+        known = tanimoto(free.fingerprints, own.fingerprints[row : row + 1])[:, 0]
+        nearest = [free.smiles[place] for place in np.argsort(-known, kind="stable")[:DECOYS]]
+        grown = [text for text, _ in grow_analogues(smiles, random, MADE, ("mutations",))]
+        for text in [*nearest, *grown]:
+            with suppress(StructureError):
                 structure = standardize_row(text, chemistry.standardizer)
-            except StructureError:
-                continue
-            if structure.inchikey[:14] not in private:
-                made.setdefault(structure.inchikey[:14], structure)
-        found = featurize(list(made.values()), [""] * len(made), chemistry.features)
-        near = tanimoto(found.fingerprints, own.fingerprints[row : row + 1])[:, 0]
+                if structure.inchikey[:14] not in private:
+                    made.setdefault(structure.inchikey[:14], structure)
+        structures = list(made.values())
+        offered = featurize(structures, [""] * len(structures), plain)
+        near = tanimoto(offered.fingerprints, own.fingerprints[row : row + 1])[:, 0]
         order = np.argsort(-near, kind="stable")[:DECOYS]
-        # A compound with few analogues has the last of them several times.
-        order = np.resize(order, DECOYS) if len(order) else order
-        parts.append(found.take(order))
+        chosen = [structures[place] for place in order]
+        parts.append(featurize(chosen, [""] * DECOYS, chemistry.features))
         similarity.append(near[order])
     return concatenate(parts), np.stack(similarity)
 
@@ -147,10 +153,10 @@ def show_attacks(
         table = private_table(folder, model, federation)
         table = replace(table, compounds=table.compounds.with_cache())
         random = np.random.default_rng(0)
-        legal, similarity = legal_decoys(table.compounds, federation, random)
+        legal, similarity = legal_decoys(table.compounds, public, federation, random)
         log(f"{partner}: legal decoys have similarity {similarity.mean():.2f} in the mean")
         arena = make_arena(table, forged_decoys(table.compounds, public, random), legal)
-        for by in ("compound", BY_FRAMEWORK):
+        for by in FOLDS_BY:
             options = replace(training_options(model), folds_by=by)
             recipe = TeacherRecipe(federation, options)
             game = play(arena, recipe, 0.5, given.shadows, run, unprotected=False)
