@@ -244,6 +244,10 @@ study-privacy-rounds: $(DEMO)/draco/corrected.parquet | $(READY) ## attack a res
 	$(FLUID) audit $(DEMO)/draco/teacher $(PUBLIC) $< --student $(ROUND)/student \
 	    --shadows $(SHADOWS) -o $(STUDY)/privacy-rounds.json
 
+.PHONY: study-decoys
+study-decoys: $(PARTNERS:%=$(DEMO)/%/teacher/model.json) $(PUBLIC) | $(READY) ## attack by a coordinator that makes the public set, a quarter of an hour on two cores
+	$(BIN)/python -m benchmarks.decoys $(DEMO) --shadows $(SHADOWS)
+
 # A partner of some 500 compounds of another endpoint, every fifth of them public too.
 SECOND := $(STUDY)/privacy-ames
 

@@ -48,3 +48,11 @@ def _in_a_consortium(
         site = request.getfixturevalue("consortium")
         shutil.copytree(site.folder, tmp_path / "site")
         monkeypatch.chdir(tmp_path / "site")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests compute is not kept in the cache of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield

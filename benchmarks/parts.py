@@ -72,6 +72,7 @@ class Clock:
 def parts(folder: str, number: int) -> dict[str, float]:
     """CPU seconds of each part of annotating."""
     import fluid.learn.own_fold
+    import fluid.partner.recompute
     import fluid.partner.teacher.folder
     import fluid.partner.teacher.labeler
     from fluid.base.run import Run
@@ -87,7 +88,7 @@ def parts(folder: str, number: int) -> dict[str, float]:
     public = public_set(number)
     clock = Clock()
     clock.around(PublicSet, "chunks", "reading the public set")
-    clock.around(PublicSet, "check", "computing a sample of the public set again")
+    clock.around(fluid.partner.recompute, "content_digest", "comparing with what was computed")
     clock.around(fluid.partner.teacher.folder, "load_trained", "loading the teacher")
     clock.around(fluid.partner.teacher.labeler, "folds_of_repeats", "keyed folds")
     clock.around(Compounds, "feature_matrix", "features")

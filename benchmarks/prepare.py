@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -67,15 +68,38 @@ def ours(table: str, workers: int) -> dict[str, float]:
     return {"cpu": time.process_time() - started, "wall": time.monotonic() - clock}
 
 
+def recomputed(table: str, workers: int) -> dict[str, float]:
+    """The same for the recomputation of the prepared set, at first and again."""
+    from fluid.exchange.public_set import open_public_set
+    from fluid.partner.recompute import recompute_public
+
+    _, contract = federation()
+    public = open_public_set(Path(table))
+    spent = {}
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["XDG_CACHE_HOME"] = cache
+        for name in ("first", "again"):
+            started, clock = time.process_time(), time.monotonic()
+            recompute_public(public, contract, Run(jobs=workers))
+            spent |= {
+                name: time.process_time() - started,
+                f"{name}, wall": time.monotonic() - clock,
+            }
+    return spent | {"compounds": len(public)}
+
+
 def rows() -> list[Row]:
-    """CPU over bare calls, and what the second worker brings."""
+    """CPU over bare calls, what the second worker brings, and what a partner's check costs."""
     table = str(structure_table(COMPOUNDS, SOURCE))
     calls = in_new_process(bare, COMPOUNDS).value
     one, two = (
         in_new_process(ours, table, 1).value,
         in_new_process(ours, table, 2).value,
     )
-    each = 1e6 / COMPOUNDS
+    prepared = str(FOLDER / "prepared-1.parquet")
+    check = in_new_process(recomputed, prepared, 1).value
+    shared = in_new_process(recomputed, prepared, 2).value
+    each, of_kept = 1e6 / COMPOUNDS, 1e6 / check["compounds"]
     return [
         Row(
             f"`prepare-public`, {COMPOUNDS:,} structures, one worker",
@@ -91,5 +115,21 @@ def rows() -> list[Row]:
             "CPU of the process that reads and writes, beside workers",
             f"{two['cpu'] * each:.0f} us a compound",
             f"it keeps {one['cpu'] / two['cpu']:.0f} workers busy",
+        ),
+        Row(
+            f"every row computed again by a partner, {check['compounds']:,} compounds, one worker",
+            f"{check['first'] * of_kept:.0f} us of CPU a compound",
+            f"{check['first'] * of_kept / (one['cpu'] * each):.2f} x `prepare-public`",
+        ),
+        Row(
+            "the same with two workers, wall",
+            f"{shared['first, wall']:.1f} s",
+            f"{check['first, wall'] / shared['first, wall']:.2f} x as fast as one "
+            f"({check['first, wall']:.1f} s)",
+        ),
+        Row(
+            "the same set again on the same machine",
+            f"{check['again'] * 1e3:.1f} ms",
+            "whatever its size",
         ),
     ]

@@ -129,7 +129,8 @@ class Progress:
         now = time.monotonic()
         if now - self.last >= _EVERY:
             # Since the last line: rows that an interrupted run had finished would inflate the rate.
-            rate = (done - self.done) / (now - self.last)
+            # One stage counts after the other, each from 0.
+            rate = (done - (self.done if done > self.done else 0)) / (now - self.last)
             self.last, self.done = now, done
             whole = "" if self.total is None else f" of {self.total:,}"
             print(f"{done:,}{whole} {self.what}, {rate:,.0f} a second", file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from fluid.cli.console import Progress, command, emit, pairs, parse_labels, table
+from fluid.cli.console import Progress, command, emit, pairs, parse_labels, stage, table
 from fluid.cli.options import (
     FederationFile,
     FederationOfRound,
@@ -278,7 +278,8 @@ def annotate(
 ) -> None:
     """Label the public set with a teacher. The file is the only thing that leaves the partner.
 
-    Models that never saw a compound label it. The query is entered in the teacher's ledger first,
+    Models that never saw a compound label it. Every row of the public set is first computed again
+    from its SMILES, once on a machine, and the set is refused if any bit differs. The query is entered in the teacher's ledger first,
     and refused beyond the policy's budget. Without --key the file is a draft: `fluid inspect`
     shows its content, and `fluid approve` signs it. An interrupted run is resumed. With
     --scheduler the teacher, which holds private structures, is sent to the cluster: it must be the
@@ -313,7 +314,7 @@ def annotate(
             federation=federation,
             policy=policy,
             student=student,
-            run=Run(jobs=jobs, workers=workers, progress=progress),
+            run=Run(jobs=jobs, workers=workers, progress=progress, stage=stage),
         )
 
     def text() -> str:

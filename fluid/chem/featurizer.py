@@ -9,7 +9,7 @@ from functools import partial
 from fluid.base.jobs import Processes, Workers
 from fluid.chem.compounds import Compounds
 from fluid.chem.features import FeatureSpec, featurize
-from fluid.chem.standardize import StandardizerSpec, Structure, StructureError, standardize
+from fluid.chem.standardize import StandardizerSpec, StructureError, standardize_row
 from fluid.chem.tables import Entry, EntryTable, Reject, batched
 
 BATCH = 256
@@ -44,23 +44,12 @@ def featurize_batch(
             rejects.append((entry, entry.row.problem))
             continue
         try:
-            structures.append(_structure(entry.smiles, standardizer))
+            structures.append(standardize_row(entry.smiles, standardizer))
             kept.append(entry)
         except StructureError as error:
             rejects.append((entry, str(error)))
     compounds = featurize(structures, [entry.id for entry in kept], features)
     return Featurized(kept, compounds, rejects)
-
-
-def _structure(smiles: str, standardizer: StandardizerSpec) -> Structure:
-    """Standardise; whatever RDKit throws at a structure is the fault of that row alone."""
-    if "\n" in smiles or "\r" in smiles:
-        raise StructureError("structure holds a line break")
-    try:
-        return standardize(smiles, standardizer)
-    except (RuntimeError, ArithmeticError, LookupError, TypeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise StructureError(f"cannot be standardised ({reason})") from error
 
 
 def featurize_entries(

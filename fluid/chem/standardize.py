@@ -15,6 +15,8 @@ ORGANIC_ELEMENTS = frozenset({1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53})
 _CHARACTERS_PER_ATOM = 20
 # Of a record; the time that it takes to compare them with known salts grows with their square.
 _MOST_COMPONENTS = 100
+# Nothing that occurs needs more than two.
+_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -233,18 +235,49 @@ def standardize(smiles: str, spec: StandardizerSpec) -> Structure:
     with rdBase.BlockLogs():
         mol = _parse(smiles, spec)
         try:
-            return _standardize(mol, spec)
+            return _standardize(mol, smiles, spec)
         except (Chem.MolSanitizeException, RuntimeError, ValueError) as error:
             if isinstance(error, StructureError):
                 raise
             raise StructureError(f"cannot be standardised ({_first_line(error)})") from error
 
 
+def standardize_row(smiles: str, spec: StandardizerSpec) -> Structure:
+    """The same for a row of a file; whatever RDKit throws at it is the fault of that row alone."""
+    if "\n" in smiles or "\r" in smiles:
+        raise StructureError("structure holds a line break")
+    try:
+        return standardize(smiles, spec)
+    except (RuntimeError, ArithmeticError, LookupError, TypeError) as error:
+        raise StructureError(f"cannot be standardised ({_first_line(error)})") from error
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _standardize(mol: Chem.Mol, spec: StandardizerSpec) -> Structure:
+def _standardize(mol: Chem.Mol, text: str, spec: StandardizerSpec) -> Structure:
+    """Standardise until nothing changes, so that a standard SMILES is its own standard form.
+
+    Only neutralising leaves something to do, such as a radical to refuse.
+    """
+    before = text
+    for _ in range(_ROUNDS):
+        standard, charged = _standard_smiles(mol, spec)
+        final = Chem.MolFromSmiles(standard)
+        if final is None:
+            raise StructureError("standard SMILES cannot be read back")
+        if standard == before or not charged:
+            inchikey = Chem.MolToInchiKey(final)  # type: ignore[no-untyped-call]
+            if len(inchikey) != 27:
+                raise StructureError("InChIKey cannot be computed")
+            return Structure(standard, inchikey, final)
+        before, mol = standard, final
+    raise StructureError("has no standard form: each time it is standardised it changes")
+
+
+def _standard_smiles(mol: Chem.Mol, spec: StandardizerSpec) -> tuple[str, bool]:
+    """SMILES after one round, and whether there were charges."""
     tools = _tools()
     mol = _parent(mol, spec)
     _check_atoms(mol, spec)
@@ -253,15 +286,9 @@ def _standardize(mol: Chem.Mol, spec: StandardizerSpec) -> Structure:
             atom.SetIsotope(0)
         mol = Chem.RemoveHs(mol)
     mol = tools["normalize"].normalize(mol)
-    if _has(mol, "charge"):
+    charged = _has(mol, "charge")
+    if charged:
         mol = tools["uncharge"].uncharge(mol)
     if spec.stereo == "remove":
         Chem.RemoveStereochemistry(mol)
-    standard = Chem.MolToSmiles(mol)
-    final = Chem.MolFromSmiles(standard)
-    if final is None:
-        raise StructureError("standard SMILES cannot be read back")
-    inchikey = Chem.MolToInchiKey(final)  # type: ignore[no-untyped-call]
-    if len(inchikey) != 27:
-        raise StructureError("InChIKey cannot be computed")
-    return Structure(standard, inchikey, final)
+    return Chem.MolToSmiles(mol), charged

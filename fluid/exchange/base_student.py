@@ -94,7 +94,7 @@ def load_student(path: Path, federation: Federation) -> TrainedModel:
 def _try(student: TrainedModel, task: Task, path: Path) -> None:
     """Check that a student predicts finite numbers: its folder came from outside."""
     try:
-        predictions = student_numbers(student, task, student.library.take(np.arange(1)))
+        predictions = _stated(student, task, student.library.take(np.arange(1)))
     except (ValueError, IndexError, FloatingPointError) as error:
         raise FileFormatError(f"{path}: cannot predict task '{task.name}' ({error})") from error
     if predictions.shape != (1, 1) or not np.isfinite(predictions).all():
@@ -103,7 +103,17 @@ def _try(student: TrainedModel, task: Task, path: Path) -> None:
 
 @single_threaded_blas()
 def student_numbers(student: TrainedModel, task: Task, compounds: Compounds) -> np.ndarray:
-    """A student's predictions of a regression task, float64 of shape (n, 1)."""
+    """A student's predictions of a regression task, float64 of shape (n, 1), finite.
+
+    A student comes from outside. One that predicts no number for some compound would spoil every
+    label that the residual of this compound has a part in, and so tell that it is private; it is
+    taken to predict the middle of the range.
+    """
+    found = _stated(student, task, compounds)
+    return np.where(np.isfinite(found), found, (task.low + task.high) / 2.0)
+
+
+def _stated(student: TrainedModel, task: Task, compounds: Compounds) -> np.ndarray:
     (model,) = [model for model in student.task_models if model.task.name == task.name]
     each = [member.predict(task, compounds, student.library) for member in model.members]
     return np.asarray(np.mean(each, axis=0))

@@ -11,8 +11,7 @@ import numpy as np
 from fluid.base.errors import FileFormatError, MismatchError
 from fluid.chem.arrow import compounds_from_batch, compounds_schema, compounds_schema_like
 from fluid.chem.compounds import Compounds
-from fluid.chem.features import featurize
-from fluid.chem.standardize import StructureError, standardize
+from fluid.chem.recompute import find_difference
 from fluid.exchange.coordinator import check_signed_by_coordinator
 from fluid.exchange.federation import Federation
 from fluid.exchange.manifests import PUBLIC
@@ -69,16 +68,13 @@ class PublicSet:
             except FileFormatError as error:
                 raise FileFormatError(f"{self.sealed.path}: {error}") from error
 
-    def check(self, federation: Federation) -> None:
-        """Check that the set belongs to this federation and that this site computes the same.
-
-        A sample of compounds, drawn by the digest from a few row groups, is standardised and
-        featurised again.
+    def check_protocol(self, federation: Federation) -> None:
+        """Check that the set was prepared for this federation and holds compounds.
 
         Raises
         ------
         FluidError
-            If the signature is not the coordinator's, or the protocol differs, or any sampled row.
+            If not, or if the signature is not the coordinator's.
         """
         check_signed_by_coordinator(self.sealed, federation)
         stated = self.sealed.manifest.get("protocol")
@@ -92,6 +88,21 @@ class PublicSet:
             raise MismatchError(f"{self.sealed.path}: the public set holds no compounds")
         if "n_compounds" in self.sealed.manifest:
             self.sealed.check_count("n_compounds")
+
+    def check(self, federation: Federation) -> None:
+        """Check that the set belongs to this federation and that this site computes the same.
+
+        A sample of compounds, drawn by the digest from a few row groups, is standardised and
+        featurised again. This finds another installation. It does not find a forger, who can try
+        digests until the sample misses what was forged: a partner recomputes every row, see
+        `fluid.partner.recompute`.
+
+        Raises
+        ------
+        MismatchError
+            If the protocol differs, or any sampled row.
+        """
+        self.check_protocol(federation)
         random = np.random.default_rng(int(self.digest[:12], 16))
         sizes = self.sealed.group_sizes()
         ends = np.cumsum(sizes)
@@ -100,13 +111,12 @@ class PublicSet:
         drawn = np.sort(random.choice(len(offered), min(_SAMPLE, len(offered)), replace=False))
         start = 0
         for chunk in self.chunks(groups.tolist()):
-            for row in drawn[(drawn >= start) & (drawn < start + len(chunk))] - start:
-                if not _same(chunk.take(np.array([row])), federation):
-                    number = offered[start + row] + 1
-                    raise MismatchError(
-                        f"{self.sealed.path}: row {number} ({chunk.ids[row]}): this "
-                        "installation computes another key or other features than the file holds"
-                    )
+            rows = drawn[(drawn >= start) & (drawn < start + len(chunk))] - start
+            found = find_difference(chunk.take(rows), federation.chemistry)
+            if found is not None:
+                row = int(rows[found[0]])
+                place = int(offered[start + row])
+                raise row_differs(self.sealed.path, place, chunk.ids[row], found[1])
             start += len(chunk)
 
 
@@ -126,19 +136,21 @@ def check_columns_of_compounds(sealed: SealedFile, federation: Federation) -> No
     check_columns(sealed.path, sealed.schema, expected)
 
 
-def _same(stored: Compounds, federation: Federation) -> bool:
-    chemistry = federation.chemistry
-    try:
-        structure = standardize(stored.smiles[0], chemistry.standardizer)
-    except StructureError:
-        return False
-    here = featurize([structure], [""], chemistry.features)
-    return (
-        structure.inchikey == stored.inchikeys[0]
-        and np.array_equal(here.environments, stored.environments)
-        and np.array_equal(here.counts, stored.counts)
-        and np.array_equal(here.fingerprints, stored.fingerprints)
-        and np.allclose(here.descriptors, stored.descriptors, rtol=1e-4, atol=1e-4)
+def row_differs(path: Path, row: int, name: str, difference: str) -> MismatchError:
+    """The error for a row that is not what its SMILES gives.
+
+    Parameters
+    ----------
+    path
+        The file.
+    row, name
+        Its position, counted from 0, and the name of its compound.
+    difference
+        See `fluid.chem.recompute.find_difference`.
+    """
+    return MismatchError(
+        f"{path}: row {row + 1} ({name[:80]!r}): {difference}; another "
+        "installation made the file, or it was forged"
     )
 
 

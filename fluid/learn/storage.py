@@ -13,6 +13,7 @@ checks every digest and every number (`fluid.learn.stored_model`); nothing of th
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path

@@ -32,10 +32,11 @@ from fluid.partner.disclosure_guard import disclose_statistics
 from fluid.partner.dp.pate import SUB_TEACHERS
 from fluid.partner.dp.pate_labeler import PateLabeler, noise_statement
 from fluid.partner.labeler import Labeler
+from fluid.partner.recompute import recompute_public
 from fluid.partner.release.approve import approve, load_signing_key
 from fluid.partner.release.charging import charge_query
 from fluid.partner.release.ledger import Query, finish, open_ledger
-from fluid.partner.teacher.folder import FEDERATION_FILE, SECRET_FILE, TeacherFolder
+from fluid.partner.teacher.folder import FEDERATION_FILE, SECRET_FILE, TeacherFolder, loosened
 from fluid.partner.teacher.labeler import TeacherLabeler
 from fluid.partner.teacher.residuals import ResidualLabeler, measured_labels
 from fluid.soft_labels.teacher_labels import TeacherLabels
@@ -109,7 +110,8 @@ def annotate(
     teacher
         A teacher's folder.
     public
-        The prepared public set; a sample of it is computed again first.
+        The prepared public set. Every row is computed again from its SMILES first, if this machine
+        has not done so before; a row that differs in any bit is refused.
     output
         The Parquet file to write.
     key
@@ -122,9 +124,10 @@ def annotate(
         Folder of the student of the round before. Regression tasks are labelled by its predictions
         plus the residuals that the teacher fits on its own measurements, in a release of its own.
     run
-        Cores, and a callback with the number of compounds labelled so far. Workers label the
-        chunks in place of this process: they are sent the teacher, so they must be allowed to see
-        it; with a noise mechanism they are refused. The file does not depend on any of it.
+        Cores, and a callback with the number of compounds labelled so far, or computed again
+        before. Workers label the chunks in place of this process: they are sent the teacher, so
+        they must be allowed to see it; with a noise mechanism they are refused. The file does not
+        depend on any of it.
 
     Raises
     ------
@@ -152,6 +155,8 @@ def annotate(
             f"federation '{site.federation.name}' has a noise mechanism, whose draws are counted "
             "one by one: annotate without a scheduler"
         )
+    # The ledger is charged for nothing that is refused.
+    site = replace(site, public=recompute_public(site.public, site.federation, run))
     labeler = _choose_labeler(site, run)
     origin = site.origin()
     query, basis = site.query(origin), site.basis(origin)
@@ -263,9 +268,12 @@ def _open(
     """Check that everything belongs together."""
     contract = Federation.load(federation or teacher.path / FEDERATION_FILE)
     if teacher.model.card.protocol != contract.protocol:
+        problem = loosened(teacher.path, contract)
+        warning = f"; beware, its policy is looser than the one of that training: {problem}"
         raise MismatchError(
             f"{teacher.path}: was trained for protocol {teacher.model.card.protocol[:12]}, but the "
             f"federation's is {contract.protocol[:12]}; train the teacher again"
+            + (warning if problem else "")
         )
     base_student = None if student is None else load_base_student(Path(student), contract)
     own = contract.in_force if policy is None else load_own_policy(Path(policy), contract)
@@ -274,7 +282,7 @@ def _open(
         raise MismatchError(f"own policy of federation '{contract.name}': {problem}")
     contract = replace(contract, own_policy=_with_folds_of(teacher, own))
     contract.chemistry.check(f"federation '{contract.name}'")
-    public.check(contract)
+    public.check_protocol(contract)
     return _Site(teacher, public, contract, base_student)
 
 

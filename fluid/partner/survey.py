@@ -12,10 +12,13 @@ import numpy as np
 
 from fluid.base.errors import SignatureError, TableError
 from fluid.base.run import Run
+from fluid.chem.compounds import concatenate
 from fluid.chem.featurizer import featurize_entries
 from fluid.chem.tables import open_entries
 from fluid.exchange.federation import Federation, check_partner_name
+from fluid.exchange.public_set import PublicSet
 from fluid.exchange.signing import encode_public_key, load_private_key, sign_digest
+from fluid.partner.recompute import recompute_public
 from fluid.public.clusters import Clusters, open_clusters
 from fluid.public.coverage import check_coverage_allowed, round_counts, write_coverage
 from fluid.public.select import assign
@@ -89,7 +92,7 @@ def survey(
     federation
         The contract; its policy must share coverage.
     clusters
-        The coordinator's clusters; a sample of the leaders is computed again first.
+        The coordinator's clusters; every leader is computed again from its SMILES first.
     partner
         The partner who reports; must be registered.
     output
@@ -114,8 +117,9 @@ def survey(
     sign = _signer(None if key is None else Path(key), federation, check_partner_name(partner))
     federation.chemistry.check(f"federation '{federation.name}'")
     clusters.check(federation)
+    leading = recompute_public(PublicSet(clusters.sealed), federation, Run(jobs=run.jobs))
     entries = [open_entries(Path(path), smiles_column, id_column) for path in tables]
-    leaders = clusters.compounds().fingerprints
+    leaders = concatenate(list(leading.chunks())).fingerprints
     features = replace(federation.chemistry.features, descriptors="none")
     # By connectivity, the cluster of the alphabetically first SMILES: rows may come in any order.
     found: dict[str, tuple[str, int]] = {}

@@ -261,3 +261,22 @@ def test_nothing_is_written_to_standard_error(capfd):
     reason("C(C)(C)(C)(C)C")
     standardize("CC(=O)[O-].[Na+]", SPEC)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("smiles", "standard"),
+    [
+        ("N=C([NH2+2])[NH2+]CC(O)=[SiH2]", "N=C(N)NCC(O)=[SiH2]"),
+        ("C[N+](C)(C)CCO.[Cl-]", "C[N+](C)(C)CCO"),
+        ("O=N(=O)c1ccccc1", "O=[N+]([O-])c1ccccc1"),
+    ],
+)
+def test_a_standard_form_is_its_own_standard_form(smiles: str, standard: str) -> None:
+    """Whoever gets it computes it again, and refuses a set in which anything changes."""
+    assert standardize(smiles, StandardizerSpec()).smiles == standard
+    assert standardize(standard, StandardizerSpec()).smiles == standard
+
+
+def test_a_radical_that_neutralising_leaves_is_refused() -> None:
+    with pytest.raises(StructureError, match=r"is a radical"):
+        standardize("CC(C)(C)[NH+2]C(C)=O", StandardizerSpec())

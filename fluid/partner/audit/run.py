@@ -31,6 +31,7 @@ from fluid.partner.audit.noise import audit_federation
 from fluid.partner.audit.results import AuditReport, Thresholds
 from fluid.partner.audit.retraining import attack_retraining
 from fluid.partner.audit.target import AuditOptions, AuditTarget
+from fluid.partner.recompute import recompute_public
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher.fit import TrainingOptions
 from fluid.partner.teacher.folder import FEDERATION_FILE, SECRET_FILE, read_secret
@@ -92,8 +93,9 @@ def audit(
     model = load_trained(folder, "teacher")
     contract = Federation.load(federation or folder / FEDERATION_FILE)
     contract.chemistry.check(f"federation '{contract.name}'")
-    public_set = PublicSet.load(public)
-    public_set.check(contract)
+    public_set = recompute_public(
+        PublicSet.load(public), contract, Run(jobs=run.jobs, workers=run.workers, stage=run.stage)
+    )
     annotation = open_annotation(Path(draft))
     _check_identity(annotation, model, contract, public_set)
     contract = replace(contract, own_policy=annotation.policy)

@@ -23,6 +23,7 @@ from fluid.learn.storage import save_model
 from fluid.partner.hybrid.fit import fit_hybrid
 from fluid.partner.hybrid.peer_targets import peer_labels, student_twicing
 from fluid.partner.hybrid.private_model import HybridOptions
+from fluid.partner.recompute import recompute_compounds
 from fluid.partner.table import Columns, read_labelled
 from fluid.partner.teacher.folder import REJECTS_FILE, SECRET_FILE, read_secret
 from fluid.partner.teacher.train import TrainingSummary
@@ -84,7 +85,8 @@ def train_hybrid(
     output
         The folder to write.
     files
-        The files of the round.
+        The files of the round. Every compound of the federated set is computed again from its
+        SMILES, unless this machine has done so, for this file or the public set.
     teacher
         The partner's teacher, whose folds the hybrid then uses.
     options
@@ -142,6 +144,7 @@ def train_hybrid(
         paths, contract.tasks, contract.chemistry, columns, run.jobs, run.progress
     )
     public, labels = received.load()
+    recompute_compounds(public, received.sealed.path, contract.chemistry, Run(jobs=run.jobs))
     pooled = PooledSet(public, labels, received.sealed.digest)
     if files.annotation is not None:
         own = _own_labels(Path(files.annotation), received, partner)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fluid.base.errors import FileFormatError
+from fluid.base.errors import FileFormatError, FluidError
+from fluid.exchange.federation import Federation, load_federation
+from fluid.exchange.strictness import looser_than
 from fluid.learn.folds import SECRET_BYTES
 from fluid.learn.model import TrainedModel
 from fluid.learn.storage import load_trained
@@ -13,6 +15,24 @@ from fluid.learn.storage import load_trained
 SECRET_FILE = "fold.key"
 FEDERATION_FILE = "federation.toml"
 REJECTS_FILE = "rejects.csv"
+
+
+def loosened(folder: Path, federation: Federation) -> str | None:
+    """What a federation's policy allows that the one a teacher was trained under does not.
+
+    A federation file comes from the coordinator, and whoever is told to train again should know
+    what the new file gives away.
+
+    Returns
+    -------
+    str or None
+        The first looser setting; None if there is none, or no earlier federation can be read.
+    """
+    try:
+        before = load_federation(folder / FEDERATION_FILE)
+    except FluidError:
+        return None
+    return looser_than(before.policy, federation.policy)
 
 
 @dataclass(frozen=True)

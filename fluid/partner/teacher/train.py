@@ -23,7 +23,13 @@ from fluid.partner.release.ledger import carry_over, kept_ledger
 from fluid.partner.release.ledger_file import LEDGER_FILE, read_entries
 from fluid.partner.table import Columns, read_labelled
 from fluid.partner.teacher.fit import TrainingOptions, fit_model
-from fluid.partner.teacher.folder import FEDERATION_FILE, REJECTS_FILE, SECRET_FILE, read_secret
+from fluid.partner.teacher.folder import (
+    FEDERATION_FILE,
+    REJECTS_FILE,
+    SECRET_FILE,
+    loosened,
+    read_secret,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +140,7 @@ def train_teacher(
     _check_replaced(output, "reference" if reference else "teacher", partner)
     if not reference:
         federation.public_key(partner)
-        _warn_if_looser(output, options.folds_agreed(federation))
+        _warn_if_looser(output, options.folds_agreed(federation), federation)
     federation.chemistry.check(f"federation '{federation.name}'")
     key = _secret(output, None if secret is None else Path(secret))
     table = read_labelled(
@@ -188,8 +194,8 @@ def _check_replaced(output: Path, kind: str, partner: str) -> None:
         )
 
 
-def _warn_if_looser(output: Path, folds_by: str) -> None:
-    """Warn if the teacher in the folder was trained with stricter folds."""
+def _warn_if_looser(output: Path, folds_by: str, federation: Federation) -> None:
+    """Warn if the teacher in the folder was trained with stricter folds, or a stricter policy."""
     recover_folder(output)
     if not (output / MODEL_FILE).is_file():
         return
@@ -204,6 +210,13 @@ def _warn_if_looser(output: Path, folds_by: str) -> None:
             output,
             before,
             folds_by,
+        )
+    problem = loosened(output, federation)
+    if problem:
+        logger.warning(
+            "%s: the federation file allows more than the one of the former training: %s",
+            output,
+            problem,
         )
 
 

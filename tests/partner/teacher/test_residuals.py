@@ -12,7 +12,9 @@ import pytest
 from fluid.base.errors import FluidError, MismatchError
 from fluid.base.run import Run
 from fluid.central.distill import distill
+from fluid.chem.compounds import Compounds
 from fluid.chem.standardize import StandardizerSpec, StructureError, connectivity, standardize
+from fluid.exchange import base_student
 from fluid.exchange.annotation import open_annotation
 from fluid.exchange.base_student import load_base_student, student_numbers
 from fluid.exchange.federation import Federation, load_federation
@@ -21,6 +23,7 @@ from fluid.learn.estimators import KernelRidge
 from fluid.learn.model import TrainedModel
 from fluid.learn.own_fold import empty_labels, folds_of_repeats
 from fluid.learn.storage import load_trained, save_model
+from fluid.learn.task import Task
 from fluid.partner.annotate import annotate
 from fluid.partner.table import read_labelled
 from fluid.partner.teacher import residuals
@@ -145,6 +148,45 @@ def test_residuals_are_bounded_however_far_off_a_student_is(consortium: Consorti
     said = made.members[0].predict(made.task, model.library.take(own.rows), model.library)
     inside = folds[0][own.rows] != 0
     assert said == pytest.approx(2.0 * measured[inside].std(), abs=1e-3)
+
+
+@pytest.mark.parametrize("said", [np.nan, np.inf, -np.inf])
+def test_a_student_without_a_number_for_one_compound_spoils_no_label(
+    consortium: Consortium, monkeypatch: pytest.MonkeyPatch, said: float
+) -> None:
+    """Else the labels of all others would tell that this compound is private."""
+    model, folds = teacher_of(consortium)
+    measured = measured_labels(consortium.folder / "aurora" / "teacher", model)["logbb"]
+    (own,) = [one for one in model.task_models if one.task.name == "logbb"]
+    single = model.library.inchikeys[own.rows[7]]
+    stated = base_student._stated
+
+    def spoiled(student: TrainedModel, task: Task, compounds: Compounds) -> np.ndarray:
+        found = stated(student, task, compounds)
+        found[compounds.inchikeys == single] = said
+        return found
+
+    monkeypatch.setattr(base_student, "_stated", spoiled)
+    made = fit_task_residuals(
+        LabelledTask(model.library, own.task, own.rows, measured),
+        folds,
+        own.members,
+        student_of(consortium),
+    )
+    for member in made.members:
+        assert np.isfinite(member.predict(made.task, model.library, model.library)).all()
+
+
+@pytest.mark.parametrize(("name", "value"), [("scale", 0.0), ("scale", np.nan), ("mean", np.inf)])
+def test_a_student_whose_kernel_singles_compounds_out_is_refused(
+    consortium: Consortium, name: str, value: float
+) -> None:
+    """A scale of 0 makes of a compound with exactly the mean what is not a number."""
+    (theirs,) = [one for one in student_of(consortium).task_models if one.task.name == "logbb"]
+    state = theirs.members[0].estimators[0].to_state()
+    state.arrays[name][3] = value
+    with pytest.raises(ValueError, match=f"{name} of a descriptor"):
+        KernelRidge.from_state(state)
 
 
 def test_classification_labels_stay_as_before_and_regression_labels_change(
