@@ -271,7 +271,7 @@ def _forge(folder: Path) -> None:
     """Bring digests up to date, as a forger would."""
     for part in (folder / "own", folder / "student", folder):
         path = part / "model.json"
-        with suppress(FluidError, KeyError, TypeError, AttributeError):
+        with suppress(FluidError, KeyError, TypeError, ValueError, AttributeError):
             for name, digest in dict(read_json(path)["files"]).items():
                 # A part of a hybrid is named by its folder.
                 file = part / str(name)[:99]
