@@ -178,10 +178,12 @@ def is_predictions(path: Path) -> bool:
     if path.suffix.lower() != ".parquet":
         return starts_with(PREDICTIONS_HEADER)(path)
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from fluid.base.parquet_limits import open_parquet
 
     try:
-        names = pq.read_schema(path).names
+        with open_parquet(path) as file:
+            names = file.schema_arrow.names
     except (pa.ArrowException, OSError, ValueError):
         return False
     return names[:5] == PREDICTIONS_HEADER.decode().split(",")[:5]

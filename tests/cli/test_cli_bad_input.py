@@ -47,7 +47,7 @@ TABLES: dict[str, tuple[str, Callable[[Site], str | bytes], str]] = {
     "long header": ("t.csv", lambda s: ",".join(["z" * 99_999] * 3) + "\n1,2,3\n",
                     r"column 'z{37}\.\.\.' occurs twice in the header"),
     "long field": ("t.csv", lambda s: HEADER + "a," + "C" * (1 << 24) + "C,1,0\n",
-                   "is not a readable table"),
+                   "line 2: it has 4,194,304 characters or more"),
     "half a character": ("t.csv", lambda s: (HEADER + "a,CCO,1,0\n").encode("utf-16")[:-1],
                          "is neither UTF-8 nor UTF-16 text"),
     "truncated parquet": ("t.parquet", lambda s: parquet(s)[:-99], "is not a readable Parquet"),
