@@ -58,7 +58,7 @@ def annotate(folder: str, partner: str, target: str) -> None:
 
 def pool(paths: list[str]) -> None:
     """Verify eight annotations and pool them, without training a student."""
-    from fluid.central.consensus import Consensus
+    from fluid.central.consensus import Consensus, apply_trust
     from fluid.central.intake import admit, admitted_chunks
     from fluid.central.pooling import pool_labels
     from fluid.exchange.federated_set import write_federated
@@ -67,18 +67,19 @@ def pool(paths: list[str]) -> None:
     _, contract = federation()
     public = public_set(PUBLIC)
     admitted = admit([Path(path) for path in paths], contract, public)
-    consensus = Consensus(contract.tasks, {})
+    consensus = Consensus(contract.tasks)
+    for compounds, labels in admitted_chunks(public, admitted):
+        consensus.add(labels, compounds.fingerprints)
+    verdicts = consensus.result()
 
     def chunks() -> Iterator[tuple[Compounds, dict[str, PoolingResult]]]:
         for compounds, labels in admitted_chunks(public, admitted):
-            consensus.add(labels, compounds.fingerprints)
             digests = digest_connectivities(compounds)
-            yield compounds, pool_labels(contract.tasks, labels, digests)
+            yield compounds, pool_labels(contract.tasks, apply_trust(labels, verdicts), digests)
 
     features = contract.chemistry.features
     tasks = contract.tasks
     write_federated(FOLDER / "pooled.parquet", features, tasks, chunks(), {"round": 1})
-    consensus.result()
 
 
 def rows() -> list[Row]:

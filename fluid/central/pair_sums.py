@@ -126,10 +126,10 @@ class PairSums:
         self._plain_reliability[:, :, :, 0] += _plain(trust, known)
         for number in np.unique(block):
             inside = block == number
-            each = values[:, inside]
+            inner = values[:, inside]
             self._by_block[0, number] += known[:, inside].sum(axis=1)[:, None]
-            self._by_block[1, number] += each.sum(axis=1)
-            self._by_block[2, number] += (each**2).sum(axis=1)
+            self._by_block[1, number] += inner.sum(axis=1)
+            self._by_block[2, number] += (inner**2).sum(axis=1)
 
     def smoothness(self) -> np.ndarray:
         """Variance between blocks over variance within, shape (k,): the F ratio, 1 by chance."""
@@ -145,12 +145,9 @@ class PairSums:
     def pairs(self) -> Pairs:
         """What the sums say."""
         common, home = self._common.figures(), self._home.figures()
-        return Pairs(
-            *common,
-            *home[:3],
-            _plain_correlation(self._plain_labels),
-            _plain_correlation(self._plain_reliability),
-        )
+        same = (_plain_correlation(one) for one in (self._plain_labels, self._plain_reliability))
+        figures = (*common, *home[:3], *same)
+        return Pairs(**{one.name: each for one, each in zip(fields(Pairs), figures, strict=True)})
 
 
 class _Moments:
