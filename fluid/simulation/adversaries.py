@@ -20,7 +20,7 @@ from fluid.soft_labels.teacher_labels import TeacherLabels
 Labels = Mapping[str, TeacherLabels]
 
 # Public compounds of the students, so that a consortium takes minutes.
-_PUBLIC = 4000
+_PUBLIC = 2000
 _HIGH = 0.98
 # Of the public compounds, in a lie about one series.
 _SERIES = 0.05
@@ -155,7 +155,7 @@ class Adversaries:
     Parameters
     ----------
     labelled
-        Its first round. Students learn from 4,000 of its public compounds.
+        Its first round. Students learn from 2,000 of its public compounds.
     cell
         Measured labels of the test compounds.
     seed

@@ -387,7 +387,7 @@ def test_alone_or_silent() -> None:
 def test_noise_of_a_mechanism_is_no_lie() -> None:
     _, margins = honest(17)
     rng = np.random.default_rng(18)
-    labels = annotate({name: m + rng.normal(0.0, 9.0, N) for name, m in margins.items()})
+    labels = annotate({name: m + rng.normal(0.0, 3.0, N) for name, m in margins.items()})
     labels["p4"] = teacher_labels(rng.normal(0.0, 3.0, N))
     given = {name: {BINARY.name: one} for name, one in labels.items()}
     results = []
