@@ -75,7 +75,7 @@ def recomputed(table: str, workers: int) -> dict[str, float]:
 
     _, contract = federation()
     public = open_public_set(Path(table))
-    spent = {}
+    spent: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as cache:
         os.environ["XDG_CACHE_HOME"] = cache
         for name in ("first", "again"):
