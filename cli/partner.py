@@ -279,8 +279,9 @@ def annotate(
     """Label the public set with a teacher. The file is the only thing that leaves the partner.
 
     Models that never saw a compound label it. Every row of the public set is first computed again
-    from its SMILES, once on a machine, and the set is refused if any bit differs. The query is entered in the teacher's ledger first,
-    and refused beyond the policy's budget. Without --key the file is a draft: `fluid inspect`
+    from its SMILES, once on a machine, and the set is refused if any bit differs. The query is
+    entered in the teacher's ledger before anything is labelled, and refused beyond the policy's
+    budget. Without --key the file is a draft: `fluid inspect`
     shows its content, and `fluid approve` signs it. An interrupted run is resumed. With
     --scheduler the teacher, which holds private structures, is sent to the cluster: it must be the
     partner's own.
