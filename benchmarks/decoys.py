@@ -49,7 +49,7 @@ from fluid.partner.table import LabelledCompounds
 PARTNERS = ("aurora", "draco")
 DECOYS = 6
 # Analogues made of a compound, of which the most similar are taken.
-MADE = 60
+MADE = 24
 # Forged sets that are offered to the checks, and compounds of each.
 OFFERED, SIZE = 20, 772
 

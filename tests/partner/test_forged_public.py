@@ -20,7 +20,7 @@ from tests.cli.cli_site import done, refused, snapshot
 from tests.conftest import Consortium
 from tests.partner.forged_rows import FORGERIES, forge_row, write_compounds
 
-ROWS = 24
+ROWS = 12
 
 
 def _refuse(consortium: Consortium, folder: Path, tries: int, seed: int) -> None:
