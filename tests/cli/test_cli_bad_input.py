@@ -211,7 +211,7 @@ BAD_FEDERATIONS: dict[str, tuple[str, str, str]] = {
     "digits": ("round = 1", "round = " + "9" * 5000, "is not valid TOML"),
     "same key": ("round = 1", "round = 1\nround = 1", "is not valid TOML"),
     "schema": ("fluid.federation/1", "fluid.federation/2", "this version reads 'fluid.federation"),
-    "unknown": ("round = 1", "round = 1\ncolour = 1", "unknown key 'colour'; allowed are featur"),
+    "unknown": ("round = 1", "round = 1\ncolour = 1", "unknown key 'colour'; allowed are coordi"),
     "unknown step": ("share = []", "share = []\nstep = 1", "policy: unknown key 'step'; allowed"),
     "unknown of task": ('kind = "binary"', 'kind = "binary"\nx = 1', "tasks.bbb: unknown key 'x'"),
     "no name": ('name = "trial"', "", "'name' is missing"),

@@ -165,7 +165,7 @@ def test_refusals(site: Site, second: Path, tmp_path: Path) -> None:
     (broken / "arrays.npz").write_bytes(b"")
     assert "does not match its digest" in refused(*site.annotate(target), "--student", broken)
     forged = site.forge(tmp_path / "forged.parquet", changes={"base_student": 5})
-    assert "the manifest is incomplete" in refused(*site.distill(tmp_path / "round", [forged]))
+    assert "the manifest: " in refused(*site.distill(tmp_path / "round", [forged]))
     shutil.rmtree(broken)
     forged.unlink()
     assert snapshot(tmp_path) == before
