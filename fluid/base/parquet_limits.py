@@ -121,7 +121,7 @@ class Limits:
         self._path, self._file = path, file
         self._size = path.stat().st_size
         self._unpacked = self._decoded = 0
-        self._groups = _read_chunks(path)
+        self._groups = read_chunks(path)
         metadata = file.metadata
         rows = sum(metadata.row_group(group).num_rows for group in range(file.num_row_groups))
         most = max(_FEW_ROWS, _ROWS_PER_BYTE * self._size)
@@ -220,7 +220,7 @@ class Limits:
             )
         return Cost(pages, row, all_rows, unpacked)
 
-    def _column(self, raw: IO[bytes], chunk: _Chunk, column: Any, rows: int) -> Cost:
+    def _column(self, raw: IO[bytes], chunk: Chunk, column: Any, rows: int) -> Cost:
         where = f"column '{column.path[:40]}'"
         try:
             pages = list(_pages(raw, chunk, self._size))
@@ -251,15 +251,29 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class _Chunk:
-    """A column of a row group, as the footer states it: number of values, codec, first page."""
+class Chunk:
+    """A column of a row group, as the footer states it.
+
+    Attributes
+    ----------
+    values
+        Number of values.
+    codec
+        How pages are packed.
+    start, size
+        Where its first page begins in the file, and bytes of all its pages.
+    is_plain
+        Whether it lies in this file and has no metadata of its own.
+    """
 
     values: int
     codec: int
     start: int
+    size: int
+    is_plain: bool
 
 
-def _read_chunks(path: Path) -> list[list[_Chunk]]:
+def read_chunks(path: Path) -> list[list[Chunk]]:
     """The columns of each row group.
 
     pyarrow has them too, but it aborts the process where a footer states what cannot be.
@@ -281,12 +295,12 @@ def _read_chunks(path: Path) -> list[list[_Chunk]]:
         raise pa.ArrowInvalid("the footer is damaged") from error
 
 
-def _chunk(column: dict[int, Any]) -> _Chunk:
-    values, codec, start = _numbers(column[3], 5, 4, 9)
+def _chunk(column: dict[int, Any]) -> Chunk:
+    values, codec, start, size = _numbers(column[3], 5, 4, 9, 7)
     dictionary = column[3].get(11)
     if dictionary is not None and 0 < dictionary < start:
         start = dictionary
-    return _Chunk(values, codec, start)
+    return Chunk(values, codec, start, size, 1 not in column and 8 not in column[3])
 
 
 @dataclass(frozen=True)
@@ -321,7 +335,7 @@ class _Page:
         return self.encoding in (*_DICTIONARY_CODED, _DELTA_BYTES)
 
 
-def _pages(raw: IO[bytes], chunk: _Chunk, end: int) -> Iterator[_Page]:
+def _pages(raw: IO[bytes], chunk: Chunk, end: int) -> Iterator[_Page]:
     """The pages of a column chunk, as far as Arrow reads them: until all its values are there."""
     position = chunk.start
     seen = count = 0
@@ -468,7 +482,7 @@ def _zigzag(data: bytes, at: int) -> tuple[int, int]:
     return (value >> 1) ^ -(value & 1), at
 
 
-def _longest(raw: IO[bytes], page: _Page, chunk: _Chunk, column: Any) -> float:
+def _longest(raw: IO[bytes], page: _Page, chunk: Chunk, column: Any) -> float:
     """Bytes of a text in a page: of the longest, or the mean if the page holds each in full."""
     if column.physical_type != "BYTE_ARRAY":
         if page.encoding in (_DELTA_LENGTH, _DELTA_BYTES):
@@ -526,7 +540,7 @@ def _longest_key(content: bytes) -> int:
     return longest
 
 
-def _check_lengths(raw: IO[bytes], page: _Page, chunk: _Chunk, column: Any) -> None:
+def _check_lengths(raw: IO[bytes], page: _Page, chunk: Chunk, column: Any) -> None:
     """Check how many lengths stand at the start of a page: Arrow makes room for all of them."""
     content = _unpack(raw, page, chunk.codec, page.levels or 0)
     if content is None or column.max_repetition_level:

@@ -410,6 +410,8 @@ def _is_property_header(line: str) -> bool:
 def _sdf_structure(block: list[str]) -> tuple[str, str | None]:
     from rdkit import Chem, rdBase
 
+    from fluid.chem.standardize import FEW, StructureError, refuse_rings
+
     ends = [i for i, line in enumerate(block) if line.startswith("M  END")]
     if not ends:
         return "", "mol block has no 'M  END' line"
@@ -418,14 +420,44 @@ def _sdf_structure(block: list[str]) -> tuple[str, str | None]:
         return "", f"record has {len(ends):,} mol blocks; is there a line '$$$$' missing?"
     if end > _MOST_LINES:
         return "", f"mol block has {end:,} lines, at most {_MOST_LINES:,} are allowed"
+    text = "\n".join(block[: end + 1]) + "\n"
     with rdBase.BlockLogs():
         try:
-            mol = Chem.MolFromMolBlock("\n".join(block[: end + 1]) + "\n")
+            if end > FEW:
+                refuse_rings(_count_rings(block[: end + 1]))
+            mol = Chem.MolFromMolBlock(text)
             if mol is not None:
                 return Chem.MolToSmiles(mol), None
+        except StructureError as error:
+            return "", str(error)
         except (RuntimeError, ValueError):
             pass
     return "", "mol block cannot be parsed"
+
+
+def _count_rings(block: list[str]) -> int:
+    """Rings of a mol block, from its bonds alone: RDKit may crash where there are too many."""
+    if any(line.startswith("M  V30") for line in block):
+        parts = [line.split() for line in block if line.startswith("M  V30") and len(line) < 200]
+        pairs = [(words[4], words[5]) for words in parts if len(words) > 5 and words[3].isdigit()]
+    else:
+        counts = block[3] if len(block) > 3 else ""
+        atoms = int(counts[:3]) if counts[:3].strip().isdigit() else 0
+        pairs = [(line[:3], line[3:6]) for line in block[4 + atoms :] if line[:1] in " 0123456789"]
+    above: dict[str, str] = {}
+
+    def root(atom: str) -> str:
+        while (over := above.setdefault(atom, atom)) != atom:
+            above[atom] = above[over]
+            atom = over
+        return atom
+
+    rings = 0
+    for one, other in pairs:
+        first, second = root(one), root(other)
+        rings += first == second
+        above[first] = second
+    return rings
 
 
 def _parquet(path: Path) -> Iterator[Row]:

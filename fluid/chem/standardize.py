@@ -17,6 +17,10 @@ _CHARACTERS_PER_ATOM = 20
 _MOST_COMPONENTS = 100
 # Nothing that occurs needs more than two.
 _ROUNDS = 4
+# Of a molecule; RDKit takes minutes, or crashes, where all atoms are bound to all. C240 has 121.
+_MOST_RINGS = 150
+# Characters of a SMILES, or lines of a mol block, that cannot hold so many.
+FEW = 200
 
 
 @dataclass(frozen=True)
@@ -132,12 +136,29 @@ def _parse(smiles: str, spec: StandardizerSpec) -> Chem.Mol:
         raise StructureError(f"SMILES of {len(text)} characters, at most {limit} are allowed")
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
         raise StructureError("structure holds bytes that are not UTF-8")
+    if len(text) > FEW:
+        raw = Chem.MolFromSmiles(text, sanitize=False)
+        if raw is not None:
+            components = len(Chem.GetMolFrags(raw))
+            refuse_rings(raw.GetNumBonds() - raw.GetNumAtoms() + components)
     mol = Chem.MolFromSmiles(text)
     if mol is None:
         raise StructureError(_why_unparsable(text))
     if mol.GetNumAtoms() == 0:
         raise StructureError("structure has no atoms")
     return mol
+
+
+def refuse_rings(rings: int) -> None:
+    """Raise if a molecule has too many rings to be sanitised.
+
+    Raises
+    ------
+    StructureError
+        If it has.
+    """
+    if rings > _MOST_RINGS:
+        raise StructureError(f"{rings:,} rings, at most {_MOST_RINGS} are allowed")
 
 
 def _why_unparsable(text: str) -> str:

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from fluid.base.errors import FileFormatError
 from fluid.base.files import atomic_file, canonical_json
-from fluid.base.parquet_limits import Limits, open_parquet
+from fluid.base.parquet_limits import Limits, open_parquet, read_chunks
 from fluid.base.schemas import schema_problem
 from fluid.base.strict_json import parse_json
 from fluid.exchange.manifests import MANIFESTS, check_manifest
@@ -413,7 +413,7 @@ def _extra_in_footer(path: Path, metadata: pq.FileMetaData, schema: pa.Schema) -
     named = next((field.name for field in schema if _has_metadata(field)), None)
     if schema.metadata or named is not None:
         return f"column '{(named or schema.names[0])[:80]}' has metadata"
-    return _extra_in_columns(metadata, start)
+    return _extra_in_columns(path, schema, start)
 
 
 def _has_metadata(field: pa.Field) -> bool:
@@ -421,17 +421,15 @@ def _has_metadata(field: pa.Field) -> bool:
     return bool(field.metadata) or any(_has_metadata(item) for item in inner)
 
 
-def _extra_in_columns(metadata: pq.FileMetaData, end: int) -> str | None:
+def _extra_in_columns(path: Path, schema: pa.Schema, end: int) -> str | None:
     """The columns fill the file up to its footer, one behind the other."""
     place = len(_MAGIC)
-    for group in range(metadata.num_row_groups):
-        row_group = metadata.row_group(group)
-        for number in range(row_group.num_columns):
-            column = row_group.column(number)
-            if column.metadata or column.file_path:
-                return f"column '{column.path_in_schema[:80]}' has metadata"
-            first = column.dictionary_page_offset if column.has_dictionary_page else None
-            if (column.data_page_offset if first is None else first) != place:
-                return f"there are bytes before column '{column.path_in_schema[:80]}'"
-            place += column.total_compressed_size
+    for group in read_chunks(path):
+        for number, column in enumerate(group):
+            name = f"'{schema.names[number][:80]}'" if number < len(schema.names) else str(number)
+            if not column.is_plain:
+                return f"column {name} has metadata"
+            if column.start != place:
+                return f"there are bytes before column {name}"
+            place += column.size
     return None if place == end else "there are bytes before the footer"

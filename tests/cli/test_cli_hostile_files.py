@@ -8,6 +8,7 @@ import shutil
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -331,6 +332,17 @@ def molblock(atoms: int) -> str:
     return "\n".join([*lines, "M  V30 END BOND", "M  V30 END CTAB", "M  END", "$$$$", ""])
 
 
+def dense(atoms: int) -> str:
+    """Iron atoms of which each is bound to every other."""
+    pairs = list(combinations(range(1, atoms + 1), 2))
+    lines = ["", "  x", "", "  0  0  0     0  0            999 V3000", "M  V30 BEGIN CTAB"]
+    lines += [f"M  V30 COUNTS {atoms} {len(pairs)} 0 0 0", "M  V30 BEGIN ATOM"]
+    lines += [f"M  V30 {number} Fe 0 0 0 0" for number in range(1, atoms + 1)]
+    lines += ["M  V30 END ATOM", "M  V30 BEGIN BOND"]
+    lines += [f"M  V30 {n} 1 {a} {b}" for n, (a, b) in enumerate(pairs, start=1)]
+    return "\n".join([*lines, "M  V30 END BOND", "M  V30 END CTAB", "M  END", "$$$$", ""])
+
+
 GOOD_MOL = molblock(3)
 ROWS: dict[str, tuple[str, str, str]] = {
     "a long SMILES": ("t.csv", f"smiles\nCCO\n{'C' * 1_000_000}\n", "SMILES of 1000000 char"),
@@ -343,13 +355,14 @@ ROWS: dict[str, tuple[str, str, str]] = {
     "components": ("t.csv", f"smiles\nCCO\n{'C.' * 1499}C\n", "1,500 components, at most 100"),
     "a large mol block": ("t.sdf", GOOD_MOL + molblock(9000), "mol block has 18,"),
     "a larger mol block": ("t.sdf", GOOD_MOL + molblock(90_000), "is there a line '$$$$' missing"),
+    "all bound to all": ("t.sdf", GOOD_MOL + dense(60), "1,711 rings, at most 150 are allowed"),
     "two mol blocks": (
         "t.sdf", GOOD_MOL + GOOD_MOL.replace("$$$$", "x") + GOOD_MOL, "record has 2 mol blocks",
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", some(ROWS, "a longer SMILES", "components", "two mol blocks"))
+@pytest.mark.parametrize("name", some(ROWS, "a longer SMILES", "components", "all bound to all"))
 def test_a_row_that_is_too_long_is_rejected(site: Site, tmp_path: Path, name: str) -> None:
     file, content, reason = ROWS[name]
     path = tmp_path / file
