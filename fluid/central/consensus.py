@@ -44,8 +44,6 @@ _ALLOWED_UNSEEN = 4.0
 _OTHER_SCALE, _OTHER_SPREAD = 3.0, 8.0
 # Labels that spread less than this, in units of the others' spread, say nothing.
 _CONSTANT = 0.01
-# Variance between blocks of neighbouring compounds over that within: 1 for labels drawn at random.
-_RANDOM = 2.0
 # Correlations of honest partners reach .81; copies lie beyond.
 _COPY = 0.95
 
@@ -297,8 +295,8 @@ def _judge(sums: PairSums, noisy: bool) -> Verdicts:
         return Verdicts()
     pairs = sums.pairs().of(labelling)
     known = np.sqrt(sums.squares[labelling] / sums.labelled[labelling]) >= _NO_RELIABILITY
-    smoothness = np.full(len(names), np.inf) if noisy else sums.smoothness()[labelling]
-    comparison = _Comparison(pairs, sums.labelled[labelling], known, smoothness, sums.task)
+    random = sums.is_random()[labelling] & (not noisy)
+    comparison = _Comparison(pairs, sums.labelled[labelling], known, random, sums.task)
     found = {name: comparison.verdict(number) for number, name in enumerate(names)}
     both = list(combinations(range(len(names)), 2))
     copies = [(i, j) for i, j in both if comparison.is_copy(i, j)]
@@ -326,11 +324,11 @@ class _Comparison:
         pairs: Pairs,
         labelled: np.ndarray,
         known: np.ndarray,
-        smoothness: np.ndarray,
+        random: np.ndarray,
         task: Task,
     ) -> None:
         self.pairs, self.known, self.labelled = pairs, known, labelled
-        self.smoothness = smoothness
+        self.random = random
         self.single = len(task.outputs) == 1
         self.numbers = not task.is_classification
         self.support, self.error = find_support(pairs.correlation, pairs.error)
@@ -392,7 +390,7 @@ class _Comparison:
 
         if not self.known[one]:
             return say(1.0, True, "states next to no reliability: its labels are too few, or wrong")
-        if self.smoothness[one] < _RANDOM:
+        if self.random[one]:
             what = "vary from compound to compound as if drawn at random"
             return say(0.0, True, f"its labels {what}", 0.0)
         if not self.compared[one] or self.labelled[one] < _FEWEST_COMPOUNDS:

@@ -16,6 +16,8 @@ from fluid.soft_labels.teacher_labels import TeacherLabels
 _LEAST_ERROR = 0.02
 # Standard deviations below these are a constant: a fiftieth of the default steps.
 _LEAST_SPREAD = 1e-3
+# See `PairSums.is_random`.
+_STANDARD_ERRORS, _FEWEST_IN_BLOCK = 4.0, 30
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,13 @@ class PairSums:
             self._by_block[1, number] += inner.sum(axis=1)
             self._by_block[2, number] += (inner**2).sum(axis=1)
 
-    def smoothness(self) -> np.ndarray:
-        """Variance between blocks over variance within, shape (k,): the F ratio, 1 by chance."""
+    def is_random(self) -> np.ndarray:
+        """Whether labels are no more alike in a block than across blocks, bool of shape (k,).
+
+        The F ratio, variance between blocks over variance within, is 1 by chance, and then
+        exceeds four standard errors once in 10,000. Smaller blocks than 30 compounds on average are
+        not compact enough: nobody's labels are called random there.
+        """
         n, total, squares = self._by_block
         mean = total / np.maximum(n, 1.0)
         grand = total.sum(axis=0) / np.maximum(n.sum(axis=0), 1.0)
@@ -140,7 +147,11 @@ class PairSums:
         within = np.maximum(squares - n * mean**2, 0.0).sum(axis=(0, 2))
         filled = (n[:, :, 0] > 0).sum(axis=0)
         degrees = np.maximum(n[:, :, 0].sum(axis=0) - filled, 1.0)
-        return between / np.maximum(filled - 1, 1) / np.maximum(within / degrees, 1e-12)
+        between_degrees = np.maximum(filled - 1, 1)
+        ratio = between / between_degrees / np.maximum(within / degrees, 1e-12)
+        chance = np.sqrt(2.0 / between_degrees + 2.0 / degrees)
+        large = degrees >= _FEWEST_IN_BLOCK * filled
+        return (ratio < 1.0 + _STANDARD_ERRORS * chance) & large & (filled > 1)
 
     def pairs(self) -> Pairs:
         """What the sums say."""

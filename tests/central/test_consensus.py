@@ -16,12 +16,12 @@ from fluid.soft_labels.teacher_labels import TeacherLabels
 BINARY = Task("active", "binary")
 NUMBER = Task("logd", "regression")
 THREE = Task("class", "multiclass", classes=("low", "middle", "high"))
-N_BLOCKS, EACH = 40, 30
+N_BLOCKS, EACH = 40, 60
 N = N_BLOCKS * EACH
 
 
 def make_fingerprints() -> np.ndarray:
-    """40 series of 30 compounds, one after another: a compound of each, then again."""
+    """40 series of 60 compounds, one after another: a compound of each, then again."""
     rng = np.random.default_rng(0)
     bits = np.zeros((N, N_BLOCKS * 16), dtype=np.uint8)
     for row in range(N):
