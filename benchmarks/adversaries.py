@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from fluid.exchange.public_set import PublicSet
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.task import Task
 from fluid.partner.table import LabelledCompounds, read_labelled
+from fluid.simulation.cell_result import ModelResult
+from fluid.simulation.consortium import Consortium
 from fluid.simulation.partition_spec import parse_partition
 from fluid.simulation.results import write_rows
 from fluid.simulation.studies import COLUMNS, run_named
@@ -34,6 +37,14 @@ EDGES = (-0.6, 0.3)
 LEVEL = Task("level", "multiclass", classes=("low", "middle", "high"))
 KINDS = ("kmeans:partners={}", "scaffold:alpha=0.5,partners={}", "scaffold:alpha=0.1,partners={}")
 DRAWS = 10_000
+
+
+class Untrained(Study):
+    """A study of consortia whose usual models nobody needs."""
+
+    def train_models(self, consortium: Consortium) -> Iterator[ModelResult]:
+        """Nothing."""
+        return iter(())
 
 
 def with_classes(table: LabelledCompounds) -> LabelledCompounds:
@@ -73,7 +84,7 @@ def run_cells(data: Path, demo: Path, output: Path, jobs: int | None) -> list[di
     spec = StudySpec(
         partitions, (0,), share_scaffold=0.0, references=(), paper=False, hybrids=False
     )
-    study = Study(table, public, federation, spec, external, output / "cache")
+    study = Untrained(table, public, federation, spec, external, output / "cache")
     run = Run(jobs=jobs, stage=lambda text: print(text, file=sys.stderr))
     return run_named("adversaries", study, study.run(run), run)
 

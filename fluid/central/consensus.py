@@ -156,6 +156,8 @@ class Consensus:
 
     def __post_init__(self) -> None:
         self._sums: dict[str, PairSums] = {}
+        # Of the whole labels, where residuals are compared.
+        self._whole: dict[str, PairSums] = {}
 
     @single_threaded_blas()
     def add(
@@ -174,7 +176,8 @@ class Consensus:
             Their packed fingerprints, uint8 of shape (n, bytes).
         bases
             By task whose residuals are labelled: predictions of the base student, shape
-            (n, n_outputs). Teachers agree in these, whatever each adds.
+            (n, n_outputs). Teachers agree in these, whatever each adds, so residuals are compared.
+            The whole labels are as well: who turns them round contradicts the student.
         """
         n = len(fingerprints)
         if not n:
@@ -185,18 +188,30 @@ class Consensus:
         block = tanimoto(fingerprints, self.leaders).argmax(axis=1)
         for task in self.tasks:
             here = {name: by[task.name] for name, by in labels.items() if task.name in by}
-            if task.name not in self._sums:
-                self._sums[task.name] = PairSums(task, sorted(here), len(self.leaders))
-            self._sums[task.name].add(here, block, (bases or {}).get(task.name))
+            base = (bases or {}).get(task.name)
+            kinds = [(self._sums, base)] + [(self._whole, None)] * (base is not None)
+            for sums, less in kinds:
+                if task.name not in sums:
+                    sums[task.name] = PairSums(task, sorted(here), len(self.leaders))
+                sums[task.name].add(here, block, less)
 
     def result(self) -> dict[str, Verdicts]:
         """By task."""
-        return {
-            task.name: _judge(self._sums[task.name], self.noisy)
-            if task.name in self._sums
-            else Verdicts()
-            for task in self.tasks
-        }
+        found = dict.fromkeys((task.name for task in self.tasks), Verdicts())
+        for name, sums in self._sums.items():
+            found[name] = _judge(sums, self.noisy)
+            if name in self._whole:
+                found[name] = _stricter(found[name], _judge(self._whole[name], self.noisy))
+        return found
+
+
+def _stricter(residuals: Verdicts, whole: Verdicts) -> Verdicts:
+    """The verdicts by residuals, but where whole labels are trusted less."""
+    partners = {
+        name: other if (other := whole.partners[name]).trust < one.trust else one
+        for name, one in residuals.partners.items()
+    }
+    return Verdicts(partners, residuals.copies, residuals.opposed)
 
 
 def compare(task: Task, labels: Mapping[str, TeacherLabels], fingerprints: np.ndarray) -> Verdicts:

@@ -161,8 +161,9 @@ def test_a_file_name_that_is_not_utf8_is_shown(site: Site, tmp_path: Path) -> No
 
 def test_nothing_a_file_holds_controls_the_terminal(site: Site, tmp_path: Path) -> None:
     path = site.forge(tmp_path / "a.parquet", changes={"software": {"x": "\x1b[31m\x9b31m\x07"}})
-    outcome = done("inspect", path)
-    assert "\x1b" not in outcome.stdout
-    assert "\x9b" not in outcome.stdout
+    outcome = run("inspect", path)
+    assert outcome.code == 1
+    assert "\x1b" not in outcome.stdout + outcome.error
+    assert "\x9b" not in outcome.stdout + outcome.error
     outcome = run("inspect", tmp_path / "\x1b[31mred.parquet")
     assert "\x1b" not in outcome.error

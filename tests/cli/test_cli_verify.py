@@ -141,7 +141,7 @@ def damage(folder: Path, name: str) -> None:
     if name == "unknown file":
         (folder / "notes.txt").write_text("x")
     elif name == "hidden file":
-        (folder / "trees" / ".hidden").write_text("x")
+        (folder / ".hidden").write_text("x")
     elif name == "link":
         (folder / "link").symlink_to(model)
     elif name == "no signature":
