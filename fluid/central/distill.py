@@ -264,7 +264,7 @@ def _pool(verified: _Verified, path: Path, signer: Ed25519PrivateKey | None) -> 
     tally = Tally(tasks, [annotation.partner for annotation in annotations])
     consensus = Consensus(tasks, noisy=noisy)
     for compounds, labels in admitted_chunks(public, annotations):
-        tally.add(labels, len(compounds))
+        tally.add(labels)
         bases = _base_predictions(verified.base_student, tasks, compounds)
         consensus.add(labels, compounds.fingerprints, bases)
     verdicts = consensus.result()
@@ -276,6 +276,7 @@ def _pool(verified: _Verified, path: Path, signer: Ed25519PrivateKey | None) -> 
             digests.append(digest_connectivities(compounds))
             bases = _base_predictions(verified.base_student, tasks, compounds)
             trusted = apply_trust(labels, verdicts)
+            tally.add_pooled(trusted, len(compounds))
             shares.add(trusted)
             yield compounds, pool_labels(tasks, trusted, digests[-1], bases, noisy)
 

@@ -17,7 +17,7 @@ from fluid.soft_labels.teacher_labels import TeacherLabels
 
 
 class Tally:
-    """Counts each partner's labels, chunk by chunk."""
+    """Counts labels, chunk by chunk: each partner's as it states them, all as they are pooled."""
 
     def __init__(self, tasks: Sequence[Task], partners: Sequence[str]) -> None:
         self.tasks = tasks
@@ -26,21 +26,23 @@ class Tally:
         # How many compounds are known to 0, 1, 2, ... partners.
         self.inside = {task.name: np.zeros(len(partners) + 1, dtype=np.int64) for task in tasks}
 
-    def add(self, labels: dict[str, dict[str, TeacherLabels]], n: int) -> None:
-        """Count the labels of n compounds, by partner and task."""
+    def add(self, labels: dict[str, dict[str, TeacherLabels]]) -> None:
+        """Count what partners state, by partner and task."""
+        for partner, by_task in labels.items():
+            for task, one in by_task.items():
+                self.labelled[partner][task] += int(np.isfinite(one.reliability).sum())
+                self.known[partner][task] += int(_is_known(one).sum())
+
+    def add_pooled(self, labels: dict[str, dict[str, TeacherLabels]], n: int) -> None:
+        """Count how many partners know each of n compounds, by what they are trusted with."""
         for task in self.tasks:
-            inside = np.zeros(n, dtype=np.int64)
-            for partner, by_task in labels.items():
-                if task.name not in by_task:
-                    continue
-                reliability = np.nan_to_num(by_task[task.name].reliability)
-                here = reliability >= np.float32(TRUSTED) - np.float32(1e-6)
-                self.labelled[partner][task.name] += int(
-                    np.isfinite(by_task[task.name].reliability).sum()
-                )
-                self.known[partner][task.name] += int(here.sum())
-                inside += here
+            known = [_is_known(by[task.name]) for by in labels.values() if task.name in by]
+            inside = np.sum(known, axis=0, dtype=np.int64) if known else np.zeros(n, dtype=np.int64)
             self.inside[task.name] += np.bincount(inside, minlength=len(labels) + 1)
+
+
+def _is_known(labels: TeacherLabels) -> np.ndarray:
+    return np.nan_to_num(labels.reliability) >= np.float32(TRUSTED) - np.float32(1e-6)
 
 
 def too_few(n_labelled: int) -> str:
