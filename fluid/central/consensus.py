@@ -188,6 +188,8 @@ class Consensus:
         block = tanimoto(fingerprints, self.leaders).argmax(axis=1)
         for task in self.tasks:
             here = {name: by[task.name] for name, by in labels.items() if task.name in by}
+            if not here:
+                continue
             base = (bases or {}).get(task.name)
             kinds = [(self._sums, base)] + [(self._whole, None)] * (base is not None)
             for sums, less in kinds:

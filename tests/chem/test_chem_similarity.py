@@ -182,7 +182,7 @@ def test_without_a_folder_to_cache_in_it_is_compiled_anew(monkeypatch):
         return decorate
 
     monkeypatch.setattr(compiled.numba, "njit", refuse)
-    assert compiled._compiled(len) == "compiled"
+    assert compiled.compile_loop(len) == "compiled"
     assert made == [True, False]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from fluid.base.run import Run
 from fluid.central.distill import distill
 from fluid.partner.annotate import annotate
@@ -21,10 +23,12 @@ def _bytes(folder: Path) -> dict[str, bytes]:
 
 
 def test_teacher_and_annotation_repeat_on_one_and_two_threads(
-    consortium: Consortium, tmp_path: Path
+    consortium: Consortium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = consortium.folder / "aurora"
     for jobs in (1, 2):
+        # What is noted of the key is of another folder with the same secret.
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / f"state{jobs}"))
         teacher = tmp_path / str(jobs) / "teacher"
         train_teacher(
             [home / "private.csv"],
@@ -40,7 +44,6 @@ def test_teacher_and_annotation_repeat_on_one_and_two_threads(
         del asked["ledger.jsonl"]
         assert _bytes(teacher) == asked
         target = tmp_path / f"{jobs}.parquet"
-        # What is noted beside the key is of another folder with the same secret.
         key = tmp_path / str(jobs) / "aurora.key"
         shutil.copy2(consortium.folder / "keys" / "aurora.key", key)
         annotate(teacher, consortium.public, target, key=key, run=Run(jobs=jobs))

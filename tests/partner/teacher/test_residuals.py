@@ -185,8 +185,8 @@ def test_a_student_whose_kernel_singles_compounds_out_is_refused(
     (theirs,) = [one for one in student_of(consortium).task_models if one.task.name == "logbb"]
     state = theirs.members[0].estimators[0].to_state()
     state.arrays[name][3] = value
-    with pytest.raises(ValueError, match=f"{name} of a descriptor"):
-        KernelRidge.from_state(state)
+    with pytest.raises(ValueError, match=f"'{name}'"):
+        KernelRidge.from_state(state).check(student_of(consortium).library)
 
 
 def test_classification_labels_stay_as_before_and_regression_labels_change(
