@@ -24,6 +24,7 @@ from fluid.exchange.public_set import PublicSet
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.task import Task
 from fluid.partner.table import LabelledCompounds, read_labelled
+from fluid.simulation.adversaries import COLLUDING
 from fluid.simulation.cell_result import ModelResult
 from fluid.simulation.consortium import Consortium
 from fluid.simulation.partition_spec import parse_partition
@@ -97,16 +98,15 @@ def interval(values: list[float]) -> str:
     return f"{each.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
-def table_of(rows: list[dict[str, object]], few: bool) -> str:
-    """A Markdown table of the consortia of three partners, or of the others."""
-    chosen = [row for row in rows if (row["test"] == "3 partners") == few]
-    tasks = list(dict.fromkeys(str(row["task"]) for row in chosen))
+def table_of(rows: list[dict[str, object]], by: str) -> str:
+    """A Markdown table of rows of the study, by their lie or another column."""
+    tasks = list(dict.fromkeys(str(row["task"]) for row in rows))
 
-    def values(lie: str, metric: str, task: str | None = None) -> list[float]:
+    def values(group: str, metric: str, task: str | None = None) -> list[float]:
         return [
             float(str(row["value"]))
-            for row in chosen
-            if row["setting"] == lie
+            for row in rows
+            if row[by] == group
             and row["metric"] == metric
             and task in (None, row["task"])
             and row["value"] != ""
@@ -114,13 +114,31 @@ def table_of(rows: list[dict[str, object]], few: bool) -> str:
 
     header = ["", *(f"cost, {task}" for task in tasks), "liars flagged", "honest flagged"]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    for lie in dict.fromkeys(str(row["setting"]) for row in chosen):
-        costs = [values(lie, "cost", task) for task in tasks]
-        caught, accused = values(lie, "liars flagged"), values(lie, "honest flagged")
-        cells = [lie, *(interval(one) if one else "-" for one in costs)]
+    for group in dict.fromkeys(str(row[by]) for row in rows):
+        costs = [values(group, "cost", task) for task in tasks]
+        caught, accused = values(group, "liars flagged"), values(group, "honest flagged")
+        cells = [group, *(interval(one) if one else "-" for one in costs)]
         cells += [f"{np.mean(one):.1%}" if one else "-" for one in (caught, accused)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def tables(rows: list[dict[str, object]]) -> str:
+    """All tables of the study."""
+    three = [row for row in rows if row["test"] == "3 partners"]
+    more = [row for row in rows if row["test"] != "3 partners"]
+    together = [row for row in more if row["setting"] == COLLUDING]
+    alone = [row for row in more if row["setting"] != COLLUDING]
+    return "\n\n".join(
+        [
+            "Twelve consortia of 4, 6, 8 and 20 partners:",
+            table_of(alone, "setting"),
+            "The same consortia, two partners that say the same, turned round, reliability .98:",
+            table_of(together, "test"),
+            "Three consortia of 3 partners:",
+            table_of(three, "setting"),
+        ]
+    )
 
 
 def main() -> None:
@@ -132,10 +150,7 @@ def main() -> None:
     write_rows(output / "studies.csv", COLUMNS, rows)
     with (output / "studies.csv").open(encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
-    print("Twelve consortia of 4, 6, 8 and 20 partners:\n")
-    print(table_of(rows, few=False))
-    print("\nThree consortia of 3 partners:\n")
-    print(table_of(rows, few=True))
+    print(tables(rows))
 
 
 if __name__ == "__main__":

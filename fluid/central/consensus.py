@@ -250,7 +250,9 @@ def apply_trust(
     return found
 
 
-def find_support(correlation: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def find_support(
+    correlation: np.ndarray, error: np.ndarray, votes: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """What k partners have in common with the truth, from how pairs of them agree.
 
     The products v_i v_j are fitted to the correlations of pairs by least squares, one v_i after
@@ -261,6 +263,8 @@ def find_support(correlation: np.ndarray, error: np.ndarray) -> tuple[np.ndarray
     ----------
     correlation, error
         Of shape (k, k); see `Pairs`.
+    votes
+        How much each partner counts in the majority, shape (k,); by default all the same.
 
     Returns
     -------
@@ -280,8 +284,10 @@ def find_support(correlation: np.ndarray, error: np.ndarray) -> tuple[np.ndarray
     support = fits[int(losses[1] < losses[0] - 1e-6)]
     deviation = 1.0 / np.sqrt(weight @ support**2 + 1.0)
     clear = np.abs(support) > deviation
-    votes = float(np.sign(support[clear]).sum())
-    if votes < 0.0 or (votes == 0.0 and support.sum() < 0.0):
+    counted = np.sign(support) if votes is None else np.sign(support) * votes
+    # Rounded, for thirds do not add up to 1.
+    majority = round(float(counted[clear].sum()), 6)
+    if majority < 0.0 or (majority == 0.0 and support.sum() < 0.0):
         support = -support
     return support, deviation
 
@@ -316,7 +322,7 @@ def _judge(sums: PairSums, noisy: bool) -> Verdicts:
     comparison = _Comparison(pairs, sums.labelled[labelling], known, random, sums.task)
     found = {name: comparison.verdict(number) for number, name in enumerate(names)}
     both = list(combinations(range(len(names)), 2))
-    copies = [(i, j) for i, j in both if comparison.is_copy(i, j)]
+    copies = [(i, j) for i, j in both if comparison.copies[i, j]]
     opposed = [
         (i, j)
         for i, j in both
@@ -348,7 +354,12 @@ class _Comparison:
         self.random = random
         self.single = len(task.outputs) == 1
         self.numbers = not task.is_classification
-        self.support, self.error = find_support(pairs.correlation, pairs.error)
+        # Partners that say the same have one voice.
+        same = np.maximum(pairs.same_labels, pairs.same_reliability) > _COPY
+        enough = labelled >= _FEWEST_COMPOUNDS
+        self.copies = same & enough & enough[:, None] & ~np.eye(len(labelled), dtype=bool)
+        votes = 1.0 / (1.0 + self.copies.sum(axis=1))
+        self.support, self.error = find_support(pairs.correlation, pairs.error, votes)
         weight = np.nan_to_num(1.0 / pairs.error**2)
         np.fill_diagonal(weight, 0.0)
         total = weight.sum(axis=1)
@@ -377,12 +388,6 @@ class _Comparison:
     def witnesses(self) -> np.ndarray:
         """Partners whose support is clear."""
         return np.flatnonzero(self.supported)
-
-    def is_copy(self, i: int, j: int) -> bool:
-        """Whether two partners say nearly the same."""
-        enough = min(self.labelled[i], self.labelled[j]) >= _FEWEST_COMPOUNDS
-        same = max(self.pairs.same_labels[i, j], self.pairs.same_reliability[i, j])
-        return bool(enough and same > _COPY)
 
     def verdict(self, one: int) -> Agreement:
         """How a partner is judged."""
@@ -416,7 +421,7 @@ class _Comparison:
             return say(1.0, False, "cannot be judged: of two partners nobody can say who is wrong")
         stated, support, error = self.stated[one], self.support[one], self.error[one]
         if len(witnesses) < _FEWEST_WITNESSES:
-            most = float(self.stated[others].max(initial=0.0))
+            most = float(self.stated[others[~self.copies[one, others]]].max(initial=0.0))
             allowed = _to_share(_ALLOWED_UNSEEN * _to_signal(most))
             if stated > allowed:
                 what = f"states a mean reliability of {stated:.2f}, others {most:.2f} at most"
