@@ -33,11 +33,11 @@ _SUPPORTED, _OPPOSED, _CONTRADICTS = 1.645, 2.0, 2.33
 # Support below one standard error of chance.
 _UNSUPPORTED = 1.0
 # A partner may state so many times what support like its own is worth at the median partner.
-_ALLOWED = 2.0
+_ALLOWED = 2.5
 # It overstates from so many times that on, if it states this much more than the median partner.
-_FAR, _MORE_THAN_OTHERS = 1.5, 1.25
+_FAR, _MORE_THAN_OTHERS = 1.2, 1.25
 # Where its own labels weigh most, few compounds and weak witnesses make a partner's support unsure.
-_FAR_AT_HOME = 10.0
+_FAR_AT_HOME = 8.0
 # Without two witnesses: so many times what the most reliable of the others states.
 _ALLOWED_UNSEEN = 4.0
 # Numbers so far from the others', or spread so much more or less, are in another unit.
@@ -138,7 +138,7 @@ class Consensus:
     - its support is clearly negative (one-sided 1%): it contradicts the others; or
     - it states more than three times the signal-to-noise ratio r / (1 - r) that the upper end of
       its support (one-sided 5%) is worth at the median partner, and a quarter more reliability
-      than the median partner: it overstates. From two times on it is brought down to two times; or
+      than the median partner: it overstates. From 2.5 times on it is brought down to that; or
     - it states more than twenty times that where its own labels weigh most, as in a lie about one
       series; or
     - its numbers are off by three of the others' standard deviations, or spread eight times more

@@ -255,10 +255,10 @@ def test_a_liar_of_any_kind_is_left_out(kind: str, task: Task) -> None:
 def test_who_overstates_a_little_is_brought_down_to_what_is_supported() -> None:
     _, margins = honest(6)
     labels = annotate(margins)
-    labels["p0"] = teacher_labels(margins["p0"], 0.55)
+    labels["p0"] = teacher_labels(margins["p0"], 0.58)
     one = agreement(BINARY, labels)["p0"]
     assert 0.0 < one.trust < 1.0
-    assert 0.55 * one.trust == pytest.approx(one.allowed, rel=1e-5)
+    assert 0.58 * one.trust == pytest.approx(one.allowed, rel=1e-5)
     assert not one.flagged
 
 
@@ -405,12 +405,12 @@ def test_noise_of_a_mechanism_is_no_lie() -> None:
 def test_trust_scales_reliability_and_leaves_labels_out() -> None:
     _, margins = honest(6)
     labels = annotate(margins)
-    labels["p0"] = teacher_labels(margins["p0"], 0.55)
+    labels["p0"] = teacher_labels(margins["p0"], 0.58)
     labels["p1"] = teacher_labels(-margins["p1"], 0.3)
     verdicts = compare(BINARY, labels, FINGERPRINTS)
     given = {name: {BINARY.name: one} for name, one in labels.items()}
     found = apply_trust(given, {BINARY.name: verdicts})
     trust = verdicts.trust["p0"]
-    assert found["p0"][BINARY.name].reliability == pytest.approx(np.full(N, 0.55 * trust), rel=1e-5)
+    assert found["p0"][BINARY.name].reliability == pytest.approx(np.full(N, 0.58 * trust), rel=1e-5)
     assert found["p1"] == {}
     assert found["p2"][BINARY.name] is labels["p2"]
