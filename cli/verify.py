@@ -43,7 +43,7 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Verify the lineage of a student, from the federation file on.
+    """Verify the lineage of a student, back to the federation.
 
     student <- federated set <- annotations <- public set <- federation: files are found by the
     digests that others state of them, and every signature, digest and value is checked. The exit

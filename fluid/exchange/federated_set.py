@@ -215,4 +215,4 @@ def open_federated(path: Path) -> FederatedSet:
     check_columns(path, sealed.schema, _with_labels(compounds_schema_like(sealed.schema), tasks))
     sealed.check_count("n_compounds")
     slopes = {name: float(slope) for name, slope in sealed.manifest["slopes"].items()}
-    return FederatedSet(sealed, tasks, slopes, sealed.manifest["trust"])
+    return FederatedSet(sealed, tasks, slopes, sealed.manifest.get("trust", {}))
