@@ -45,7 +45,7 @@ def read_array(path: Path) -> np.ndarray:
     Raises
     ------
     FileFormatError
-        If there is no such file, or it holds anything but the numbers that its header states.
+        If the file is missing, or holds anything but the numbers that its header states.
     """
     try:
         size = path.stat().st_size
@@ -63,7 +63,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises
     ------
     FileFormatError
-        If there is no such file, it holds anything else, or unpacks to more than 512 MB or a
+        If the file is missing, holds anything else, or unpacks to more than 512 MB or a
         hundred times its size.
     """
     found: dict[str, np.ndarray] = {}
@@ -105,7 +105,7 @@ def _decode(handle: IO[bytes], size: int) -> np.ndarray:
     length = int.from_bytes(start[8:], "little")
     header = _HEADER.fullmatch(handle.read(length))
     if start[:8] != b"\x93NUMPY\x01\x00" or header is None or header[1].decode() not in _TYPES:
-        raise ValueError("an array is not of numbers in one or two dimensions")
+        raise ValueError("an array must hold numbers, in one or two dimensions")
     dtype = np.dtype(header[1].decode())
     shape = tuple(int(item) for item in header.groups()[2:] if item is not None)
     n_bytes = dtype.itemsize

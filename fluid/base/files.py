@@ -181,7 +181,7 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
     Raises
     ------
     FileFormatError
-        If there is no such file, or it cannot be read.
+        If the file is missing or cannot be read.
     """
     if not path.is_file():
         hint = ", it is a folder" if path.is_dir() else ""

@@ -113,7 +113,7 @@ class PairSums:
         reliability = np.stack([one.reliability for one in each]).astype(np.float64)
         known = np.isfinite(reliability) & np.isfinite(values).all(axis=2)
         if self._centre is None and known.any():
-            # Sums of squares of numbers far from 0 would lose their digits.
+            # Squares lose their last digits if values are far from 0.
             self._centre = values[known].mean(axis=0)
         centre = 0.0 if self._centre is None else self._centre
         values = np.where(known[:, :, None], values - centre, 0.0)

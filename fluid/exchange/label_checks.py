@@ -68,7 +68,7 @@ def check_labels(
 def _check_sums(
     path: Path, task: Task, policy: DisclosurePolicy, labels: TeacherLabels, start: int
 ) -> None:
-    """Probabilities of classes add up to 1, but for clipping and rounding by two policies."""
+    """Class probabilities add up to 1, apart from clipping and rounding by two policies."""
     slack = 2.0 * policy.probability_bounds[0] + policy.probability_step
     sums = labels.prediction.astype(np.float64).sum(axis=1)
     wrong = np.abs(sums - 1.0) > len(task.outputs) * slack

@@ -48,7 +48,7 @@ class MixedKernel:
         count, centre, total, squares = len(rows), None, 0.0, 0.0
         for _, block in library.blocks(rows, _BLOCK):
             values = block.descriptors.astype(np.float64)
-            # Sums of squares of numbers far from 0 would lose their digits.
+            # Squares lose their last digits if values are far from 0.
             centre = values.mean(axis=0) if centre is None else centre
             total = total + (values - centre).sum(axis=0)
             squares = squares + ((values - centre) ** 2).sum(axis=0)

@@ -73,7 +73,7 @@ class LedgerState:
     def shares_data(self, federation: Federation) -> bool:
         """Whether releases of this ledger count in a federation.
 
-        Its name alone is no identity, for the coordinator can change it.
+        Its name alone does not identify it: the coordinator can change it.
         """
         known = federation.name in self.federations
         return known or not set(self.tasks).isdisjoint(_tasks(federation))
