@@ -42,7 +42,7 @@ def labelled(folder: str, number: int, student: str) -> float:
 def distilled(number: int, student: str) -> float:
     """CPU seconds of pooling these labels and distilling them."""
     from fluid.base.run import Run
-    from fluid.central.distill import distill
+    from fluid.central.distill import EarlierRounds, distill
 
     target = _NEXT if student else _FIRST
     shutil.rmtree(target, ignore_errors=True)
@@ -53,7 +53,7 @@ def distilled(number: int, student: str) -> float:
         public_set(number, kind=KIND),
         contract,
         target,
-        student=Path(student) if student else None,
+        earlier=EarlierRounds(student=student or None),
         run=Run(jobs=1),
     )
     return time.process_time() - started

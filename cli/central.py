@@ -73,6 +73,7 @@ def distill(
     """
     from fluid.base.cluster import open_cluster
     from fluid.base.run import Run
+    from fluid.central.distill import EarlierRounds
     from fluid.central.distill import distill as distill_round
     from fluid.central.student import StudentOptions
 
@@ -85,8 +86,7 @@ def distill(
             federation,
             output,
             options=StudentOptions(twicing),
-            former=former or (),
-            student=student,
+            earlier=EarlierRounds(former or (), student),
             strict=strict,
             key=key,
             run=Run(seed, jobs, cluster, stage=stage),

@@ -16,7 +16,8 @@ import fluid
 PAGE = Path(__file__).parent / "api.md"
 ORDER = (
     "load", "Model", "Federation", "PublicSet", "prepare_public", "train_teacher", "annotate",
-    "approve", "distill", "train_hybrid", "RoundFiles", "evaluate", "simulate", "Run", "FluidError",
+    "approve", "distill", "EarlierRounds", "train_hybrid", "RoundFiles", "evaluate",
+    "simulate", "Run", "FluidError",
 )  # fmt: skip
 HEAD = """# Python API
 

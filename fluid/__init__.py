@@ -29,6 +29,7 @@ _HOMES = {
     "FluidError": "fluid.base.errors",
     "Model": "fluid.estimator",
     "PublicSet": "fluid.exchange.public_set",
+    "EarlierRounds": "fluid.central.distill",
     "RoundFiles": "fluid.partner.hybrid.train",
     "Run": "fluid.base.run",
     "annotate": "fluid.partner.annotate",

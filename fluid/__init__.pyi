@@ -1,5 +1,6 @@
 from fluid.base.errors import FluidError as FluidError
 from fluid.base.run import Run as Run
+from fluid.central.distill import EarlierRounds as EarlierRounds
 from fluid.central.distill import distill as distill
 from fluid.estimator import Model as Model
 from fluid.estimator import load as load

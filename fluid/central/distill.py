@@ -74,6 +74,23 @@ class Round:
     student: TrainedModel
 
 
+@dataclass(frozen=True)
+class EarlierRounds:
+    """What a round continues.
+
+    Attributes
+    ----------
+    reports
+        ``report.json`` of earlier rounds, whose release numbers each partner must continue.
+    student
+        Folder of the base student whose residuals the annotations label; needed if they do, and
+        refused otherwise. Only the pooled residuals are then sharpened.
+    """
+
+    reports: Sequence[Path | str] = ()
+    student: Path | str | None = None
+
+
 def distill(
     annotations: Sequence[Path | str],
     public: PublicSet | Path | str,
@@ -81,8 +98,7 @@ def distill(
     output: Path | str,
     *,
     options: StudentOptions | None = None,
-    former: Sequence[Path | str] = (),
-    student: Path | str | None = None,
+    earlier: EarlierRounds | None = None,
     strict: bool = False,
     key: Path | str | None = None,
     run: Run | None = None,
@@ -99,11 +115,8 @@ def distill(
         The folder to appear: ``federated.parquet``, ``student`` and ``report.json``.
     options
         How to distill.
-    former
-        Reports of former rounds, whose release numbers each partner must continue.
-    student
-        Folder of the base student whose residuals the annotations label; needed if they do, and
-        refused otherwise. Only the pooled residuals are then sharpened.
+    earlier
+        The rounds before; none in a first round.
     strict
         Whether findings about what partners state (`fluid.central.findings`) are errors. They are
         logged as warnings and stand in the report otherwise.
@@ -135,7 +148,7 @@ def distill(
     federation.chemistry.check(f"federation '{federation.name}'")
     public.check(federation)
     run.stage("verifying annotations")
-    verified = _verify(annotations, public, federation, former, student)
+    verified = _verify(annotations, public, federation, earlier or EarlierRounds())
     with atomic_folder(output, REPORT_FILE) as folder:
         run.stage("pooling")
         pooled = _pool(verified, folder / FEDERATED_FILE, signer)
@@ -209,18 +222,17 @@ def _verify(
     paths: Sequence[Path | str],
     public: PublicSet,
     federation: Federation,
-    former: Sequence[Path | str],
-    student: Path | str | None,
+    earlier: EarlierRounds,
 ) -> _Verified:
     admitted = admit([Path(path) for path in paths], federation, public)
-    reports = [Path(path) for path in former]
+    reports = [Path(path) for path in earlier.reports]
     for report in reports:
         REPORT_SIGNATURE.check(report, federation)
     check_releases(admitted, reports)
     for annotation in admitted:
         check_shared_statistics(annotation)
     base_student = _load_base_student(
-        admitted[0], None if student is None else Path(student), federation
+        admitted[0], None if earlier.student is None else Path(earlier.student), federation
     )
     labelled = {task.name for annotation in admitted for task in annotation.tasks}
     tasks = [task for task in federation.tasks if task.name in labelled]

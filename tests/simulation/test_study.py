@@ -13,7 +13,7 @@ import pytest
 
 from fluid.base.errors import FluidError
 from fluid.base.run import Run
-from fluid.central.distill import distill
+from fluid.central.distill import EarlierRounds, distill
 from fluid.central.student import StudentOptions
 from fluid.exchange.annotation import open_annotation
 from fluid.exchange.federated_set import open_federated
@@ -231,7 +231,14 @@ def test_a_consortium_predicts_what_the_commands_predict(small: Small, tmp_path:
             student=place,
             run=Run(jobs=1),
         )
-    distill(again, public, federation, tmp_path / "second", student=place, run=run)
+    distill(
+        again,
+        public,
+        federation,
+        tmp_path / "second",
+        earlier=EarlierRounds(student=place),
+        run=run,
+    )
     _, pooled = open_federated(tmp_path / "second" / "federated.parquet").load()
     for task, found in second.pooled.labels.items():
         assert np.array_equal(pooled[task].label, found.label, equal_nan=True)

@@ -65,7 +65,7 @@ class TreeArrays:
             return np.array([item for tree in trees for item in tree.get(key, "").split()], kind)
 
         if np.any(every("decision_type", np.int64) & _SPECIAL):
-            raise ValueError("only trees with numeric splits and without missing values are supported")
+            raise ValueError("only trees with numeric splits, no missing values, are supported")
         sizes = np.array([int(tree["num_leaves"]) - 1 for tree in trees], dtype=np.int64)
         return cls(
             np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),

@@ -11,7 +11,7 @@ import pytest
 
 from fluid.base.errors import FluidError, MismatchError
 from fluid.base.run import Run
-from fluid.central.distill import distill
+from fluid.central.distill import EarlierRounds, distill
 from fluid.chem.compounds import Compounds
 from fluid.chem.standardize import StandardizerSpec, StructureError, connectivity, standardize
 from fluid.exchange import base_student
@@ -62,7 +62,7 @@ def corrected(consortium: Consortium, tmp_path_factory: pytest.TempPathFactory) 
         consortium.federation,
         folder / "round2",
         run=Run(jobs=2),
-        student=consortium.folder / "round1" / "student",
+        earlier=EarlierRounds(student=consortium.folder / "round1" / "student"),
     )
     return folder
 
