@@ -415,12 +415,14 @@ class _Comparison:
         if self.random[one]:
             what = "vary from compound to compound as if drawn at random"
             return say(0.0, True, f"its labels {what}", 0.0)
-        if not self.compared[one] or self.labelled[one] < _FEWEST_COMPOUNDS:
+        if not self.compared[one]:
             return say(1.0, False, "cannot be judged: it knows too few compounds that others know")
         if len(self.support) < _FEWEST_PARTNERS:
             return say(1.0, False, "cannot be judged: of two partners nobody can say who is wrong")
         stated, support, error = self.stated[one], self.support[one], self.error[one]
-        if len(witnesses) < _FEWEST_WITNESSES:
+        # Who labels few compounds could be right by chance, so witnesses say nothing.
+        few = self.labelled[one] < _FEWEST_COMPOUNDS
+        if few or len(witnesses) < _FEWEST_WITNESSES:
             most = float(self.stated[others[~self.copies[one, others]]].max(initial=0.0))
             allowed = _to_share(_ALLOWED_UNSEEN * _to_signal(most))
             if stated > allowed:
@@ -428,7 +430,8 @@ class _Comparison:
                 return say(
                     0.0, True, f"overstates: {what}, and no two others can confirm it", allowed
                 )
-            return say(1.0, False, "cannot be judged: no two others agree clearly", allowed)
+            why = "it labels too few compounds" if few else "no two others agree clearly"
+            return say(1.0, False, f"cannot be judged: {why}", allowed)
         numbers = f"support {support:+.2f} by the others' labels, give or take {error:.2f}"
         if spread < _CONSTANT:
             return say(0.0, True, "says the same of every compound", 0.0)

@@ -252,6 +252,19 @@ def test_a_liar_of_any_kind_is_left_out(kind: str, task: Task) -> None:
         assert left_out(found) == ["p0"]
 
 
+@pytest.mark.parametrize("labelled", [10, 49, 60])
+def test_a_lie_about_a_few_compounds_does_not_escape(labelled: int) -> None:
+    _, margins = honest(6)
+    labels = annotate(margins)
+    here = np.arange(N) < labelled
+    labels["p0"] = teacher_labels(-margins["p0"], np.where(here, 0.98, np.nan))
+    found = agreement(BINARY, labels)
+    assert left_out(found) == ["p0"]
+    # Who abstains almost everywhere, and says what others say, is let alone.
+    labels["p0"] = teacher_labels(margins["p0"], np.where(here, 0.3, np.nan))
+    assert not flagged(agreement(BINARY, labels))
+
+
 def test_who_overstates_a_little_is_brought_down_to_what_is_supported() -> None:
     _, margins = honest(6)
     labels = annotate(margins)
