@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from fluid.base.values import check_digest, read_fields
@@ -47,7 +47,18 @@ def check_manifest(values: Mapping[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
-class PublicManifest:
+class _Manifest:
+    """A manifest; a field is checked by its name (`_CHECKS`), whatever the kind of file."""
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.name in _CHECKS and (value or one.default is MISSING):
+                _CHECKS[one.name](value, one.name)
+
+
+@dataclass(frozen=True)
+class PublicManifest(_Manifest):
     """Of a public set."""
 
     schema: str
@@ -60,12 +71,7 @@ class PublicManifest:
     selection: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_digest(self.protocol, "protocol")
-        _check_name(self.federation, "federation")
-        _check_count(self.n_compounds, "n_compounds")
-        Chemistry.from_dict(self.chemistry)
-        _check_sources(self.sources, "sources")
-        _check_software(self.software)
+        super().__post_init__()
         if self.selection:
             # Null where there is none.
             given = {key: value for key, value in self.selection.items() if value is not None}
@@ -102,7 +108,7 @@ class _Selection:
 
 
 @dataclass(frozen=True)
-class ClustersManifest:
+class ClustersManifest(_Manifest):
     """Of a file of clusters."""
 
     schema: str
@@ -116,19 +122,13 @@ class ClustersManifest:
     software: dict[str, Any]
 
     def __post_init__(self) -> None:
-        check_digest(self.protocol, "protocol")
-        _check_name(self.federation, "federation")
-        _check_count(self.n_clusters, "n_clusters")
+        super().__post_init__()
         if not 0.0 <= self.floor <= 1.0:
             raise ValueError(f"floor is {self.floor:g}; allowed are 0.0 to 1.0")
-        _check_count(self.seed, "seed")
-        Chemistry.from_dict(self.chemistry)
-        _check_sources(self.sources, "sources")
-        _check_software(self.software)
 
 
 @dataclass(frozen=True)
-class AnnotationManifest:
+class AnnotationManifest(_Manifest):
     """Of an annotation; `shared` is checked against the policy at intake."""
 
     schema: str
@@ -147,23 +147,15 @@ class AnnotationManifest:
     base_student: str = ""
 
     def __post_init__(self) -> None:
-        _check_name(self.federation, "federation")
-        _check_count(self.round, "round")
-        check_digest(self.protocol, "protocol")
-        check_digest(self.public_set, "public_set")
-        _check_count(self.n_compounds, "n_compounds")
-        _check_name(self.partner, "partner")
+        super().__post_init__()
         names = {task.name for task in _check_tasks(self.tasks)}
         policy_from_dict(self.policy)
         Release.from_dict(self.ledger)
-        _check_software(self.software)
         if self.noise:
             noise = _Noise(**read_fields(_Noise, "noise", self.noise))
             for stated in (noise.asked, noise.answered_at_most, noise.release["events"]):
                 for task in sorted(set(stated) - names):
                     raise ValueError(f"noise: '{task[:80]}' is not a task of this annotation")
-        if self.base_student:
-            check_digest(self.base_student, "base_student")
 
 
 @dataclass(frozen=True)
@@ -225,7 +217,7 @@ class _Draws:
 
 
 @dataclass(frozen=True)
-class FederatedManifest:
+class FederatedManifest(_Manifest):
     """Of a federated set."""
 
     schema: str
@@ -242,17 +234,12 @@ class FederatedManifest:
     base_student: str = ""
 
     def __post_init__(self) -> None:
-        _check_name(self.federation, "federation")
-        _check_count(self.round, "round")
-        check_digest(self.protocol, "protocol")
-        check_digest(self.public_set, "public_set")
+        super().__post_init__()
         tasks = _check_tasks(self.tasks)
         numbers = {task.name for task in tasks if not task.is_classification}
         for partner, digest in self.annotations.items():
             _check_name(partner, "annotations")
             check_digest(digest, f"annotations.{partner}")
-        _check_count(self.n_compounds, "n_compounds")
-        _check_software(self.software)
         for name, slope in self.slopes.items():
             if name not in numbers:
                 raise ValueError(f"slopes: '{name[:80]}' is not a regression task of this set")
@@ -270,8 +257,6 @@ class FederatedManifest:
                     raise ValueError(
                         f"trust.{name}.{partner} = {str(factor)[:40]}: allowed are 0 to below 1"
                     )
-        if self.base_student:
-            check_digest(self.base_student, "base_student")
 
 
 MANIFESTS: dict[str, type[Any]] = {
@@ -305,12 +290,12 @@ def _check_tasks(values: list[Any]) -> list[Task]:
     return tasks
 
 
-def _check_software(values: dict[str, Any]) -> None:
+def _check_software(values: dict[str, Any], where: str) -> None:
     pairs = [text for pair in values.items() for text in pair]
     if len(values) > _MOST_VERSIONS or not all(
         isinstance(text, str) and _VERSION.fullmatch(text) for text in pairs
     ):
-        raise ValueError("'software' must be a table of packages and their versions")
+        raise ValueError(f"'{where}' must be a table of packages and their versions")
 
 
 def _check_name(text: str, where: str) -> None:
@@ -329,3 +314,19 @@ def _check_word(text: str, where: str) -> None:
 def _check_count(value: Any, where: str) -> None:
     if type(value) is not int or not 0 <= value <= _MOST:
         raise ValueError(f"{where} = {repr(value)[:80]}: allowed are whole numbers from 0")
+
+
+_CHECKS: dict[str, Callable[[Any, str], Any]] = {
+    "federation": _check_name,
+    "partner": _check_name,
+    "protocol": check_digest,
+    "public_set": check_digest,
+    "base_student": check_digest,
+    "round": _check_count,
+    "seed": _check_count,
+    "n_compounds": _check_count,
+    "n_clusters": _check_count,
+    "chemistry": lambda value, where: Chemistry.from_dict(value),
+    "sources": _check_sources,
+    "software": _check_software,
+}
