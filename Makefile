@@ -184,6 +184,10 @@ study-shuffled: $(PUBLIC) $(FEDERATION) | $(READY) ## shuffle the largest partne
 study-adversaries: $(PUBLIC) $(FEDERATION) | $(READY) ## partners that lie: what it costs the student, and who is noticed
 	$(BIN)/python -m benchmarks.adversaries $(DATA) $(DEMO) $(STUDY)/adversaries
 
+.PHONY: study-adversaries-validation
+study-adversaries-validation: $(PUBLIC) $(FEDERATION) | $(READY) ## the same on validation splits, to choose limits by
+	$(BIN)/python -m benchmarks.adversaries $(DATA) $(DEMO) $(STUDY)/adversaries-validation --validation
+
 # A second endpoint and a larger public set, neither of them shipped:
 # make study-ames AMES=ames.csv CHEMBL=chembl.smi.gz
 AMES ?=

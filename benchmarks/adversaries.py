@@ -4,11 +4,14 @@ Twelve consortia of 4, 6, 8 and 20 partners, and three of 3 partners, which stan
 are those of the demonstration, and a multiclass task made of its numbers. Intervals are of the mean
 over consortia, by bootstrap.
 
-    python -m benchmarks.adversaries data demo OUTPUT [JOBS]
+    python -m benchmarks.adversaries data demo OUTPUT [--jobs N] [--validation]
+
+Limits of `fluid.central.consensus` are chosen with --validation, on further parts of the training data.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import sys
 from collections.abc import Iterator
@@ -66,7 +69,9 @@ def with_classes(table: LabelledCompounds) -> LabelledCompounds:
     )
 
 
-def run_cells(data: Path, demo: Path, output: Path, jobs: int | None) -> list[dict[str, object]]:
+def run_cells(
+    data: Path, demo: Path, output: Path, jobs: int | None, validation: bool
+) -> list[dict[str, object]]:
     """Rows of the study `adversaries` for all consortia."""
     agreed = Federation.load(demo / "federation.toml")
     federation = replace(agreed, tasks=(*agreed.tasks, LEVEL))
@@ -83,7 +88,13 @@ def run_cells(data: Path, demo: Path, output: Path, jobs: int | None) -> list[di
         for kind in KINDS
     )
     spec = StudySpec(
-        partitions, (0,), share_scaffold=0.0, references=(), paper=False, hybrids=False
+        partitions,
+        (0,),
+        share_scaffold=0.12 if validation else 0.0,
+        validation=validation,
+        references=(),
+        paper=False,
+        hybrids=False,
     )
     study = Untrained(table, public, federation, spec, external, output / "cache")
     run = Run(jobs=jobs, stage=lambda text: print(text, file=sys.stderr))
@@ -143,10 +154,15 @@ def tables(rows: list[dict[str, object]]) -> str:
 
 def main() -> None:
     """Run the study, write its rows, and print the tables."""
-    data, demo, output = (Path(text) for text in sys.argv[1:4])
-    jobs = int(sys.argv[4]) if len(sys.argv) > 4 else None
+    parser = argparse.ArgumentParser()
+    for name in ("data", "demo", "output"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--jobs", type=int)
+    parser.add_argument("--validation", action="store_true")
+    given = parser.parse_args()
+    output = given.output
     output.mkdir(parents=True, exist_ok=True)
-    rows = run_cells(data, demo, output, jobs)
+    rows = run_cells(given.data, given.demo, output, given.jobs, given.validation)
     write_rows(output / "studies.csv", COLUMNS, rows)
     with (output / "studies.csv").open(encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
