@@ -6,7 +6,7 @@ over consortia, by bootstrap.
 
     python -m benchmarks.adversaries data demo OUTPUT [--jobs N] [--validation]
 
-Limits of `fluid.central.consensus` are chosen with --validation, on further parts of the training data.
+Limits of `fluid.central.consensus` are chosen with --validation, on parts of the training data.
 """
 
 from __future__ import annotations
