@@ -9,7 +9,7 @@ supports, is left out of the pool. What nobody else knows cannot be judged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -201,19 +201,25 @@ class Consensus:
         """By task."""
         found = dict.fromkeys((task.name for task in self.tasks), Verdicts())
         for name, sums in self._sums.items():
-            found[name] = _judge(sums, self.noisy)
-            if name in self._whole:
-                found[name] = _stricter(found[name], _judge(self._whole[name], self.noisy))
+            found[name] = (
+                _judge_residuals(sums, self._whole[name])
+                if name in self._whole
+                else _judge(sums, plain=not self.noisy)
+            )
         return found
 
 
-def _stricter(residuals: Verdicts, whole: Verdicts) -> Verdicts:
-    """The verdicts by residuals, but where whole labels are trusted less."""
-    partners = {
-        name: other if (other := whole.partners[name]).trust < one.trust else one
-        for name, one in residuals.partners.items()
-    }
-    return Verdicts(partners, residuals.copies, residuals.opposed)
+def _judge_residuals(residuals: PairSums, whole: PairSums) -> Verdicts:
+    """The verdicts by whole labels, then by residuals of those who were not left out by these.
+
+    Small residuals are mostly rounding, and may be 0, so only whole labels have a scale.
+    """
+    first = _judge(whole, alike=True)
+    gone = {name: one for name, one in first.partners.items() if one.trust == 0.0}
+    second = _judge(residuals, plain=False, without=gone)
+    return Verdicts(
+        dict(sorted({**second.partners, **gone}.items())), second.copies, second.opposed
+    )
 
 
 def compare(task: Task, labels: Mapping[str, TeacherLabels], fingerprints: np.ndarray) -> Verdicts:
@@ -311,15 +317,33 @@ def _to_share(signal: float) -> float:
     return signal / (1.0 + signal)
 
 
-def _judge(sums: PairSums, noisy: bool) -> Verdicts:
-    labelling = np.flatnonzero(sums.labelled)
+def _judge(
+    sums: PairSums, plain: bool = True, alike: bool = False, without: Container[str] = ()
+) -> Verdicts:
+    """The verdicts by some sums.
+
+    Parameters
+    ----------
+    sums
+        Of labels or residuals.
+    plain
+        Whether it counts that labels vary, and how much: not for residuals, nor under noise.
+    alike
+        Whether all labels are alike because all partners start from the same student.
+    without
+        Partners that are not compared.
+    """
+    here = [name not in without for name in sums.partners]
+    labelling = np.flatnonzero((sums.labelled > 0) & here)
     names = [sums.partners[one] for one in labelling]
     if not names:
         return Verdicts()
     pairs = sums.pairs().of(labelling)
     known = np.sqrt(sums.squares[labelling] / sums.labelled[labelling]) >= _NO_RELIABILITY
-    random = sums.is_random()[labelling] & (not noisy)
-    comparison = _Comparison(pairs, sums.labelled[labelling], known, random, sums.task)
+    random = sums.is_random()[labelling] & plain
+    comparison = _Comparison(
+        pairs, sums.labelled[labelling], known, random, sums.task, plain, alike
+    )
     found = {name: comparison.verdict(number) for number, name in enumerate(names)}
     both = list(combinations(range(len(names)), 2))
     copies = [(i, j) for i, j in both if comparison.copies[i, j]]
@@ -349,13 +373,17 @@ class _Comparison:
         known: np.ndarray,
         random: np.ndarray,
         task: Task,
+        plain: bool,
+        alike: bool,
     ) -> None:
         self.pairs, self.known, self.labelled = pairs, known, labelled
         self.random = random
         self.single = len(task.outputs) == 1
-        self.numbers = not task.is_classification
+        self.numbers = plain and not task.is_classification
+        self.plain = plain
         # Partners that say the same have one voice.
-        same = np.maximum(pairs.same_labels, pairs.same_reliability) > _COPY
+        labels = np.zeros_like(pairs.same_labels) if alike else pairs.same_labels
+        same = np.maximum(labels, pairs.same_reliability) > _COPY
         enough = labelled >= _FEWEST_COMPOUNDS
         self.copies = same & enough & enough[:, None] & ~np.eye(len(labelled), dtype=bool)
         votes = 1.0 / (1.0 + self.copies.sum(axis=1))
@@ -433,7 +461,7 @@ class _Comparison:
             why = "it labels too few compounds" if few else "no two others agree clearly"
             return say(1.0, False, f"cannot be judged: {why}", allowed)
         numbers = f"support {support:+.2f} by the others' labels, give or take {error:.2f}"
-        if spread < _CONSTANT:
+        if self.plain and spread < _CONSTANT:
             return say(0.0, True, "says the same of every compound", 0.0)
         if support < -_CONTRADICTS * error:
             return say(0.0, True, f"contradicts the others: {numbers}", 0.0)

@@ -176,6 +176,34 @@ def test_residuals_are_compared_without_the_base_that_all_share(turned: str) -> 
     assert left_out(accumulator.result()[NUMBER.name].partners) == ["p2"]
 
 
+def test_partners_that_start_from_one_student_keep_their_voices() -> None:
+    """Their whole labels are nearly the same, which does not make them copies."""
+    rng = np.random.default_rng(6)
+    base = smooth(np.random.default_rng(5))
+    labels = {f"p{number}": base + 0.05 * smooth(rng) for number in range(6)}
+    # Two that turn the student round, each in its own way.
+    labels["p0"], labels["p1"] = -base + 0.5 * smooth(rng), -base + 0.5 * smooth(rng)
+    given = {name: {NUMBER.name: one} for name, one in annotate(labels, NUMBER).items()}
+    accumulator = Consensus([NUMBER])
+    accumulator.add(given, FINGERPRINTS, {NUMBER.name: base[:, None]})
+    assert left_out(accumulator.result()[NUMBER.name].partners) == ["p0", "p1"]
+
+
+def test_residuals_that_are_small_or_none_are_let_alone() -> None:
+    _, margins = honest(4)
+    rng = np.random.default_rng(6)
+    base = smooth(np.random.default_rng(5))
+    residuals = {name: 0.3 * margin for name, margin in margins.items()}
+    # One corrects nothing, one next to nothing, which rounding hides.
+    residuals["p1"] = np.zeros(N)
+    residuals["p2"] = 0.01 * rng.integers(-1, 2, N)
+    labels = annotate({name: base + one for name, one in residuals.items()}, NUMBER)
+    given = {name: {NUMBER.name: one} for name, one in labels.items()}
+    accumulator = Consensus([NUMBER])
+    accumulator.add(given, FINGERPRINTS, {NUMBER.name: base[:, None]})
+    assert not left_out(accumulator.result()[NUMBER.name].partners)
+
+
 def test_order_of_partners_does_not_matter() -> None:
     _, margins = honest(15)
     labels = annotate(margins)
