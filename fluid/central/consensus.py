@@ -122,6 +122,8 @@ class Consensus:
         chunk, evenly spaced.
     noisy
         Whether labels passed through a noise mechanism. They may then vary at random.
+    alike
+        Names of tasks in which all partners label the residuals of the same student.
 
     Notes
     -----
@@ -153,18 +155,16 @@ class Consensus:
     tasks: Sequence[Task]
     leaders: np.ndarray | None = None
     noisy: bool = False
+    alike: Container[str] = ()
 
     def __post_init__(self) -> None:
         self._sums: dict[str, PairSums] = {}
-        # Of the whole labels, where residuals are compared.
-        self._whole: dict[str, PairSums] = {}
 
     @single_threaded_blas()
     def add(
         self,
         labels: Mapping[str, Mapping[str, TeacherLabels]],
         fingerprints: np.ndarray,
-        bases: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Add a chunk.
 
@@ -174,10 +174,6 @@ class Consensus:
             By partner and task, of n public compounds; the same partners in every chunk.
         fingerprints
             Their packed fingerprints, uint8 of shape (n, bytes).
-        bases
-            By task whose residuals are labelled: predictions of the base student, shape
-            (n, n_outputs). Teachers agree in these, whatever each adds, so residuals are compared.
-            The whole labels are as well: who turns them round contradicts the student.
         """
         n = len(fingerprints)
         if not n:
@@ -190,36 +186,18 @@ class Consensus:
             here = {name: by[task.name] for name, by in labels.items() if task.name in by}
             if not here:
                 continue
-            base = (bases or {}).get(task.name)
-            kinds = [(self._sums, base)] + [(self._whole, None)] * (base is not None)
-            for sums, less in kinds:
-                if task.name not in sums:
-                    sums[task.name] = PairSums(task, sorted(here), len(self.leaders))
-                sums[task.name].add(here, block, less)
+            if task.name not in self._sums:
+                self._sums[task.name] = PairSums(task, sorted(here), len(self.leaders))
+            self._sums[task.name].add(here, block)
 
     def result(self) -> dict[str, Verdicts]:
         """By task."""
-        found = dict.fromkeys((task.name for task in self.tasks), Verdicts())
-        for name, sums in self._sums.items():
-            found[name] = (
-                _judge_residuals(sums, self._whole[name])
-                if name in self._whole
-                else _judge(sums, plain=not self.noisy)
-            )
-        return found
-
-
-def _judge_residuals(residuals: PairSums, whole: PairSums) -> Verdicts:
-    """The verdicts by whole labels, then by residuals of those who were not left out by these.
-
-    Small residuals are mostly rounding, and may be 0, so only whole labels have a scale.
-    """
-    first = _judge(whole, alike=True)
-    gone = {name: one for name, one in first.partners.items() if one.trust == 0.0}
-    second = _judge(residuals, plain=False, without=gone)
-    return Verdicts(
-        dict(sorted({**second.partners, **gone}.items())), second.copies, second.opposed
-    )
+        return {
+            task.name: _judge(self._sums[task.name], self.noisy, task.name in self.alike)
+            if task.name in self._sums
+            else Verdicts()
+            for task in self.tasks
+        }
 
 
 def compare(task: Task, labels: Mapping[str, TeacherLabels], fingerprints: np.ndarray) -> Verdicts:
@@ -317,33 +295,15 @@ def _to_share(signal: float) -> float:
     return signal / (1.0 + signal)
 
 
-def _judge(
-    sums: PairSums, plain: bool = True, alike: bool = False, without: Container[str] = ()
-) -> Verdicts:
-    """The verdicts by some sums.
-
-    Parameters
-    ----------
-    sums
-        Of labels or residuals.
-    plain
-        Whether it counts that labels vary, and how much: not for residuals, nor under noise.
-    alike
-        Whether all labels are alike because all partners start from the same student.
-    without
-        Partners that are not compared.
-    """
-    here = [name not in without for name in sums.partners]
-    labelling = np.flatnonzero((sums.labelled > 0) & here)
+def _judge(sums: PairSums, noisy: bool, alike: bool) -> Verdicts:
+    labelling = np.flatnonzero(sums.labelled)
     names = [sums.partners[one] for one in labelling]
     if not names:
         return Verdicts()
     pairs = sums.pairs().of(labelling)
     known = np.sqrt(sums.squares[labelling] / sums.labelled[labelling]) >= _NO_RELIABILITY
-    random = sums.is_random()[labelling] & plain
-    comparison = _Comparison(
-        pairs, sums.labelled[labelling], known, random, sums.task, plain, alike
-    )
+    random = sums.is_random()[labelling] & (not noisy)
+    comparison = _Comparison(pairs, sums.labelled[labelling], known, random, sums.task, alike)
     found = {name: comparison.verdict(number) for number, name in enumerate(names)}
     both = list(combinations(range(len(names)), 2))
     copies = [(i, j) for i, j in both if comparison.copies[i, j]]
@@ -373,14 +333,13 @@ class _Comparison:
         known: np.ndarray,
         random: np.ndarray,
         task: Task,
-        plain: bool,
         alike: bool,
     ) -> None:
         self.pairs, self.known, self.labelled = pairs, known, labelled
         self.random = random
         self.single = len(task.outputs) == 1
-        self.numbers = plain and not task.is_classification
-        self.plain = plain
+        self.numbers = not task.is_classification
+        self.alike = alike
         # Partners that say the same have one voice.
         labels = np.zeros_like(pairs.same_labels) if alike else pairs.same_labels
         same = np.maximum(labels, pairs.same_reliability) > _COPY
@@ -448,20 +407,23 @@ class _Comparison:
         if len(self.support) < _FEWEST_PARTNERS:
             return say(1.0, False, "cannot be judged: of two partners nobody can say who is wrong")
         stated, support, error = self.stated[one], self.support[one], self.error[one]
-        # Who labels few compounds could be right by chance, so witnesses say nothing.
-        few = self.labelled[one] < _FEWEST_COMPOUNDS
-        if few or len(witnesses) < _FEWEST_WITNESSES:
+
+        def say_unsupported(why: str) -> Agreement:
+            """Without support, what others state is all there is to compare with."""
             most = float(self.stated[others[~self.copies[one, others]]].max(initial=0.0))
             allowed = _to_share(_ALLOWED_UNSEEN * _to_signal(most))
-            if stated > allowed:
-                what = f"states a mean reliability of {stated:.2f}, others {most:.2f} at most"
-                return say(
-                    0.0, True, f"overstates: {what}, and no two others can confirm it", allowed
-                )
-            why = "it labels too few compounds" if few else "no two others agree clearly"
-            return say(1.0, False, f"cannot be judged: {why}", allowed)
+            if stated <= allowed:
+                return say(1.0, False, f"cannot be judged: {why}", allowed)
+            what = f"states a mean reliability of {stated:.2f}, others {most:.2f} at most"
+            return say(0.0, True, f"overstates: {what}, and {why}", allowed)
+
+        # Who labels few compounds could be right by chance.
+        if self.labelled[one] < _FEWEST_COMPOUNDS:
+            return say_unsupported("it labels too few compounds to be confirmed")
+        if len(witnesses) < _FEWEST_WITNESSES:
+            return say_unsupported("no two others agree clearly to confirm it")
         numbers = f"support {support:+.2f} by the others' labels, give or take {error:.2f}"
-        if self.plain and spread < _CONSTANT:
+        if spread < _CONSTANT:
             return say(0.0, True, "says the same of every compound", 0.0)
         if support < -_CONTRADICTS * error:
             return say(0.0, True, f"contradicts the others: {numbers}", 0.0)
@@ -470,6 +432,8 @@ class _Comparison:
         ):
             what = f"mean off by {offset:+.1f} standard deviations, spread {spread:.2g} times"
             return say(0.0, True, f"is in another unit or scale than the others: {what}", 0.0)
+        if self.alike:
+            return say_unsupported("all start from the same student, which confirms nobody")
         allowed, limit = self._allowed(self.stated, support + _SUPPORTED * error, witnesses)
         usual = _MORE_THAN_OTHERS * float(np.median(self.stated[others]))
         what = f"states a mean reliability of {stated:.2f}, {allowed:.2f} is supported; {numbers}"

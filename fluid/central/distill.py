@@ -274,11 +274,11 @@ def _pool(verified: _Verified, path: Path, signer: Ed25519PrivateKey | None) -> 
     tasks, annotations, public = verified.tasks, verified.annotations, verified.public
     noisy = verified.federation.mechanism.is_used
     tally = Tally(tasks, [annotation.partner for annotation in annotations])
-    consensus = Consensus(tasks, noisy=noisy)
+    corrected = [task.name for task in _corrected(verified.base_student, tasks)]
+    consensus = Consensus(tasks, noisy=noisy, alike=corrected)
     for compounds, labels in admitted_chunks(public, annotations):
         tally.add(labels)
-        bases = _base_predictions(verified.base_student, tasks, compounds)
-        consensus.add(labels, compounds.fingerprints, bases)
+        consensus.add(labels, compounds.fingerprints)
     verdicts = consensus.result()
     shares = Shares(tasks)
     digests: list[np.ndarray] = []
@@ -303,17 +303,21 @@ def _pool(verified: _Verified, path: Path, signer: Ed25519PrivateKey | None) -> 
     return _Pooled(pooled, np.concatenate(digests), tally, verdicts, findings)
 
 
+def _corrected(base_student: BaseStudent | None, tasks: Sequence[Task]) -> list[Task]:
+    """The tasks whose residuals are labelled: the regression tasks of the base student."""
+    predicted = {task.name for task in base_student.student.tasks} if base_student else set()
+    return [task for task in tasks if not task.is_classification and task.name in predicted]
+
+
 def _base_predictions(
     base_student: BaseStudent | None, tasks: Sequence[Task], compounds: Compounds
 ) -> dict[str, np.ndarray]:
-    """Predictions of the base student for the regression tasks that it has."""
+    """Predictions of the base student for the tasks that it has."""
     if base_student is None:
         return {}
-    predicted = {task.name for task in base_student.student.tasks}
     return {
         task.name: student_numbers(base_student.student, task, compounds)
-        for task in tasks
-        if not task.is_classification and task.name in predicted
+        for task in _corrected(base_student, tasks)
     }
 
 

@@ -89,12 +89,7 @@ class PairSums:
         self._plain_labels = np.zeros((4, k, k, outputs))
         self._plain_reliability = np.zeros((4, k, k, 1))
 
-    def add(
-        self,
-        labels: Mapping[str, TeacherLabels],
-        block: np.ndarray,
-        base: np.ndarray | None = None,
-    ) -> None:
+    def add(self, labels: Mapping[str, TeacherLabels], block: np.ndarray) -> None:
         """Add n compounds.
 
         Parameters
@@ -103,13 +98,9 @@ class PairSums:
             By partner, of all partners.
         block
             Which block each compound is in, int64 of shape (n,).
-        base
-            Predictions of the base student whose residuals are labelled, shape (n, n_outputs).
         """
         each = [labels[name] for name in self.partners]
         values = np.stack([soft_targets(self.task, one.prediction) for one in each])
-        if base is not None:
-            values = values - base
         reliability = np.stack([one.reliability for one in each]).astype(np.float64)
         known = np.isfinite(reliability) & np.isfinite(values).all(axis=2)
         if self._centre is None and known.any():

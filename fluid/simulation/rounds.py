@@ -65,8 +65,8 @@ class SimulatedRound:
             By task whose residuals were fitted: what the student before predicts for the public
             compounds, shape (n_public, n_outputs).
         """
-        consensus = Consensus(consortium.tasks)
-        consensus.add(labels, consortium.public.fingerprints, bases)
+        consensus = Consensus(consortium.tasks, alike=bases or ())
+        consensus.add(labels, consortium.public.fingerprints)
         verdicts = consensus.result()
         trusted = apply_trust(labels, verdicts)
         pooled = pool_labels(consortium.tasks, trusted, consortium.connectivity_digests, bases)

@@ -158,50 +158,43 @@ def test_streaming_equals_whole(task: Task) -> None:
             assert getattr(other, figure) == pytest.approx(getattr(one, figure), abs=1e-6)
 
 
-@pytest.mark.parametrize("turned", ["residuals", "whole labels"])
-def test_residuals_are_compared_without_the_base_that_all_share(turned: str) -> None:
-    _, margins = honest(4)
-    base = 20.0 * smooth(np.random.default_rng(5))
-    if turned == "residuals":
-        margins["p2"] = -margins["p2"]
-    else:
-        # Residuals that nobody agrees in, added to the student turned round.
-        rng = np.random.default_rng(6)
-        margins = {name: smooth(rng) for name in margins}
-        margins["p2"] = -2.0 * base
-    labels = annotate({name: margin + base for name, margin in margins.items()}, NUMBER)
-    given = {name: {NUMBER.name: one} for name, one in labels.items()}
-    accumulator = Consensus([NUMBER])
-    accumulator.add(given, FINGERPRINTS, {NUMBER.name: base[:, None]})
-    assert left_out(accumulator.result()[NUMBER.name].partners) == ["p2"]
+def corrected(labels: dict[str, np.ndarray]) -> dict[str, Agreement]:
+    """Verdicts of a residual round; all partners state the same reliability."""
+    accumulator = Consensus([NUMBER], alike=[NUMBER.name])
+    given = {name: {NUMBER.name: one} for name, one in annotate(labels, NUMBER).items()}
+    accumulator.add(given, FINGERPRINTS)
+    return accumulator.result()[NUMBER.name].partners
 
 
-def test_partners_that_start_from_one_student_keep_their_voices() -> None:
-    """Their whole labels are nearly the same, which does not make them copies."""
+def test_in_a_residual_round_who_turns_the_student_round_is_left_out() -> None:
     rng = np.random.default_rng(6)
     base = smooth(np.random.default_rng(5))
     labels = {f"p{number}": base + 0.05 * smooth(rng) for number in range(6)}
-    # Two that turn the student round, each in its own way.
+    assert not flagged(corrected(labels))
+    # Two, each in its own way. That the others say nearly the same does not make them copies.
     labels["p0"], labels["p1"] = -base + 0.5 * smooth(rng), -base + 0.5 * smooth(rng)
-    given = {name: {NUMBER.name: one} for name, one in annotate(labels, NUMBER).items()}
-    accumulator = Consensus([NUMBER])
-    accumulator.add(given, FINGERPRINTS, {NUMBER.name: base[:, None]})
-    assert left_out(accumulator.result()[NUMBER.name].partners) == ["p0", "p1"]
+    assert left_out(corrected(labels)) == ["p0", "p1"]
 
 
-def test_residuals_that_are_small_or_none_are_let_alone() -> None:
-    _, margins = honest(4)
+def test_residuals_themselves_are_let_alone() -> None:
+    """Honest ones may contradict each other, be next to nothing, or nothing."""
     rng = np.random.default_rng(6)
     base = smooth(np.random.default_rng(5))
-    residuals = {name: 0.3 * margin for name, margin in margins.items()}
-    # One corrects nothing, one next to nothing, which rounding hides.
-    residuals["p1"] = np.zeros(N)
-    residuals["p2"] = 0.01 * rng.integers(-1, 2, N)
-    labels = annotate({name: base + one for name, one in residuals.items()}, NUMBER)
-    given = {name: {NUMBER.name: one} for name, one in labels.items()}
-    accumulator = Consensus([NUMBER])
-    accumulator.add(given, FINGERPRINTS, {NUMBER.name: base[:, None]})
-    assert not left_out(accumulator.result()[NUMBER.name].partners)
+    residual = 0.3 * smooth(rng)
+    labels = {"p0": base + residual, "p1": base - residual, "p2": base, "p3": base + residual}
+    labels["p4"] = base + 0.01 * rng.integers(-1, 2, N)
+    assert not flagged(corrected(labels))
+
+
+def test_in_a_residual_round_reliability_is_compared_with_what_others_state() -> None:
+    rng = np.random.default_rng(6)
+    base = smooth(np.random.default_rng(5))
+    margins = {f"p{number}": base + 0.05 * smooth(rng) for number in range(6)}
+    labels = annotate(margins, NUMBER)
+    labels["p0"] = teacher_labels(margins["p0"], 0.98, NUMBER)
+    accumulator = Consensus([NUMBER], alike=[NUMBER.name])
+    accumulator.add({name: {NUMBER.name: one} for name, one in labels.items()}, FINGERPRINTS)
+    assert left_out(accumulator.result()[NUMBER.name].partners) == ["p0"]
 
 
 def test_order_of_partners_does_not_matter() -> None:
