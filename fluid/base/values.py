@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import MISSING, fields
-from typing import Any, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 _WORDS: dict[type, str] = {
     str: "text",
@@ -27,7 +28,8 @@ def read_fields(kind: type[Any], where: str, values: Any) -> dict[str, Any]:
     Parameters
     ----------
     kind
-        A dataclass with fields of type str, int, float, bool, list, dict or ``tuple[str, ...]``.
+        A dataclass with fields of type str, int, float, bool, list, dict or ``tuple[str, ...]``,
+        each also with ``| None``: a file leaves such a field out, it never states None.
     where
         Dotted path of the table in its file, for messages; empty if the file is the table.
     values
@@ -63,9 +65,16 @@ def read_fields(kind: type[Any], where: str, values: Any) -> dict[str, Any]:
             raise ValueError(f"'{prefix}{key}' is missing")
     types = get_type_hints(kind)
     return {
-        key: convert_value(value, get_origin(types[key]) or types[key], f"{prefix}{key}")
+        key: convert_value(value, _plain_type(types[key]), f"{prefix}{key}")
         for key, value in values.items()
     }
+
+
+def _plain_type(hint: Any) -> type:
+    """The type that a value must have: without parameters, and without ``| None``."""
+    if get_origin(hint) is UnionType:
+        (hint,) = (part for part in get_args(hint) if part is not type(None))
+    return get_origin(hint) or hint
 
 
 def convert_value(value: Any, wanted: type, where: str) -> Any:

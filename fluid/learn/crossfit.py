@@ -41,12 +41,15 @@ class LabelledTask:
         Positions of the n labelled compounds in the library, int64 of shape (n,).
     values
         Their labels: class indices or numbers, shape (n,).
+    signs
+        int8 of shape (n,): of numbers that are bounds, see `Learner.fit`. None if none is.
     """
 
     library: Compounds
     task: Task
     rows: np.ndarray
     values: np.ndarray
+    signs: np.ndarray | None = None
 
     @cached_property
     def targets(self) -> np.ndarray:
@@ -251,6 +254,7 @@ def _fit(data: LabelledTask, folds: np.ndarray, job: _Job, seed: int) -> _Fit | 
             targets[inside, output],
             task.is_classification,
             _seed(seed, task.name, output, job.repeat, job.left_out),
+            signs=None if data.signs is None else data.signs[inside],
         )
         # One fold at a time: in its last bits a score depends on what is scored beside it, and
         # what calibrates the model of a fold must not depend on that fold's compounds.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from fluid.base.values import read_fields
@@ -40,8 +40,31 @@ class Task:
         Class labels; for a binary task (negative, positive). Labels such as 1/0, yes/no,
         active/inactive are understood too.
     low, high
-        Range of a regression task. Measurements outside are rejected, for they may be in another
-        unit; predictions are clipped to it.
+        Range of a regression task, on its scale. Measurements outside are rejected, for they may be
+        in another unit; predictions are clipped to it.
+    source
+        What tables call the measured quantity: a column of a wide table, or a name in the task
+        column of a long one. Several tasks may share one; empty for the task's own name.
+    scale
+        How numbers of unit `unit` become labels: ``"linear"`` (as they are), ``"log10"``, or
+        ``"p"`` (minus log10 of mol/L).
+    threshold
+        Of a binary task that is made from numbers: the lowest number, on the scale, that is
+        positive. None if the table states classes.
+    replicates
+        Rule for repeated measurements of a compound: ``"median"``, ``"mean"``, ``"max"``, ``"min"``
+        or ``"majority"`` (classes); empty for the median of numbers, the majority of classes.
+    max_spread
+        Repeated measurements that differ by more, on the scale, are rejected; None for no limit.
+    quorum
+        Fewest labels that a model of this task is fitted on: of each class, or numbers. 0 for the
+        fewest that can be fitted.
+    quorum_exact
+        Of a regression task: fewest of them that are not censored.
+    min_partners
+        Public compounds with labels of fewer partners are not learned by the student.
+    weight
+        Of the task where several are fitted or averaged together; above 0.
     """
 
     name: str
@@ -50,6 +73,15 @@ class Task:
     classes: tuple[str, ...] = ()
     low: float = LOWEST
     high: float = HIGHEST
+    source: str = ""
+    scale: str = "linear"
+    threshold: float | None = None
+    replicates: str = ""
+    max_spread: float | None = None
+    quorum: int = 0
+    quorum_exact: int = 0
+    min_partners: int = 1
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -94,6 +126,11 @@ class Task:
             values |= {"unit": self.unit, "low": self.low, "high": self.high}
         elif self.classes:
             values["classes"] = list(self.classes)
+        # Left out where they are the usual ones: a contract without them keeps its digest.
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name not in values and item.name != "classes" and value != item.default:
+                values[item.name] = value
         return values
 
     @classmethod

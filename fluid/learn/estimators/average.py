@@ -36,11 +36,12 @@ class Average:
         target: np.ndarray,
         classification: bool,
         seed: int,
+        signs: np.ndarray | None = None,
     ) -> Self:
         """See `Learner.fit`."""
         self.classification_ = classification
         self.members_ = {
-            name: learner.fit(library, rows, target, classification, seed + number)
+            name: learner.fit(library, rows, target, classification, seed + number, signs)
             for number, (name, learner) in enumerate(self.learners.items())
         }
         return self

@@ -101,6 +101,7 @@ class Learner(Estimator, Protocol):
         target: np.ndarray,
         classification: bool,
         seed: int,
+        signs: np.ndarray | None = None,
     ) -> Self:
         """Train on ``library[rows]``.
 
@@ -116,6 +117,9 @@ class Learner(Estimator, Protocol):
             Whether targets are classes or numbers.
         seed
             Fixes everything random.
+        signs
+            int8 of shape (n,), of numbers only: -1 if the target is an upper bound ("less than"), 1
+            if it is a lower one, 0 if it was measured. None if all were measured.
         """
         ...
 

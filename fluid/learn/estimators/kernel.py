@@ -100,14 +100,26 @@ class KernelSVM(KernelMachine):
         target: np.ndarray,
         classification: bool,
         seed: int,
+        signs: np.ndarray | None = None,
     ) -> Self:
         """See `Learner.fit`."""
-        from sklearn.svm import SVC, SVR
-
         training = library.take(rows)
         self.kernel_.fit(training)
         prepared = self.kernel_.prepare(training)
         gram = self.kernel_(prepared, prepared).astype(np.float64)
+        return self.fit_gram(gram, rows, target, classification, signs)
+
+    def fit_gram(
+        self,
+        gram: np.ndarray,
+        rows: np.ndarray,
+        target: np.ndarray,
+        classification: bool,
+        signs: np.ndarray | None = None,
+    ) -> Self:
+        """Train on compounds whose kernel matrix is known; see `Learner.fit`."""
+        from sklearn.svm import SVC, SVR
+
         if classification:
             machine = SVC(C=self.cost, kernel="precomputed", tol=1e-4).fit(gram, target)
             shift, scale = 0.0, 1.0
@@ -174,12 +186,13 @@ class KernelRidge(KernelMachine):
         seed: int,
         weights: np.ndarray | None = None,
         plain: np.ndarray | None = None,
+        signs: np.ndarray | None = None,
     ) -> Self:
         """See `Learner.fit`; targets are numbers in any case.
 
         Parameters
         ----------
-        library, rows, target, classification, seed
+        library, rows, target, classification, seed, signs
             See `Learner.fit`.
         weights
             Of each compound's squared error, at least 0, shape (n,), of mean 1; equal by default.

@@ -40,6 +40,7 @@ class Linear:
         target: np.ndarray,
         classification: bool,
         seed: int,
+        signs: np.ndarray | None = None,
     ) -> Self:
         """See `Learner.fit`."""
         from sklearn.linear_model import LogisticRegression, Ridge

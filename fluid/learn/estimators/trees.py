@@ -67,6 +67,7 @@ class Trees:
         target: np.ndarray,
         classification: bool,
         seed: int,
+        signs: np.ndarray | None = None,
     ) -> Self:
         """See `Learner.fit`."""
         import lightgbm
