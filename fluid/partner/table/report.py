@@ -17,8 +17,8 @@ from fluid.partner.table.layout import ColumnUse
 # Beyond this share of rejected values the report shows which values they are.
 MANY = 0.2
 _PARTS = 4
-# An unflagged limit of an assay: a share of the exact values, and a number of them, at the lowest or
-# highest of many distinct values, and so many times as at the value next to it.
+# An unflagged limit of an assay: a share of the exact values, and a number of them, at the lowest
+# or highest of many distinct values, and so many times as at the value next to it.
 _AT_LIMIT, _FEWEST_AT_LIMIT, _DISTINCT, _TIMES_NEXT = 0.05, 10, 20, 3.0
 # Replicates that disagree like different compounds: this share of the compounds measured twice.
 _DISAGREE = 0.1
@@ -257,8 +257,8 @@ def summary_lines(report: TableReport) -> list[str]:
     low, middle, high = (int(n) for n in np.quantile(counts, [0, 0.5, 1]))
     n_rejected = sum(one.n_rejected for one in present)
     lines.append(
-        f"{len(present):,} tasks with {values:,} values, {n_rejected:,} of them rejected; compounds "
-        f"of a task: {low:,} to {high:,}, median {middle:,}"
+        f"{len(present):,} tasks with {values:,} values, {n_rejected:,} of them rejected; "
+        f"compounds of a task: {low:,} to {high:,}, median {middle:,}"
     )
     return lines
 
