@@ -592,7 +592,7 @@ class _Finder:
             if texts.counts and texts.share(test) >= _MOSTLY
         }
         own = [place for place in held if belongs(self.names[place], bases, words)]
-        why = "its name is that of the values and '%s'" % role
+        why = f"its name is that of the values and '{role}'"
         if not own:
             own, why = self._of_family(value, held, words)
         if not own and len(numeric) == 1 and not _stands_alone(self.names[value]):

@@ -144,10 +144,10 @@ def read_labelled(
     names = ", ".join(map(str, sources))
     doubts = report.all_doubts
     for doubt in doubts[:_MOST_WARNINGS]:
-        logger.warning("%s: %s", names, doubt)
+        logger.warning("%s", doubt)
     if len(doubts) > _MOST_WARNINGS:
         more = len(doubts) - _MOST_WARNINGS
-        logger.warning("%s: and %d more doubts, which fluid check-data lists", names, more)
+        logger.warning("%d more doubts, which fluid check-data lists", more)
     if report.faults:
         raise RejectedError(f"{names}: " + "; ".join(report.faults[:_MOST_FAULTS]), rejects)
     assert found is not None

@@ -89,6 +89,8 @@ class TaskReport:
         Its name and kind.
     unit
         Unit of its numbers, and the scale; empty for classes.
+    reads_numbers
+        Whether its values are numbers.
     values
         Cells that are not empty and not marked as missing.
     exact, below, above
@@ -121,6 +123,7 @@ class TaskReport:
     task: str
     kind: str
     unit: str = ""
+    reads_numbers: bool = False
     values: int = 0
     exact: int = 0
     below: int = 0
@@ -306,7 +309,8 @@ def report_task(
     units
         Values by unit as stated.
     """
-    found = TaskReport(task.name, task.kind, _unit(task), units=units, rejected=reasons.ordered())
+    found = TaskReport(task.name, task.kind, _unit(task), task.reads_numbers, units=units)
+    found.rejected = reasons.ordered()
     unread = reasons.total - int(read.rejected.sum())
     found.values = len(read.values) + unread
     if task.reads_numbers:
@@ -318,7 +322,8 @@ def report_task(
         _add_replicates(found, task, index, merged)
     if found.values and found.n_rejected > MANY * found.values:
         found.bias = _bias(task, read)
-        found.doubts.append(_doubt_of_many(found, unread))
+        unknown = int((~np.isfinite(read.values)).sum())
+        found.doubts.append(_doubt_of_many(found, unread + unknown))
     if task.reads_numbers:
         found.doubts += _limits(read)
     return found
@@ -396,11 +401,11 @@ def _bias(task: Task, read: Values) -> dict[str, float]:
 def _doubt_of_many(found: TaskReport, unread: int) -> str:
     text = f"{found.n_rejected:,} of {found.values:,} values are rejected, such as: "
     text += found.rejected[0].example
-    if found.bias:
+    if any(found.bias.values()):
         shares = ", ".join(f"{share:.0%} of {name}" for name, share in found.bias.items())
         text += f"; rejected by value: {shares}"
-    if unread and found.bias:
-        text += f"; {unread:,} could not be read"
+    if unread and any(found.bias.values()):
+        text += f"; {unread:,} more are no such values"
     return text
 
 
