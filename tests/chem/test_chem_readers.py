@@ -193,8 +193,11 @@ def test_a_gzip_with_changed_bytes_is_refused(tmp_path):
         ("t.parquet", b"PAR1 not really", "is not a readable Parquet file"),
         ("t.csv", b"smiles,id\n" + b"C" * (1 << 24) + b"C,a\n", "line 2: it has 4,194,304 char"),
     ],
-    ids=["empty", "blank", "empty-gzip", "kind", "excel", "no-ending", "only-gz", "parquet", "huge-field"],
-)
+    ids=[
+        "empty", "blank", "empty-gzip", "kind", "excel", "no-ending", "only-gz", "parquet",
+        "huge-field",
+    ],
+)  # fmt: skip
 def test_a_bad_file_is_one_clear_error(tmp_path, name, content, message):
     with pytest.raises(TableError, match=message) as caught:
         read(tmp_path, content, name)

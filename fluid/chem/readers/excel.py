@@ -7,6 +7,7 @@ stays a date, whatever number it was made of.
 from __future__ import annotations
 
 import datetime
+import itertools
 import re
 import warnings
 import zipfile
@@ -37,9 +38,7 @@ def read_excel(source: Source) -> Iterator[Row]:
     """The names of the columns, and then the rows of the sheet."""
     with _reading(source), _open(source) as book:
         sheet = _choose_sheet(source, book)
-        cells = _Cells(book, sheet)
-        rows = cells.rows()
-        sample = [record for record, _ in zip(rows, range(_SAMPLE), strict=False)]
+        sample = list(itertools.islice(_Cells(book, sheet).rows(), _SAMPLE))
         width = max((len(record.fields) for record in sample), default=0)
         padded = [
             Record(line, fields + [""] * (width - len(fields))) for line, fields in sample if fields
@@ -54,14 +53,14 @@ def read_excel(source: Source) -> Iterator[Row]:
         yield Row(layout.header, names)
         body = Body(source, layout)
         width, count, outside = len(names), 0, 0
-        for line, fields in _chain(sample, rows):
+        cells = _Cells(book, sheet, layout.last)
+        for line, fields in cells.rows():
             count += max(width, len(fields))
             if count > _MOST_FIELDS:
                 raise source.fail(f"sheet '{shown(sheet.title, 40)}' is larger than can be read")
-            if line <= layout.last or not any(fields):
-                continue
+            values = (fields + [""] * width)[:width]
             outside += any(fields[width:])
-            row = body.row(line, (fields + [""] * width)[:width])
+            row = body.row(line, values) if any(values) else None
             if row is not None:
                 yield bounded(row)
         body.finish()
@@ -69,12 +68,6 @@ def read_excel(source: Source) -> Iterator[Row]:
             source.note(f"cells right of the named columns are passed over (in {outside:,} rows)")
         for note in cells.notes():
             source.note(note)
-
-
-def _chain(first: list[Record], rest: Iterator[Record]) -> Iterator[Record]:
-    while first:
-        yield first.pop(0)
-    yield from rest
 
 
 @contextmanager
@@ -109,11 +102,12 @@ def _open(source: Source) -> Iterator[Any]:
         raise source.fail("unpacks to more than a workbook of its size may; save it as CSV")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        book = load_workbook(source.path, read_only=True, data_only=True, keep_links=False)
-        try:
-            yield book
-        finally:
-            book.close()
+        with source.path.open("rb") as raw:
+            book = load_workbook(raw, read_only=True, data_only=True, keep_links=False)
+            try:
+                yield book
+            finally:
+                book.close()
 
 
 def _choose_sheet(source: Source, book: Any) -> Any:
@@ -149,8 +143,8 @@ def _holds_something(book: Any, sheet: Any) -> bool:
 class _Cells:
     """The cells of a sheet as texts, and what is to be said of them."""
 
-    def __init__(self, book: Any, sheet: Any) -> None:
-        self._book, self._sheet = book, sheet
+    def __init__(self, book: Any, sheet: Any, after: int = 0) -> None:
+        self._book, self._sheet, self._after = book, sheet, after
         self._formats: dict[int, tuple[str, float, str] | None] = {}
         self._uncounted = self._hidden = self._merged = 0
         self._first_uncounted = ""
@@ -159,12 +153,14 @@ class _Cells:
         self._numbers: dict[int, int] = {}
 
     def rows(self) -> Iterator[Record]:
-        """The rows that are not empty, by their number, without empty cells at their ends."""
+        """The rows behind the first ones that are not empty, without empty cells at their ends."""
         parser = self._parser()
         with parser.source:
             for count, (number, cells) in enumerate(parser.parse(), start=1):
                 if max(number, count) > _MOST_ROWS:
                     raise ValueError("it has more rows than Excel allows")
+                if number <= self._after:
+                    continue
                 fields: list[str] = []
                 for cell in cells:
                     text = self._text(cell)

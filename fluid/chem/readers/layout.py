@@ -92,7 +92,11 @@ def find_layout(source: Source, records: Sequence[Record]) -> Layout | None:
     TableError
         If the header does not fit the rows, and it cannot be said which of them is right.
     """
-    kept = [record for record in records if any(map(clean, record.fields)) and not is_frame(record)]
+    kept = [
+        record
+        for record in records
+        if any(map(clean, record.fields)) and not is_frame(record) and not _is_footer(record)
+    ]
     if not kept:
         return None
     place, is_named = _find_header(kept)
@@ -157,8 +161,7 @@ def finish_layout(source: Source, layout: Layout, records: Sequence[Record]) -> 
         )
     if layout.fit != 1:
         return layout
-    rows = [r.fields for r in records if r.line > layout.last and len(r.fields) == len(columns) + 1]
-    if not _are_row_names(columns, rows):
+    if not has_row_names(layout, records):
         raise source.fail(
             f"line {layout.header}: the header has {len(columns)} names, but the rows have "
             f"{len(columns) + 1} fields, of which the first is not the name of a row, as R writes "
@@ -215,8 +218,10 @@ def _is_ragged(rows: Sequence[Record], width: int) -> bool:
     return bool(whole) and not ends_empty and short >= max(2, _RAGGED * len(rows))
 
 
-def _are_row_names(columns: Sequence[str], rows: Sequence[list[str]]) -> bool:
+def has_row_names(layout: Layout, records: Sequence[Record]) -> bool:
     """Whether the first fields are names of the rows, and the header belongs to the others."""
+    columns = layout.columns
+    rows = [r.fields for r in records if r.line > layout.last and len(r.fields) == len(columns) + 1]
     first = [clean(fields[0]) for fields in rows]
     if len(set(first)) < len(first) or not all(first):
         return False
@@ -244,6 +249,11 @@ def is_frame(record: Record) -> bool:
     fields = record.fields
     first = next((name for name in fields if name.strip()), "").lstrip()[:1]
     return first in ("-", "=", "+", ":") and _FRAME.fullmatch("|".join(fields)) is not None
+
+
+def _is_footer(record: Record) -> bool:
+    filled = [name for name in record.fields if name.strip()]
+    return len(filled) == 1 and _FOOTER.fullmatch(filled[0].strip()) is not None
 
 
 @dataclass

@@ -67,7 +67,7 @@ class _Record:
         if self.length > LONGEST_RECORD:
             return
         line = line.rstrip("\r\n")
-        if "000" in line and ("V2000" in line or "V3000" in line) and _COUNTS.fullmatch(line):
+        if "000" in line and _COUNTS.fullmatch(line):
             self.counts.append(len(self.lines))
         elif line.startswith("M") and _END.match(line):
             self.ends.append(len(self.lines))
@@ -189,7 +189,10 @@ def _mol_block(record: _Record) -> tuple[str, list[str]]:
     # The program's line says whether the atoms have two or three dimensions.
     program = before[-2] if len(before) > 2 else ""
     end = record.ends[0] if record.ends else len(lines)
-    block = ["", program, "", *lines[at:end], "M  END"]
+    counts = "".join(lines[at : at + 1]).rstrip().upper()
+    if not record.counts:
+        counts = f"{counts[:33]:<33} V2000"  # files from before there were versions
+    block = ["", program, "", counts, *lines[at + 1 : end], "M  END"]
     return title, [line.encode("ascii", "replace").decode() for line in block]
 
 
@@ -307,17 +310,17 @@ def _differs(mol: Any, smiles: str) -> bool:
     from rdkit import Chem, rdBase
     from rdkit.Chem import rdMolHash
 
-    if len(smiles) > 5 * _MOST_LINES:
-        return True
+    from fluid.chem.standardize import FEW
+
+    if len(smiles) > FEW:
+        return False
+    graphs = []
     with rdBase.BlockLogs():
-        other = Chem.MolFromSmiles(smiles, sanitize=False)
+        other = Chem.MolFromSmiles(smiles)
         if other is None:
             return False
-        graphs = []
         for one in (mol, other):
-            graph = rdMolHash.MolHash(
-                Chem.RWMol(one), rdMolHash.HashFunction.ElementGraph, useCxSmiles=False
-            )
+            graph = rdMolHash.MolHash(Chem.RWMol(one), rdMolHash.HashFunction.ElementGraph)
             graphs.append(max(graph.split("."), key=lambda part: (len(part), part)))
     return graphs[0] != graphs[1]
 

@@ -17,6 +17,7 @@ from fluid.chem.readers.layout import (
     Record,
     find_layout,
     finish_layout,
+    has_row_names,
 )
 from fluid.chem.readers.table import (
     LONGEST_LINE,
@@ -40,6 +41,7 @@ _SAMPLE_CHARACTERS = 1 << 20
 _SOME = 6
 _SEP = re.compile(r'"?sep=(.|\\t)"?[,;\t]*\s*', re.IGNORECASE)
 _FIRST_OF_SPOTFIRE = "\\! filetype=Spotfire"
+_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _BOX = frozenset("┌┏╔╭│┃║")
 
 
@@ -232,11 +234,12 @@ def _without_mark(
         tried = _try(source, sample, is_whole, skipped, dialect)
         if tried is None:
             return None
-        layout, _ = tried
-        is_sure = layout.fit == 3 and layout.share == 1 and len(layout.columns) > 1
-        if blanks == _NARROW:
-            is_sure = is_sure and any(name.lower() == "smiles" for name in layout.columns)
-        if is_sure and len(lines) > 1:
+        layout, records = tried
+        names = layout.columns
+        is_sure = layout.share == 1 and len(lines) > 1 and len(names) + (layout.fit == 1) > 1
+        if blanks == _NARROW and not any(name.lower() == "smiles" for name in names):
+            is_sure = False
+        if is_sure and (layout.fit == 3 or (layout.fit == 1 and has_row_names(layout, records))):
             source.note("the fields are taken to have blanks between them")
             return dialect
     return None
@@ -259,9 +262,14 @@ def _try(
 
 
 def _is_escaped(sample: Iterable[str], delimiter: str) -> bool:
-    """Whether quotes in quotes have a backslash; in SMILES, one may stand before the last quote."""
+    """Whether quotes in quotes have a backslash; one may also stand before a field's last quote."""
     inside = re.compile(rf'\\"(?!\s*({re.escape(delimiter)}|$))')
-    return any('\\"' in line and '"' in line and inside.search(line) for line in sample)
+    return any('\\"' in line and inside.search(line) for line in sample)
+
+
+def _unescape(line: str) -> str:
+    """A line in which quotes in quotes are doubled; no SMILES holds two backslashes in a row."""
+    return re.sub(r'\\(["\\])', lambda found: '""' if found[1] == '"' else "\\", line)
 
 
 def _has_single_quotes(sample: Iterable[str], delimiter: str) -> bool:
@@ -317,8 +325,7 @@ def _parse(lines: Iterator[str], dialect: Dialect) -> Iterator[_Raw]:
     if dialect.is_wrapped:
         lines = (_unwrap(line) + "\n" for line in lines)
     if dialect.is_escaped:
-        inside = re.compile(rf'\\"(?!\s*({re.escape(delimiter)}|$))')
-        lines = (inside.sub('""', line) if '\\"' in line else line for line in lines)
+        lines = (_unescape(line) if "\\" in line else line for line in lines)
     csv.field_size_limit(LONGEST_LINE)
     record: list[str] = []
     make: Callable[..., Iterator[list[str]]] = partial(
@@ -344,14 +351,20 @@ def _parse(lines: Iterator[str], dialect: Dialect) -> Iterator[_Raw]:
 
 
 def _split_at_blanks(lines: Iterator[str], blanks: str) -> Iterator[_Raw]:
-    split = re.compile(r"\s{2,}|\t" if blanks == _WIDE else r"\s+")
     for number, line in enumerate(lines, start=1):
         if len(line) >= LONGEST_LINE:
             error = _LongRecordError()
             error.line = number
             raise error
-        if text := line.strip():
-            yield _Raw(number, split.split(text), len(line) > LONGEST_RECORD)
+        text = line.strip()
+        if blanks == _WIDE:
+            fields = re.split(r"\s{2,}|\t", text)
+        elif '"' in text:
+            fields = [quoted or bare for quoted, bare in _WORD.findall(text)]
+        else:
+            fields = text.split()
+        if text:
+            yield _Raw(number, fields, len(line) > LONGEST_RECORD)
 
 
 def _noted(lines: Iterator[str], record: list[str]) -> Iterator[str]:
