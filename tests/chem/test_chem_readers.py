@@ -120,9 +120,16 @@ def test_a_row_with_too_many_fields_has_a_problem_and_one_with_too_few_is_filled
     ]
 
 
-def test_a_column_that_occurs_twice_is_refused(tmp_path):
-    with pytest.raises(TableError, match="column 'SMILES' occurs twice in the header"):
-        read(tmp_path, "smiles,bbb,SMILES\nCCO,1,CCO\n")
+def test_columns_may_bear_the_same_name_until_one_is_asked_for(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("smiles,note,Note,note\nCCO,x,y,z\n")
+    table = read_table(path)
+    assert table.columns == ["smiles", "note", "Note", "note"]
+    assert [row.values for row in table.rows] == [["CCO", "x", "y", "z"]]
+    assert table.position("Note") == 2
+    assert table.position("notes") is None
+    with pytest.raises(TableError, match="2 columns are called 'note', the columns number 2 and 4"):
+        table.position("note")
 
 
 def test_columns_without_a_name_may_occur_twice(tmp_path):

@@ -15,14 +15,13 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from fluid.base.errors import TableError
 from fluid.base.parquet_limits import LARGEST_RATIO, Limits, open_parquet
-from fluid.base.show import printable
+from fluid.chem.readers.table import ReadOptions, Row, Table, short_name
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _DELIMITERS = ",;\t|"
@@ -40,39 +39,13 @@ _SMALL = 1 << 22
 _KEPT = 200
 
 
-@dataclass(frozen=True)
-class Row:
-    """One record of a table.
-
-    Attributes
-    ----------
-    line
-        Where it starts: line of the file, or number of the record in SDF and Parquet; from 1.
-    values
-        One text per column, blanks stripped, empty where missing.
-    problem
-        What is wrong with the record as such, or None.
-    """
-
-    line: int
-    values: list[str]
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """The columns of a table and its rows, which are read as they are asked for."""
-
-    path: Path
-    columns: list[str]
-    rows: Iterator[Row]
-
-
-def read_table(path: Path) -> Table:
+def read_table(path: Path, options: ReadOptions | None = None) -> Table:
     """Open a table by its file ending.
 
     Parameters
     ----------
+    options
+        How to read it, where it does not tell itself.
     path
         ``.csv``, ``.tsv``, ``.txt``, ``.smi``, ``.sdf``, ``.parquet``, each also with ``.gz``.
 
@@ -109,17 +82,6 @@ def _check_columns(path: Path, columns: list[str]) -> None:
             f"{path}: the header has {len(columns):,} columns; at most {_MOST_COLUMNS:,} are "
             "allowed"
         )
-    seen: set[str] = set()
-    for name in columns:
-        if name and name.lower() in seen:
-            raise TableError(f"{path}: column '{short_name(name)}' occurs twice in the header")
-        seen.add(name.lower())
-
-
-def short_name(name: str) -> str:
-    """A column's name for a message: printable, at most 40 characters."""
-    shown = printable(name[:41])
-    return shown if len(name) <= 40 else shown[:37] + "..."
 
 
 @contextmanager
