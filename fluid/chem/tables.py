@@ -27,13 +27,54 @@ _SMILES_KINDS = (
 _OTHER_KIND = len(_SMILES_KINDS)
 # SMILES of something other than the compound: taken only if there is nothing else.
 _PARTS = frozenset(
-    "scaffold murcko framework fragment core rgroup reactant reactants product reaction "
-    "metabolite target protein counterion salt solvent connectivity flat nostereo".split()
+    [
+        "scaffold",
+        "murcko",
+        "framework",
+        "fragment",
+        "core",
+        "rgroup",
+        "reactant",
+        "reactants",
+        "product",
+        "reaction",
+        "metabolite",
+        "target",
+        "protein",
+        "counterion",
+        "salt",
+        "solvent",
+        "connectivity",
+        "flat",
+        "nostereo",
+    ]
 )
 # Columns about SMILES.
 _NOT_SMILES = frozenset(
-    "has is valid source length len error errors count number n num type comment origin hash "
-    "check status flag inchikey id index".split()
+    [
+        "has",
+        "is",
+        "valid",
+        "source",
+        "length",
+        "len",
+        "error",
+        "errors",
+        "count",
+        "number",
+        "n",
+        "num",
+        "type",
+        "comment",
+        "origin",
+        "hash",
+        "check",
+        "status",
+        "flag",
+        "inchikey",
+        "id",
+        "index",
+    ]
 )
 # Names of compounds, best first.
 ID_COLUMNS = (

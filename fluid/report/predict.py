@@ -151,7 +151,7 @@ def predict_table(
     check_domain(domain)
     loaded = load_model(folder)
     loaded.chemistry.check(str(folder))
-    table = open_entries(source, columns.smiles, columns.id)
+    table = open_entries(source, columns.smiles, columns.id, columns.files)
     conformer = Conformer(folder, loaded, conformal, run.cores) if conformal is not None else None
     n_predicted = n_rejected = 0
     inside = {task.name: 0 for task in loaded.tasks}

@@ -1,7 +1,14 @@
 """Read private tables: structures with labels, wide (a column a task) or long (a row a label)."""
 
 from fluid.partner.table.columns import Columns
-from fluid.partner.table.read import LabelledCompounds, RejectedError, examine, read_labelled
+from fluid.partner.table.read import (
+    LabelledCompounds,
+    RejectedError,
+    examine,
+    read_labelled,
+    rejects_kept,
+    state_columns,
+)
 from fluid.partner.table.report import TableReport, TaskReport
 
 __all__ = [
@@ -12,4 +19,6 @@ __all__ = [
     "TaskReport",
     "examine",
     "read_labelled",
+    "rejects_kept",
+    "state_columns",
 ]

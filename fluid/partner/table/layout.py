@@ -18,7 +18,6 @@ from fluid.chem.tables import (
     list_columns,
     named_column,
     normal_name,
-    open_entries,
     similar_columns,
     squeezed_name,
 )
@@ -181,7 +180,9 @@ class _Finder:
         ):
             for name, column in named.items():
                 if self._position_of(name) is None:
-                    raise TableError(f"--{option} {name}={column}: the federation has no task '{name}'")
+                    raise TableError(
+                        f"--{option} {name}={column}: the federation has no task '{name}'"
+                    )
 
     def _position_of(self, name: str) -> int | None:
         """Position of the task that an option names."""
@@ -224,7 +225,9 @@ class _Finder:
         task_columns, long_values = self._long_candidates(rest, wide)
         vague = self._vague_candidates(rest, wide) if not wide else []
         profile = self._scan(wide, task_columns, long_values, vague, progress)
-        task_column, named, value = self._choose_long(profile, rest, task_columns, long_values, wide)
+        task_column, named, value = self._choose_long(
+            profile, rest, task_columns, long_values, wide
+        )
         if not wide and task_column is None:
             wide = self._choose_vague(profile, vague, task_columns)
         self._refuse_two_layouts(wide, named)
@@ -323,7 +326,9 @@ class _Finder:
             return []
         if self.given.value is not None:
             return [named_column(self.table, self.given.value, "value")]
-        return [place for place in self._called(VALUE_COLUMNS) if place != self.entries.smiles_index]
+        return [
+            place for place in self._called(VALUE_COLUMNS) if place != self.entries.smiles_index
+        ]
 
     # What the cells tell.
 
@@ -345,17 +350,8 @@ class _Finder:
         others = [
             place for place in range(len(self.names)) if place not in read and place not in known
         ]
-        wanted = Wanted(kinds, task_columns, long_values, partial(_kinds_of, self._by_name()), others)
+        wanted = Wanted(kinds, task_columns, long_values, _KindsOf(self.tasks), others)
         return scan(self.table.rows, wanted, progress)
-
-    def _by_name(self) -> dict[str, list[int]]:
-        """Tasks by what tables call them, squeezed."""
-        found: dict[str, list[int]] = {}
-        for place, task in enumerate(self.tasks):
-            names = {squeezed_name(task.source)} if task.source else {squeezed_name(task.name)}
-            for name in names:
-                found.setdefault(name, []).append(place)
-        return found
 
     def _choose_long(
         self,
@@ -442,7 +438,9 @@ class _Finder:
         if len(values) == 1:
             return values[0]
         # "Standard Value" beside "Value", as ChEMBL has them, is the one that goes with its units.
-        standard = [place for place in values if squeezed_name(self.names[place]) == "standardvalue"]
+        standard = [
+            place for place in values if squeezed_name(self.names[place]) == "standardvalue"
+        ]
         if len(standard) == 1:
             return standard[0]
         held = [place for place in values if self._is_readable(profile, column, named, place)]
@@ -471,9 +469,7 @@ class _Finder:
         self, profile: Profile, column: int, named: Mapping[int, list[str]]
     ) -> None:
         read = {name for names in named.values() for name in names}
-        others = [
-            (name, n) for name, n in profile.tasks[column].most_common() if name not in read
-        ]
+        others = [(name, n) for name, n in profile.tasks[column].most_common() if name not in read]
         if not others:
             return
         shown = ", ".join(f"'{short_name(name)}' ({n:,})" for name, n in others[:_SHOWN])
@@ -537,9 +533,7 @@ class _Finder:
         found = list(_texts(texts))
         return sum(_can_read(task, text) for text in found) / len(found) if found else 0.0
 
-    def _refuse_two_layouts(
-        self, wide: Mapping[int, int], named: Mapping[int, list[str]]
-    ) -> None:
+    def _refuse_two_layouts(self, wide: Mapping[int, int], named: Mapping[int, list[str]]) -> None:
         both = [task for task in named if task in wide]
         if both:
             name = self.tasks[both[0]].name
@@ -598,7 +592,7 @@ class _Finder:
             if texts.counts and texts.share(test) >= _MOSTLY
         }
         own = [place for place in held if belongs(self.names[place], bases, words)]
-        why = "its name is that of the values and '%s'" % role
+        why = f"its name is that of the values and '{role}'"
         if not own:
             own, why = self._of_family(value, held, words)
         if not own and len(numeric) == 1 and not _stands_alone(self.names[value]):
@@ -646,7 +640,11 @@ class _Finder:
     def _is_owned(self, place: int, value: int) -> bool:
         """Whether the name of a column of signs belongs to another column."""
         return any(
-            belongs(self.names[place], frozenset({bare_name(name), family(name) or " "}), QUALIFIER_WORDS)
+            belongs(
+                self.names[place],
+                frozenset({bare_name(name), family(name) or " "}),
+                QUALIFIER_WORDS,
+            )
             for other, name in enumerate(self.names)
             if other not in (place, value)
         )
@@ -698,32 +696,22 @@ class _Finder:
 
     def _format(self, task: int, place: int, texts: ValueTexts) -> NumberFormat:
         """How the numbers of a column are written."""
-        if self.given.decimal is not None or self.given.thousands is not None:
-            return NumberFormat(self.given.decimal or ".", self.given.thousands or "")
         try:
-            found = detect_format(sorted(texts.forms.values()))
-        except LabelError as error:
-            raise TableError(
-                f"{self.table.path}: column {self._shown(place)}, task {self.tasks[task].name}: "
-                f"{error}; say which with --decimal or --thousands"
-            ) from error
-        if found != NumberFormat():
-            thousands = f" and '{found.thousands}' for thousands" if found.thousands else ""
-            self.notes.append(
-                f"numbers of column {self._shown(place)} are read with '{found.decimal}' as "
-                f"decimal mark{thousands}"
+            found = detect_format(
+                sorted(texts.forms.values()), self.given.decimal, self.given.thousands
             )
-        return found
-
-    def _code(self, task: int, place: int, texts: ValueTexts) -> ClassCode:
-        """How the classes of a column are written."""
-        try:
-            code = detect_classes(self.tasks[task], texts.counts)
         except LabelError as error:
             raise TableError(
                 f"{self.table.path}: column {self._shown(place)}, task {self.tasks[task].name}: "
                 f"{error}"
             ) from error
+        if found.why:
+            self.notes.append(f"numbers of column {self._shown(place)} have {found.why}")
+        return found
+
+    def _code(self, task: int, place: int, texts: ValueTexts) -> ClassCode:
+        """How the classes of a column are written."""
+        code = detect_classes(self.tasks[task], texts.counts)
         where = f"column {self._shown(place)}, task {self.tasks[task].name}: "
         if code.why:
             self.notes.append(where + code.why)
@@ -755,7 +743,9 @@ class _Finder:
             )
             if texts.holds_signs:
                 signs = ", ".join(sorted(texts.counts)[:_SHOWN])
-                note = f"column {self._shown(place)} holds nothing but signs ({signs}) and is not read"
+                note = (
+                    f"column {self._shown(place)} holds nothing but signs ({signs}) and is not read"
+                )
                 (self.notes if elsewhere else self.doubts).append(
                     note + "; name it with --qualifier TASK=COLUMN if it belongs to a task"
                 )
@@ -784,12 +774,55 @@ class _Finder:
                 )
 
 
+# Names of tasks that are looked up once.
+_MOST_NAMES = 20_000
 # Names in a column called "assay" or the like that make it one of a long table.
 _MANY_NAMES = 200
 _BESIDE = frozenset(
-    "year date month day batch plate well row line index number n count rank order version "
-    "replicate replicates run sd std sem se stdev error cv hill slope zprime score weight mw "
-    "molwt mass pubmed pmid doi aid cid sid tid id".split()
+    [
+        "year",
+        "date",
+        "month",
+        "day",
+        "batch",
+        "plate",
+        "well",
+        "row",
+        "line",
+        "index",
+        "number",
+        "n",
+        "count",
+        "rank",
+        "order",
+        "version",
+        "replicate",
+        "replicates",
+        "run",
+        "sd",
+        "std",
+        "sem",
+        "se",
+        "stdev",
+        "error",
+        "cv",
+        "hill",
+        "slope",
+        "zprime",
+        "score",
+        "weight",
+        "mw",
+        "molwt",
+        "mass",
+        "pubmed",
+        "pmid",
+        "doi",
+        "aid",
+        "cid",
+        "sid",
+        "tid",
+        "id",
+    ]
 )
 
 
@@ -814,8 +847,23 @@ def _list(names: Iterable[str]) -> str:
     return ", ".join(f"'{short_name(name)}'" for name in found[:_SHOWN]) + more
 
 
-def _kinds_of(by_name: Mapping[str, list[int]], text: str) -> tuple[bool, bool] | None:
-    raise NotImplementedError
+class _KindsOf:
+    """Whether numbers and classes are read of the values beside a name of tasks."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._of: dict[str, tuple[bool, bool]] = {}
+        for task in tasks:
+            numbers, classes = self._of.get(squeezed_name(task.quantity), (False, False))
+            reads = task.reads_numbers
+            self._of[squeezed_name(task.quantity)] = numbers or reads, classes or not reads
+        self._found: dict[str, tuple[bool, bool] | None] = {}
+
+    def __call__(self, text: str) -> tuple[bool, bool] | None:
+        if text not in self._found:
+            if len(self._found) > _MOST_NAMES:
+                self._found.clear()
+            self._found[text] = self._of.get(squeezed_name(text))
+        return self._found[text]
 
 
 def _texts(texts: ValueTexts) -> Iterable[str]:

@@ -10,12 +10,36 @@ from fluid.learn.cells.units import unit_of_name
 # Words by which exports call the columns of signs and of units. "Standard Relation" of ChEMBL,
 # "PREFIX" of ActivityBase, "Modifier" of CDD Vault, "Operator" of Dotmatics.
 QUALIFIER_WORDS = frozenset(
-    "qualifier qualifiers qual relation relations rel relationship operator op modifier mod "
-    "prefix sign signs symbol inequality comparator censor censored censoring censorship limit "
-    "relationoperator arithmeticsymbol flag".split()
+    [
+        "qualifier",
+        "qualifiers",
+        "qual",
+        "relation",
+        "relations",
+        "rel",
+        "relationship",
+        "operator",
+        "op",
+        "modifier",
+        "mod",
+        "prefix",
+        "sign",
+        "signs",
+        "symbol",
+        "inequality",
+        "comparator",
+        "censor",
+        "censored",
+        "censoring",
+        "censorship",
+        "limit",
+        "relationoperator",
+        "arithmeticsymbol",
+        "flag",
+    ]
 )
 # Words that mean other things as well: only a column of signs by this name is one.
-UNIT_WORDS = frozenset("unit units uom unitofmeasure unitofmeasurement dimension".split())
+UNIT_WORDS = frozenset(["unit", "units", "uom", "unitofmeasure", "unitofmeasurement", "dimension"])
 TASK_COLUMNS = (
     "task",
     "task_name",
@@ -141,4 +165,13 @@ def family(name: str) -> str:
 
 
 # Families of columns that exports know: their relations and units go with their value alone.
-FAMILIES = ("standard", "published", "activity", "result", "measurement", "original", "reported", "ac")
+FAMILIES = (
+    "standard",
+    "published",
+    "activity",
+    "result",
+    "measurement",
+    "original",
+    "reported",
+    "ac",
+)

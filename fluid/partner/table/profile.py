@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from itertools import compress
 
 from fluid.chem.readers import Row
-from fluid.learn.task import LabelError, parse_qualifier
+from fluid.learn.cells.missing import is_missing
+from fluid.learn.cells.numbers import read_qualifier
+from fluid.learn.task import LabelError
 
 # Distinct texts that are kept: of a column that holds classes, of one that holds names of tasks,
 # and of one that nobody reads.
@@ -34,10 +36,10 @@ _BELOW_ONE = re.compile(r"(?<!\d)0[.,]")
 
 def is_sign(text: str) -> bool:
     """Whether a cell says how its number is to be taken: ``=``, ``<``, ``>`` and their like."""
-    if not text.strip():
+    if is_missing(text):
         return False
     try:
-        parse_qualifier(text)
+        read_qualifier(text)
     except LabelError:
         return False
     return True

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,12 +18,13 @@ from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.featurizer import featurize_entries
 from fluid.chem.mass import molar_masses
 from fluid.chem.readers import Row, short_name
-from fluid.chem.tables import Entry, EntryTable, Reject, open_entries
+from fluid.chem.tables import Entry, EntryTable, Reject, open_entries, write_rejects
 from fluid.learn.cells.missing import is_missing
-from fluid.learn.cells.numbers import read_number
+from fluid.learn.cells.numbers import read_number, read_qualifier
 from fluid.learn.cells.units import convert, direction, same_unit
 from fluid.learn.labels import LabelMatrix, Merged, merge_measurements
-from fluid.learn.task import HIGHEST, LOWEST, LabelError, Task, parse_qualifier
+from fluid.learn.model import Card
+from fluid.learn.task import HIGHEST, LOWEST, LabelError, Task
 from fluid.partner.table.columns import Columns
 from fluid.partner.table.layout import Layout, Source, find_layout
 from fluid.partner.table.report import (
@@ -143,10 +144,10 @@ def read_labelled(
     names = ", ".join(map(str, sources))
     doubts = report.all_doubts
     for doubt in doubts[:_MOST_WARNINGS]:
-        logger.warning("%s: %s", names, doubt)
+        logger.warning("%s", doubt)
     if len(doubts) > _MOST_WARNINGS:
         more = len(doubts) - _MOST_WARNINGS
-        logger.warning("%s: and %d more doubts, which fluid check-data lists", names, more)
+        logger.warning("%d more doubts, which fluid check-data lists", more)
     if report.faults:
         raise RejectedError(f"{names}: " + "; ".join(report.faults[:_MOST_FAULTS]), rejects)
     assert found is not None
@@ -155,6 +156,37 @@ def read_labelled(
 
 _MOST_WARNINGS = 20
 _MOST_FAULTS = 3
+
+
+def state_columns(card: Card, table: LabelledCompounds) -> None:
+    """State in the card of a model that stays at home which columns it was trained on, and why."""
+    if table.report is not None:
+        card.training["columns"] = table.report.column_list()
+
+
+@contextmanager
+def rejects_kept(output: Path, name: str) -> Iterator[None]:
+    """List the rejects of a table that cannot be used where those of the output would be.
+
+    They are written to a file of this name in the folder `output`, or beside it if it holds a model
+    already, which has rejects of its own.
+
+    Raises
+    ------
+    TableError
+        The error that says so, with the place of the list.
+    """
+    try:
+        yield
+    except RejectedError as error:
+        if not error.rejects:
+            raise
+        place = output / name
+        if output.exists() and {item.name for item in output.iterdir()} - {name}:
+            place = output.with_name(f"{output.name}.{name}")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_rejects(place, error.rejects)
+        raise TableError(f"{error} (all are listed in {place})") from error
 
 
 def examine(
@@ -309,8 +341,8 @@ class _Collected:
         assert source.format is not None
         found = read_number(text, source.format)
         sign, unit, in_cell = found.sign, found.unit, bool(found.unit)
-        if source.qualifier is not None and not is_missing(cells[source.qualifier]):
-            beside = parse_qualifier(cells[source.qualifier])
+        if source.qualifier is not None and cells[source.qualifier]:
+            beside = read_qualifier(cells[source.qualifier])
             if sign and beside and sign != beside:
                 raise LabelError(
                     f"'{text}' has another sign than its qualifier '{cells[source.qualifier]}'"
@@ -379,7 +411,7 @@ def _conclude(
     collected: _Collected, parts: Sequence[Compounds], report: TableReport, columns: Columns
 ) -> tuple[LabelledCompounds | None, TableReport, list[Reject]]:
     """Convert, merge and report what was collected."""
-    tasks, names = collected.tasks, ", ".join(str(table.table.path) for table in collected.tables)
+    names = ", ".join(str(table.table.path) for table in collected.tables)
     read = concatenate(parts) if parts else None
     of = np.array([source.task for _, source in collected.columns], dtype=np.int64)
     sources = np.array(collected.sources, dtype=np.int64)
@@ -669,5 +701,3 @@ def _faults(report: TableReport, columns: Columns) -> list[str]:
 def _lost(task: str, rejected: Sequence[object]) -> str:
     reasons = Reasons({str(n): one for n, one in enumerate(rejected)})  # type: ignore[misc]
     return f"{task}: {reasons.total:,} values are rejected: {reasons.line()}"
-
-

@@ -17,8 +17,8 @@ from fluid.partner.table.layout import ColumnUse
 # Beyond this share of rejected values the report shows which values they are.
 MANY = 0.2
 _PARTS = 4
-# An unflagged limit of an assay: a share of the exact values, and a number of them, at the lowest or
-# highest of many distinct values, and so many times as at the value next to it.
+# An unflagged limit of an assay: a share of the exact values, and a number of them, at the lowest
+# or highest of many distinct values, and so many times as at the value next to it.
 _AT_LIMIT, _FEWEST_AT_LIMIT, _DISTINCT, _TIMES_NEXT = 0.05, 10, 20, 3.0
 # Replicates that disagree like different compounds: this share of the compounds measured twice.
 _DISAGREE = 0.1
@@ -89,6 +89,8 @@ class TaskReport:
         Its name and kind.
     unit
         Unit of its numbers, and the scale; empty for classes.
+    reads_numbers
+        Whether its values are numbers.
     values
         Cells that are not empty and not marked as missing.
     exact, below, above
@@ -121,6 +123,7 @@ class TaskReport:
     task: str
     kind: str
     unit: str = ""
+    reads_numbers: bool = False
     values: int = 0
     exact: int = 0
     below: int = 0
@@ -257,8 +260,8 @@ def summary_lines(report: TableReport) -> list[str]:
     low, middle, high = (int(n) for n in np.quantile(counts, [0, 0.5, 1]))
     n_rejected = sum(one.n_rejected for one in present)
     lines.append(
-        f"{len(present):,} tasks with {values:,} values, {n_rejected:,} of them rejected; compounds "
-        f"of a task: {low:,} to {high:,}, median {middle:,}"
+        f"{len(present):,} tasks with {values:,} values, {n_rejected:,} of them rejected; "
+        f"compounds of a task: {low:,} to {high:,}, median {middle:,}"
     )
     return lines
 
@@ -306,7 +309,8 @@ def report_task(
     units
         Values by unit as stated.
     """
-    found = TaskReport(task.name, task.kind, _unit(task), units=units, rejected=reasons.ordered())
+    found = TaskReport(task.name, task.kind, _unit(task), task.reads_numbers, units=units)
+    found.rejected = reasons.ordered()
     unread = reasons.total - int(read.rejected.sum())
     found.values = len(read.values) + unread
     if task.reads_numbers:
@@ -318,7 +322,8 @@ def report_task(
         _add_replicates(found, task, index, merged)
     if found.values and found.n_rejected > MANY * found.values:
         found.bias = _bias(task, read)
-        found.doubts.append(_doubt_of_many(found, unread))
+        unknown = int((~np.isfinite(read.values)).sum())
+        found.doubts.append(_doubt_of_many(found, unread + unknown))
     if task.reads_numbers:
         found.doubts += _limits(read)
     return found
@@ -396,11 +401,11 @@ def _bias(task: Task, read: Values) -> dict[str, float]:
 def _doubt_of_many(found: TaskReport, unread: int) -> str:
     text = f"{found.n_rejected:,} of {found.values:,} values are rejected, such as: "
     text += found.rejected[0].example
-    if found.bias:
+    if any(found.bias.values()):
         shares = ", ".join(f"{share:.0%} of {name}" for name, share in found.bias.items())
         text += f"; rejected by value: {shares}"
-    if unread and found.bias:
-        text += f"; {unread:,} could not be read"
+    if unread and any(found.bias.values()):
+        text += f"; {unread:,} more are no such values"
     return text
 
 
