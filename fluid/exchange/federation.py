@@ -321,6 +321,8 @@ def federation_from_dict(values: dict[str, Any]) -> Federation:
     schema = values.get("schema")
     if schema != SCHEMA:
         raise FederationError(f"schema is {schema!r}; this version reads '{SCHEMA}'")
+    if isinstance(values.get("tasks"), dict):
+        values = values | {"tasks": _named_tasks(values["tasks"])}
     file = _FederationFile(**read_fields(_FederationFile, "", values))
     settings = {key: value for key, value in file.standardizer.items() if key not in _SITE_KEYS}
     site = {key: value for key, value in file.standardizer.items() if key in _SITE_KEYS}
@@ -338,6 +340,16 @@ def federation_from_dict(values: dict[str, Any]) -> Federation:
         mechanism=mechanism_from_dict(file.mechanism),
         coordinator=_key(COORDINATOR, file.coordinator) if file.coordinator else "",
     )
+
+
+def _named_tasks(entries: dict[str, Any]) -> list[Any]:
+    """Tasks of a table by name: ``[tasks]`` with a line a task, instead of ``[[tasks]]``."""
+    for name, entry in entries.items():
+        if not isinstance(entry, dict):
+            raise FederationError(f"tasks.{name} must be a table")
+        if "name" in entry:
+            raise FederationError(f"tasks.{name}: the name of the task stands before the '='")
+    return [{"name": name, **entry} for name, entry in entries.items()]
 
 
 @dataclass(frozen=True)
