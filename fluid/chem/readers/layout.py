@@ -238,7 +238,7 @@ def is_smiles(text: str) -> bool:
     """Whether a text can be read as a SMILES."""
     from rdkit import Chem, rdBase
 
-    if not text or len(text) > 2000 or text.isdigit():
+    if not text or len(text) > 2000 or text.isdigit() or not text.split()[0].isascii():
         return False
     with rdBase.BlockLogs():
         return Chem.MolFromSmiles(text.split()[0], sanitize=False) is not None
