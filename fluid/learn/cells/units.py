@@ -645,16 +645,12 @@ def unit_of_name(column_name: str) -> str:
     name = plain(column_name).replace("μ", "u")
     if _P_WORD.search(name):
         return "p"
-    whole = parse_unit(name)
-    if whole is not None and whole.slope and not whole.own:
-        return name
-    potent = _HAS_POTENCY.search(name) is not None
+    log = _LOG_NAME.match(name)
+    potent = log is not None or _HAS_POTENCY.search(name) is not None
     unit = _bracketed_unit(name, potent) or _trailing_unit(name, potent)
     if not unit and re.match(r"(%|(percent|pct|perc)(?![a-z]))", name, re.IGNORECASE):
         unit = "%"
-    log = _LOG_NAME.match(name)
-    known = _resolve(unit)
-    if log is None or (known is not None and known.slope):
+    if log is None:
         return unit
     base = "ln" if log["ln"] else "log2" if log["log2"] else "log10"
     return f"{'-' if log['sign'] else ''}{base}{f'({unit})' if unit else ''}"
@@ -663,6 +659,8 @@ def unit_of_name(column_name: str) -> str:
 def _as_unit(text: str, potent: bool) -> str:
     """The text if it is a unit, in the capitals that a potency needs."""
     text = text.strip()
+    quantity = _OF_QUANTITY.match(text)
+    text = _unbracketed(text[quantity.end() :] if quantity else text)
     if potent and text.lower() in _LOWER_MOLAR:
         known = parse_unit(text)
         return (
@@ -690,9 +688,10 @@ def _trailing_unit(name: str, potent: bool) -> str:
     # As it stands: "CLint uL/min/10^6 cells".
     for gap in re.finditer(r"[\s,;]+", name):
         tail = name[gap.end() :]
-        unit = _resolve(tail)
-        if unit is not None and not unit.slope and len(unit.dimensions) > 1 and len(tail) > 2:
-            return tail
+        unit = _resolve(tail) if len(tail) > 2 else None
+        if unit is not None and not unit.slope and len(unit.dimensions) > 1:
+            # "at 10 ug/mL" says at what something else was measured.
+            return "" if re.search(r"(?<![\w.])[\d.]+$", name[: gap.start()]) else tail
     # With other signs between: "clint_ul_min_mg".
     parts = [part for part in re.split(_SEPARATORS, name, flags=re.IGNORECASE) if part]
     for size in (3, 2):
@@ -708,7 +707,6 @@ def _last_unit(name: str, parts: list[str], potent: bool) -> str:
     """A unit of one word at the end of a name, or a concentration anywhere in it."""
     for place in range(len(parts) - 1, 0, -1):
         if parts[place] in ("nM", "uM", "mM", "pM"):
-            # "at 10 uM" is the concentration of a measurement of something else.
             return "" if parts[place - 1].replace(".", "").isdigit() else parts[place]
     if len(parts) < 2 or parts[-2].replace(".", "").isdigit():
         return ""
