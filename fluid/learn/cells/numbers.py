@@ -148,7 +148,7 @@ _ERRORS = re.compile(
     re.IGNORECASE,
 )
 _REPEATS = re.compile(r"\s*[(\[]\s*n\s*=\s*\d+\s*[)\]]\s*$", re.IGNORECASE)
-_SPREAD = re.compile(r"±|\+\s*/?\s*-\s*\d")
+_SPREAD = re.compile(r"±|\+\s*/?\s*-\s*[\d.,]")
 _LIMIT = re.compile(r"(?:[ul]{0,2}lo[qd]|bl[qd]|bql|al[qd]|aql)s?", re.IGNORECASE)
 _RANGE = re.compile(
     r"(?:-+|\b(?:to|bis|and|und|à|a)\b|\.+|[<>≤≥])\s*[<>=≤≥~+-]*\s*[\d.,]", re.IGNORECASE

@@ -188,8 +188,9 @@ class _Parser:
             self.tokens.append(token)
             position = token.end()
         self.at = 0
+        self.seen: set[str] = set()
 
-    def product(self, top: bool = True) -> tuple[dict[str, int], Fraction]:
+    def product(self, under: bool = False) -> tuple[dict[str, int], Fraction]:
         powers: dict[str, int] = {}
         factor = Fraction(1)
         over = divided = False
@@ -210,7 +211,7 @@ class _Parser:
             elif divided:
                 # A blank after a stroke: only between what makes one factor.
                 raise _Unknown
-            more, size = self._factor(over)
+            more, size = self._factor(over != under)
             sign = -1 if over else 1
             for name, power in more.items():
                 powers[name] = powers.get(name, 0) + sign * power
@@ -224,11 +225,12 @@ class _Parser:
         token = self.tokens[self.at]
         return token["over"] is not None or token["times"] is not None
 
-    def _factor(self, over: bool) -> tuple[dict[str, int], Fraction]:
+    def _factor(self, under: bool) -> tuple[dict[str, int], Fraction]:
+        """The next factor; `under` if it stands below the line."""
         token = self.tokens[self.at]
         self.at += 1
         if token["open"] is not None:
-            powers, factor = self.product(top=False)
+            powers, factor = self.product(under)
             if self.at == len(self.tokens):
                 raise _Unknown
             close = self.tokens[self.at]
@@ -239,34 +241,39 @@ class _Parser:
             ten = int(token["ten"] or token["lost"] or token["exponent"])
             if abs(ten) > _HIGHEST_POWER:
                 raise _Unknown
-            return self._with_unit(over, Fraction(10) ** ten)
+            return self._with_unit(under, Fraction(10) ** ten)
         if token["number"] is not None:
             one = token["number"] == "1"
-            if not (over or (one and self.at < len(self.tokens) and self._joins())):
+            if not Fraction(token["number"]):
                 raise _Unknown
-            return self._with_unit(over, Fraction(token["number"]))
+            if not (under or (one and self.at < len(self.tokens) and self._joins())):
+                raise _Unknown
+            return self._with_unit(under, Fraction(token["number"]))
         if token["word"] is None:
             raise _Unknown
         if token["word"].lower() == "million":
-            return self._with_unit(over, Fraction(10**6))
-        return self._word(token, over)
+            return self._with_unit(under, Fraction(10**6))
+        return self._word(token, under)
 
-    def _with_unit(self, over: bool, number: Fraction) -> tuple[dict[str, int], Fraction]:
+    def _with_unit(self, under: bool, number: Fraction) -> tuple[dict[str, int], Fraction]:
         """A number, and below the line the unit that it counts."""
-        if over and self.at < len(self.tokens) and self.tokens[self.at]["word"] is not None:
-            powers, factor = self._factor(over)
+        if under and self.at < len(self.tokens) and self.tokens[self.at]["word"] is not None:
+            powers, factor = self._factor(under)
             return powers, factor * number
         return {}, number
 
-    def _word(self, token: re.Match[str], over: bool) -> tuple[dict[str, int], Fraction]:
+    def _word(self, token: re.Match[str], under: bool) -> tuple[dict[str, int], Fraction]:
         word = self.words.get(token["word"], token["word"])
         if word not in _TABLE:
             raise _Unknown
+        if token["word"] in self.seen:
+            raise _Unknown
+        self.seen.add(token["word"])
         up = int(token["up"] or 1)
         if abs(up) > _HIGHEST_POWER or up == 0:
             raise _Unknown
         dimensions, size = _TABLE[word]
-        if dimensions == (("g", 1),) and (up < 0) != over:
+        if dimensions == (("g", 1),) and (up < 0) != under:
             # Per kg is of body weight, per mg of protein, per g of a tissue: no kind is another.
             kind, reference = _REFERENCES.get(size, ("mg of protein", Fraction(1, 1000)))
             after = self.tokens[self.at] if self.at < len(self.tokens) else None
@@ -626,6 +633,7 @@ _MASS_PER_VOLUME = (("dm", -3), ("g", 1))
 _SPEED = (("dm", 1), ("s", -1))
 _TIME = (("s", 1),)
 _NUMERATORS = (_LITRE, (("mol", 1),), (("g", 1),), (_DM,))
+_NUMBER_BEFORE = re.compile(r"(?<![\w.])[\d.]+$")
 _SEPARATORS = r"[\s_,;/]+|(?<![a-z])(?:in|per)(?![a-z])"
 
 
@@ -691,7 +699,7 @@ def _trailing_unit(name: str, potent: bool) -> str:
         unit = _resolve(tail) if len(tail) > 2 else None
         if unit is not None and not unit.slope and len(unit.dimensions) > 1:
             # "at 10 ug/mL" says at what something else was measured.
-            return "" if re.search(r"(?<![\w.])[\d.]+$", name[: gap.start()]) else tail
+            return "" if _NUMBER_BEFORE.search(name[: gap.start()]) else tail
     # With other signs between: "clint_ul_min_mg".
     parts = [part for part in re.split(_SEPARATORS, name, flags=re.IGNORECASE) if part]
     for size in (3, 2):
@@ -707,8 +715,8 @@ def _last_unit(name: str, parts: list[str], potent: bool) -> str:
     """A unit of one word at the end of a name, or a concentration anywhere in it."""
     for place in range(len(parts) - 1, 0, -1):
         if parts[place] in ("nM", "uM", "mM", "pM"):
-            return "" if parts[place - 1].replace(".", "").isdigit() else parts[place]
-    if len(parts) < 2 or parts[-2].replace(".", "").isdigit():
+            return "" if _NUMBER_BEFORE.search(parts[place - 1]) else parts[place]
+    if len(parts) < 2 or _NUMBER_BEFORE.search(parts[-2]):
         return ""
     last = parts[-1]
     if last.lower() in ("%", "percent", "pct"):
