@@ -251,8 +251,8 @@ class _Column:
             left = self._take("words", left, words)
             left = self._undecided(left)
             left = self._letters(left)
-            left = self._findings(left)
             left = self._stems(left)
+            left = self._findings(left)
         left = self._none(left, filter(is_missing, left))
         return self._suspect(left)
 
