@@ -264,7 +264,12 @@ def find_column(table: Table, given: str | None, known: Sequence[str], what: str
     """
     if given is not None:
         return named_column(table, given, what)
-    names = [squeezed_name(name) for name in table.columns]
+    return known_column(table.columns, known)
+
+
+def known_column(columns: Sequence[str], known: Iterable[str]) -> int | None:
+    """Position of the first known name that occurs, or None."""
+    names = [squeezed_name(name) for name in columns]
     wanted = (squeezed_name(name) for name in known)
     return next((names.index(name) for name in wanted if name in names), None)
 
@@ -289,6 +294,23 @@ def _smiles_rank(name: str) -> int | None:
     return _OTHER_KIND
 
 
+def smiles_claims(columns: Sequence[str]) -> list[int]:
+    """Positions of the columns that promise SMILES best; several if they have equal claims.
+
+    Examples
+    --------
+    >>> smiles_claims(["Molecule", "CanonicalSMILES", "MOL_smiles"])
+    [1]
+    """
+    ranks = {place: _smiles_rank(name) for place, name in enumerate(columns)}
+    claims = {place: rank for place, rank in ranks.items() if rank is not None}
+    if not claims:
+        known = [squeezed_name(name) for name in _STRUCTURE_COLUMNS]
+        names = [squeezed_name(name) for name in columns]
+        claims = {place: known.index(name) for place, name in enumerate(names) if name in known}
+    return [place for place, rank in claims.items() if rank == min(claims.values())]
+
+
 def smiles_column(table: Table, given: str | None) -> int:
     """Position of the SMILES column.
 
@@ -303,13 +325,7 @@ def smiles_column(table: Table, given: str | None) -> int:
     """
     if given is not None:
         return named_column(table, given, "SMILES")
-    ranks = {place: _smiles_rank(name) for place, name in enumerate(table.columns)}
-    claims = {place: rank for place, rank in ranks.items() if rank is not None}
-    if not claims:
-        known = [squeezed_name(name) for name in _STRUCTURE_COLUMNS]
-        names = [squeezed_name(name) for name in table.columns]
-        claims = {place: known.index(name) for place, name in enumerate(names) if name in known}
-    best = [place for place, rank in claims.items() if rank == min(claims.values())]
+    best = smiles_claims(table.columns)
     if not best:
         raise TableError(
             f"{table.path}: no SMILES column; the columns are {list_columns(table)}. "

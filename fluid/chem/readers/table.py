@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fluid.base.errors import TableError
 from fluid.base.show import printable
+
+# Characters. Excel's longest cell has 32,767; a longer line or open quote is no row of a table.
+LONGEST_LINE = 1 << 22
+LONGEST_RECORD = 1 << 20
+MOST_COLUMNS = 1 << 16
+# What is kept of each value of a record that is too long.
+KEPT = 200
+# Characters that nobody sees: what exports leave around names and values.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]"
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,50 @@ class Table:
                 f"number {places}; rename them, so that one can be chosen"
             )
         return found[0] if found else None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to read, how to read it, and what is to be said of it."""
+
+    path: Path
+    options: ReadOptions
+    notes: list[str]
+
+    def note(self, text: str) -> None:
+        """Say something of the file, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def fail(self, what: str) -> TableError:
+        """An error of this file, to be raised."""
+        return TableError(f"{self.path}: {what}")
+
+
+def clean(value: str) -> str:
+    """A cell without blanks and invisible characters around it."""
+    value = value.strip()
+    if value.isascii() and value.isprintable():
+        return value
+    value = value.replace("\x00", "")
+    while value and (_INVISIBLE.match(value[0]) or _INVISIBLE.match(value[-1])):
+        value = value[1:] if _INVISIBLE.match(value[0]) else value[:-1]
+        value = value.strip()
+    return value
+
+
+def clean_name(name: str) -> str:
+    """A column's name without invisible characters, and with single blanks."""
+    return " ".join(_INVISIBLE.sub("", name).split())
+
+
+def bounded(row: Row) -> Row:
+    """The row; one that is too long with the start of each value, and a problem."""
+    length = sum(map(len, row.values))
+    if length <= LONGEST_RECORD:
+        return row
+    problem = f"row has more than {LONGEST_RECORD:,} characters"
+    return Row(row.line, [value[:KEPT] for value in row.values], problem)
 
 
 def short_name(name: str) -> str:

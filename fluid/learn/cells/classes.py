@@ -6,6 +6,7 @@ beside ``1`` and ``0``. Nothing is guessed: what may be either is refused, with 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,64 +15,96 @@ from fluid.learn.cells.missing import is_missing
 from fluid.learn.cells.plain import plain
 from fluid.learn.task import LabelError, Task
 
-# English, German, French, Spanish, Portuguese, Italian, Dutch, Scandinavian, Polish, Czech,
-# Russian, Japanese, Chinese, Korean.
-_YES = (
-    "yes true positive pos active act ja wahr positiv aktiv oui vrai positif positive actif active "
-    "sí si verdadero cierto positivo activo activa sim verdadeiro ativo ativa vero attivo attiva "
-    "waar positief actief sand sann tak prawda pozytywny aktywny ano pravda да истина положительный "
-    "активный есть はい 陽性 有 真 あり 是 阳性 陽 活性 예 네 양성 hit ✓ ✔"
-).split()
-_NO = (
-    "no false negative neg inactive inact nein falsch negativ inaktiv non faux négatif negatif "
-    "négative inactif inactive falso negativo inactivo inactiva não nao inativo inativa inattivo "
-    "inattiva nee onwaar negatief inactief nej falsk nie fałsz negatywny nieaktywny ne nepravda "
-    "нет ложь отрицательный неактивный いいえ 陰性 無 偽 なし 否 阴性 不是 没有 无 아니요 아니오 음성 "
-    "✗ ✘"
-).split()
-# What an assay finds a compound to be: its negation is the other class.
-_FINDINGS = frozenset(
-    """
-    active positive toxic mutagenic mutagen carcinogenic carcinogen genotoxic clastogenic
-    hepatotoxic cardiotoxic cytotoxic nephrotoxic neurotoxic ototoxic hemolytic haemolytic
-    teratogenic phototoxic phospholipidotic irritant irritating corrosive sensitizer sensitiser
-    sensitizing permeable penetrant inhibitor inhibiting inhibitory substrate inducer activator
-    agonist antagonist binder binding responder reactive soluble stable absorbed bioavailable
-    fluorescent selective druglike sensitive
-    """.split()
-)
+# English, German, French, Spanish, Portuguese, Italian, Dutch, Scandinavian languages, Finnish,
+# Polish, Czech, Hungarian, Romanian, Turkish, Greek, Russian, Ukrainian, Japanese, Chinese, Korean.
+_YES = """
+    yes true positive pos pos. active act act. present on +ve ja wahr positiv aktiv oui vrai positif
+    actif sí si verdadero cierto positivo activo sim verdadeiro ativo vero attivo waar positief
+    actief sand sann sant kyllä tosi tak prawda pozytywny aktywny ano pravda igen igaz da evet doğru
+    ναι да истина положительный активный есть так
+    はい 陽性 有 真 あり 活性 是 阳性 陽 예 네 양성 ✓ ✔
+"""
+_NO = """
+    no false negative neg neg. inactive inact inact. absent off -ve nein falsch negativ inaktiv non
+    faux négatif negatif inactif falso negativo inactivo não nao inativo inattivo nee onwaar
+    negatief inactief nej nei falsk usand usann falskt ei epätosi nie fałsz negatywny nieaktywny ne
+    nepravda nem hamis nu hayır yanlış όχι нет ложь отрицательный неактивный ні
+    いいえ 陰性 無 偽 なし 不活性 否 阴性 陰 不是 没有 无 아니요 아니오 음성 ✗ ✘
+"""
+YES, NO = frozenset(_YES.split()), frozenset(_NO.split())
+# The negative letter by the positive one: only where both occur, or nothing else does.
 _LETTERS = {"y": "n", "t": "f", "p": "n", "a": "i", "j": "n", "o": "n", "s": "n"}
-# Neither class.
-_UNDECIDED = frozenset(
-    """
-    +/- -/+ +- -+ ± ∓ (+) (-) (+/-) w+ equivocal inconclusive intermediate indeterminate ambiguous
-    borderline undetermined unclear uncertain undecided unspecified questionable marginal weak
-    weakly\xa0active weakly\xa0positive weak\xa0positive weak\xa0active slightly\xa0active moderate
-    partial mixed conflicting variable grauzone fraglich unklar schwach schwach\xa0positiv
-    équivoque equivoque douteux equívoco dudoso inconcluso inconclusivo
-    """.replace("\xa0", "_").split()
-)
-_NEGATION = re.compile(r"(?:non|not|no|nicht|kein|keine|pas|nao|não)(?:[\s_-]+|(?=\w))(?P<stem>.+)")
-_PREFIX = re.compile(r"(?:in|im|un|ir|il)(?P<stem>\w{4,})")
+_LETTERS_ALONE = frozenset("yntf")
+# What an assay finds a compound to be: its negation is the other class.
+_FINDINGS = """
+    active activity positive hit detected toxic toxicity mutagenic mutagen carcinogenic carcinogen
+    genotoxic clastogenic hepatotoxic cardiotoxic cytotoxic nephrotoxic neurotoxic ototoxic
+    hemolytic haemolytic teratogenic phototoxic irritant irritating corrosive sensitizer sensitiser
+    sensitizing permeable penetrant inhibitor inhibition inhibiting inhibitory substrate inducer
+    induction activator agonist antagonist binder binding responder reactive soluble stable
+    absorbed bioavailable fluorescent selective sensitive druggable
+"""
+FINDINGS = frozenset(_FINDINGS.split())
+_UNDECIDED = """
+    +/-|-/+|+-|-+|±|∓|(+)|(-)|(+/-)|w+|equivocal|inconclusive|intermediate|indeterminate|ambiguous
+    borderline|undetermined|unclear|uncertain|undecided|unspecified|questionable|marginal|weak
+    weakly active|weakly positive|weak positive|weak active|slightly active|moderate|partial|mixed
+    conflicting|variable|fraglich|unklar|grenzwertig|schwach|schwach positiv|équivoque|equivoque
+    douteux|équivoco|equívoco|dudoso|inconcluso|inconclusivo|dubbio|twijfelachtig|сомнительный
+"""
+UNDECIDED = frozenset(map(str.strip, re.split("[|\n]", _UNDECIDED.strip())))
+_NEGATION = re.compile(r"(?:(?P<lead>.+) )?(?:non|not|no)(?: (?:an? )?|-|)(?P<stem>\w+)")
+_PREFIX = re.compile(r"(?:(?P<lead>.+) )?(?:in|im|un|ir)(?P<stem>\w{4,})")
 _NUMERAL = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|[+-]?\d+,\d{1,2}", re.ASCII)
-_STEM = re.compile(r"(?P<stem>.*[\w)])\s*\(?(?P<sign>[+-])\)?")
+_SIGNED = re.compile(r"(?P<stem>.*[\w)\]]) ?(?:(?P<sign>[+-])|\((?P<inner>[+-])\))")
+_ANSWER = re.compile(r"(?P<stem>.+?)\s*[ :=]\s*(?P<word>[^ :=]+)")
+# Of what is not missing; from here on a column is not what it was taken for.
+_MANY = 0.2
 _SHOWN = 6
 
 
 def _fold(text: str) -> str:
     """A text without case, doubled blanks, and blanks before a last sign."""
-    return re.sub(r"\s+(?=[+-]$)", "", " ".join(plain(text).casefold().split()))
+    return re.sub(r" (?=[+-]$)", "", " ".join(plain(text).casefold().split()))
 
 
-def _loose(text: str) -> str:
+def _loose(folded: str) -> str:
     """A folded text without what joins its words; a sign at its end stays."""
-    return re.sub(r"(?<=\w)[\s_-]+(?=\w)|(?<=\w)_+$", "", text)
+    return re.sub(r"(?<=\w)[\s_-]+(?=\w)", "", folded)
 
 
 def _numeral(folded: str) -> float | None:
+    """The number that a text is, decimal comma or point, if it is one."""
     if not _NUMERAL.fullmatch(folded):
         return None
-    return float(folded.replace(",", "."))
+    value = float(folded.replace(",", "."))
+    return value if math.isfinite(value) else None
+
+
+def _finding(folded: str) -> tuple[str, int] | None:
+    """A finding and whether a text states it, 1, or its negation, 0; None for other texts."""
+    text = folded.replace("_", " ")
+    for pattern in (_NEGATION, _PREFIX):
+        match = pattern.fullmatch(text)
+        if match and match["stem"] in FINDINGS:
+            return " ".join(filter(None, [match["lead"], match["stem"]])), 0
+    return (text, 1) if text.split(" ")[-1] in FINDINGS else None
+
+
+def _polarity(folded: str) -> int | None:
+    """Which class a text is by itself, in any column; None if it is neither."""
+    if folded in YES or folded in NO:
+        return int(folded in YES)
+    if folded in ("+", "-"):
+        return int(folded == "+")
+    finding, signed = _finding(folded), _SIGNED.fullmatch(folded)
+    if finding:
+        return finding[1]
+    return int((signed["sign"] or signed["inner"]) == "+") if signed else None
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
 
 
 @dataclass(frozen=True)
@@ -85,9 +118,9 @@ class ClassCode:
     codes
         Index of the class by text; None for a text that says that there is none.
     problems
-        Why a text, or the whole column, is not read.
+        By text, why it is not read.
     why
-        What the column's classes are written like; for the report.
+        Which texts are which class, for the report.
     doubts
         Readings that a person should look at.
     """
@@ -106,41 +139,38 @@ class ClassCode:
         LabelError
             If the text is not a class; the message says what is allowed.
         """
-        folded = text
-        for _ in range(2):
-            if folded in self.codes:
-                return self.codes[folded]
-            if folded in self.problems:
-                raise LabelError(self.problems[folded])
-            folded = _fold(text)
-        if is_missing(text):
+        if text not in self.codes and text not in self.problems:
+            # Cells of another column, or with blanks that the column's texts were counted without.
+            text = _fold(text)
+        if text in self.codes:
+            return self.codes[text]
+        if text not in self.problems and is_missing(text):
             return None
-        raise LabelError(_refusal(self.task, text))
+        raise LabelError(self.problems.get(text) or _refusal(self.task, text))
 
 
 def _refusal(task: Task, text: str) -> str:
-    if task.classes:
-        shown = " or ".join(task.classes[::-1]) if task.kind == "binary" else None
-        allowed = shown or ", ".join(task.classes)
-    else:
-        allowed = "1 or 0, yes or no"
+    allowed = ", ".join(task.classes)
+    if task.kind == "binary":
+        allowed = " or ".join(task.classes[::-1]) or "1 or 0, yes or no"
     return f"'{text}' is not a class of this task; allowed are {allowed}"
 
 
 def detect_classes(task: Task, counts: Mapping[str, int]) -> ClassCode:
     """How a column writes the classes of a task.
 
-    The task's own class names come first, then 1 and 0, then words of yes and no and their like in
-    the languages of partners, ``+`` and ``-``, and a finding opposite its negation ("toxic",
-    "non-toxic"). A column that can be read in two ways, or not at all, gives a code that refuses
-    its cells and says why.
+    The task's own class names come first, but for case, dashes and blanks; then, for a binary task,
+    1 and 0, ``+`` and ``-``, yes and no and their like in the languages of partners, a property
+    with a sign (``BBB+``), and a finding opposite its negation ("toxic", "non-toxic"). What is
+    neither class ("equivocal", ``+/-``) is missing. A column that can be read in two ways, or of
+    which a fifth cannot be read and the rest is of one class, gives a code that refuses its cells.
 
     Parameters
     ----------
     task
         A binary or multiclass task.
     counts
-        How often each text occurs in the column, empty ones included or not.
+        How often each text occurs in the column.
 
     Examples
     --------
@@ -148,8 +178,7 @@ def detect_classes(task: Task, counts: Mapping[str, int]) -> ClassCode:
     >>> code.read("1"), code.read("-"), code.doubts
     (1, None, ["'-' (30 times) is read as missing, for there is no '+'"])
     """
-    column = _Column(task, counts)
-    return column.code()
+    return _Column(task, counts).code()
 
 
 class _Column:
@@ -157,244 +186,226 @@ class _Column:
 
     def __init__(self, task: Task, counts: Mapping[str, int]) -> None:
         self.task = task
+        self.names = [_fold(name) for name in task.classes]
         self.counts: dict[str, int] = {}
         self.written: dict[str, str] = {}
-        for text in sorted(counts):
-            folded = _fold(text)
+        self.raw = {text: _fold(text) for text in sorted(counts)}
+        for text, folded in self.raw.items():
             self.counts[folded] = self.counts.get(folded, 0) + counts[text]
             self.written.setdefault(folded, plain(text))
         self.codes: dict[str, int | None] = {}
         self.problems: dict[str, str] = {}
         self.doubts: list[str] = []
-        # By way of writing: the texts that are written so.
-        self.ways: dict[str, list[str]] = {}
+        # Ways of writing that occur.
+        self.ways: list[str] = []
 
     def code(self) -> ClassCode:
-        left = self._names(list(self.counts))
+        left = self._named(list(self.counts))
         if self.task.kind == "binary":
             left = self._binary(left)
-        else:
-            left = [text for text in left if not self._missing(text)]
+        left = self._none(left, filter(is_missing, left))
         for text in left:
-            self.problems[text] = _refusal(self.task, self.written[text])
+            self.problems.setdefault(text, _refusal(self.task, self.written[text]))
         self._note()
-        return ClassCode(self.task, self.codes, self.problems, self._why(), self.doubts)
+        # By the texts as they stand too, which spares folding each cell.
+        codes = self.codes | {t: self.codes[f] for t, f in self.raw.items() if f in self.codes}
+        return ClassCode(self.task, codes, self._problems_by_text(), self._why(), self.doubts)
 
-    def _take(self, way: str, text: str, index: int) -> None:
-        self.codes[text] = index
-        self.ways.setdefault(way, []).append(text)
+    def _problems_by_text(self) -> dict[str, str]:
+        raw = {t: self.problems[f] for t, f in self.raw.items() if f in self.problems}
+        return self.problems | raw
 
-    def _missing(self, text: str) -> bool:
-        if is_missing(text):
-            self.codes[text] = None
-            return True
-        return False
+    def _take(self, way: str, left: list[str], meaning: Mapping[str, int]) -> list[str]:
+        """Read the texts that have a meaning; returns the others."""
+        found = {text: meaning[text] for text in left if text in meaning}
+        self.codes |= found
+        if found and way not in self.ways:
+            self.ways.append(way)
+        return [text for text in left if text not in found]
 
-    def _names(self, texts: list[str]) -> list[str]:
-        """Read what the task calls its classes; returns the other texts."""
-        names = [_fold(name) for name in self.task.classes]
-        exact = {name: index for index, name in enumerate(names)}
-        loose = {_loose(name): index for index, name in enumerate(names)}
-        if len(loose) < len(names):
+    def _none(self, left: list[str], missing: Iterable[str]) -> list[str]:
+        found = set(missing)
+        self.codes |= dict.fromkeys(found)
+        return [text for text in left if text not in found]
+
+    def _named(self, left: list[str]) -> list[str]:
+        """Read what the task calls its classes."""
+        exact = {name: index for index, name in enumerate(self.names)}
+        loose = {_loose(name): index for name, index in exact.items()}
+        if len(loose) < len(exact):
             loose = {}
         numbers = {_numeral(name): index for name, index in exact.items()}
-        left = []
-        for text in texts:
-            index = exact.get(text, loose.get(_loose(text)))
-            number = _numeral(text)
-            if index is None and number is not None:
-                index = numbers.get(number)
-            if index is None:
-                left.append(text)
-            else:
-                self._take("names", text, index)
-        return left
+        numbers.pop(None, None)
+        meaning = {text: loose[_loose(text)] for text in left if _loose(text) in loose}
+        meaning |= {text: numbers[n] for text in left if (n := _numeral(text)) in numbers}
+        meaning |= {text: exact[text] for text in left if text in exact}
+        return self._take("the task's names", left, meaning)
 
     def _binary(self, left: list[str]) -> list[str]:
-        names = [_fold(name) for name in self.task.classes]
+        turned = any(_polarity(name) not in (None, i) for i, name in enumerate(self.names))
         left = self._numerals(left)
-        turned = any(_word(name) not in (None, index) for index, name in enumerate(names))
+        # Names that turn the usual meaning round leave no word with its usual one.
         if not turned:
             left = self._signs(left)
-            left = self._words(left)
+            words = {text: int(text in YES) for text in left if text in YES or text in NO}
+            left = self._take("words", left, words)
+            left = self._undecided(left)
             left = self._letters(left)
-            if not names:
-                left = self._stems(left)
-                left = self._findings(left)
-        left = self._undecided(left)
-        left = [text for text in left if not self._missing(text)]
-        if not self.ways and 0 < len(left) <= 2:
-            for text in left:
-                self.problems[text] = self._unknown_words(left)
-            return []
-        return left
+            left = self._findings(left)
+            left = self._stems(left)
+        left = self._none(left, filter(is_missing, left))
+        return self._suspect(left)
 
     def _numerals(self, left: list[str]) -> list[str]:
-        numbers = {text: _numeral(text) for text in left}
-        found = {value for value in numbers.values() if value is not None}
-        rest = [text for text, value in numbers.items() if value is None]
-        if not found:
-            return rest
-        meaning: dict[float, int] = {}
+        numbers = {text: value for text in left if (value := _numeral(text)) is not None}
+        if not numbers or any(_numeral(name) is not None for name in self.names):
+            return left
+        found = set(numbers.values())
+        others = {text for text, value in numbers.items() if value not in (0.0, 1.0)}
         problem = ""
-        if found <= {0.0, 1.0}:
-            meaning = {0.0: 0, 1.0: 1}
-        elif found == {-1.0, 1.0}:
-            meaning = {-1.0: 0, 1.0: 1}
-        elif found == {-1.0, 0.0, 1.0}:
-            problem = "-1, 0 and 1 in one column: one of them means missing, and which is not known"
+        if found == {-1.0, 1.0}:
+            meaning = {text: int(value > 0) for text, value in numbers.items()}
+            return self._take("1 and -1", left, meaning)
+        if found == {-1.0, 0.0, 1.0}:
+            problem = "-1, 0 and 1 in one column: one of them means missing, and nothing says which"
         elif found == {1.0, 2.0}:
-            problem = "1 and 2 in one column: which is the positive class is not known"
-        elif len(found) > 2:
-            meaning = {0.0: 0, 1.0: 1}
-        if len(found) > 2 and not problem and not self._mostly_binary(numbers):
             problem = (
-                f"the column has {len(found)} different numbers; with threshold = NUMBER the task "
-                "makes classes of them"
+                "1 and 2 in one column, and nothing says which is positive; "
+                f"{_how_to_state(['1', '2'])}"
             )
-        for text, value in numbers.items():
-            if value is None:
-                continue
-            if problem:
+        elif self._share(others, numbers) >= _MANY:
+            problem = (
+                f"the column holds {len(found):,} different numbers, not 1 and 0; a task made of "
+                "numbers has a threshold"
+            )
+        if problem:
+            for text in numbers:
                 self.problems[text] = f"'{self.written[text]}' is not a class: {problem}"
-                if "threshold" not in problem:
-                    self.problems[text] += f"; {self._state(['1', '2'])}"
-            elif value in meaning:
-                self._take("1 and 0" if -1.0 not in meaning else "1 and -1", text, meaning[value])
-            else:
-                rest.append(text)
-        return rest
+            return [text for text in left if text not in numbers]
+        known = {text: int(value) for text, value in numbers.items() if text not in others}
+        return self._take("1 and 0", left, known)
 
-    def _mostly_binary(self, numbers: Mapping[str, float | None]) -> bool:
-        """Whether all but a few of the numbers are 1 or 0."""
-        total = sum(self.counts[text] for text, value in numbers.items() if value is not None)
-        known = sum(self.counts[text] for text, value in numbers.items() if value in (0.0, 1.0))
-        return 2 * known > total
+    def _share(self, part: Iterable[str], whole: Iterable[str]) -> float:
+        return sum(self.counts[t] for t in part) / max(1, sum(self.counts[t] for t in whole))
 
     def _signs(self, left: list[str]) -> list[str]:
         if "+" in left:
-            return self._each(left, "+ and -", {"+": 1, "-": 0})
-        if "-" in left:
-            self.codes["-"] = None
-            if self.ways or len(left) > 1:
-                self.doubts.append(
-                    f"'-' ({self.counts['-']} times) is read as missing, for there is no '+'"
-                )
-            return [text for text in left if text != "-"]
-        return left
-
-    def _words(self, left: list[str]) -> list[str]:
-        return self._each(
-            left, "words", {text: index for text in left if (index := _word(text)) is not None}
-        )
-
-    def _each(self, left: list[str], way: str, meaning: Mapping[str, int]) -> list[str]:
-        for text in left:
-            if text in meaning:
-                self._take(way, text, meaning[text])
-        return [text for text in left if text not in meaning]
+            return self._take("+ and -", left, {"+": 1, "-": 0})
+        if "-" not in left:
+            return left
+        if any(not is_missing(text) for text in self.counts):
+            self.doubts.append(
+                f"'-' ({_times(self.counts['-'])}) is read as missing, for there is no '+'"
+            )
+        return self._none(left, ["-"])
 
     def _letters(self, left: list[str]) -> list[str]:
-        letters = {text for text in left if text in _LETTERS or text in _LETTERS.values()}
+        letters = {text for text in left if len(text) == 1}
         meaning: dict[str, int] = {}
         for yes, no in _LETTERS.items():
-            if yes in letters and no in letters:
+            if {yes, no} <= letters:
                 meaning |= {yes: 1, no: 0}
-        alone = letters <= {"y", "n", "t", "f"} and not self.ways
-        if alone:
+        if not self.ways and letters <= _LETTERS_ALONE and letters == set(left):
             meaning |= {letter: int(letter in "yt") for letter in letters}
-        return self._each(left, "letters", meaning)
-
-    def _stems(self, left: list[str]) -> list[str]:
-        """``BBB+`` and ``BBB-``, the usual way to write a property that is there or not."""
-        found = {text: match for text in left if (match := _STEM.fullmatch(text))}
-        stems = {match["stem"] for match in found.values()}
-        if len(stems) != 1:
-            return left
-        meaning = {text: int(match["sign"] == "+") for text, match in found.items()}
-        return self._each(left, "a name with + and -", meaning)
+        return self._take("letters", left, meaning)
 
     def _findings(self, left: list[str]) -> list[str]:
-        """A finding opposite its negation, or one of both alone."""
-        meaning: dict[str, int] = {}
-        stems = set()
-        for text in left:
-            if text in _FINDINGS:
-                meaning[text] = 1
-                stems.add(text)
-            elif (stem := _negated(text)) is not None:
-                meaning[text] = 0
-                stems.add(stem)
-        if len(stems) != 1:
+        """A finding and its negation."""
+        found = {text: finding for text in left if (finding := _finding(text)) is not None}
+        if len({stem for stem, _ in found.values()}) != 1:
             return left
-        stem = stems.pop()
         own = _loose(_fold(self.task.name))
-        if any(_loose(text) in own and index == 0 for text, index in meaning.items()):
+        # "non-toxic" is no negative of a task called nontoxic.
+        if any(_loose(text) in own for text, (_, index) in found.items() if index == 0):
             return left
-        del stem
-        return self._each(left, "a finding and its negation", meaning)
+        meaning = {text: index for text, (_, index) in found.items()}
+        return self._take("words", left, meaning)
+
+    def _stems(self, left: list[str]) -> list[str]:
+        """A name with a sign, ``BBB+`` and ``BBB-``, or with an answer, "substrate: yes"."""
+        signed = {text: match for text in left if (match := _SIGNED.fullmatch(text))}
+        if len({match["stem"] for match in signed.values()}) == 1:
+            meaning = {t: int("+" in (m["sign"], m["inner"])) for t, m in signed.items()}
+            left = self._take("a name with + and -", left, meaning)
+        answers = {text: match for text in left if (match := _ANSWER.fullmatch(text))}
+        meaning = {
+            text: int(match["word"] in YES)
+            for text, match in answers.items()
+            if match["word"] in YES or match["word"] in NO
+        }
+        stems = {answers[text]["stem"] for text in meaning}
+        # With one of both only, "hardly active" would be a name with an answer.
+        if len(stems) == 1 and set(meaning.values()) == {0, 1}:
+            left = self._take("a name with yes and no", left, meaning)
+        return left
 
     def _undecided(self, left: list[str]) -> list[str]:
-        found = [
-            text for text in left if text in _UNDECIDED or text.replace(" ", "_") in _UNDECIDED
-        ]
-        for text in found:
-            self.codes[text] = None
+        found = [text for text in left if text.replace("_", " ") in UNDECIDED]
         if found:
             shown = ", ".join(f"'{self.written[text]}'" for text in found[:_SHOWN])
-            times = sum(self.counts[text] for text in found)
-            self.doubts.append(f"{shown} ({times} times) is neither class, and read as missing")
-        return [text for text in left if text not in found]
+            times = _times(sum(self.counts[text] for text in found))
+            self.doubts.append(f"{shown} ({times}) is neither class, and read as missing")
+        return self._none(left, found)
 
-    def _state(self, example: Iterable[str]) -> str:
-        quoted = ", ".join(f'"{text}"' for text in example)
-        return f"state them as [negative, positive] in the federation file, such as classes = [{quoted}]"
+    def _suspect(self, left: list[str]) -> list[str]:
+        """Refuse the whole column if what was read is not one of its two classes opposite another.
 
-    def _unknown_words(self, left: list[str]) -> str:
-        shown = " and ".join(f"'{self.written[text]}'" for text in left)
+        Were it read, "toxic" would be learned and "safe" set aside.
+        """
+        read = [text for text, index in self.codes.items() if index is not None]
+        one_class = len({self.codes[text] for text in read}) < 2
+        if not left or not one_class or self._share(left, left + read) < _MANY:
+            return left
+        words = sorted(left + read, key=lambda text: (-self.counts[text], text))
+        shown = " and ".join(f"'{self.written[text]}'" for text in words[:2])
         if self.task.classes:
-            return _refusal(self.task, self.written[left[0]])
-        if len(left) == 1:
-            return f"{shown} is not a class that is known; {self._state(['negative', 'positive'])}"
-        ordered = sorted(left, key=lambda text: _negated(text, any_stem=True) is None)
-        example = self._state(self.written[text] for text in ordered)
-        return f"which of {shown} is the positive class is not known; {example}"
+            problem = _refusal(self.task, self.written[left[0]])
+        elif len(words) == 1:
+            problem = f"{shown} is not a class that is known; {_how_to_state(words)}"
+        else:
+            ordered = sorted(words[:2], key=lambda text: _negates(text, words[:2]), reverse=True)
+            more = f" (and {len(words) - 2} more)" if len(words) > 2 else ""
+            problem = (
+                f"nothing says which of {shown}{more} is positive; "
+                f"{_how_to_state(self.written[text] for text in ordered)}"
+            )
+        for text in words:
+            self.codes.pop(text, None)
+            self.problems[text] = problem
+        return []
 
     def _note(self) -> None:
-        """Doubts about what was read."""
         found = {index for index in self.codes.values() if index is not None}
-        if self.task.kind == "binary" and len(found) == 1:
+        if self.task.kind != "binary":
+            return
+        if len(found) == 1:
             only = "positive" if 1 in found else "negative"
             self.doubts.append(f"all labels are of one class, the {only} one")
-        ways = [way for way in self.ways if way != "names"]
-        if self.task.kind == "binary" and len(ways) > 1:
+        if len(self.ways) > 1 and found:
             self.doubts.append(f"classes are written in several ways: {', '.join(self.ways)}")
 
     def _why(self) -> str:
         parts = []
+        names = self.task.classes or ("negative", "positive")
         for index in sorted({code for code in self.codes.values() if code is not None}):
-            texts = [text for text, code in self.codes.items() if code == index]
+            texts = [text for text in self.counts if self.codes.get(text) == index]
             texts.sort(key=lambda text: (-self.counts[text], text))
             shown = ", ".join(f"'{self.written[text]}'" for text in texts[:_SHOWN])
-            if self.task.classes:
-                name = self.task.classes[index]
-            else:
-                name = ("negative", "positive")[index]
-            parts.append(f"{shown} {'are' if len(texts) > 1 else 'is'} {name}")
+            parts.append(f"{names[index]}: {shown}{', ...' if len(texts) > _SHOWN else ''}")
         return "; ".join(parts)
 
 
-def _word(folded: str) -> int | None:
-    """1 or 0 for a word, or a letter or sign, of yes or no; None for others."""
-    if folded in _YES:
-        return 1
-    return 0 if folded in _NO else None
+def _negates(folded: str, others: Iterable[str]) -> bool:
+    """Whether a text looks like the negation of another, of whatever it says."""
+    return any(
+        folded != other and re.fullmatch(rf"(non?|not|in|im|un|ir)[ _-]?{re.escape(other)}", folded)
+        for other in others
+    )
 
 
-def _negated(folded: str, any_stem: bool = False) -> str | None:
-    """The finding that a text negates; None if it negates none."""
-    for pattern in (_NEGATION, _PREFIX):
-        match = pattern.fullmatch(folded)
-        if match and (match["stem"] in _FINDINGS or any_stem):
-            return match["stem"]
-    return None
+def _how_to_state(words: Iterable[str]) -> str:
+    quoted = ", ".join(f'"{word}"' for word in words)
+    return (
+        "state [negative, positive] for the task in the federation file, "
+        f"such as classes = [{quoted}]"
+    )

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from fluid.learn.cells.missing import is_missing
 from fluid.learn.cells.plain import plain
-from fluid.learn.cells.units import is_unit
+from fluid.learn.cells.units import is_unit, parse_unit
 from fluid.learn.task import LabelError
 
 DECIMALS = (".", ",")
@@ -75,26 +75,28 @@ class Reading(NamedTuple):
 
 # --- qualifiers -----------------------------------------------------------------------------------
 
-_QUALIFIERS: dict[str, int] = {
-    **dict.fromkeys(["", "=", "==", "~", "~=", "=~", "~~", "≈", "≃", "≅", "∼"], 0),
-    **dict.fromkeys([">", ">=", "=>", ">>", ">>>", ">~", "~>", "≥", "⩾", "≧", "≫", ">/="], 1),
-    **dict.fromkeys(["<", "<=", "=<", "<<", "<<<", "<~", "~<", "≤", "⩽", "≦", "≪", "</="], -1),
+_SIGN_WORDS = {
+    0: "eq|equal|equals|equal to|exact|ca|ca.|c.|circa|approx|approx.|approximately|about|around"
+    "|etwa|environ",
+    1: "gt|ge|gte|greater|more|above|over|higher|exceeds|greater than|more than|higher than"
+    "|larger than|at least|greater than or equal|greater than or equal to|mehr als|über|größer als"
+    "|supérieur à|plus de|mayor que|más de",
+    -1: "lt|le|lte|less|below|under|lower|less than|lower than|smaller than|fewer than|at most"
+    "|less than or equal|less than or equal to|weniger als|unter|kleiner als|inférieur à|moins de"
+    "|menor que|menos de",
 }
-_WORDS: dict[str, int] = {
-    **dict.fromkeys("eq equal equals exact ca ca. c. circa approx approx. about around".split(), 0),
-    **dict.fromkeys(["equal to", "approximately", "approximate", "etwa", "environ", "env."], 0),
-    **dict.fromkeys("gt ge gte greater more above over higher exceeds".split(), 1),
-    **dict.fromkeys("lt le lte less below under lower".split(), -1),
-    **dict.fromkeys(["greater than", "more than", "higher than", "larger than", "at least"], 1),
-    **dict.fromkeys(["greater than or equal to", "greater than or equal", "mehr als", "über"], 1),
-    **dict.fromkeys(["less than", "lower than", "smaller than", "fewer than", "at most"], -1),
-    **dict.fromkeys(["less than or equal to", "less than or equal", "weniger als", "unter"], -1),
+_SIGN_MARKS = {
+    0: ["", "=", "==", "~", "~=", "=~", "~~", "≈", "≃", "≅", "∼", "≒"],
+    1: [">", ">=", "=>", ">>", ">>>", ">~", "~>", "≥", "⩾", "≧", "≫", ">/=", "≳"],
+    -1: ["<", "<=", "=<", "<<", "<<<", "<~", "~<", "≤", "⩽", "≦", "≪", "</=", "≲"],
 }
-_SIGNS = "<>=~≈≃≅∼≥⩾≧≫≤⩽≦≪"
-_BY_LENGTH = sorted(_WORDS, key=len, reverse=True)
+_WORDS = {word: sign for sign, words in _SIGN_WORDS.items() for word in words.split("|")}
+_QUALIFIERS = {mark: sign for sign, marks in _SIGN_MARKS.items() for mark in marks}
+_SIGNS = "<>=~≈≃≅∼≒≥⩾≧≫≳≤⩽≦≪≲"
+_SIGN_PATTERN = "|".join(map(re.escape, sorted(_WORDS, key=len, reverse=True)))
 _QUALIFIER = re.compile(
     rf"\s*(?:(?P<signs>[{_SIGNS}](?:\s*[/{_SIGNS}])*)"
-    rf"|(?P<word>{'|'.join(map(re.escape, _BY_LENGTH))})(?=[\s\d.,+-]))\s*",
+    rf"|(?P<word>{_SIGN_PATTERN})(?=[\s\d.,+-]))\s*",
     re.IGNORECASE,
 )
 
@@ -128,12 +130,11 @@ def read_qualifier(text: str) -> int:
 
 # --- numbers --------------------------------------------------------------------------------------
 
-_USUAL = re.compile(r"\s*([<>]?)=?\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?)\s*", re.ASCII)
-_MONTHS = (
-    "jan feb fév mar mär mrz mrt apr avr abr may mai maj mei mag jun juin giu jul juil lug aug aou "
-    "aoû ago sep set oct okt out ott nov dec dez déc dic gen ene"
-).split()
-_MONTH = rf"(?:{'|'.join(_MONTHS)})[^\W\d_]*\.?"
+_MONTH_NAMES = """
+    jan feb fév mar mär mrz mrt apr avr abr may mai maj mei mag jun juin giu jul juil lug aug aou
+    aoû ago sep set oct okt out ott nov dec dez déc dic gen ene
+"""
+_MONTH = rf"(?:{'|'.join(_MONTH_NAMES.split())})[^\W\d_]*\.?"
 _DATE = re.compile(
     rf"\d{{1,4}}[-./\s]{{1,2}}{_MONTH}(?:[-./\s]{{1,2}}\d{{1,4}})?"
     rf"|{_MONTH}[-./\s]{{1,2}}\d{{1,4}}(?:[,\s]+\d{{4}})?"
@@ -147,7 +148,8 @@ _ERRORS = re.compile(
     re.IGNORECASE,
 )
 _REPEATS = re.compile(r"\s*[(\[]\s*n\s*=\s*\d+\s*[)\]]\s*$", re.IGNORECASE)
-_SPREAD = re.compile(r"\s*(?:±|\+\s*/?\s*-)")
+_SPREAD = re.compile(r"±|\+\s*/?\s*-\s*\d")
+_LIMIT = re.compile(r"(?:[ul]{0,2}lo[qd]|bl[qd]|bql|al[qd]|aql)s?", re.IGNORECASE)
 _RANGE = re.compile(
     r"\s*(?:-+|to\b|bis\b|and\b|\.\.+|<|>|[≤≥])\s*[<>=≤≥~+-]*\s*[\d.,]", re.IGNORECASE
 )
@@ -165,7 +167,8 @@ def _number(decimal: str, thousands: str) -> re.Pattern[str]:
     whole = r"\d+"
     if thousands:
         # In groups of three, or as in India of two before the last three.
-        whole = rf"[1-9]\d{{0,2}}(?:{group}\d{{3}})+(?!\d)|[1-9]\d?(?:{group}\d\d)+{group}\d{{3}}(?!\d)|\d+"
+        threes = rf"[1-9]\d{{0,2}}(?:{group}\d{{3}})+(?!\d)"
+        whole = rf"{threes}|[1-9]\d?(?:{group}\d\d)+{group}\d{{3}}(?!\d)|\d+"
     return re.compile(
         rf"(?P<minus>[+-]?)\s*(?:10\^\(?(?P<power>[+-]?\d{{1,4}})\)?"
         rf"|(?P<whole>{whole})(?:{mark}(?P<part>\d*))?{_EXPONENT}"
@@ -175,6 +178,9 @@ def _number(decimal: str, thousands: str) -> re.Pattern[str]:
 
 
 _PLAIN_FORMAT = NumberFormat()
+_LARGEST = 1e308
+_ZEROS = frozenset({"0", "0.0", "0.00", "0.000", "0,0", "0,00", "0,000"})
+_BOUNDS = {"<": -1, ">": 1}
 
 
 def read_number(text: str, format: NumberFormat = _PLAIN_FORMAT) -> Reading:
@@ -199,12 +205,21 @@ def read_number(text: str, format: NumberFormat = _PLAIN_FORMAT) -> Reading:
     >>> read_number("1.234,5", NumberFormat(",", ".")).value
     1234.5
     """
-    if format.decimal == ".":
-        usual = _USUAL.fullmatch(text)
-        if usual is not None:
-            mark = usual[1]
-            sign = 0 if not mark else 1 if mark == ">" else -1
-            return Reading(_finite(float(usual[2]), usual[2], text), sign, "")
+    # Nearly all cells: what Python reads, but for its 1_000, inf, nan and what it rounds to 0.
+    sign = 0
+    bare = text
+    if text[:1] in _BOUNDS:
+        sign = _BOUNDS[text[0]]
+        bare = text[2:] if text[1:2] == "=" else text[1:]
+    try:
+        if format.decimal == ".":
+            value = float(bare)
+        else:
+            value = float(bare.replace(".", "?").replace(",", "."))
+        if -_LARGEST < value < _LARGEST and (value or bare in _ZEROS) and "_" not in bare:
+            return Reading(value, sign, "")
+    except ValueError:
+        pass
     body = plain(text)
     formula = re.fullmatch(r'="(.*)"|"(.*)"|\'(.*?)\'?', body)
     if formula:
@@ -219,7 +234,7 @@ def read_number(text: str, format: NumberFormat = _PLAIN_FORMAT) -> Reading:
         raise LabelError(_why_not(text, body, format))
     rest = body[found.end() :]
     unit = _REPEATS.sub("", rest).strip()
-    if unit and not (is_unit(unit) and _may_follow(rest)):
+    if unit and not (_may_follow(rest) and is_unit(unit) and _is_stated(unit)):
         raise LabelError(_why_not(text, rest, format, after=True))
     if found["power"] is not None:
         digits = f"1e{found['power']}"
@@ -243,6 +258,12 @@ def _as_written(text: str, unit: str) -> str:
 def _may_follow(rest: str) -> bool:
     """Whether a unit may begin like this: not with a digit or a sign, which belong to a number."""
     return not re.match(r"\d|[-+.,/*']|\s+[-+.,/*']", rest)
+
+
+def _is_stated(unit: str) -> bool:
+    """Whether a unit behind a number says all: "5 p" and "5 log" do not."""
+    known = parse_unit(unit)
+    return unit.lower() != "p" and (known is None or not known.own)
 
 
 def _finite(value: float, digits: str, text: str) -> float:
@@ -269,15 +290,17 @@ def _why_not(text: str, body: str, format: NumberFormat, after: bool = False) ->
         return f"'{text}' is not a finite number"
     if _CURRENCY.search(bare):
         return f"'{text}' is money, not a measurement"
+    if _LIMIT.fullmatch(bare) or _LIMIT.fullmatch(bare.split(" ")[-1]):
+        return f"'{text}' is a limit without its number"
     if not after:
         return f"'{text}' is not a number"
-    if _SPREAD.match(body):
-        return f"'{text}' is a mean with its error; put the mean alone into the column"
+    if _SPREAD.search(body):
+        return f"'{text}' is a number with its error, not one number"
     if re.match(r"[.,' ]\d", body):
         return f"'{text}' is not a number{_mark_hint(body[0], format)}"
-    if _RANGE.match(body):
+    if _RANGE.search(body):
         return f"'{text}' is a range, not one number"
-    if _LIST.match(body):
+    if _LIST.search(body):
         return f"'{text}' is several values, not one number"
     word = body.strip()
     if re.match(r"[^\W\d_]", word):
@@ -297,8 +320,9 @@ def _mark_hint(mark: str, format: NumberFormat) -> str:
 # --- the format of a column -----------------------------------------------------------------------
 
 _CELL = re.compile(
-    rf"\s*(?:[{_SIGNS}/\s]+|[^\W\d_ ]+\.?\s+)?[+-]?\s*"
+    rf"\s*(?:[{_SIGNS}/\s]+|(?:{_SIGN_PATTERN})\s*)?[+-]?\s*"
     r"(?P<number>[.,]\d+|\d+(?:[.,' ]\d+)*)(?P<exponent>\s?[eE][+-]?\d|\s*[x×·*]\s*10)?",
+    re.IGNORECASE,
 )
 
 
@@ -335,10 +359,14 @@ class _Evidence:
         elif len(set(marks)) == 1:
             if _grouped(number, last):
                 _note(self.thousands, last, text)
-        elif len(set(marks)) == 2 and marks.count(last) == 1 and last in DECIMALS:
-            if _grouped(number.split(last)[0], marks[0]):
-                _note(self.thousands, marks[0], text)
-                _note(self.decimals, last, text)
+        elif (
+            len(set(marks)) == 2
+            and marks.count(last) == 1
+            and last in DECIMALS
+            and _grouped(number.split(last)[0], marks[0])
+        ):
+            _note(self.thousands, marks[0], text)
+            _note(self.decimals, last, text)
 
     def whole(self, digits: str, text: str, short: bool = True) -> None:
         if len(digits) > 3:
@@ -365,8 +393,8 @@ def _grouped(number: str, mark: str) -> bool:
     return threes or (len(first) <= 2 and all(len(group) == 2 for group in middle))
 
 
-# What needs no look: digits with at most one point.
-_EASY = re.compile(r"\s*[<>=~]*\s*[+-]?(\d*)(?:\.(\d*))?\s*", re.ASCII)
+# What needs no closer look: digits with at most one mark.
+_EASY = re.compile(r"\s*[<>=~]*\s*[+-]?(\d*)(?:([.,])(\d*))?\s*", re.ASCII)
 _FORCE = "say which with --decimal and --thousands"
 
 
@@ -395,7 +423,7 @@ def detect_format(
     Examples
     --------
     >>> detect_format(["1.234,5", "7"])
-    NumberFormat(decimal=',', thousands='.', why="thousands as in '1.234,5', decimal comma as in '1.234,5'")
+    NumberFormat(decimal=',', thousands='.', why="thousands and decimal comma as in '1.234,5'")
     """
     evidence = _Evidence()
     for text in texts:
@@ -403,15 +431,14 @@ def detect_format(
         if easy is None:
             evidence.add(text)
             continue
-        whole, part = easy.groups()
-        if part is None:
+        whole, mark, part = easy.groups()
+        if not part:
             evidence.whole(whole, text)
-        elif len(part) != 3:
-            if part:
-                _note(evidence.decimals, ".", text)
-                evidence.whole(whole, text, short=False)
+        elif len(part) == 3 and 0 < len(whole) < 4 and whole[0] != "0":
+            _note(evidence.either, mark, text)
         else:
-            evidence.add(text)
+            _note(evidence.decimals, mark, text)
+            evidence.whole(whole, text, short=False)
     mark = _decimal_mark(evidence, decimal, thousands)
     groups = _thousands_mark(evidence, mark, thousands)
     return NumberFormat(mark, groups, why=_why(evidence, mark, groups))
@@ -460,10 +487,10 @@ def _thousands_mark(evidence: _Evidence, decimal: str, thousands: str | None) ->
         raise LabelError(f"in '{groups[decimal]}' a '{decimal}' separates thousands{other}")
     marks = {**open_marks, **groups}
     if thousands is not None:
-        other = next((text for mark, text in marks.items() if mark != thousands), None)
-        if other is not None:
+        strange = next((text for mark, text in marks.items() if mark != thousands), None)
+        if strange is not None:
             wanted = f"has another thousands mark than '{thousands}'" if thousands else "has marks"
-            raise LabelError(f"'{other}' {wanted}")
+            raise LabelError(f"'{strange}' {wanted}")
         return thousands
     if len(marks) > 1:
         first, second = list(marks.values())[:2]
@@ -480,13 +507,10 @@ def _thousands_mark(evidence: _Evidence, decimal: str, thousands: str | None) ->
 
 
 def _why(evidence: _Evidence, decimal: str, thousands: str) -> str:
-    examples = []
-    if thousands:
-        text = evidence.thousands.get(thousands) or evidence.either.get(thousands)
-        if text:
-            examples.append(f"thousands as in '{text}'")
-    if decimal == ",":
-        text = evidence.decimals.get(decimal) or evidence.either.get(decimal)
-        if text:
-            examples.append(f"decimal comma as in '{text}'")
-    return ", ".join(examples)
+    grouped = evidence.thousands.get(thousands) or evidence.either.get(thousands)
+    comma = evidence.decimals.get(",") or evidence.either.get(",") if decimal == "," else None
+    parts = [f"thousands as in '{grouped}'"] if grouped else []
+    parts += [f"decimal comma as in '{comma}'"] if comma else []
+    if grouped and comma == grouped:
+        return f"thousands and decimal comma as in '{comma}'"
+    return ", ".join(parts)

@@ -1,9 +1,9 @@
 """Units of measurement as exports spell them, and numbers on a task's scale.
 
-A unit is a product of powers of the units of one table, such as ``nmol/L``, ``10^-6 cm/s`` or
-``uL/min/10^6 cells``. `pint` knows far more units, and none of what makes the difference here: it
-reads ``M`` as metre's prefix or molar by context, has no ``10^6 cells``, treats body weight and
-microsomal protein as one dimension, and takes 0.3 s to import.
+A unit is a product of powers of known words, such as ``nmol/L``, ``10^-6 cm/s`` or
+``uL/min/10^6 cells``, or a logarithm of one. A library of all units (pint) does not earn its place:
+of 28 spellings that exports use it reads 18, knows neither cells nor logarithms of a quantity, and
+takes body weight and microsomal protein for the same dimension; importing it takes half a second.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import islice, product
 
+from fluid.learn.cells.missing import is_missing
 from fluid.learn.cells.plain import plain
 from fluid.learn.task import LabelError, Task
 
@@ -112,7 +113,6 @@ _OTHERS: list[tuple[str, Dimensions, Fraction]] = [
     ("fraction ratio unitless dimensionless", (), Fraction(1)),
     # As ChEMBL writes 10^-6 cm.
     ("ucm", (_DM,), Fraction(1, 10**7)),
-    ("liver tissue brain", (("tissue", 1),), Fraction(1)),
 ]
 
 
@@ -157,6 +157,13 @@ _BLANK = re.compile(r"\s+")
 _NOUNS = re.compile(r"(?<=g)\s+(?:(?:liver\s+)?microsomal\s+)?prot(?:ein)?\b", re.IGNORECASE)
 _MANY = 60
 _HIGHEST_POWER = 30
+
+
+_REFERENCES = {
+    Fraction(1000): ("kg of body weight", Fraction(1000)),
+    Fraction(1): ("g of tissue", Fraction(1)),
+}
+_TISSUES = ("liver", "tissue", "brain")
 
 
 class _Unknown(Exception):
@@ -261,14 +268,13 @@ class _Parser:
         dimensions, size = _TABLE[word]
         if dimensions == (("g", 1),) and (up < 0) != over:
             # Per kg is of body weight, per mg of protein, per g of a tissue: no kind is another.
-            kind = {Fraction(1000): "kg", Fraction(1): "g of tissue"}.get(size, "mg")
-            dimensions = ((kind, 1),)
-            size /= {"kg": 1000, "g of tissue": 1, "mg": Fraction(1, 1000)}[kind]
+            kind, reference = _REFERENCES.get(size, ("mg of protein", Fraction(1, 1000)))
             after = self.tokens[self.at] if self.at < len(self.tokens) else None
-            if after is not None and after["word"] in ("liver", "tissue", "brain"):
+            if after is not None and after["word"] in _TISSUES:
                 self.at += 1
-                dimensions = ((f"g of {after['word']}", 1),)
-                size *= {"kg": 1000, "g of tissue": 1, "mg": Fraction(1, 1000)}[kind]
+                kind, reference = f"g of {after['word']}", Fraction(1)
+            dimensions = ((kind, 1),)
+            size /= reference
         return {name: power * up for name, power in dimensions}, size**up
 
 
@@ -295,7 +301,8 @@ _POTENCY = (
 )
 _P_NAME = re.compile(rf"p[\s_-]?{_POTENCY}|p", re.IGNORECASE)
 _LOG = re.compile(
-    r"(?P<sign>[-+]|neg(?:ative)?[\s_]+)?\s*(?P<name>log[\s_]?10|log[\s_]?2|log|lg|ln)(?![a-z0-9])"
+    r"(?P<sign>[-+]|neg(?:ative)?[\s_]*|minus[\s_]*)?\s*"
+    rf"(?P<name>log[\s_]?10|log[\s_]?2|log|lg|ln)(?:(?![a-z0-9])|(?={_POTENCY}))"
     r"[\s_]*(?P<rest>.*)",
     re.IGNORECASE,
 )
@@ -332,7 +339,7 @@ def _parse(text: str, words: dict[str, str]) -> Unit | None:
     quantity = _OF_QUANTITY.match(inner)
     if quantity:
         inner = _unbracketed(inner[quantity.end() :])
-    if not inner:
+    if not inner or inner.lower() in ("unit", "units"):
         return Unit((), Fraction(1), slope, own=True)
     # "log D", "log P" and "log S" are no logarithms of days, picos or seconds.
     if len(inner) == 1 and inner != "M":
@@ -384,10 +391,17 @@ def same_unit(first: str, second: str) -> bool:
     >>> same_unit("µM", "umol/L"), same_unit("nM", "mM")
     (True, False)
     """
-    one, other = parse_unit(first), parse_unit(second)
+    one, other = _resolve(first), _resolve(second)
     if one is not None and other is not None:
         return one == other
     return _normal(first) == _normal(second)
+
+
+def _resolve(text: str) -> Unit | None:
+    """The unit as it is spelled, or the one that it is in other capitals."""
+    unit = parse_unit(text)
+    variants = _variants(text) if unit is None else ()
+    return variants[0] if len(variants) == 1 else unit
 
 
 # --- conversion -----------------------------------------------------------------------------------
@@ -444,46 +458,37 @@ class _Plan:
         return 10.0**exponent
 
 
-def _target(unit: str, scale: str) -> Unit | None:
-    """What a task's labels are; None if its unit is not known."""
-    own = parse_unit(unit) if unit else Unit((), Fraction(1), own=True)
-    if scale == "linear" or own is None or own.slope:
-        return own
-    if scale == "p":
-        return _P
-    return Unit(own.dimensions, own.factor, 1.0, own.own)
+_AS_IS = _Plan(Fraction(1), 1.0, 1.0, 0)
+_LOG_SLOPES = {"log10": 1.0, "p": -1.0}
 
 
 @lru_cache(maxsize=4096)
-def _plan(text: str, unit: str, scale: str) -> _Plan:
-    target = _target(unit, scale)
-    slopes = {"linear": 0.0, "log10": 1.0, "p": -1.0}
-    if not text or (unit and same_unit(text, unit)):
-        return _own_plan(unit, scale, target)
+def _plan(text: str, unit: str, scale: str) -> _Plan | str:
+    """How numbers of the unit `text` become labels, or why they cannot."""
+    unit = "" if is_missing(unit) else unit
+    own = parse_unit(unit)
+    logarithmic = own is not None and own.slope != 0
+    # What the labels are; None if it is not known.
+    target = own
+    if scale == "p" and not logarithmic:
+        target = _P
+    elif scale == "log10" and own is not None and not logarithmic:
+        target = Unit(own.dimensions, own.factor, 1.0)
+    if is_missing(text) or (unit and same_unit(text, unit)):
+        if scale == "linear" or logarithmic:
+            return _AS_IS
+        if scale == "log10":
+            return _Plan(Fraction(1), 0.0, 1.0, 0)
+        if own is None:
+            stated = f"unit '{unit}' is not known" if unit else "no unit is stated"
+            return f"{stated}, and a label on the scale 'p' is made of mol/L"
+        return _between(own, target, unit, unit)
     source = parse_unit(text)
-    if source is None and not _variants(text):
-        wanted = f"the task's is '{unit}'" if unit else "the task states none"
-        raise LabelError(f"unit '{text}' is not known, and {wanted}")
     if source is not None and source.own:
-        # The logarithm of a number in the task's own unit.
-        slope = target.slope if target is not None and target.slope else slopes[scale]
-        if slope and source.slope == slope:
-            return _Plan(Fraction(1), slope, slope, 0)
-        if target is None or (scale == "linear" and not unit):
-            return _Plan(Fraction(1), 1.0, 1.0, 0)
-        own = Unit(target.dimensions, target.factor, source.slope)
-        return _between(own, target, text, unit)
-    if target is None:
-        raise LabelError(f"unit '{text}', but the task's is '{unit}', which cannot be converted")
-    if target.own and scale == "linear" and not target.slope:
-        bare = source is not None and not source.dimensions and source.factor == 1
-        if bare or (source is not None and source.slope):
-            return _Plan(Fraction(1), 1.0, 1.0, 0)
-        raise LabelError(f"unit '{text}', but the task states none")
-    if target.own:
-        if source is not None and source.slope == target.slope:
-            return _Plan(Fraction(1), 1.0, 1.0, 0)
-        raise LabelError(f"unit '{text}', but the task states none")
+        return _unknown_logarithm(source, target, text, unit, scale)
+    if target is None or target.own:
+        slope = _LOG_SLOPES.get(scale, 0.0) if target is None else target.slope
+        return _without_unit(source, slope, text, unit)
     if source is not None and _mass_power(source.dimensions, target.dimensions) is not None:
         return _between(source, target, text, unit)
     fitting = [
@@ -493,29 +498,56 @@ def _plan(text: str, unit: str, scale: str) -> _Plan:
     ]
     if len(fitting) == 1:
         return _between(fitting[0], target, text, unit)
-    wanted = f"'{unit}'" if unit else "mol/L"
-    why = "which may be several units" if fitting else "which is of another kind"
-    raise LabelError(f"unit '{text}', but the task's is {wanted}, {why}")
+    if len(fitting) > 1:
+        why = "which may be several units in these capitals"
+    elif source is None and not _variants(text):
+        why = "which is not known"
+    else:
+        why = "which measures something else"
+    return f"unit '{text}', {why}; the task's is {_named(unit, scale)}"
 
 
-def _own_plan(unit: str, scale: str, target: Unit | None) -> _Plan:
-    """How numbers that state no unit, or the task's, become labels."""
-    own = parse_unit(unit) if unit else None
-    if scale == "linear" or (own is not None and own.slope):
-        return _Plan(Fraction(1), 1.0, 1.0, 0)
-    if scale == "log10":
-        return _Plan(Fraction(1), 0.0, 1.0, 0)
-    if own is None or target is None:
-        stated = f"unit '{unit}' is not known" if unit else "no unit is stated"
-        raise LabelError(f"{stated}, and the scale 'p' needs one of mol/L")
-    return _between(own, target, unit, unit)
+def _named(unit: str, scale: str) -> str:
+    return f"'{unit}'" if unit else "none" if scale != "p" else "mol/L"
 
 
-def _between(source: Unit, target: Unit, text: str, unit: str) -> _Plan:
-    power = _mass_power(source.dimensions, target.dimensions)
-    if power is None:
-        raise LabelError(f"unit '{text}' cannot be converted to '{unit or 'mol/L'}'")
+def _unknown_logarithm(
+    source: Unit, target: Unit | None, text: str, unit: str, scale: str
+) -> _Plan | str:
+    """Of logarithms that do not say of what unit: only labels that are such ones themselves."""
+    slope = _LOG_SLOPES.get(scale, 0.0) if target is None else target.slope
+    log = _LOG_NAME.match(plain(unit))
+    if slope == 0 and target is None and log is not None:
+        slope = -1.0 if log["sign"] not in (None, "+") else 1.0
+    bare = scale == "linear" and (not unit or target == Unit((), Fraction(1)))
+    if bare or source.slope == slope:
+        return _AS_IS
+    return f"the numbers are logarithms ({text}), and the task's unit is {_named(unit, scale)}"
+
+
+def _without_unit(source: Unit | None, slope: float, text: str, unit: str) -> _Plan | str:
+    """Numbers with a unit for a task whose own is not known, or which has none."""
+    # A task without a unit takes numbers without one, and those that are logarithms by name.
+    bare = source is not None and (source.slope != 0 or source == Unit((), Fraction(1)))
+    if not unit and slope == 0 and bare:
+        return _AS_IS
+    if not unit or slope:
+        return f"unit '{text}', but the task states none"
+    return f"unit '{text}', but the task's is '{unit}', which cannot be converted"
+
+
+def _between(source: Unit, target: Unit | None, text: str, unit: str) -> _Plan | str:
+    power = None if target is None else _mass_power(source.dimensions, target.dimensions)
+    if target is None or power is None:
+        return f"unit '{text}' cannot be converted to {_named(unit, 'p')}"
     return _Plan(source.factor / target.factor, source.slope, target.slope, power)
+
+
+def _plan_or_refuse(text: str, task: Task) -> _Plan:
+    plan = _plan(text, task.unit, task.scale)
+    if isinstance(plan, str):
+        raise LabelError(plan)
+    return plan
 
 
 def convert(value: float, unit_text: str, task: Task, mass: float | None = None) -> float:
@@ -549,7 +581,7 @@ def convert(value: float, unit_text: str, task: Task, mass: float | None = None)
     >>> convert(10.0, "nM", Task("x", "regression", unit="uM", scale="p"))
     8.0
     """
-    label = _plan(unit_text, task.unit, task.scale).apply(value, mass)
+    label = _plan_or_refuse(unit_text, task).apply(value, mass)
     if not task.low <= label <= task.high:
         stated = f" {task.unit}" if task.unit and task.scale == "linear" else ""
         raise LabelError(
@@ -572,101 +604,123 @@ def direction(task: Task, unit_text: str) -> int:
     >>> direction(Task("x", "regression", unit="uM", scale="p"), "nM")
     -1
     """
-    plan = _plan(unit_text, task.unit, task.scale)
+    plan = _plan_or_refuse(unit_text, task)
     return 1 if (plan.source or 1.0) * (plan.target or 1.0) > 0 else -1
 
 
 # --- names of columns -----------------------------------------------------------------------------
 
 _HAS_POTENCY = re.compile(rf"(?<![a-z]){_POTENCY}(?![a-z])|conc|potency|affinity", re.IGNORECASE)
-_HAS_TIME = re.compile(r"half|t_?1/?2|time|mrt|tmax", re.IGNORECASE)
-_P_WORD = re.compile(rf"(?<![A-Za-z])p{_POTENCY}(?![A-Za-z])", re.IGNORECASE)
-_LOG_WORD = re.compile(
-    r"(?<![a-z])(?P<sign>-\s*)?(?P<log>log(?:_?10)?|lg)(?=[\s_(]|[IEAK]C?\d?)", re.IGNORECASE
+_HAS_TIME = re.compile(r"half|t_?1/?2|thalf|time|mrt|tmax", re.IGNORECASE)
+_P_WORD = re.compile(rf"(?<![A-Za-z])p[\s_-]?{_POTENCY}(?![A-Za-z])", re.IGNORECASE)
+# "log IC50", "LogS", "logbb", "-log10(Ki)", "ln_CL"; "login" and "logistic" are none.
+_LOG_NAME = re.compile(
+    r"(?P<sign>-\s*|(?:neg(?:ative)?|minus)[\s_]*)?"
+    r"(?:(?P<log>log(?:_?10)?|lg)|(?P<log2>log_?2)|(?P<ln>ln))"
+    rf"(?:$|[\s_(\[-]|{_POTENCY}|(?-i:[A-Z])|(?:p|d|s|k|bb|ps|kow|papp|hl|cl)(?![a-z]))",
+    re.IGNORECASE,
 )
 _BRACKETS = re.compile(r"\(((?:[^()]|\([^()]*\))*)\)|\[([^\[\]]*)\]")
-_LOWER_MOLAR = {"nm": "nM", "um": "uM", "μm": "uM", "pm": "pM", "mm": "mM", "fm": "fM"}
-_NAME_KINDS = (_MOLAR, (("dm", -3), ("g", 1)), (("dm", 1), ("s", -1)))
+_LOWER_MOLAR = {"nm": "nM", "um": "uM", "pm": "pM", "mm": "mM", "fm": "fM"}
+_MASS_PER_VOLUME = (("dm", -3), ("g", 1))
+_SPEED = (("dm", 1), ("s", -1))
+_TIME = (("s", 1),)
+_NUMERATORS = (_LITRE, (("mol", 1),), (("g", 1),), (_DM,))
+_SEPARATORS = r"[\s_,;/]+|(?<![a-z])(?:in|per)(?![a-z])"
 
 
 def unit_of_name(column_name: str) -> str:
     """The unit that a column's name states, for `convert`; empty if it states none.
 
-    ``"p"`` or a logarithm's unit if the name says that the numbers are logarithms. A concentration
-    at which something else was measured ("% inhibition at 10 uM") is no unit of the column.
+    Of logarithms it is ``"p"``, ``"log10(nM)"`` and the like, or ``"log10"`` if the name does not
+    say of what. A concentration at which something else was measured is no unit of the column.
 
     Examples
     --------
-    >>> unit_of_name("IC50 (µM)"), unit_of_name("IC50_nM"), unit_of_name("pChEMBL Value")
-    ('uM', 'nM', 'p')
+    >>> [unit_of_name(name) for name in ("IC50 (µM)", "IC50_nM", "pChEMBL Value", "logS")]
+    ['uM', 'nM', 'p', 'log10']
+    >>> unit_of_name("% inhibition at 10 uM")
+    '%'
     """
-    name = plain(column_name)
+    name = plain(column_name).replace("μ", "u")
     if _P_WORD.search(name):
         return "p"
     whole = parse_unit(name)
-    if whole is not None and (whole.slope or name in ("nM", "uM", "mM", "%")) and not whole.own:
+    if whole is not None and whole.slope and not whole.own:
         return name
     potent = _HAS_POTENCY.search(name) is not None
     unit = _bracketed_unit(name, potent) or _trailing_unit(name, potent)
-    if not unit and re.match(r"%|percent|pct|perc\b", name, re.IGNORECASE):
+    if not unit and re.match(r"(%|(percent|pct|perc)(?![a-z]))", name, re.IGNORECASE):
         unit = "%"
-    unit = unit.replace("μ", "u")
-    log = _LOG_WORD.search(name)
-    known = parse_unit(unit) if unit else None
-    if log and known is not None and not known.slope:
-        return f"{'-' if log['sign'] else ''}log10({unit})"
-    return unit
+    log = _LOG_NAME.match(name)
+    known = _resolve(unit)
+    if log is None or (known is not None and known.slope):
+        return unit
+    base = "ln" if log["ln"] else "log2" if log["log2"] else "log10"
+    return f"{'-' if log['sign'] else ''}{base}{f'({unit})' if unit else ''}"
 
 
 def _as_unit(text: str, potent: bool) -> str:
-    """The text if it is a unit, in the capitals that the name's quantity needs."""
+    """The text if it is a unit, in the capitals that a potency needs."""
     text = text.strip()
-    if potent and text.lower() in _LOWER_MOLAR and parse_unit(text) != parse_unit("nM"):
-        fitting = _LOWER_MOLAR[text.lower()]
+    if potent and text.lower() in _LOWER_MOLAR:
         known = parse_unit(text)
-        return text if known is not None and known.dimensions == _MOLAR else fitting
+        return (
+            text if known is not None and known.dimensions == _MOLAR else _LOWER_MOLAR[text.lower()]
+        )
+    if re.match(r"%\s*[^\W\d]", text):
+        return "%"
     if len(text) == 1 and text not in "Mhsd%":
         return ""
-    return text if parse_unit(text) is not None or len(_variants(text)) == 1 else ""
+    return text if _resolve(text) is not None else ""
 
 
 def _bracketed_unit(name: str, potent: bool) -> str:
     for found in reversed(list(_BRACKETS.finditer(name))):
         inside = (found[1] or found[2] or "").strip()
-        before = name[: found.start()]
-        if len(inside) == 1 and before[-1:].isalpha() and inside != "M":
+        if inside in ("s", "d") and name[: found.start()][-1:].isalnum():
             continue  # "replicate(s)"
-        unit = _as_unit(inside, potent)
-        if unit:
-            return unit
+        units = [_as_unit(part, potent) for part in [inside, *re.split("[,;]", inside)]]
+        if any(units):
+            return next(filter(None, units))
     return ""
 
 
 def _trailing_unit(name: str, potent: bool) -> str:
-    parts = [part for part in re.split(r"[\s_,;/]+|\bin\b", name) if part]
-    for size in (3, 2):
-        tail = (
-            "/".join(part for part in parts[-size - 1 :] if part != "per")
-            if "per" in parts
-            else ("/".join(parts[-size:]))
-        )
-        unit = parse_unit(tail) if len(parts) > size else None
-        if unit is not None and not unit.slope and len(unit.dimensions) >= 2:
+    # As it stands: "CLint uL/min/10^6 cells".
+    for gap in re.finditer(r"[\s,;]+", name):
+        tail = name[gap.end() :]
+        unit = _resolve(tail)
+        if unit is not None and not unit.slope and len(unit.dimensions) > 1 and len(tail) > 2:
             return tail
-    if len(parts) < 2:
-        return ""
-    last, before = parts[-1], parts[-2]
+    # With other signs between: "clint_ul_min_mg".
+    parts = [part for part in re.split(_SEPARATORS, name, flags=re.IGNORECASE) if part]
+    for size in (3, 2):
+        first = parse_unit(parts[-size]) if len(parts) > size else None
+        tail = "/".join(parts[-size:])
+        unit = _resolve(tail) if first is not None and first.dimensions in _NUMERATORS else None
+        if unit is not None and len(unit.dimensions) > 1:
+            return tail
+    return _last_unit(name, parts, potent)
+
+
+def _last_unit(name: str, parts: list[str], potent: bool) -> str:
+    """A unit of one word at the end of a name, or a concentration anywhere in it."""
     for place in range(len(parts) - 1, 0, -1):
-        if parts[place] in ("nM", "uM", "μM", "mM", "pM") and not parts[place - 1][-1].isdigit():
-            return parts[place]
-    if before.replace(".", "").isdigit():
+        if parts[place] in ("nM", "uM", "mM", "pM"):
+            # "at 10 uM" is the concentration of a measurement of something else.
+            return "" if parts[place - 1].replace(".", "").isdigit() else parts[place]
+    if len(parts) < 2 or parts[-2].replace(".", "").isdigit():
         return ""
-    if potent and (last.lower() in _LOWER_MOLAR or last == "M"):
-        return _as_unit(last, potent)
+    last = parts[-1]
     if last.lower() in ("%", "percent", "pct"):
         return "%"
+    if potent and (last.lower() in _LOWER_MOLAR or last == "M"):
+        return _as_unit(last, potent)
     unit = parse_unit(last)
     if unit is None:
         return ""
-    timed = unit.dimensions == (("s", 1),) and _HAS_TIME.search(name) is not None
-    return last if timed or (unit.dimensions in _NAME_KINDS and len(last) > 1) else ""
+    if unit.dimensions == _TIME:
+        return last if _HAS_TIME.search(name) else ""
+    known = unit.dimensions in (_MOLAR, _MASS_PER_VOLUME, _SPEED) or last.lower() in ("nm", "um")
+    return last if known and len(last) > 1 else ""

@@ -23,7 +23,7 @@ from fluid.chem.tables import (
 )
 from fluid.learn.cells.classes import ClassCode, detect_classes
 from fluid.learn.cells.missing import is_missing
-from fluid.learn.cells.numbers import NumberFormat, detect_format, read_number
+from fluid.learn.cells.numbers import DECIMALS, NumberFormat, detect_format, read_number
 from fluid.learn.cells.units import is_unit, unit_of_name
 from fluid.learn.task import LabelError, Task
 from fluid.partner.table.columns import Columns
@@ -38,10 +38,13 @@ from fluid.partner.table.names import (
     family,
     is_endpoint,
     is_general,
+    is_strong,
     is_vague,
 )
 from fluid.partner.table.profile import Profile, ValueTexts, Wanted, is_sign, scan
 
+# Beyond this share of values with the other decimal mark a column is refused.
+MANY = 0.2
 # A column is used as one of signs or units if this share of its cells are such.
 _MOSTLY = 0.5
 # A column holds numbers, or classes, if this share of its cells can be read so.
@@ -586,10 +589,12 @@ class _Finder:
             place = named_column(self.table, given, role)
             self._use(place, role, option, name)
             return place
+        strong = _STRONG[role]
         held = {
             place: texts
             for place, texts in profile.others.items()
-            if texts.counts and texts.share(test) >= _MOSTLY
+            if texts.counts
+            and (texts.share(test) >= _MOSTLY or is_strong(self.names[place], strong))
         }
         own = [place for place in held if belongs(self.names[place], bases, words)]
         why = f"its name is that of the values and '{role}'"
@@ -696,18 +701,42 @@ class _Finder:
 
     def _format(self, task: int, place: int, texts: ValueTexts) -> NumberFormat:
         """How the numbers of a column are written."""
+        where = f"column {self._shown(place)}, task {self.tasks[task].name}"
+        forms = sorted(text for text, _ in texts.forms.values())
         try:
-            found = detect_format(
-                sorted(texts.forms.values()), self.given.decimal, self.given.thousands
-            )
+            found = detect_format(forms, self.given.decimal, self.given.thousands)
         except LabelError as error:
-            raise TableError(
-                f"{self.table.path}: column {self._shown(place)}, task {self.tasks[task].name}: "
-                f"{error}"
-            ) from error
+            decimal, other = self._majority(texts)
+            if decimal is None:
+                raise TableError(f"{self.table.path}: {where}: {error}") from error
+            kept = [text for text in forms if _decimal_of(text) in (None, decimal)]
+            try:
+                found = detect_format(kept, decimal, self.given.thousands)
+            except LabelError:
+                raise TableError(f"{self.table.path}: {where}: {error}") from error
+            self.doubts.append(
+                f"{where}: {other:,} of {texts.n:,} values have another decimal mark than "
+                f"'{decimal}' and are rejected: {error}"
+            )
         if found.why:
             self.notes.append(f"numbers of column {self._shown(place)} have {found.why}")
         return found
+
+    def _majority(self, texts: ValueTexts) -> tuple[str | None, int]:
+        """The decimal mark that nearly all cells have, and the number of the others.
+
+        Each of these cells shows its mark by itself, so that nothing is guessed: the others are
+        rejected one by one.
+        """
+        votes = dict.fromkeys(DECIMALS, 0)
+        for text, n in texts.forms.values():
+            if (mark := _decimal_of(text)) is not None:
+                votes[mark] += n
+        decimal = self.given.decimal or max(votes, key=lambda mark: votes[mark])
+        other = votes["," if decimal == "." else "."]
+        if self.given.decimal is None and not 0 < other <= MANY * votes[decimal]:
+            return None, 0
+        return decimal, other
 
     def _code(self, task: int, place: int, texts: ValueTexts) -> ClassCode:
         """How the classes of a column are written."""
@@ -774,6 +803,11 @@ class _Finder:
                 )
 
 
+# Names that leave no doubt of what a column holds, whatever it holds.
+_STRONG = {
+    "qualifier": frozenset({"qualifier", "qualifiers"}),
+    "unit": frozenset({"unit", "units", "uom"}),
+}
 # Names of tasks that are looked up once.
 _MOST_NAMES = 20_000
 # Names in a column called "assay" or the like that make it one of a long table.
@@ -837,6 +871,15 @@ def _stands_alone(name: str) -> bool:
     return squeezed_name(name) in ("pchemblvalue", "pchembl")
 
 
+def _decimal_of(text: str) -> str | None:
+    """The decimal mark that a cell shows by itself, or None."""
+    try:
+        found = detect_format([text])
+    except LabelError:
+        return None
+    return found.decimal if found.decimal in text else None
+
+
 def _how(given: str | None, option: str) -> str:
     return option if given is not None else "by its name"
 
@@ -867,7 +910,7 @@ class _KindsOf:
 
 
 def _texts(texts: ValueTexts) -> Iterable[str]:
-    return texts.forms.values() if texts.forms else texts.counts
+    return [text for text, _ in texts.forms.values()] or list(texts.counts)
 
 
 def _can_read(task: Task, text: str) -> bool:
@@ -894,6 +937,7 @@ def _joined(parts: Sequence[ValueTexts], task: Task) -> ValueTexts:
     for part in parts:
         whole.n += part.n
         whole.counts.update(part.counts)
-        for form, text in part.forms.items():
-            whole.forms[form] = min(text, whole.forms.get(form, text))
+        for form, (text, n) in part.forms.items():
+            held, m = whole.forms.get(form, (text, 0))
+            whole.forms[form] = min(text, held), n + m
     return whole

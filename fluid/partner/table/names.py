@@ -149,6 +149,17 @@ def is_general(name: str, words: frozenset[str]) -> bool:
     return re.sub(r"[^a-z0-9]", "", squeezed_name(name)) in words
 
 
+def is_strong(name: str, words: frozenset[str]) -> bool:
+    """Whether a column's name ends, or begins, with one of some words."""
+    parts = re.findall(r"[a-z]+", unspaced(name))
+    return bool(parts) and (parts[0] in words or parts[-1] in words)
+
+
+def unspaced(name: str) -> str:
+    """A column's name in small letters with a blank between its words."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower()
+
+
 def family(name: str) -> str:
     """What stands before "value" in a column's name, "standard" of "Standard Value"; else empty.
 

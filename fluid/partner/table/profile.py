@@ -28,6 +28,8 @@ _MOST_FORMS = 500
 _MOST_FORMS_IN_ALL = 1_000_000
 # Cells of a column that nobody reads, unless it holds nothing but signs so far.
 _MOST_CELLS = 5000
+# Characters of a cell that may be a number.
+_LONGEST_NUMBER = 100
 _DIGITS = str.maketrans(
     {**dict.fromkeys("0123456789", "0"), **dict.fromkeys("abcdefghijklmnopqrstuvwxyz", "a")}
 )
@@ -53,7 +55,7 @@ class ValueTexts:
     ----------
     forms
         Numbers by their form: of all texts with digits at the same places the first in
-        alphabetical order. All forms together show which mark is which.
+        alphabetical order, and how many there are. All forms together show which mark is which.
     counts
         Distinct texts and how often each occurs; empty if the values are numbers.
     n
@@ -63,7 +65,7 @@ class ValueTexts:
     numbers: bool
     classes: bool
     most_forms: int = _MOST_FORMS
-    forms: dict[str, str] = field(default_factory=dict)
+    forms: dict[str, tuple[str, int]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     n: int = 0
 
@@ -75,11 +77,10 @@ class ValueTexts:
             if _BELOW_ONE.search(text):
                 form = "z" + form
             held = self.forms.get(form)
-            if held is None:
-                if len(self.forms) < self.most_forms:
-                    self.forms[form] = text[:_MOST_UNREAD]
-            elif text < held:
-                self.forms[form] = text[:_MOST_UNREAD]
+            if held is not None:
+                self.forms[form] = min(held[0], text), held[1] + 1
+            elif len(self.forms) < self.most_forms and len(text) < _LONGEST_NUMBER:
+                self.forms[form] = text, 1
         if self.classes and (text in self.counts or len(self.counts) < _MOST_CLASSES):
             self.counts[text] += 1
 
