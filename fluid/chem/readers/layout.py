@@ -19,7 +19,7 @@ _RAGGED = 0.05
 _STRUCTURE = re.compile(r".*smiles\d*([\W_].*)?|smi|structure|molecule|mol", re.I)
 _LONGEST_NAME = 60
 # The frames that databases draw: dashes, crosses and bars only.
-_FRAME = re.compile(r"[\s|,;:]*[-=+]{2,}[-=+|:,;\s]*")
+_FRAME = re.compile(r"[\s|,;:]*+[-=+]{2,}+[-=+|:,;\s]*+")
 _FOOTER = re.compile(
     r"\(?\s*\d[\d,.']*\s+((rows?|records?|lines?|zeilen|lignes|filas|righe)\b|row\(s\)).{0,60}",
     re.I,

@@ -153,7 +153,7 @@ def _records(source: Source, text: IO[str], is_last: bool = False) -> Iterator[_
         if record.length > LONGEST_RECORD:
             continue
         line = line.rstrip("\r\n")
-        if ("V" in line or "v" in line) and _COUNTS.fullmatch(line):
+        if ("V" in line or "v" in line) and len(line) < KEPT and _COUNTS.fullmatch(line):
             if record.counts and (later := record.split()) is not None:
                 unended += 1
                 yield record
