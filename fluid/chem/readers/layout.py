@@ -19,7 +19,7 @@ _RAGGED = 0.05
 _STRUCTURE = re.compile(r".*smiles\d*([\W_].*)?|smi|structure|molecule|mol", re.I)
 _LONGEST_NAME = 60
 # The frames that databases draw: dashes, crosses and bars only.
-_FRAME = re.compile(r"[\s|,;:]*[-=+]{2,}[-=+|:,;\s]*")
+_FRAME = re.compile(r"[\s|,;:]*+[-=+]{2,}+[-=+|:,;\s]*+")
 _FOOTER = re.compile(
     r"\(?\s*\d[\d,.']*\s+((rows?|records?|lines?|zeilen|lignes|filas|righe)\b|row\(s\)).{0,60}",
     re.I,
@@ -238,7 +238,7 @@ def is_smiles(text: str) -> bool:
     """Whether a text can be read as a SMILES."""
     from rdkit import Chem, rdBase
 
-    if not text or len(text) > 2000 or text.isdigit():
+    if not text or len(text) > 2000 or text.isdigit() or not text.split()[0].isascii():
         return False
     with rdBase.BlockLogs():
         return Chem.MolFromSmiles(text.split()[0], sanitize=False) is not None
