@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,8 +84,11 @@ def check_data(
     with ExitStack() as stack:
         for guard in guards:
             stack.enter_context(guard)
+        # No model is fitted, so that no descriptors are needed.
+        features = replace(contract.chemistry.features, descriptors="none")
+        chemistry = replace(contract.chemistry, features=features)
         _, report, listed = examine(
-            tables, contract.tasks, contract.chemistry, columns, jobs, Progress("rows")
+            tables, contract.tasks, chemistry, columns, jobs, Progress("rows")
         )
         if output is not None:
             _write_tasks(output, report.tasks)
