@@ -153,7 +153,7 @@ def _records(source: Source, text: IO[str], is_last: bool = False) -> Iterator[_
         if record.length > LONGEST_RECORD:
             continue
         line = line.rstrip("\r\n")
-        if ("V" in line or "v" in line) and _COUNTS.fullmatch(line):
+        if ("V" in line or "v" in line) and len(line) < KEPT and _COUNTS.fullmatch(line):
             if record.counts and (later := record.split()) is not None:
                 unended += 1
                 yield record
@@ -316,7 +316,9 @@ def _differs(mol: Any, smiles: str) -> bool:
         if other is None:
             return False
         for one in (mol, other):
-            graph = rdMolHash.MolHash(Chem.RWMol(one), rdMolHash.HashFunction.ElementGraph)
+            flat = Chem.RWMol(one)
+            Chem.RemoveStereochemistry(flat)
+            graph = rdMolHash.MolHash(flat, rdMolHash.HashFunction.ElementGraph)
             graphs.append(max(graph.split("."), key=lambda part: (len(part), part)))
     return graphs[0] != graphs[1]
 

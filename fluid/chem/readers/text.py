@@ -42,6 +42,7 @@ _SOME = 6
 _SEP = re.compile(r'"?sep=(.|\\t)"?[,;\t]*\s*', re.IGNORECASE)
 _FIRST_OF_SPOTFIRE = "\\! filetype=Spotfire"
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+_FORMULA = re.compile(r'\A="([^"]*)"\Z')
 _BOX = frozenset("┌┏╔╭│┃║")
 
 
@@ -100,6 +101,8 @@ def read_rows(source: Source, text: IO[str], dialect: Dialect, layout: Layout) -
         joined = "".join(values)
         if not joined:
             continue
+        if '="' in joined:  # how Excel is kept from making a number of a text
+            values = [_FORMULA.sub(r"\1", value) for value in values]
         if not (joined.isascii() and joined.isprintable()):
             values = list(map(clean, values))
             if not any(values):
@@ -150,7 +153,7 @@ def find_dialect(
         )
     skipped = 0
     delimiters = _given(source) or list(_DELIMITERS)
-    if stated := _SEP.fullmatch(start):
+    if stated := _SEP.fullmatch(sample[first].strip("\r\n \ufeff")):
         mark = "\t" if stated[1] == "\\t" else stated[1]
         source.note(f"line {first + 1}: '{shown(start, 20)}' states the delimiter")
         delimiters = _given(source) or [mark]
@@ -160,6 +163,8 @@ def find_dialect(
         delimiters = _given(source) or [";"]
         skipped = first + 1
     found = _best(source, sample, is_whole, skipped, delimiters, preferred)
+    if found is None and '"' in start:
+        raise source.fail(f"line {first + 1}: a quote is opened and never closed")
     if found is None:
         return None
     dialect, layout, records = found
@@ -217,7 +222,7 @@ def _without_mark(
 ) -> Dialect | None:
     """The dialect of lines whose fields have blanks between them, or quotes around them all."""
     lines = [line.strip() for line in sample[skipped:] if line.strip()]
-    if len(lines) > 1 and all(re.fullmatch(r'"[^"]*("")*[^"]*"|".*"', line) for line in lines):
+    if len(lines) > 1 and all(len(line) > 2 and line[0] == line[-1] == '"' for line in lines):
         inner = [_unwrap(line) for line in lines]
         for mark in _DELIMITERS:
             counts = {line.count(mark) for line in inner}

@@ -342,7 +342,8 @@ def _scaled(task: Task, read: _Read) -> tuple[Task, str]:
         span = float(read.values.max()) / float(read.values.min())
         if span >= _SPAN:
             return replace(task, unit=text, scale="log10"), f"they span a factor of {span:.3g}"
-    return replace(task, unit=text), "numbers as they are"
+    # "LogD" is a logarithm, and has no unit that a value could be converted from.
+    return replace(task, unit="" if unit is not None and unit.own else text), "numbers as they are"
 
 
 def _converted(task: Task, read: _Read) -> _Read:
