@@ -16,6 +16,7 @@ from fluid.cli.inspect import inspect
 from fluid.cli.partner import annotate, train_hybrid, train_teacher
 from fluid.cli.predict import predict
 from fluid.cli.simulate import simulate
+from fluid.cli.split import split, split_key
 from fluid.cli.survey import clusters, survey
 from fluid.cli.verify import verify
 from typer.core import TyperGroup
@@ -25,7 +26,10 @@ from fluid import __version__
 # The commands by who types them, in the order of the help.
 GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Setting up": (keygen, init_federation, register),
-    "Partner": (train_teacher, annotate, inspect, audit, approve, ledger, train_hybrid, survey),
+    "Partner": (
+        *(train_teacher, annotate, inspect, audit, approve, ledger, train_hybrid, survey),
+        *(split, split_key),
+    ),
     "Coordinator": (clusters, prepare_public, distill),
     "Anybody": (predict, evaluate, verify, simulate),
 }
