@@ -7,17 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from fluid.cli.console import command, emit, parse_labels, stage, table
+from fluid.cli.console import command, emit, stage, table
 from fluid.cli.options import (
     Domain,
-    IdColumn,
     Jobs,
     Json,
-    Label,
     Seed,
-    SmilesColumn,
-    TaskColumn,
-    ValueColumn,
 )
 from fluid.cli.outputs import (
     REJECTS_HEADER,
@@ -27,12 +22,15 @@ from fluid.cli.outputs import (
     replace_rejects,
     starts_with,
 )
+from fluid.cli.table_options import reads_tables
 
 if TYPE_CHECKING:
+    from fluid.partner.table import Columns
     from fluid.report.evaluate import Evaluation
 
 
 @command
+@reads_tables
 def evaluate(
     models: Annotated[list[Path], typer.Argument(help="Model folders.")],
     data: Annotated[list[Path], typer.Option(help="A labelled table. Repeatable.")],
@@ -43,11 +41,8 @@ def evaluate(
     seed: Seed = 0,
     domain: Domain = "reliability",
     details: Annotated[bool, typer.Option("--details", help="Print every metric.")] = False,
-    smiles_column: SmilesColumn = None,
-    id_column: IdColumn = None,
-    label: Label = None,
-    task_column: TaskColumn = None,
-    value_column: ValueColumn = None,
+    *,
+    columns: Columns,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
@@ -62,12 +57,7 @@ def evaluate(
         fluid evaluate round1/student aurora/teacher aurora/hybrid --data test.csv
     """
     from fluid.base.run import Run
-    from fluid.partner.table import Columns
     from fluid.report.evaluate import evaluate as run
-
-    columns = Columns(
-        smiles_column, id_column, parse_labels(label or []), task_column, value_column
-    )
 
     def compute() -> Evaluation:
         how = Run(seed, jobs, stage=stage)
@@ -84,13 +74,18 @@ def evaluate(
 def _write(output: Path, inputs: list[Path], compute: Callable[[], Evaluation]) -> Evaluation:
     """Compute an evaluation and write it as JSON, with the rejects beside it."""
     from fluid.base.files import write_json
+    from fluid.partner.table import RejectedError
 
     beside = rejects_beside(output)
     with (
         output_file(output, inputs, "evaluation", is_evaluation),
         output_file(beside, inputs, "table of rejects", starts_with(REJECTS_HEADER)),
     ):
-        result = compute()
+        try:
+            result = compute()
+        except RejectedError as error:
+            replace_rejects(beside, error.rejects)
+            raise
         write_json(output, result.to_dict())
         replace_rejects(beside, result.rejects)
     return result

@@ -33,15 +33,23 @@ if TYPE_CHECKING:
 @command
 def init_federation(
     name: Annotated[str, typer.Option(help="Name of the federation.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
     task: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             help="NAME:KIND[:DETAIL]; kind is binary, multiclass or regression; the detail is the "
             "classes separated by commas, negative first, or UNIT[:LOW:HIGH]. May be given "
             "repeatedly."
         ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    ] = None,
+    tasks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table with a row a task, for rules and many tasks; columns name, kind, and any "
+            "of source, unit, scale, low, high, classes (separated by |), threshold, direction, "
+            "replicates, max_spread, quorum, quorum_exact, min_partners, weight."
+        ),
+    ] = None,
     fingerprint: Annotated[str, typer.Option(help="'ecfp' or 'fcfp'.")] = "ecfp",
     radius: Annotated[int, typer.Option(help="Morgan radius; 2 gives ECFP4.")] = 2,
     bits: Annotated[int, typer.Option(help="Length of the folded fingerprint.")] = 2048,
@@ -63,10 +71,12 @@ def init_federation(
     Example:
         fluid init-federation --name demo --task bbb:binary:BBB-,BBB+ \\
             --task "logbb:regression:log10(brain/blood):-4:4" -o federation.toml
+        fluid init-federation --name panel --tasks tasks.csv -o federation.toml
     """
     from fluid.base.errors import FederationError
     from fluid.chem.features import FeatureSpec
     from fluid.chem.standardize import StandardizerSpec
+    from fluid.exchange.task_file import read_task_file
     from fluid.exchange.template import init_federation as write
     from fluid.exchange.template import parse_task_option
 
@@ -76,10 +86,14 @@ def init_federation(
     except ValueError as error:
         raise FederationError(str(error)) from error
     with tidy(output):
-        tasks = [parse_task_option(text) for text in task]
-        protocol = write(output, name, tasks, features, standardizer, round)
-    value = {"federation": name, "path": str(output), "protocol": protocol}
-    emit(as_json, value, lambda: pairs({"written": output, "protocol": protocol}))
+        agreed = [*(read_task_file(tasks) if tasks is not None else [])]
+        agreed += [parse_task_option(text) for text in task or ()]
+        if not agreed:
+            raise FederationError("no tasks; give --task NAME:KIND or --tasks FILE")
+        protocol = write(output, name, agreed, features, standardizer, round)
+    value = {"federation": name, "path": str(output), "tasks": len(agreed), "protocol": protocol}
+    shown = {"written": output, "tasks": f"{len(agreed):,}", "protocol": protocol}
+    emit(as_json, value, lambda: pairs(shown))
 
 
 @command

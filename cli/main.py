@@ -9,10 +9,12 @@ import typer
 from fluid.cli.approve import approve, ledger
 from fluid.cli.audit import audit
 from fluid.cli.central import distill
+from fluid.cli.check_data import check_data
 from fluid.cli.console import guarded_streams, set_up_logging
 from fluid.cli.evaluate import evaluate
 from fluid.cli.federation import init_federation, keygen, prepare_public, register
 from fluid.cli.inspect import inspect
+from fluid.cli.make_tasks import make_tasks
 from fluid.cli.partner import annotate, train_hybrid, train_teacher
 from fluid.cli.predict import predict
 from fluid.cli.simulate import simulate
@@ -25,10 +27,19 @@ from fluid import __version__
 
 # The commands by who types them, in the order of the help.
 GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Setting up": (keygen, init_federation, register),
+    "Setting up": (make_tasks, keygen, init_federation, register),
     "Partner": (
-        *(train_teacher, annotate, inspect, audit, approve, ledger, train_hybrid, survey),
-        *(split, split_key),
+        check_data,
+        train_teacher,
+        annotate,
+        inspect,
+        audit,
+        approve,
+        ledger,
+        train_hybrid,
+        survey,
+        split,
+        split_key,
     ),
     "Coordinator": (clusters, prepare_public, distill),
     "Anybody": (predict, evaluate, verify, simulate),

@@ -41,6 +41,26 @@ SmilesColumn = Annotated[str | None, typer.Option(help="SMILES column; by defaul
 IdColumn = Annotated[
     str | None, typer.Option(help="Column of compound names; by default found by name.")
 ]
+Encoding = Annotated[
+    str | None,
+    typer.Option(
+        help="Text encoding of the table, such as cp1252; by default found.", show_default=False
+    ),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(
+        help="Mark between the fields of the table, or 'tab'; by default found.",
+        show_default=False,
+    ),
+]
+Sheet = Annotated[
+    str | None,
+    typer.Option(
+        help="Sheet of the workbook; by default the only one that is not empty.",
+        show_default=False,
+    ),
+]
 Label = Annotated[
     list[str] | None,
     typer.Option("--label", metavar="TASK=COLUMN", help="Label column of a task. Repeatable."),

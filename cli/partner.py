@@ -6,19 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from fluid.cli.console import Progress, command, emit, pairs, parse_labels, stage, table
+from fluid.cli.console import Progress, command, emit, pairs, stage, table
 from fluid.cli.options import (
     FederationFile,
     FederationOfRound,
-    IdColumn,
     Jobs,
     Json,
-    Label,
     Scheduler,
     Seed,
-    SmilesColumn,
-    TaskColumn,
-    ValueColumn,
 )
 from fluid.cli.outputs import (
     HYBRID_ENTRIES,
@@ -27,9 +22,11 @@ from fluid.cli.outputs import (
     output_file,
     output_folder,
 )
+from fluid.cli.table_options import reads_tables
 
 if TYPE_CHECKING:
     from fluid.exchange.federation import Federation
+    from fluid.partner.table import Columns
     from fluid.partner.teacher.train import TrainingSummary
 
 PrivateTables = Annotated[
@@ -48,6 +45,7 @@ Repeats = Annotated[int, typer.Option(help="Repeats of cross-fitting, 1 to 20.")
 
 
 @command
+@reads_tables
 def train_teacher(
     tables: PrivateTables,
     federation: FederationFile,
@@ -79,11 +77,8 @@ def train_teacher(
             "registered and cannot annotate.",
         ),
     ] = False,
-    smiles_column: SmilesColumn = None,
-    id_column: IdColumn = None,
-    label: Label = None,
-    task_column: TaskColumn = None,
-    value_column: ValueColumn = None,
+    *,
+    columns: Columns,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
@@ -98,13 +93,9 @@ def train_teacher(
     """
     from fluid.base.run import Run
     from fluid.exchange.federation import Federation
-    from fluid.partner.table import Columns
     from fluid.partner.teacher.fit import TrainingOptions
     from fluid.partner.teacher.train import train_teacher as train
 
-    columns = Columns(
-        smiles_column, id_column, parse_labels(label or []), task_column, value_column
-    )
     options = TrainingOptions(learner, folds, repeats, seed, folds_by)
     contract = Federation.load(federation)
     if not reference:
@@ -120,12 +111,13 @@ def train_teacher(
             columns=columns,
             secret=secret,
             reference=reference,
-            run=Run(jobs=jobs, progress=Progress("rows")),
+            run=Run(jobs=jobs, progress=Progress("rows"), stage=stage),
         )
     emit(as_json, {"path": str(output), **summary.to_dict()}, lambda: _show(summary, output))
 
 
 @command
+@reads_tables
 def train_hybrid(
     tables: PrivateTables,
     federated: Annotated[Path, typer.Option(help="The federated set of the round.")],
@@ -161,11 +153,8 @@ def train_hybrid(
     ] = None,
     folds: Folds = 5,
     seed: Seed = 0,
-    smiles_column: SmilesColumn = None,
-    id_column: IdColumn = None,
-    label: Label = None,
-    task_column: TaskColumn = None,
-    value_column: ValueColumn = None,
+    *,
+    columns: Columns,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
@@ -182,11 +171,7 @@ def train_hybrid(
     from fluid.partner.hybrid.private_model import HybridOptions
     from fluid.partner.hybrid.train import RoundFiles
     from fluid.partner.hybrid.train import train_hybrid as train
-    from fluid.partner.table import Columns
 
-    columns = Columns(
-        smiles_column, id_column, parse_labels(label or []), task_column, value_column
-    )
     if partner is None:
         partner = load_card(teacher).name if teacher else _name_of(tables[0])
     given = [path for path in (annotation, teacher, later_student) if path]
@@ -201,7 +186,7 @@ def train_hybrid(
             teacher=teacher,
             options=HybridOptions(folds=folds),
             columns=columns,
-            run=Run(seed=seed, jobs=jobs, progress=Progress("rows")),
+            run=Run(seed=seed, jobs=jobs, progress=Progress("rows"), stage=stage),
         )
     emit(as_json, {"path": str(output), **summary.to_dict()}, lambda: _show(summary, output))
 

@@ -7,17 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from fluid.cli.console import Progress, command, emit, pairs, parse_labels
+from fluid.cli.console import Progress, command, emit, pairs, stage
 from fluid.cli.options import (
     Domain,
-    IdColumn,
     Jobs,
     Json,
-    Label,
     Scheduler,
-    SmilesColumn,
-    TaskColumn,
-    ValueColumn,
 )
 from fluid.cli.outputs import (
     REJECTS_HEADER,
@@ -27,6 +22,7 @@ from fluid.cli.outputs import (
     replace_rejects,
     starts_with,
 )
+from fluid.cli.table_options import reads_tables
 
 if TYPE_CHECKING:
     from fluid.partner.table import Columns
@@ -34,6 +30,7 @@ if TYPE_CHECKING:
 
 
 @command
+@reads_tables
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder of a teacher, student or hybrid.")],
     compounds: Annotated[Path, typer.Argument(help="Table of structures.")],
@@ -82,11 +79,8 @@ def predict(
             show_default=False,
         ),
     ] = None,
-    smiles_column: SmilesColumn = None,
-    id_column: IdColumn = None,
-    label: Label = None,
-    task_column: TaskColumn = None,
-    value_column: ValueColumn = None,
+    *,
+    columns: Columns,
     jobs: Jobs = None,
     scheduler: Scheduler = None,
     as_json: Json = False,
@@ -119,13 +113,10 @@ def predict(
     from fluid.base.run import Run
     from fluid.exchange.coordinator import check_student_folder
     from fluid.exchange.federation import Federation
-    from fluid.partner.table import Columns
     from fluid.report.predict import predict_table
 
     if federation is not None:
         check_student_folder(model, Federation.load(federation))
-    labels = parse_labels(label or [])
-    columns = Columns(smiles_column, id_column, labels, task_column, value_column)
     options = _conformal_options(conformal, calibration or [], columns, shift, difficulty)
     beside = rejects_beside(output)
     inputs = [model, compounds, *(calibration or [])]
@@ -140,10 +131,10 @@ def predict(
             model,
             compounds,
             output,
-            columns=Columns(smiles_column, id_column),
+            columns=columns,
             domain=domain,
             conformal=options,
-            run=Run(jobs=jobs, workers=workers, progress=Progress("compounds")),
+            run=Run(jobs=jobs, workers=workers, progress=Progress("compounds"), stage=stage),
         )
         if calibration:
             replace_rejects(beside, summary.rejects)
@@ -171,16 +162,25 @@ def _conformal_options(
     from fluid.learn.conformal import DIFFICULTIES
     from fluid.report.conformal import ConformalOptions
 
-    of_table = columns.labels or columns.task or columns.value
+    of_table = {
+        "--label": columns.labels,
+        "--task-column": columns.task,
+        "--value-column": columns.value,
+        "--qualifier": columns.qualifiers,
+        "--unit": columns.units,
+        "--qualifier-column": columns.qualifier,
+        "--unit-column": columns.unit,
+        "--decimal": columns.decimal,
+        "--thousands": columns.thousands is not None,
+        "--allow-empty": columns.allow_empty,
+    }
+    given = [option for option, value in of_table.items() if value]
     if rate is None and (calibration or shift is not None or difficulty):
         raise typer.BadParameter(
             "--calibration, --shift, --no-shift and --difficulty need --conformal RATE"
         )
-    if of_table and not calibration:
-        raise typer.BadParameter(
-            "--label, --task-column and --value-column say how to read --calibration, which is "
-            "missing"
-        )
+    if given and not calibration:
+        raise typer.BadParameter(f"{given[0]} says how to read --calibration, which is missing")
     if rate is None:
         return None
     if not 0.0 < rate <= 0.5:

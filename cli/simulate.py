@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from fluid.cli.console import command, emit, pairs, parse_labels, stage
+from fluid.cli.console import command, emit, pairs, stage
 from fluid.cli.options import (
     FederationFile,
-    IdColumn,
     Jobs,
     Json,
-    Label,
-    SmilesColumn,
-    TaskColumn,
-    ValueColumn,
 )
 from fluid.cli.outputs import STUDY_ENTRIES, output_folder
+from fluid.cli.table_options import reads_tables
+
+if TYPE_CHECKING:
+    from fluid.partner.table import Columns
 
 
 @command
+@reads_tables
 def simulate(
     tables: Annotated[
         list[Path], typer.Argument(help="Labelled tables, to be divided among partners.")
@@ -110,11 +111,8 @@ def simulate(
         str | None,
         typer.Option(help="Column with the site, source or year of each row, for 'column'."),
     ] = None,
-    smiles_column: SmilesColumn = None,
-    id_column: IdColumn = None,
-    label: Label = None,
-    task_column: TaskColumn = None,
-    value_column: ValueColumn = None,
+    *,
+    columns: Columns,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
@@ -129,7 +127,6 @@ def simulate(
             --partition kmeans --partition scaffold:alpha=0.5 --seeds 3 -o study
     """
     from fluid.base.run import Run
-    from fluid.partner.table import Columns
     from fluid.partner.teacher.fit import TrainingOptions
     from fluid.simulation.partition_spec import parse_partition
     from fluid.simulation.run import TEXT_FILE, Sources, check_output
@@ -159,14 +156,7 @@ def simulate(
         paper=paper,
         hybrids=hybrids,
     )
-    columns = Columns(
-        smiles_column,
-        id_column,
-        parse_labels(label or []),
-        task_column,
-        value_column,
-        next(iter(groups), None),
-    )
+    columns = replace(columns, group=next(iter(groups), None))
     sources = Sources(tables, public, federation, external or (), columns)
     check_output(output)
     with output_folder(output, [*tables, public, federation, *(external or ())], STUDY_ENTRIES):

@@ -21,6 +21,8 @@ from fluid.base.strict_json import MOST_BYTES, parse_json
 
 # Permission bits of what only its owner may read, such as private structures.
 PRIVATE = 0o600
+# Where the folders of models list rejected rows.
+REJECTS_FILE = "rejects.csv"
 _CHUNK = 1 << 20
 # Leftovers of a killed run are removed after an hour: until then their maker may be about to lock
 # them, or run on another machine, whose locks not every file system shows.
@@ -216,7 +218,9 @@ def check_folder(path: Path, marker: str) -> None:
     recover_folder(path)
     if path.exists() and not path.is_dir():
         raise FluidError(f"{path}: is a file, a folder name is needed")
-    if path.is_dir() and any(path.iterdir()) and not (path / marker).is_file():
+    held = {item.name for item in path.iterdir()} if path.is_dir() else set()
+    # A run that found no usable row leaves a list of them behind.
+    if held - {REJECTS_FILE} and not (path / marker).is_file():
         raise FluidError(
             f"{path}: exists and holds no {marker}; name a new folder or one made by this command"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import MISSING, fields
+from functools import cache
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -63,11 +64,15 @@ def read_fields(kind: type[Any], where: str, values: Any) -> dict[str, Any]:
     for key, item in known.items():
         if key not in values and item.default is MISSING and item.default_factory is MISSING:
             raise ValueError(f"'{prefix}{key}' is missing")
-    types = get_type_hints(kind)
+    types = _field_types(kind)
     return {
-        key: convert_value(value, _plain_type(types[key]), f"{prefix}{key}")
-        for key, value in values.items()
+        key: convert_value(value, types[key], f"{prefix}{key}") for key, value in values.items()
     }
+
+
+@cache
+def _field_types(kind: type[Any]) -> dict[str, type]:
+    return {key: _plain_type(hint) for key, hint in get_type_hints(kind).items()}
 
 
 def _plain_type(hint: Any) -> type:

@@ -380,6 +380,9 @@ def train_student(
         If no task has enough labels.
     """
     run = run or Run()
+    pooled, left_out = pooled.of_enough_partners(tasks)
+    for name, count in left_out.items():
+        logger.info("task %s: %d compounds have labels of too few partners", name, count)
     library = CompoundStream.of(pooled.compounds)
     if digests is None:
         digests = digest_stream(library)
@@ -410,6 +413,8 @@ def train_student(
         "compounds": len(library),
         "labels": {name: {"compounds": found.n_labelled} for name, found in distilled.items()},
     }
+    if left_out:
+        training["of_too_few_partners"] = left_out
     training |= _stated_twicing(distilled, pooled)
     if base_student:
         training["base_student"] = base_student

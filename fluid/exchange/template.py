@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fluid.base.errors import FederationError
 from fluid.base.files import write_text
@@ -82,7 +83,16 @@ share = {share}
 # (1.0 only reports).
 audit_max_auc = {audit_max_auc}
 audit_max_neighbour_auc = {audit_max_neighbour_auc}
+"""
 
+# Up to so many tasks have a block each; more have a line each, after the settings.
+_MOST_BLOCKS = 20
+_TASKS = """
+# What is measured, one task a line; `fluid init-federation --help` names the fields.
+[tasks]
+"""
+
+_KEYS = """
 # Public keys of the partners and of the coordinator, as `fluid keygen` prints them. With a
 # coordinator's key, whatever comes from the coordinator must be signed with it.
 """
@@ -147,8 +157,12 @@ def federation_text(
     chemistry = Chemistry.here(standardizer or StandardizerSpec(), features or FeatureSpec())
     policy = DisclosurePolicy()
     text = _HEAD.format(schema=SCHEMA, name=json.dumps(name), round=round)
-    for task in tasks:
-        text += "\n[[tasks]]\n" + _task_lines(task)
+    few = len(tasks) <= _MOST_BLOCKS
+    if few:
+        for task in tasks:
+            text += "\n[[tasks]]\n" + _task_lines(task)
+    else:
+        text += f"# The {len(tasks):,} tasks are listed below, one a line.\n"
     text += _STANDARDIZER.format(
         **chemistry.standardizer.to_dict(),
         rdkit=chemistry.rdkit,
@@ -156,11 +170,29 @@ def federation_text(
     )
     values = chemistry.features.to_dict()
     text += _FEATURES.format(**(values | {"counts": str(values["counts"]).lower()}))
-    return text + _POLICY.format(**policy.to_dict(), levels=policy.reliability_levels)
+    text += _POLICY.format(**policy.to_dict(), levels=policy.reliability_levels)
+    if not few:
+        text += _TASKS + "".join(_task_line(task) for task in tasks)
+    return text + _KEYS
+
+
+def _toml(value: Any) -> str:
+    """A plain value of `Task.to_dict` as TOML; of text and lists of text, JSON is TOML."""
+    return repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+
+
+def _task_line(task: Task) -> str:
+    values = task.to_dict()
+    for key, usual in (("unit", ""), ("low", LOWEST), ("high", HIGHEST)):
+        if values.get(key) == usual:
+            del values[key]
+    pairs = [f"{key} = {_toml(value)}" for key, value in values.items() if key != "name"]
+    return f"{task.name} = {{ {', '.join(pairs)} }}\n"
 
 
 def _task_lines(task: Task) -> str:
     lines = f"name = {json.dumps(task.name)}\nkind = {json.dumps(task.kind)}\n"
+    values = task.to_dict()
     if task.kind == "regression":
         lines += f"unit = {json.dumps(task.unit, ensure_ascii=False)}\n"
         given = task.low > LOWEST or task.high < HIGHEST
@@ -173,7 +205,12 @@ def _task_lines(task: Task) -> str:
     elif task.classes:
         comment = "   # negative, positive" if task.kind == "binary" else ""
         lines += f"classes = {json.dumps(list(task.classes), ensure_ascii=False)}{comment}\n"
-    return lines
+    written = ("name", "kind", "classes")
+    if task.kind == "regression":
+        written += ("unit", "low", "high")
+    return lines + "".join(
+        f"{key} = {_toml(value)}\n" for key, value in values.items() if key not in written
+    )
 
 
 def init_federation(

@@ -29,6 +29,7 @@ class _Training:
     seed: int = 0
     compounds: int = 0
     labels: dict[str, Any] = field(default_factory=dict)
+    columns: list[Any] = field(default_factory=list)
     sub_teachers: int = 0
     federated_set: str = ""
     base_student: str = ""

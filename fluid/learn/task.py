@@ -1,4 +1,4 @@
-"""Tasks: what is measured, and how a label in a table is read."""
+"""Tasks: what is measured, and by which rules values become labels."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from fluid.base.values import read_fields
+from fluid.learn.quorum import FEWEST_EXACT, FEWEST_NUMBERS, FEWEST_PER_CLASS
 
 KINDS = ("binary", "multiclass", "regression")
+SCALES = ("linear", "log10", "p")
+# Rules for repeated measurements: of numbers, and of classes.
+NUMBER_RULES = ("median", "mean", "max", "min")
+MAJORITY = "majority"
+DIRECTIONS = ("high", "low")
 LOWEST, HIGHEST = -1e9, 1e9
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
-
-_POSITIVE = frozenset({"1", "1.0", "true", "yes", "y", "positive", "pos", "active", "+"})
-_NEGATIVE = frozenset({"0", "0.0", "false", "no", "n", "negative", "neg", "inactive", "-"})
-_QUALIFIERS = dict.fromkeys(("", "=", "==", "~", "'='"), 0)
-_QUALIFIERS |= dict.fromkeys((">", ">=", ">>", "'>'"), 1)
-_QUALIFIERS |= dict.fromkeys(("<", "<=", "<<", "'<'"), -1)
 
 
 class LabelError(ValueError):
@@ -35,13 +35,14 @@ class Task:
     kind
         ``"binary"``, ``"multiclass"`` or ``"regression"``.
     unit
-        Unit of a regression task; empty if it has none. Measurements in another unit are refused.
+        Unit of the numbers; empty if they have none. Measurements in another unit are converted, or
+        rejected if they cannot be.
     classes
         Class labels; for a binary task (negative, positive). Labels such as 1/0, yes/no,
         active/inactive are understood too.
     low, high
-        Range of a regression task, on its scale. Measurements outside are rejected, for they may be
-        in another unit; predictions are clipped to it.
+        Credible range of the numbers, on the scale. Measurements outside are rejected, for they may
+        be in another unit; predictions of a regression task are clipped to it.
     source
         What tables call the measured quantity: a column of a wide table, or a name in the task
         column of a long one. Several tasks may share one; empty for the task's own name.
@@ -49,16 +50,19 @@ class Task:
         How numbers of unit `unit` become labels: ``"linear"`` (as they are), ``"log10"``, or
         ``"p"`` (minus log10 of mol/L).
     threshold
-        Of a binary task that is made from numbers: the lowest number, on the scale, that is
-        positive. None if the table states classes.
+        Of a binary task that is made from numbers: on the scale, what separates the classes. The
+        threshold itself is positive. None if the table states classes.
+    direction
+        Which side of the threshold is positive: ``"high"`` or ``"low"``.
     replicates
-        Rule for repeated measurements of a compound: ``"median"``, ``"mean"``, ``"max"``, ``"min"``
-        or ``"majority"`` (classes); empty for the median of numbers, the majority of classes.
+        Rule for repeated measurements of a compound: ``"median"``, ``"mean"``, ``"max"`` or
+        ``"min"`` of numbers, ``"majority"`` of classes; empty for the median, or the majority.
+        See `fluid.learn.labels.merge_measurements`.
     max_spread
         Repeated measurements that differ by more, on the scale, are rejected; None for no limit.
     quorum
         Fewest labels that a model of this task is fitted on: of each class, or numbers. 0 for the
-        fewest that can be fitted.
+        fewest that can be fitted. See `fluid.learn.quorum`.
     quorum_exact
         Of a regression task: fewest of them that are not censored.
     min_partners
@@ -76,6 +80,7 @@ class Task:
     source: str = ""
     scale: str = "linear"
     threshold: float | None = None
+    direction: str = DIRECTIONS[0]
     replicates: str = ""
     max_spread: float | None = None
     quorum: int = 0
@@ -101,6 +106,19 @@ class Task:
             raise ValueError(f"task '{self.name}': two classes have the same name")
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ValueError(f"task '{self.name}': low must be a number below high")
+        problem = _numbers_problem(self) or _rules_problem(self)
+        if problem:
+            raise ValueError(f"task '{self.name}': {problem}")
+
+    @property
+    def quantity(self) -> str:
+        """What tables call the measured quantity: `source`, or the task's own name."""
+        return self.source or self.name
+
+    @property
+    def reads_numbers(self) -> bool:
+        """Whether tables state numbers: of a regression task, or one with a threshold."""
+        return self.kind == "regression" or self.threshold is not None
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -147,86 +165,62 @@ class Task:
         return cls(**read_fields(cls, where, values))
 
 
-def parse_qualifier(text: str) -> int:
-    """-1 for "less than", 1 for "more than", 0 for "equal".
-
-    Raises
-    ------
-    LabelError
-        If the text is none of the usual signs.
-    """
-    if text.strip() not in _QUALIFIERS:
-        raise LabelError(f"qualifier '{text}' is not one of =, <, <=, >, >=, ~")
-    return _QUALIFIERS[text.strip()]
-
-
-def parse_label(task: Task, text: str) -> tuple[float, int]:
-    """Read one label.
-
-    Parameters
-    ----------
-    task
-        What the label means.
-    text
-        The cell of a table, not empty; a regression value may start with a qualifier.
-
-    Returns
-    -------
-    tuple of float and int
-        The value (regression) or the index of the class, and the qualifier -1, 0 or 1.
-
-    Raises
-    ------
-    LabelError
-        With what is wrong and what is allowed.
-
-    Examples
-    --------
-    >>> parse_label(Task("bbb", "binary", classes=("BBB-", "BBB+")), "BBB+")
-    (1.0, 0)
-    >>> parse_label(Task("pic50", "regression"), ">9.3")
-    (9.3, 1)
-    """
-    if task.kind == "regression":
-        return _parse_number(task, text)
-    return float(_parse_class(task, text)), 0
-
-
-def _parse_class(task: Task, text: str) -> int:
-    folded = text.strip().lower()
-    names = [label.strip().lower() for label in task.classes]
-    if folded in names:
-        return names.index(folded)
-    if task.kind == "binary":
-        if folded in _POSITIVE:
-            return 1
-        if folded in _NEGATIVE:
-            return 0
-        if not task.classes and len(folded) > 1 and folded[-1] in "+-":
-            # "BBB+" and "BBB-", the usual way to write a property that is there or not.
-            return int(folded[-1] == "+")
-        shown = " or ".join(task.classes[::-1]) if task.classes else "1 or 0, yes or no"
-        raise LabelError(f"'{text}' is not a class of this task; allowed are {shown}")
-    raise LabelError(f"'{text}' is not a class of this task; allowed are {', '.join(task.classes)}")
-
-
-def _parse_number(task: Task, text: str) -> tuple[float, int]:
-    body = text.strip()
-    qualifier = 0
-    mark = body[: len(body) - len(body.lstrip("<>=~"))]
-    if mark:
-        qualifier = parse_qualifier(mark)
-        body = body[len(mark) :].strip()
-    try:
-        value = float(body.replace("_", "?"))  # Python reads 1_000 as a number.
-    except ValueError:
-        hint = " (decimal comma?)" if body.count(",") == 1 else ""
-        raise LabelError(f"'{text}' is not a number{hint}") from None
-    if not math.isfinite(value):
-        raise LabelError(f"'{text}' is not a finite number")
-    if not task.low <= value <= task.high:
-        raise LabelError(
-            f"{value:g} is outside the task's range {task.low:g} to {task.high:g}"
-            f"{' ' + task.unit if task.unit else ''} (another unit?)"
+def _numbers_problem(task: Task) -> str:
+    """What is wrong with the fields that say how numbers are read; empty if nothing is."""
+    if task.threshold is not None and task.kind != "binary":
+        return f"threshold = {task.threshold:g}: only a binary task is made from numbers by one"
+    if task.scale not in SCALES:
+        return f"scale '{task.scale}' is not one of {', '.join(SCALES)}"
+    if task.direction not in DIRECTIONS:
+        return f"direction '{task.direction}' is not one of {', '.join(DIRECTIONS)}"
+    if task.threshold is None and task.direction != DIRECTIONS[0]:
+        return "direction says which side of a threshold is positive, and there is no threshold"
+    if not task.reads_numbers:
+        # A setting without effect is a mistake.
+        given = {
+            "unit": task.unit != "",
+            "scale": task.scale != "linear",
+            "low": task.low != LOWEST,
+            "high": task.high != HIGHEST,
+            "max_spread": task.max_spread is not None,
+        }
+        unused = [name for name, there in given.items() if there]
+        if unused:
+            return f"{unused[0]} is for numbers; this {task.kind} task states classes"
+    elif task.threshold is not None and not task.low < task.threshold < task.high:
+        return (
+            f"threshold = {task.threshold:g} is not within its range {task.low:g} to "
+            f"{task.high:g}, so that all compounds are of one class"
         )
-    return value, qualifier
+    return ""
+
+
+def _rules_problem(task: Task) -> str:
+    """What is wrong with the rules for replicates, quorums and weights; empty if nothing is."""
+    rules = NUMBER_RULES if task.reads_numbers else (MAJORITY,)
+    if task.replicates and task.replicates not in rules:
+        of = "numbers" if task.reads_numbers else "classes"
+        return f"replicates '{task.replicates}': of {of}, allowed are {', '.join(rules)}"
+    if task.max_spread is not None and not 0 <= task.max_spread < math.inf:
+        return f"max_spread = {task.max_spread:g}: allowed are 0 or more"
+    fewest = FEWEST_PER_CLASS if task.is_classification else FEWEST_NUMBERS
+    what = "of each class" if task.is_classification else "numbers"
+    if task.quorum and task.quorum < fewest:
+        return f"quorum = {task.quorum}: a model needs at least {fewest} {what}; 0 for no quorum"
+    if task.quorum_exact and task.kind != "regression":
+        return "quorum_exact is for regression tasks; classes are never censored"
+    if task.quorum_exact and task.quorum_exact < FEWEST_EXACT:
+        return (
+            f"quorum_exact = {task.quorum_exact}: a model needs at least {FEWEST_EXACT} exact "
+            "numbers; 0 for no quorum"
+        )
+    if task.quorum_exact > max(task.quorum, FEWEST_NUMBERS):
+        return (
+            f"quorum_exact = {task.quorum_exact} is more than the "
+            f"{max(task.quorum, FEWEST_NUMBERS)} numbers of the quorum"
+        )
+    if task.min_partners < 1:
+        return f"min_partners = {task.min_partners}: allowed are 1 or more"
+    if not 0 < task.weight < math.inf:
+        return f"weight = {task.weight:g}: allowed are numbers above 0"
+    return ""

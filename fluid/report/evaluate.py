@@ -159,7 +159,9 @@ def evaluate(
     first.chemistry.check(str(folders[0]))
     tasks = _all_tasks(loaded)
     run.stage("reading compounds")
-    table = read_labelled(sources, tasks, first.chemistry, columns, run.jobs)
+    table = read_labelled(
+        sources, tasks, first.chemistry, columns, run.jobs, run.progress, run.stage
+    )
     predictions = []
     for each in loaded:
         run.stage(f"predicting with {each.name}")

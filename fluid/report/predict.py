@@ -23,12 +23,13 @@ from fluid.chem.featurizer import BATCH, Featurized, featurize_batch
 from fluid.chem.readers import Row
 from fluid.chem.tables import (
     ID_COLUMNS,
-    SMILES_COLUMNS,
     Entry,
     Reject,
     batched,
-    normal_name,
+    known_column,
     open_entries,
+    similar_columns,
+    smiles_claims,
 )
 from fluid.learn.domain import DEFAULT_DOMAIN
 from fluid.learn.model import Predictor, check_domain
@@ -151,7 +152,7 @@ def predict_table(
     check_domain(domain)
     loaded = load_model(folder)
     loaded.chemistry.check(str(folder))
-    table = open_entries(source, columns.smiles, columns.id)
+    table = open_entries(source, columns.smiles, columns.id, columns.files)
     conformer = Conformer(folder, loaded, conformal, run.cores) if conformal is not None else None
     n_predicted = n_rejected = 0
     inside = {task.name: 0 for task in loaded.tasks}
@@ -280,14 +281,14 @@ def _entries_of(
             "molecules, and a data frame"
         )
     if isinstance(compounds, pd.DataFrame):
-        place = _find(compounds, columns.smiles, SMILES_COLUMNS, "SMILES")
+        place = _find(compounds, columns.smiles, smiles_claims, "SMILES")
         if place is None:
             raise FluidError(
                 f"data frame: no SMILES column; the columns are {_listed(compounds)}. Name it with "
                 "columns, or call it 'smiles'"
             )
         structures = compounds.iloc[:, place].tolist()
-        place = _find(compounds, columns.id, ID_COLUMNS, "id")
+        place = _find(compounds, columns.id, _id_claims, "id")
         ids = [""] * len(compounds) if place is None else compounds.iloc[:, place].tolist()
         index = compounds.index
     else:
@@ -301,16 +302,31 @@ def _entries_of(
     return [_entry(line, name, structure) for line, (name, structure) in numbered], index
 
 
-def _find(frame: pd.DataFrame, given: str | None, known: Sequence[str], what: str) -> int | None:
-    """Position of the column named `given`, or of the first known one; None if there is none."""
-    names = [normal_name(str(name)) for name in frame.columns]
-    if given is not None:
-        if normal_name(given) not in names:
-            raise FluidError(
-                f"data frame: no {what} column '{given}'; the columns are {_listed(frame)}"
-            )
-        return names.index(normal_name(given))
-    return next((names.index(name) for name in known if name in names), None)
+def _find(
+    frame: pd.DataFrame,
+    given: str | None,
+    claims: Callable[[Sequence[str]], list[int]],
+    what: str,
+) -> int | None:
+    """Position of the column named `given`, or of the one with the best claim; None without any."""
+    names = [str(name) for name in frame.columns]
+    found = claims(names) if given is None else similar_columns(names, given)
+    if given is not None and not found:
+        raise FluidError(
+            f"data frame: no {what} column '{given}'; the columns are {_listed(frame)}"
+        )
+    if len(found) > 1:
+        first, second = (names[place] for place in found[:2])
+        raise FluidError(
+            f"data frame: columns '{first}' and '{second}' may both be the {what} column; name it "
+            "with columns"
+        )
+    return found[0] if found else None
+
+
+def _id_claims(columns: Sequence[str]) -> list[int]:
+    place = known_column(columns, ID_COLUMNS)
+    return [] if place is None else [place]
 
 
 def _listed(frame: pd.DataFrame) -> str:

@@ -204,4 +204,6 @@ def _read(
     paths: Sequence[Path | str], federation: Federation, columns: Columns | None, run: Run
 ) -> LabelledCompounds:
     files = [Path(path) for path in paths]
-    return read_labelled(files, federation.tasks, federation.chemistry, columns, run.jobs)
+    return read_labelled(
+        files, federation.tasks, federation.chemistry, columns, run.jobs, stage=run.stage
+    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -196,6 +196,24 @@ class PooledSet:
     def result(self, name: str) -> PoolingResult:
         """What pooling found of one task; without sample and base if these are not known."""
         return PoolingResult(self.labels[name], self.samples.get(name), self.bases.get(name))
+
+    def of_enough_partners(self, tasks: Iterable[Task]) -> tuple[PooledSet, dict[str, int]]:
+        """The set without labels of fewer partners than `Task.min_partners`.
+
+        Returns
+        -------
+        tuple of PooledSet and dict
+            The set, with NaN for such labels, and their number by task where the rule applies.
+        """
+        labels, left_out = dict(self.labels), {}
+        for task in tasks:
+            if task.min_partners > 1:
+                one = labels[task.name]
+                few = (one.teachers > 0) & (one.teachers < task.min_partners)
+                left_out[task.name] = int(few.sum())
+                kept = np.where(few[:, None], np.float32(np.nan), one.label)
+                labels[task.name] = replace(one, label=kept)
+        return replace(self, labels=labels), left_out
 
 
 class PooledParts:

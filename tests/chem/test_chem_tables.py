@@ -95,7 +95,7 @@ def test_without_rejects_there_is_a_header_alone(tmp_path):
 
 def test_bad_rows_are_set_aside_with_line_and_reason_and_the_rest_goes_on(tmp_path):
     content = (
-        b"smiles,id\nCCO,a\nnonsense,b\nCC,c,extra\n,d\nCC\xff,e\nC*,f\xe9\n"
+        b"smiles,id\nCCO,a\nnonsense,b\xc3\xa9\nCC,c,extra\n,d\xc3\xa9\nCC\xff,e\nC*,f\xe9\n"
         + b"C" * 3001
         + b",g\n[Na+].[O-]C(C)=O,h\n"
     )
@@ -105,9 +105,9 @@ def test_bad_rows_are_set_aside_with_line_and_reason_and_the_rest_goes_on(tmp_pa
     assert batch.compounds.smiles.tolist() == ["CCO", "CC(=O)O"]
     assert [entry.row.line for entry in batch.entries] == [2, 9]
     assert list_rejects(entries, batch) == [
-        Reject("t.csv", 3, "b", "smiles", "nonsense", "SMILES cannot be parsed"),
+        Reject("t.csv", 3, "bé", "smiles", "nonsense", "SMILES cannot be parsed"),
         Reject("t.csv", 4, "c", "smiles", "CC", "row has 3 fields, the header has 2"),
-        Reject("t.csv", 5, "d", "smiles", "", "empty structure"),
+        Reject("t.csv", 5, "dé", "smiles", "", "empty structure"),
         Reject("t.csv", 6, "e", "smiles", "CC\\xff", "structure holds bytes that are not UTF-8"),
         Reject("t.csv", 7, "f\\xe9", "smiles", "C*", "holds a dummy atom or R-group (*)"),
         Reject(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fluid.base.errors import FileFormatError, FluidError, MismatchError
-from fluid.base.files import atomic_folder, check_folder
+from fluid.base.files import REJECTS_FILE, atomic_folder, check_folder
 from fluid.base.run import Run
 from fluid.chem.tables import write_rejects
 from fluid.exchange.annotation import open_annotation
@@ -24,8 +24,8 @@ from fluid.partner.hybrid.fit import fit_hybrid
 from fluid.partner.hybrid.peer_targets import peer_labels, student_twicing
 from fluid.partner.hybrid.private_model import HybridOptions
 from fluid.partner.recompute import recompute_compounds
-from fluid.partner.table import Columns, read_labelled
-from fluid.partner.teacher.folder import REJECTS_FILE, SECRET_FILE, read_secret
+from fluid.partner.table import Columns, read_labelled, rejects_kept, state_columns
+from fluid.partner.teacher.folder import SECRET_FILE, read_secret
 from fluid.partner.teacher.train import TrainingSummary
 from fluid.soft_labels.pooled import PooledSet
 from fluid.soft_labels.teacher_labels import TeacherLabels
@@ -140,9 +140,10 @@ def train_hybrid(
         later = _load_later(Path(files.later_student), first, contract)
     contract.chemistry.check(f"federation '{contract.name}'")
     paths = [Path(path) for path in tables]
-    table = read_labelled(
-        paths, contract.tasks, contract.chemistry, columns, run.jobs, run.progress
-    )
+    with rejects_kept(output, REJECTS_FILE):
+        table = read_labelled(
+            paths, contract.tasks, contract.chemistry, columns, run.jobs, run.progress, run.stage
+        )
     public, labels = received.load()
     recompute_compounds(public, received.sealed.path, contract.chemistry, Run(jobs=run.jobs))
     pooled = PooledSet(public, labels, received.sealed.digest)
@@ -152,6 +153,7 @@ def train_hybrid(
     fitted = fit_hybrid(
         table, pooled, first, contract, partner, options=options, later_student=later, run=run
     )
+    state_columns(fitted.model.card, table)
     with atomic_folder(output, MODEL_FILE, private=True) as folder:
         save_model(fitted.model, folder, fitted.measured)
         write_rejects(folder / REJECTS_FILE, table.rejects)

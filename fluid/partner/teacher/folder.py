@@ -15,7 +15,6 @@ from fluid.learn.storage import load_trained
 
 SECRET_FILE = "fold.key"
 FEDERATION_FILE = "federation.toml"
-REJECTS_FILE = "rejects.csv"
 
 
 def loosened(folder: Path, federation: Federation) -> str | None:

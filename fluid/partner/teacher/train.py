@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from fluid.base.errors import FileFormatError, FluidError, MismatchError
-from fluid.base.files import PRIVATE, atomic_folder, check_folder, recover_folder, write_text
+from fluid.base.files import (
+    PRIVATE,
+    REJECTS_FILE,
+    atomic_folder,
+    check_folder,
+    recover_folder,
+    write_text,
+)
 from fluid.base.run import Run
 from fluid.chem.tables import write_rejects
 from fluid.exchange.federation import Federation, check_partner_name, parse_federation
@@ -21,11 +28,10 @@ from fluid.learn.storage import save_model
 from fluid.partner.dp.pate import SUB_TEACHERS, fit_sub_teachers
 from fluid.partner.release.ledger import carry_over, kept_ledger
 from fluid.partner.release.ledger_file import LEDGER_FILE, read_entries
-from fluid.partner.table import Columns, read_labelled
+from fluid.partner.table import Columns, read_labelled, rejects_kept, state_columns
 from fluid.partner.teacher.fit import TrainingOptions, fit_model
 from fluid.partner.teacher.folder import (
     FEDERATION_FILE,
-    REJECTS_FILE,
     SECRET_FILE,
     loosened,
     read_secret,
@@ -143,17 +149,20 @@ def train_teacher(
         _warn_if_looser(output, options.folds_agreed(federation), federation)
     federation.chemistry.check(f"federation '{federation.name}'")
     key = _secret(output, None if secret is None else Path(secret))
-    table = read_labelled(
-        [Path(path) for path in tables],
-        federation.tasks,
-        federation.chemistry,
-        columns,
-        run.jobs,
-        run.progress,
-    )
+    with rejects_kept(output, REJECTS_FILE):
+        table = read_labelled(
+            [Path(path) for path in tables],
+            federation.tasks,
+            federation.chemistry,
+            columns,
+            run.jobs,
+            run.progress,
+            run.stage,
+        )
     fitted = fit_model(
         table, federation, partner, key, options=options, reference=reference, run=run
     )
+    state_columns(fitted.model.card, table)
     sub_teachers = None
     if federation.mechanism.is_used and not reference:
         sub_teachers = fit_sub_teachers(table, fitted.model, federation, key, run.cores)
