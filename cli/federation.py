@@ -58,7 +58,8 @@ def init_federation(
     stereo: Annotated[str, typer.Option(help="Stereochemistry: 'remove' or 'keep'.")] = "remove",
     isotopes: Annotated[str, typer.Option(help="Isotope labels: 'remove' or 'keep'.")] = "remove",
     mixtures: Annotated[
-        str, typer.Option(help="Two organic components alike in size: 'reject', or 'largest'.")
+        str,
+        typer.Option(help="Several components that may be the compound: 'reject', or 'largest'."),
     ] = "reject",
     max_heavy_atoms: Annotated[int, typer.Option(help="Largest compound accepted.")] = 150,
     round: Annotated[int, typer.Option(min=1, help="Number of the round.")] = 1,
@@ -220,6 +221,21 @@ def prepare_public(
             "always kept, and counted within N; may be given repeatedly."
         ),
     ] = None,
+    exclude: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Table of structures to keep out, by connectivity, such as those of tests; may "
+            "be given repeatedly."
+        ),
+    ] = None,
+    exclude_similarity: Annotated[
+        float | None,
+        typer.Option(
+            help="Keep out too what has this Tanimoto similarity or more to a compound of "
+            "--exclude, above 0 to 1.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Seed = 0,
     smiles_column: SmilesColumn = None,
     id_column: IdColumn = None,
@@ -238,6 +254,8 @@ def prepare_public(
         fluid prepare-public public.csv --federation federation.toml -o public.parquet
         fluid prepare-public public.csv --federation federation.toml -o public.parquet \\
             --scheduler tcp://cluster:8786
+        fluid prepare-public public.csv --federation federation.toml -o public.parquet \\
+            --exclude external.csv --exclude-similarity 0.9
         fluid prepare-public pool.csv --federation federation.toml --select 100000 \\
             --clusters clusters.parquet --coverage aurora.json --coverage draco.json \\
             -o public.parquet
@@ -248,6 +266,7 @@ def prepare_public(
     from fluid.exchange.federation import Federation
     from fluid.exchange.public_set import SCHEMA as PUBLIC
     from fluid.public.candidates import Selection
+    from fluid.public.exclude import Exclusion
     from fluid.public.prepare import prepare_public as prepare
 
     contract = Federation.load(federation)
@@ -265,7 +284,11 @@ def prepare_public(
         idle = [f"{name} {value}" for name, value in given.items() if value is not None]
         if idle:
             raise FluidError(f"{idle[0]}: only with --select N; without it every compound is kept")
-    extra = [*([clusters] if clusters else []), *(coverage or []), *(donated or [])]
+    exclusion = Exclusion(tuple(exclude), exclude_similarity) if exclude else None
+    if exclusion is None and exclude_similarity is not None:
+        raise FluidError(f"--exclude-similarity {exclude_similarity}: only with --exclude TABLE")
+    tables = [*(coverage or []), *(donated or []), *(exclude or [])]
+    extra = [*([clusters] if clusters else []), *tables]
     inputs = [*structures, federation, *extra, *([key] if key else [])]
     rejects = rejects_beside(output)
     with (
@@ -278,6 +301,7 @@ def prepare_public(
             contract,
             output,
             selection=selection,
+            exclusion=exclusion,
             smiles_column=smiles_column,
             id_column=id_column,
             key=key,
@@ -289,7 +313,12 @@ def prepare_public(
 
 def _show(summary: PublicSummary) -> str:
     shown = summary.to_dict()
-    selection = shown.pop("selection", None)
+    selection, exclusion = shown.pop("selection", None), shown.pop("exclusion", None)
+    if exclusion is not None:
+        limit = exclusion["similarity"]
+        shown["kept out, identical"] = exclusion["n_identical"]
+        if limit is not None:
+            shown[f"kept out, similarity {limit:g} or more"] = exclusion["n_similar"]
     if selection is not None:
         shown |= {
             "selected from": f"{selection['pool']:,} compounds",

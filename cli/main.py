@@ -18,6 +18,7 @@ from fluid.cli.make_tasks import make_tasks
 from fluid.cli.partner import annotate, train_hybrid, train_teacher
 from fluid.cli.predict import predict
 from fluid.cli.simulate import simulate
+from fluid.cli.split import split, split_key
 from fluid.cli.survey import clusters, survey
 from fluid.cli.verify import verify
 from typer.core import TyperGroup
@@ -37,6 +38,8 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
         ledger,
         train_hybrid,
         survey,
+        split,
+        split_key,
     ),
     "Coordinator": (clusters, prepare_public, distill),
     "Anybody": (predict, evaluate, verify, simulate),

@@ -29,6 +29,7 @@ ROUND_ENTRIES = frozenset({"report.json", "report.sig", "federated.parquet", "st
 _PASSED_OVER = frozenset({".DS_Store"})
 
 REJECTS_HEADER = b"file,line,id,column,value,reason\n"
+SPLIT_HEADER = b"file,line,id,standard_smiles,inchikey,group,fold,problem\n"
 PREDICTIONS_HEADER = b"line,id,smiles,standard_smiles,inchikey,"
 
 

@@ -100,3 +100,36 @@ def _flatten(mol: Chem.Mol) -> None:
     Chem.RemoveStereochemistry(mol)
     for atom in mol.GetAtoms():
         atom.SetIsotope(0)
+
+
+@lru_cache(maxsize=1 << 16)
+def common_drawing(smiles: str) -> str:
+    """SMILES that every drawing of one connectivity gives: of the structure that its InChI states.
+
+    Tautomers that share an InChI have different SMILES and scaffolds, so whoever drew the compound
+    otherwise would find it elsewhere.
+
+    Parameters
+    ----------
+    smiles
+        A standard SMILES.
+
+    Returns
+    -------
+    str
+        A canonical SMILES without stereochemistry and isotopes; that of the structure given if its
+        InChI cannot be read back.
+
+    Examples
+    --------
+    >>> common_drawing("Oc1ccccn1") == common_drawing("O=c1cccc[nH]1")
+    True
+    """
+    from rdkit import Chem, rdBase
+
+    mol = Chem.MolFromSmiles(smiles)
+    _flatten(mol)
+    with rdBase.BlockLogs():
+        inchi = Chem.MolToInchi(mol, options="/SNon")
+        back = Chem.MolFromInchi(inchi) if inchi else None
+    return str(Chem.MolToSmiles(mol if back is None else back))

@@ -69,9 +69,13 @@ class PublicManifest(_Manifest):
     sources: list[Any]
     software: dict[str, Any]
     selection: dict[str, Any] = field(default_factory=dict)
+    exclusion: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.exclusion:
+            given = {key: value for key, value in self.exclusion.items() if value is not None}
+            _Exclusion(**read_fields(_Exclusion, "exclusion", given))
         if self.selection:
             # Null where there is none.
             given = {key: value for key, value in self.selection.items() if value is not None}
@@ -105,6 +109,23 @@ class _Selection:
             check_digest(self.clusters, "selection.clusters")
         if not 0.0 <= self.coverage_weight <= 1.0:
             raise ValueError("selection.coverage_weight: allowed are 0 to 1")
+
+
+@dataclass(frozen=True)
+class _Exclusion:
+    """Which compounds were kept out of a public set, and how many."""
+
+    tables: list[Any]
+    n_identical: int
+    n_similar: int
+    similarity: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("n_identical", "n_similar"):
+            _check_count(getattr(self, name), f"exclusion.{name}")
+        _check_sources(self.tables, "exclusion.tables")
+        if not 0.0 < self.similarity <= 1.0:
+            raise ValueError("exclusion.similarity: allowed are above 0 to 1")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,12 @@ def mark_connectivities(compounds: Compounds) -> np.ndarray:
     return np.frombuffer(b"".join(keys), dtype="<u8")
 
 
-def read_pool(tables: Tables, n_donated: int, run: Run) -> tuple[Pool, list[Reject]]:
+def read_pool(
+    tables: Tables,
+    n_donated: int,
+    run: Run,
+    allowed: Callable[[Compounds], np.ndarray] | None = None,
+) -> tuple[Pool, list[Reject]]:
     """Read all structures once, and hold their fingerprints.
 
     Stereoisomers share connectivity, fingerprint and labels, so the first of them stands for all.
@@ -150,6 +155,8 @@ def read_pool(tables: Tables, n_donated: int, run: Run) -> tuple[Pool, list[Reje
         How many of the tables are donated.
     run
         How to run; `Run.progress` is called with the number of rows read so far.
+    allowed
+        Tells by a mask which compounds may be in the pool; by default all.
 
     Returns
     -------
@@ -170,9 +177,14 @@ def read_pool(tables: Tables, n_donated: int, run: Run) -> tuple[Pool, list[Reje
     for table in tables.open():
         for batch in tables.featurize(table, features, run):
             rejects.extend(list_rejects(table, batch))
-            store.extend(batch.compounds.fingerprints)
-            lines.append(np.array([entry.row.line for entry in batch.entries], dtype=np.int64))
-            marks.append(mark_connectivities(batch.compounds))
+            numbers = np.array([entry.row.line for entry in batch.entries], dtype=np.int64)
+            compounds = batch.compounds
+            if allowed is not None:
+                kept = allowed(compounds)
+                numbers, compounds = numbers[kept], compounds.take(kept)
+            store.extend(compounds.fingerprints)
+            lines.append(numbers)
+            marks.append(mark_connectivities(compounds))
             done += len(batch.entries) + len(batch.rejects)
             run.progress(done)
         bounds.append(len(store))
@@ -180,13 +192,14 @@ def read_pool(tables: Tables, n_donated: int, run: Run) -> tuple[Pool, list[Reje
     if not done:
         raise TableError(f"{names}: a header but no rows")
     if not len(store):
-        raise TableError(f"{names}: no usable structure among {done} rows")
+        left = "" if allowed is None else ", or all are excluded"
+        raise TableError(f"{names}: no usable structure among {done} rows{left}")
     all_marks = np.concatenate(marks)
     _, first, group = np.unique(all_marks, return_index=True, return_inverse=True)
     donated = group[bounds[-1 - n_donated] :]
-    kept = np.bincount(donated, minlength=len(first)) > 0
+    is_donated = np.bincount(donated, minlength=len(first)) > 0
     order = np.argsort(first)
-    candidates = Candidates(store, first[order], kept[order])
+    candidates = Candidates(store, first[order], is_donated[order])
     return Pool(candidates, np.concatenate(lines), all_marks, np.array(bounds)), rejects
 
 

@@ -31,6 +31,7 @@ from fluid.exchange.public_set import SCHEMA
 from fluid.exchange.sealed import Signer, write_sealed
 from fluid.exchange.signing import sign_digest
 from fluid.public.candidates import Selection, Tables, read_again, read_pool, select_from
+from fluid.public.exclude import Exclusion, ExclusionFilter
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ class PublicSummary:
         Where the rejects are listed; None if there are none.
     selection
         The manifest's account of a selection; None if all compounds were kept.
+    exclusion
+        The manifest's account of what was kept out; None if nothing was to be.
     """
 
     digest: str
@@ -57,6 +60,7 @@ class PublicSummary:
     n_duplicates: int
     rejects_path: Path | None = None
     selection: dict[str, Any] | None = None
+    exclusion: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values."""
@@ -67,7 +71,8 @@ class PublicSummary:
             "duplicates": self.n_duplicates,
             "rejects": str(self.rejects_path) if self.rejects_path else None,
         }
-        return values if self.selection is None else values | {"selection": self.selection}
+        accounts = {"selection": self.selection, "exclusion": self.exclusion}
+        return values | {name: value for name, value in accounts.items() if value is not None}
 
 
 def prepare_public(
@@ -76,6 +81,7 @@ def prepare_public(
     output: Path | str,
     *,
     selection: Selection | None = None,
+    exclusion: Exclusion | None = None,
     smiles_column: str | None = None,
     id_column: str | None = None,
     key: Path | str | None = None,
@@ -104,6 +110,9 @@ def prepare_public(
         The Parquet file to appear.
     selection
         Which compounds to keep; by default all.
+    exclusion
+        Which compounds to keep out, such as those of tests; by default none. They are counted, and
+        are not rejects.
     smiles_column, id_column
         Column names, where the usual ones do not fit.
     key
@@ -134,10 +143,11 @@ def prepare_public(
     sign = None if signer is None else partial(sign_digest, signer)
     contract.chemistry.check(f"federation '{contract.name}'")
     tables = Tables(paths, contract.chemistry, smiles_column, id_column)
+    written = _Written(None if exclusion is None else ExclusionFilter.read(exclusion, tables, run))
     if selection is None:
-        written = _write_all(tables, contract, output, run, sign)
+        _write_all(written, tables, contract, output, run, sign)
     else:
-        written = _write_selected(tables, contract, output, selection, run, sign)
+        _write_selected(written, tables, contract, output, selection, run, sign)
     rejects_path = output.with_name(output.stem + ".rejects.csv")
     if written.rejects:
         write_rejects(rejects_path, written.rejects)
@@ -151,18 +161,25 @@ def prepare_public(
         written.n_duplicates,
         rejects_path if written.rejects else None,
         written.selection,
+        written.exclusion,
     )
 
 
 @dataclass
 class _Written:
-    """What is counted while a public set is written."""
+    """What is counted while a public set is written, and what may not be in it."""
 
+    excluded: ExclusionFilter | None = None
     digest: str = ""
     n_compounds: int = 0
     n_duplicates: int = 0
     rejects: list[Reject] = field(default_factory=list)
     selection: dict[str, Any] | None = None
+
+    @property
+    def exclusion(self) -> dict[str, Any] | None:
+        """The manifest's account of what was kept out."""
+        return None if self.excluded is None else self.excluded.account()
 
     def add(self, compounds: Compounds) -> pa.RecordBatch:
         """Count compounds and number those without a name."""
@@ -174,8 +191,13 @@ class _Written:
 
 
 def _write_all(
-    tables: Tables, federation: Federation, output: Path, run: Run, sign: Signer | None
-) -> _Written:
+    written: _Written,
+    tables: Tables,
+    federation: Federation,
+    output: Path,
+    run: Run,
+    sign: Signer | None,
+) -> None:
     """Write every compound of the tables once."""
     opened = tables.open()
     # Everything that a compound depends on.
@@ -191,37 +213,35 @@ def _write_all(
         features=federation.chemistry.features,
     )
     spread = run.workers or Processes(run.cores)
-    written = _Written()
     with Unfinished(output, basis) as unfinished:
         stream = _prepare(opened, partial(spread.map, work), unfinished)
         batches = _different(stream, tables.paths, written, run)
         written.digest = _write(output, federation, tables.paths, batches, written, sign)
-    return written
 
 
 def _write_selected(
+    written: _Written,
     tables: Tables,
     federation: Federation,
     output: Path,
     selection: Selection,
     run: Run,
     sign: Signer | None,
-) -> _Written:
+) -> None:
     """Write the compounds of a pool that a selection takes."""
     everything = replace(tables, paths=[*tables.paths, *selection.donated])
-    written = _Written()
 
     # Read while the file is written, so that an output that cannot be written fails first.
     def batches() -> Iterator[pa.RecordBatch]:
         clusters, reports = selection.verify(federation)
-        pool, written.rejects = read_pool(everything, len(selection.donated), run)
+        allowed = None if written.excluded is None else written.excluded.allowed
+        pool, written.rejects = read_pool(everything, len(selection.donated), run, allowed)
         written.n_duplicates = len(pool.lines) - len(pool.candidates.rows)
         rows, written.selection = select_from(pool, selection, clusters, reports, run)
         for compounds in read_again(everything, pool, rows, run):
             yield written.add(compounds)
 
     written.digest = _write(output, federation, tables.paths, batches(), written, sign)
-    return written
 
 
 def _write(
@@ -248,7 +268,8 @@ def _write(
             ],
             "software": software_versions(),
         }
-        return values if written.selection is None else values | {"selection": written.selection}
+        accounts = {"selection": written.selection, "exclusion": written.exclusion}
+        return values | {name: value for name, value in accounts.items() if value is not None}
 
     return write_sealed(output, schema, batches, manifest, sign)
 
@@ -316,17 +337,21 @@ def _different(
     done = 0
     for prepared in stream:
         written.rejects.extend(prepared.rejects)
-        new = _unseen(prepared.compounds, seen)
-        written.n_duplicates += len(prepared.compounds) - len(new)
+        rows = _unseen(prepared.compounds, seen)
+        written.n_duplicates += len(prepared.compounds) - len(rows)
+        new = prepared.compounds.take(rows)
+        if written.excluded is not None:
+            new = new.take(written.excluded.allowed(new))
         done += prepared.n_rows
         run.progress(done)
         if len(new):
-            yield written.add(prepared.compounds.take(new))
+            yield written.add(new)
     if not written.n_compounds:
         names = ", ".join(str(path) for path in sources)
         if not done:
             raise TableError(f"{names}: a header but no rows")
-        raise TableError(f"{names}: no usable structure among {done} rows")
+        left = "" if written.excluded is None else ", or all are excluded"
+        raise TableError(f"{names}: no usable structure among {done} rows{left}")
 
 
 def _unseen(compounds: Compounds, seen: set[str]) -> np.ndarray:

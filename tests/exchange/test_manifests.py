@@ -46,6 +46,7 @@ MANIFESTS: dict[str, dict[str, Any]] = {
             "method": "clusters-maxmin/1", "pool": 9, "seed": 0, "n_clusters": 3, "clusters": None,
             "coverage": {"aurora": "3" * 64}, "coverage_weight": 0.5, "n_donated": 0, "donated": [],
         },
+        "exclusion": {"tables": SOURCES, "similarity": 0.7, "n_identical": 2, "n_similar": 0},
     },
     CLUSTERS: {
         "schema": CLUSTERS, "protocol": "2" * 64, "federation": "trial", "n_clusters": 0,
@@ -117,7 +118,16 @@ def test_what_is_declared_is_read(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", MANIFESTS)
 def test_no_key_is_unknown_and_none_is_missing(tmp_path: Path, kind: str) -> None:
     """In every table at every depth, but for maps of names that the file may choose."""
-    optional = {"selection", "noise", "base_student", "clusters", "coverage_weight", "trust"}
+    optional = {
+        "selection",
+        "exclusion",
+        "similarity",
+        "noise",
+        "base_student",
+        "clusters",
+        "coverage_weight",
+        "trust",
+    }
     maps = {"software", "coverage", "annotations", "slopes", "events", "asked", "shared"}
     maps |= {"answered_at_most", "trust", "bbb"}
     tried = 0

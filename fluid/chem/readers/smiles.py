@@ -66,7 +66,8 @@ def _is_header(line: str) -> bool:
 def _split(line: str, mark: str | None) -> list[str]:
     """The SMILES of a line, with its CXSMILES features, and its name."""
     if mark is None:
-        words = line.split(None, 1)
+        # Not at every kind of blank: one that does not break the line is refused with its SMILES.
+        words = re.split(r"[ \t]+", line, maxsplit=1)
         if len(words) == 1:
             return [line, ""]
         smiles, name = words

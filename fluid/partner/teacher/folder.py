@@ -8,6 +8,7 @@ from pathlib import Path
 from fluid.base.errors import FileFormatError, FluidError
 from fluid.exchange.federation import Federation, load_federation
 from fluid.exchange.strictness import looser_than
+from fluid.learn.consortium_folds import is_consortium_key
 from fluid.learn.folds import SECRET_BYTES
 from fluid.learn.model import TrainedModel
 from fluid.learn.storage import load_trained
@@ -78,7 +79,13 @@ def read_secret(path: Path) -> bytes:
         If the file is missing or holds no secret. The message does not show its content.
     """
     try:
-        secret = bytes.fromhex(path.read_text(encoding="ascii").strip())
+        text = path.read_text(encoding="ascii").strip()
+        if is_consortium_key(text):
+            raise FileFormatError(
+                f"{path}: is a consortium key, which other partners know; a teacher's folds need a "
+                "secret of its own"
+            )
+        secret = bytes.fromhex(text)
     except OSError as error:
         raise FileFormatError(f"{path}: cannot read the secret ({error.strerror})") from error
     except ValueError as error:
