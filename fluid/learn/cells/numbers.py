@@ -149,7 +149,7 @@ _ERRORS = re.compile(
 )
 _REPEATS = re.compile(r"\s*[(\[]\s*n\s*=\s*\d+\s*[)\]]\s*$", re.IGNORECASE)
 _SPREAD = re.compile(r"±|\+\s*/?\s*-\s*[\d.,]")
-_LIMIT = re.compile(r"(?:[ul]{0,2}lo[qd]|bl[qd]|bql|al[qd]|aql)s?", re.IGNORECASE)
+_LIMIT = re.compile(r"(?:[ul]{0,2}lo[qd]|bl[qd]|b[qd]l|al[qd]|aql)s?", re.IGNORECASE)
 _RANGE = re.compile(
     r"(?:-+|\b(?:to|bis|and|und|à|a)\b|\.+|[<>≤≥])\s*[<>=≤≥~+-]*\s*[\d.,]", re.IGNORECASE
 )
@@ -251,8 +251,9 @@ def read_number(text: str, format: NumberFormat = _PLAIN_FORMAT) -> Reading:
 
 
 def _as_written(text: str, unit: str) -> str:
-    """The unit as the cell has it, where that is at hand."""
-    return "" if not unit else text.strip()[-len(unit) :] if plain(text).endswith(unit) else unit
+    """The unit as the cell has it, where that is at its end."""
+    tail = text.strip()[-len(unit) :] if unit else ""
+    return tail if plain(tail) == unit else unit
 
 
 def _may_follow(rest: str) -> bool:
@@ -339,8 +340,9 @@ class _Evidence:
         self.long_whole = ""
 
     def add(self, text: str) -> None:
-        cell = _CELL.match(text if text.isascii() else plain(text))
-        if cell is None:
+        bare = plain(text)
+        cell = _CELL.match(bare)
+        if cell is None or _DATE.fullmatch(bare):
             return
         number = cell["number"]
         if " " in number and not _grouped(re.split("[.,]", number)[0], " "):
