@@ -220,7 +220,7 @@ def read_number(text: str, format: NumberFormat = _PLAIN_FORMAT) -> Reading:
             return Reading(value, sign, "")
     except ValueError:
         pass
-    body = plain(text)
+    body = " ".join(plain(text).split())
     formula = re.fullmatch(r'="(.*)"|"(.*)"|\'(.*?)\'?', body)
     if formula:
         body = (formula[1] or formula[2] or formula[3] or "").strip()
@@ -277,7 +277,7 @@ def _finite(value: float, digits: str, text: str) -> float:
 
 def _why_not(text: str, body: str, format: NumberFormat, after: bool = False) -> str:
     """Why a cell is not a number: `body` is what could not be read, at or after the number."""
-    whole = plain(text)
+    whole = " ".join(plain(text).split())
     bare = _QUALIFIER.sub("", whole, count=1) if _QUALIFIER.match(whole) else whole
     if not bare:
         return f"'{text}' is not a number" if text else "the cell is empty"

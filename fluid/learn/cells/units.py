@@ -286,6 +286,8 @@ class _Parser:
 
 
 def _parse_linear(text: str, words: dict[str, str]) -> Unit | None:
+    if len(text) > 2 * _MANY:
+        return None
     text = text.replace("·", ".").replace("⋅", ".").replace("∙", ".").replace("×", "x")
     text = re.sub(r"\s+per\s+", "/", text)
     text = _NOUNS.sub("", text).rstrip(". ")
@@ -380,7 +382,8 @@ def _variants(text: str) -> tuple[Unit, ...]:
 
 def is_unit(text: str) -> bool:
     """Whether a text is a unit that is known, in the field's or in other capitals."""
-    return parse_unit(text) is not None or bool(_variants(text))
+    # Nothing longer is kept in the caches.
+    return len(text) <= 2 * _MANY and (parse_unit(text) is not None or bool(_variants(text)))
 
 
 def _normal(text: str) -> str:
@@ -629,6 +632,7 @@ _LOG_NAME = re.compile(
 )
 _BRACKETS = re.compile(r"\(((?:[^()]|\([^()]*\))*)\)|\[([^\[\]]*)\]")
 _LOWER_MOLAR = {"nm": "nM", "um": "uM", "pm": "pM", "mm": "mM", "fm": "fM"}
+_LONGEST_NAME = 200
 _MASS_PER_VOLUME = (("dm", -3), ("g", 1))
 _SPEED = (("dm", 1), ("s", -1))
 _TIME = (("s", 1),)
@@ -650,7 +654,7 @@ def unit_of_name(column_name: str) -> str:
     >>> unit_of_name("% inhibition at 10 uM")
     '%'
     """
-    name = plain(column_name).replace("μ", "u")
+    name = plain(column_name[:_LONGEST_NAME]).replace("μ", "u")
     if _P_WORD.search(name):
         return "p"
     log = _LOG_NAME.search(name)
