@@ -58,6 +58,7 @@ _PREFIX = re.compile(r"(?:(?P<lead>.+) )?(?:in|im|un|ir)(?P<stem>\w{4,})")
 _NUMERAL = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|[+-]?\d+,\d{1,2}", re.ASCII)
 _SIGNED = re.compile(r"(?P<stem>.*[\w)\]]) ?(?:(?P<sign>[+-])|\((?P<inner>[+-])\))")
 _ANSWER = re.compile(r"(?P<stem>.+?)\s*[ :=]\s*(?P<word>[^ :=]+)")
+_TWICE = re.compile(r"(?P<first>[^ (=:,]+) ?[(=:,-] ?(?P<second>[^()=:,]+)\)?")
 # Of what is not missing; from here on a column is not what it was taken for.
 _MANY = 0.2
 _SHOWN = 6
@@ -90,6 +91,21 @@ def _finding(folded: str) -> tuple[str, int] | None:
         if match and match["stem"] in FINDINGS:
             return " ".join(filter(None, [match["lead"], match["stem"]])), 0
     return (text, 1) if text.split(" ")[-1] in FINDINGS else None
+
+
+def _word(folded: str) -> int | None:
+    """Which class a word is, or two ways of saying the same: "positive (+)", "1 = active"."""
+    if folded in YES or folded in NO:
+        return int(folded in YES)
+    twice = _TWICE.fullmatch(folded)
+    if twice is None:
+        return None
+    first, second = twice["first"], twice["second"]
+    for index, (words, *marks) in enumerate([(NO, "-", "0"), (YES, "+", "1")]):
+        known = [one in words or one in marks for one in (first, second)]
+        if all(known) and (first in words or second in words):
+            return index
+    return None
 
 
 def _polarity(folded: str) -> int | None:
@@ -248,7 +264,7 @@ class _Column:
         # Names that turn the usual meaning round leave no word with its usual one.
         if not turned:
             left = self._signs(left)
-            words = {text: int(text in YES) for text in left if text in YES or text in NO}
+            words = {text: index for text in left if (index := _word(text)) is not None}
             left = self._take("words", left, words)
             left = self._undecided(left)
             left = self._letters(left)

@@ -149,7 +149,7 @@ _ERRORS = re.compile(
 )
 _REPEATS = re.compile(r"\s*[(\[]\s*n\s*=\s*\d+\s*[)\]]\s*$", re.IGNORECASE)
 _SPREAD = re.compile(r"±|\+\s*/?\s*-\s*[\d.,]")
-_LIMIT = re.compile(r"(?:[ul]{0,2}lo[qd]|bl[qd]|bql|al[qd]|aql)s?", re.IGNORECASE)
+_LIMIT = re.compile(r"(?:[ul]{0,2}lo[qd]|bl[qd]|b[qd]l|al[qd]|aql)s?", re.IGNORECASE)
 _RANGE = re.compile(
     r"(?:-+|\b(?:to|bis|and|und|à|a)\b|\.+|[<>≤≥])\s*[<>=≤≥~+-]*\s*[\d.,]", re.IGNORECASE
 )
@@ -220,7 +220,7 @@ def read_number(text: str, format: NumberFormat = _PLAIN_FORMAT) -> Reading:
             return Reading(value, sign, "")
     except ValueError:
         pass
-    body = plain(text)
+    body = " ".join(plain(text).split())
     formula = re.fullmatch(r'="(.*)"|"(.*)"|\'(.*?)\'?', body)
     if formula:
         body = (formula[1] or formula[2] or formula[3] or "").strip()
@@ -251,8 +251,9 @@ def read_number(text: str, format: NumberFormat = _PLAIN_FORMAT) -> Reading:
 
 
 def _as_written(text: str, unit: str) -> str:
-    """The unit as the cell has it, where that is at hand."""
-    return "" if not unit else text.strip()[-len(unit) :] if plain(text).endswith(unit) else unit
+    """The unit as the cell has it, where that is at its end."""
+    tail = text.strip()[-len(unit) :] if unit else ""
+    return tail if plain(tail) == unit else unit
 
 
 def _may_follow(rest: str) -> bool:
@@ -276,7 +277,7 @@ def _finite(value: float, digits: str, text: str) -> float:
 
 def _why_not(text: str, body: str, format: NumberFormat, after: bool = False) -> str:
     """Why a cell is not a number: `body` is what could not be read, at or after the number."""
-    whole = plain(text)
+    whole = " ".join(plain(text).split())
     bare = _QUALIFIER.sub("", whole, count=1) if _QUALIFIER.match(whole) else whole
     if not bare:
         return f"'{text}' is not a number" if text else "the cell is empty"
@@ -339,8 +340,9 @@ class _Evidence:
         self.long_whole = ""
 
     def add(self, text: str) -> None:
-        cell = _CELL.match(text if text.isascii() else plain(text))
-        if cell is None:
+        bare = plain(text)
+        cell = _CELL.match(bare)
+        if cell is None or _DATE.fullmatch(bare):
             return
         number = cell["number"]
         if " " in number and not _grouped(re.split("[.,]", number)[0], " "):

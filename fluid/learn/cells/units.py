@@ -286,9 +286,11 @@ class _Parser:
 
 
 def _parse_linear(text: str, words: dict[str, str]) -> Unit | None:
+    if len(text) > 2 * _MANY:
+        return None
     text = text.replace("·", ".").replace("⋅", ".").replace("∙", ".").replace("×", "x")
     text = re.sub(r"\s+per\s+", "/", text)
-    text = _NOUNS.sub("", text)
+    text = _NOUNS.sub("", text).rstrip(". ")
     if not text or len(text) > _MANY:
         return None
     try:
@@ -309,7 +311,7 @@ _POTENCY = (
 _P_NAME = re.compile(rf"p[\s_-]?{_POTENCY}|p", re.IGNORECASE)
 _LOG = re.compile(
     r"(?P<sign>[-+]|neg(?:ative)?[\s_]*|minus[\s_]*)?\s*"
-    rf"(?P<name>log[\s_]?10|log[\s_]?2|log|lg|ln)(?:(?![a-z0-9])|(?={_POTENCY}))"
+    rf"(?P<name>log[\s_]?10|log[\s_]?2|log|lg|ln)(?:(?![a-z0-9])|(?={_POTENCY})|(?=(?-i:[mun]?M)\b))"
     r"[\s_]*(?P<rest>.*)",
     re.IGNORECASE,
 )
@@ -380,7 +382,8 @@ def _variants(text: str) -> tuple[Unit, ...]:
 
 def is_unit(text: str) -> bool:
     """Whether a text is a unit that is known, in the field's or in other capitals."""
-    return parse_unit(text) is not None or bool(_variants(text))
+    # Nothing longer is kept in the caches.
+    return len(text) <= 2 * _MANY and (parse_unit(text) is not None or bool(_variants(text)))
 
 
 def _normal(text: str) -> str:
@@ -622,13 +625,14 @@ _HAS_TIME = re.compile(r"half|t_?1/?2|thalf|time|mrt|tmax", re.IGNORECASE)
 _P_WORD = re.compile(rf"(?<![A-Za-z])p[\s_-]?{_POTENCY}(?![A-Za-z])", re.IGNORECASE)
 # "log IC50", "LogS", "logbb", "-log10(Ki)", "ln_CL"; "login" and "logistic" are none.
 _LOG_NAME = re.compile(
-    r"(?P<sign>-\s*|(?:neg(?:ative)?|minus)[\s_]*)?"
+    r"(?:^|(?<=[\s_(/]))(?P<sign>-\s*|(?:neg(?:ative)?|minus)[\s_]*)?"
     r"(?:(?P<log>log(?:_?10)?|lg)|(?P<log2>log_?2)|(?P<ln>ln))"
     rf"(?:$|[\s_(\[-]|{_POTENCY}|(?-i:[A-Z])|(?:p|d|s|k|bb|ps|kow|papp|hl|cl)(?![a-z]))",
     re.IGNORECASE,
 )
 _BRACKETS = re.compile(r"\(((?:[^()]|\([^()]*\))*)\)|\[([^\[\]]*)\]")
 _LOWER_MOLAR = {"nm": "nM", "um": "uM", "pm": "pM", "mm": "mM", "fm": "fM"}
+_LONGEST_NAME = 200
 _MASS_PER_VOLUME = (("dm", -3), ("g", 1))
 _SPEED = (("dm", 1), ("s", -1))
 _TIME = (("s", 1),)
@@ -650,14 +654,16 @@ def unit_of_name(column_name: str) -> str:
     >>> unit_of_name("% inhibition at 10 uM")
     '%'
     """
-    name = plain(column_name).replace("μ", "u")
+    name = plain(column_name[:_LONGEST_NAME]).replace("μ", "u")
     if _P_WORD.search(name):
         return "p"
-    log = _LOG_NAME.match(name)
+    log = _LOG_NAME.search(name)
     potent = log is not None or _HAS_POTENCY.search(name) is not None
     unit = _bracketed_unit(name, potent) or _trailing_unit(name, potent)
     if not unit and re.match(r"(%|(percent|pct|perc)(?![a-z]))", name, re.IGNORECASE):
         unit = "%"
+    if not unit and re.match(r"fraction(?![a-z])", name, re.IGNORECASE):
+        unit = "fraction"
     if log is None:
         return unit
     base = "ln" if log["ln"] else "log2" if log["log2"] else "log10"

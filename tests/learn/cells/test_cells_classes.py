@@ -116,6 +116,10 @@ def read(task, texts):
         ("substrate: no", "substrate: yes"),
         ("CYP3A4 substrate no", "CYP3A4 substrate yes"),
         ("test negative", "test positive"),
+        ("negative (-)", "positive (+)"),
+        ("inactive (0)", "active (1)"),
+        ("0 = no", "1 = yes"),
+        ("0, inactive", "1, active"),
     ],
 )
 def test_two_classes(negative, positive):
@@ -172,6 +176,7 @@ def test_a_dash_is_negative_only_opposite_a_plus(dash):
         (["low", "high"], "nothing says which of 'high' and 'low' is positive"),
         (["safe", "toxic"], "nothing says which of 'safe' and 'toxic' is positive"),
         (["A", "B"], "nothing says which of 'A' and 'B'"),
+        (["2 = active", "1 = inactive"], "nothing says which of"),
         (["blue"], "'blue' is not a class that is known"),
         (["Class 1", "Class 2"], "nothing says which of 'Class 1' and 'Class 2'"),
     ],

@@ -439,6 +439,12 @@ def test_unknown_qualifiers_are_refused(text):
         read_qualifier(text)
 
 
+def test_what_web_pages_and_wrong_encodings_make_of_a_cell():
+    assert read_number("&gt; 5 &micro;M") == (5, 1, "μM")
+    assert read_number("â‰¤ 5") == (5, -1, "")
+    assert read_qualifier("&lt;") == -1
+
+
 def test_the_case_of_decorated_values():
     """What the sign and the minus say is read; an error is refused, a unit left to the task."""
     assert read_number("−4.0") == (-4.0, 0, "")

@@ -255,6 +255,10 @@ def test_unknown_units_are_the_same_if_their_texts_are():
     assert same_unit("foo  Bar", "Foo bar")
     assert same_unit("log10(brain/blood)", "log10 (brain / blood)")
     assert same_unit("", " ")
+    # What a wrong encoding and a web page make of a unit.
+    assert same_unit("ÂµM", "uM")
+    assert same_unit("&micro;M", "uM")
+    assert same_unit("-logM", "pIC50")
     assert not same_unit("ppm", "mg/L")
     assert not same_unit("", "nM")
 
@@ -496,6 +500,10 @@ def test_an_unknown_unit_has_no_direction():
         ("lnCL", "ln"),
         ("ln(AUC)", "ln"),
         ("logbb", "log10"),
+        ("measured log solubility in mols per litre", "log10(mols per litre)"),
+        ("hERG_logIC50", "log10"),
+        ("fraction_unbound", "fraction"),
+        ("catalog number", ""),
         # No unit, or that of something else.
         ("IC50", ""),
         ("Ki", ""),
