@@ -206,6 +206,22 @@ def test_notes_are_the_same_at_each_reading(tmp_path):
     assert read(tmp_path, content) == read(tmp_path, content)
 
 
+def test_units_in_a_second_line_of_the_header_are_refused(tmp_path):
+    with pytest.raises(TableError, match=r"line 1: units stand in a second line .*\(nM, %\)"):
+        read(tmp_path, "smiles,IC50,inhibition\n,nM,%\nCCO,4,5\n")
+
+
+def test_a_row_that_names_a_structure_is_no_header_below_structures(tmp_path):
+    columns, rows, _ = read(tmp_path, "canonical,kind,x\nCCO,structure,1\nCCN,structure,2\n")
+    assert columns == ["canonical", "kind", "x"]
+    assert len(rows) == 2
+
+
+def test_cells_that_excel_is_kept_from_reading_are_their_text(tmp_path):
+    _, rows, _ = read(tmp_path, 'smiles,id,x\nCCO,="0012",="4.5"\n')
+    assert rows == [["CCO", "0012", "4.5"]]
+
+
 # no tables
 
 

@@ -88,7 +88,7 @@ def check_encoding(name: str) -> str | None:
         found = codecs.lookup(name)
     except (LookupError, ValueError):
         return f"encoding '{name[:40]}' is unknown; examples are utf-8, cp1252, mac_roman, cp932"
-    if not found._is_text_encoding or found.name.replace("-", "_") in _NO_TEXT:  # type: ignore[attr-defined]
+    if not found._is_text_encoding or found.name.replace("-", "_") in _NO_TEXT:
         return f"'{name[:40]}' is not an encoding of text"
     return None
 

@@ -46,7 +46,7 @@ def read_excel(source: Source) -> Iterator[Row]:
         layout = find_layout(source, padded)
         if layout is None:
             raise source.fail(f"sheet '{shown(sheet.title, 40)}' is empty")
-        layout = finish_layout(source, layout, [])
+        layout = finish_layout(source, layout, padded)
         names = layout.columns
         while names and not names[-1]:
             names.pop()

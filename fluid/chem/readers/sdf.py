@@ -316,7 +316,9 @@ def _differs(mol: Any, smiles: str) -> bool:
         if other is None:
             return False
         for one in (mol, other):
-            graph = rdMolHash.MolHash(Chem.RWMol(one), rdMolHash.HashFunction.ElementGraph)
+            flat = Chem.RWMol(one)
+            Chem.RemoveStereochemistry(flat)
+            graph = rdMolHash.MolHash(flat, rdMolHash.HashFunction.ElementGraph)
             graphs.append(max(graph.split("."), key=lambda part: (len(part), part)))
     return graphs[0] != graphs[1]
 

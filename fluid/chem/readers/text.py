@@ -42,6 +42,7 @@ _SOME = 6
 _SEP = re.compile(r'"?sep=(.|\\t)"?[,;\t]*\s*', re.IGNORECASE)
 _FIRST_OF_SPOTFIRE = "\\! filetype=Spotfire"
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+_FORMULA = re.compile(r'\A="([^"]*)"\Z')
 _BOX = frozenset("┌┏╔╭│┃║")
 
 
@@ -100,6 +101,8 @@ def read_rows(source: Source, text: IO[str], dialect: Dialect, layout: Layout) -
         joined = "".join(values)
         if not joined:
             continue
+        if '="' in joined:  # how Excel is kept from making a number of a text
+            values = [_FORMULA.sub(r"\1", value) for value in values]
         if not (joined.isascii() and joined.isprintable()):
             values = list(map(clean, values))
             if not any(values):
