@@ -73,6 +73,7 @@ def evaluate(
 
 def _write(output: Path, inputs: list[Path], compute: Callable[[], Evaluation]) -> Evaluation:
     """Compute an evaluation and write it as JSON, with the rejects beside it."""
+    from fluid.base.errors import TableError
     from fluid.base.files import write_json
     from fluid.partner.table import RejectedError
 
@@ -85,7 +86,7 @@ def _write(output: Path, inputs: list[Path], compute: Callable[[], Evaluation]) 
             result = compute()
         except RejectedError as error:
             replace_rejects(beside, error.rejects)
-            raise
+            raise TableError(f"{error} (all are listed in {beside})") from error
         write_json(output, result.to_dict())
         replace_rejects(beside, result.rejects)
     return result

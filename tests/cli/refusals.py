@@ -28,8 +28,10 @@ def unharmed(folder: Path, *arguments: object) -> str:
     if listed:
         place = Path(listed[1])
         place.unlink()
-        if str(place.parent) not in before and place.parent != folder:
-            place.parent.rmdir()
+        for made in place.parents:
+            if made == folder or str(made) in before:
+                break
+            made.rmdir()
     assert snapshot(folder) == before
     return error
 

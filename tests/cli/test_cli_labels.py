@@ -56,7 +56,7 @@ def test_the_unit_of_a_wide_table_counts(tmp_path: Path, header: str) -> None:
         tmp_path, header + "\n" + "\n".join(rows) + "\n", "pic50:regression:nM"
     )
     assert [(item["line"], item["value"]) for item in listed] == [("11", "1000")]
-    assert "unit 'cm/s', but the task's is 'nM'" in listed[0]["reason"]
+    assert "unit 'cm/s', which measures something else; the task's is 'nM'" in listed[0]["reason"]
     assert labels["pic50"]["compounds"] in (27, 28)
 
 
