@@ -64,14 +64,14 @@ def read_fields(kind: type[Any], where: str, values: Any) -> dict[str, Any]:
     for key, item in known.items():
         if key not in values and item.default is MISSING and item.default_factory is MISSING:
             raise ValueError(f"'{prefix}{key}' is missing")
-    types = _field_types(kind)
+    types = _field_types(kind)  # type: ignore[arg-type]
     return {
         key: convert_value(value, types[key], f"{prefix}{key}") for key, value in values.items()
     }
 
 
 @cache
-def _field_types(kind: type[Any]) -> dict[str, type]:
+def _field_types(kind: Any) -> dict[str, type]:
     return {key: _plain_type(hint) for key, hint in get_type_hints(kind).items()}
 
 

@@ -244,15 +244,18 @@ def check_columns(path: Path, found: pa.Schema, expected: pa.Schema) -> None:
     FileFormatError
         Naming the first column that differs.
     """
-    unexpected = sorted(set(found.names) - set(expected.names))
-    missing = [name for name in expected.names if name not in found.names]
+    # Asked once: each time, the names are made anew.
+    names, wanted = found.names, expected.names
+    there = set(names)
+    unexpected = sorted(there - set(wanted))
+    missing = [name for name in wanted if name not in there]
     if unexpected:
         problem = f"unexpected column '{unexpected[0][:80]}'"
     elif missing:
         problem = f"column '{missing[0]}' is missing"
-    elif found.names != expected.names:
-        place = next(n for n, name in enumerate(expected.names) if found.names[n] != name)
-        problem = f"column {place + 1} is '{found.names[place]}', but '{expected.names[place]}' is"
+    elif names != wanted:
+        place = next(n for n, name in enumerate(wanted) if names[n] != name)
+        problem = f"column {place + 1} is '{names[place]}', but '{wanted[place]}' is"
         problem += " expected there"
     else:
         for one, other in zip(found, expected, strict=True):

@@ -11,6 +11,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from fluid.base.errors import FederationError
 from fluid.base.show import csv_cell
@@ -138,7 +139,7 @@ def _task(path: Path, columns: dict[int, str], row: Row) -> Task:
         raise FederationError(f"{where}: {message}") from error
 
 
-def _value(field: str, text: str) -> object:
+def _value(field: str, text: str) -> Any:
     """The value of a cell that is not empty."""
     if field == "classes":
         between = next((mark for mark in _BETWEEN if mark in text), _BETWEEN[0])
@@ -180,10 +181,10 @@ def task_file_text(tasks: Sequence[Task]) -> str:
                 del one[field]
         if any(_BETWEEN[0] in label for label in task.classes):
             raise FederationError(f"task '{task.name}': a class with '|' in its name")
-        for text in (task.source, task.unit, *task.classes):
-            if csv_cell(text) != text:
+        for cell in (task.source, task.unit, *task.classes):
+            if csv_cell(cell) != cell:
                 raise FederationError(
-                    f"task '{task.name}': '{text}' begins like a formula, which a spreadsheet "
+                    f"task '{task.name}': '{cell}' begins like a formula, which a spreadsheet "
                     "would run; let it begin with a letter or digit"
                 )
     used = [field for field in COLUMNS if any(field in one for one in values)]

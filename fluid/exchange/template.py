@@ -205,9 +205,9 @@ def _task_lines(task: Task) -> str:
     elif task.classes:
         comment = "   # negative, positive" if task.kind == "binary" else ""
         lines += f"classes = {json.dumps(list(task.classes), ensure_ascii=False)}{comment}\n"
-    written = ("name", "kind", "classes")
+    written = {"name", "kind", "classes"}
     if task.kind == "regression":
-        written += ("unit", "low", "high")
+        written |= {"unit", "low", "high"}
     return lines + "".join(
         f"{key} = {_toml(value)}\n" for key, value in values.items() if key not in written
     )

@@ -236,9 +236,11 @@ def merge_measurements(
     label = np.where(classes, voted, label)
     problems = np.where(classes, np.where(tied, Problem.TIE, Problem.NONE), problems)
     sign = np.where(classes, 0, sign)
-    for index in np.flatnonzero([task.threshold is not None for task in tasks]):
-        mine = _part(group_tasks, int(index))
-        found = apply_threshold(tasks[index], label[mine], sign[mine])
+    for index, task in enumerate(tasks):
+        if task.threshold is None:
+            continue
+        mine = _part(group_tasks, index)
+        found = apply_threshold(task, label[mine], sign[mine])
         undecided = (problems[mine] == Problem.NONE) & np.isnan(found)
         label[mine], sign[mine] = found, 0
         problems[mine] = np.where(undecided, Problem.UNDECIDED, problems[mine])

@@ -297,3 +297,19 @@ def test_fuzzed_manifests(one: tuple[str, str]) -> None:
 @given(one=fuzzed())
 def test_many_fuzzed_manifests(one: tuple[str, str]) -> None:
     read(one)
+
+
+def test_two_thousand_tasks_with_rules_are_read(tmp_path: Path, monkeypatch: Any) -> None:
+    """Manifest, footer and columns stay within what is read."""
+    tasks = [
+        Task(
+            f"CHEMBL{number}_active", "binary", unit="nM", source=f"CHEMBL{number}", scale="p",
+            low=3.0, high=11.0, threshold=6.0, max_spread=1.0, quorum=25, weight=0.5,
+        )
+        for number in range(2000)
+    ]  # fmt: skip
+    monkeypatch.setattr("tests.exchange.test_manifests.TASKS", tasks)
+    manifest = MANIFESTS[ANNOTATION] | {"tasks": [task.to_dict() for task in tasks]}
+    del manifest["noise"]
+    found = open_annotation(write(tmp_path / "a.parquet", json.dumps(manifest)))
+    assert list(found.tasks) == tasks

@@ -380,3 +380,21 @@ def test_a_partner_that_can_train_nothing_without_a_compound_says_nothing_of_it(
     assert _train(case) is not None
     assert _train(case.without()) is None
     assert check(case)
+
+
+def test_a_quorum_counts_the_labels_of_the_other_folds_only() -> None:
+    """Of tables near the quorum: whether a row is labelled does not hang on its own compound."""
+    changed, trained = 0, 0
+    for seed in range(7000, 7016):
+        rng = np.random.default_rng(seed)
+        case = make_case(seed)
+        tasks = []
+        for task in case.federation.tasks:
+            quorum = NEEDED[task.kind] + int(rng.integers(0, 3))
+            exact = quorum - 2 if task.kind == "regression" else 0
+            tasks.append(replace(task, quorum=quorum, quorum_exact=exact))
+        case = replace(case, federation=replace(case.federation, tasks=tuple(tasks)))
+        changed += check(case)
+        trained += _train(case) is not None and _train(case.without()) is not None
+    assert changed > 1
+    assert trained > 1
