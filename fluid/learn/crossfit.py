@@ -20,7 +20,10 @@ from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import similarity_apart
 from fluid.learn.calibration import Platt, fit_line, fit_platt
 from fluid.learn.estimators import LEARNERS, Estimator, KernelSVM, choose_learner
+from fluid.learn.estimators.multitask.head import Head, against_rest
+from fluid.learn.estimators.multitask.training import column_ranges, fit_network
 from fluid.learn.estimators.shared_kernels import KernelWithout, SharedKernels
+from fluid.learn.labels import LabelMatrix
 from fluid.learn.reliability import DOMAIN_NEIGHBOURS, ReliabilityMap, fit_reliability
 from fluid.learn.task import Task
 
@@ -59,6 +62,11 @@ class LabelledTask:
     def targets(self) -> np.ndarray:
         """One column per output, see `output_targets`."""
         return output_targets(self.task, self.values)
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """`signs`, with zeros if none of the labels is a bound."""
+        return np.zeros(len(self.rows), dtype=np.int8) if self.signs is None else self.signs
 
 
 @dataclass(frozen=True)
@@ -224,12 +232,15 @@ def cross_fit_all(
     for repeat, fold_of in enumerate(folds):
         if stage is not None:
             stage(f"repeat {repeat + 1} of {len(folds)}: {len(tasks):,} tasks")
-        fits = _fit_repeat(tasks, library, shared, _Repeat(repeat, fold_of, settings), jobs)
+        place = _Repeat(repeat, fold_of, settings)
+        if settings.learner == Head.kind:
+            fits = _fit_jointly(tasks, library, place, jobs)
+        else:
+            fits = _fit_repeat(tasks, library, shared, place, jobs)
 
         def finish(
-            number: int, fits: list[dict[_Job, _Fit | None]] = fits, repeat: int = repeat
+            number: int, fits: list[dict[_Job, _Fit | None]] = fits, place: _Repeat = place
         ) -> list[tuple[FoldModel, np.ndarray]]:
-            place = _Repeat(repeat, folds[repeat], settings)
             return _calibrate_all(tasks[number], place, fits[number])
 
         for number, found in enumerate(map_threads(finish, range(len(tasks)), jobs)):
@@ -258,6 +269,82 @@ class _Repeat:
         return [
             choose_learner(name, int(np.sum(own != fold))) for fold in range(self.settings.n_folds)
         ]
+
+
+def _fit_jointly(
+    tasks: Sequence[LabelledTask], library: Compounds, repeat: _Repeat, jobs: int
+) -> list[dict[_Job, _Fit | None]]:
+    """All fits of one repeat, by task: one network of all tasks for each set of folds."""
+
+    def fit(left_out: tuple[int, ...]) -> list[_Fit | None]:
+        return _fit_network(tasks, library, repeat, left_out)
+
+    sets = _left_out_sets(repeat.settings.n_folds)
+    found: list[dict[_Job, _Fit | None]] = [{} for _ in tasks]
+    for left_out, fits in zip(sets, map_threads(fit, sets, jobs), strict=True):
+        job = _Job(repeat.number, left_out, Head.kind)
+        for number, one in enumerate(fits):
+            found[number][job] = one
+    return found
+
+
+def _fit_network(
+    tasks: Sequence[LabelledTask], library: Compounds, repeat: _Repeat, left_out: tuple[int, ...]
+) -> list[_Fit | None]:
+    """Fit one network to all tasks with enough labels in the other folds; None for the others.
+
+    Its compounds are those with a label of such a task there, so that nothing of it depends on the
+    folds that are left out.
+    """
+    inside = [_labels_left(data, repeat, left_out) for data in tasks]
+    used = [number for number, mine in enumerate(inside) if mine is not None]
+    found: list[_Fit | None] = [None] * len(tasks)
+    if not used:
+        return found
+    parts = [
+        (data.rows[mine], data.values[mine], data.bounds[mine])
+        for data, mine in zip(tasks, inside, strict=True)
+        if mine is not None
+    ]
+    rows = np.concatenate([part[0] for part in parts])
+    trained = np.unique(rows)
+    lengths = [len(part[0]) for part in parts]
+    labels = LabelMatrix(
+        rows=np.searchsorted(trained, rows),
+        tasks=np.repeat(np.arange(len(used)), lengths),
+        values=np.concatenate([part[1] for part in parts]),
+        qualifiers=np.concatenate([part[2] for part in parts]),
+        weights=np.ones(len(rows)),
+        shape=(len(trained), len(used)),
+    )
+    joint = [tasks[number].task for number in used]
+    seed = _seed(repeat.settings.seed, repeat.number, left_out)
+    network = fit_network(library.take(trained), labels, joint, seed)
+    ranges = column_ranges(joint)
+    # One fold at a time, as in `_fit`.
+    scored = [np.flatnonzero(repeat.folds == fold) for fold in left_out]
+    logits = [network.scores(library.take(rows)) for rows in scored]
+    for number, (first, count) in zip(used, ranges, strict=True):
+        data = tasks[number]
+        scores = np.full(data.targets.shape, np.nan)
+        own = repeat.folds[data.rows]
+        for fold, rows, found_there in zip(left_out, scored, logits, strict=True):
+            here = np.flatnonzero(own == fold)
+            columns = found_there[np.searchsorted(rows, data.rows[here]), first : first + count]
+            for output in range(count):
+                scores[here, output] = against_rest(columns, output)
+        heads = [Head(network, first, count, output) for output in range(count)]
+        found[number] = _Fit(list(heads) if len(left_out) == 1 else [], scores)
+    return found
+
+
+def _labels_left(
+    data: LabelledTask, repeat: _Repeat, left_out: tuple[int, ...]
+) -> np.ndarray | None:
+    """Which labels lie in the other folds; None if they are too few."""
+    inside = np.flatnonzero(~np.isin(repeat.folds[data.rows], left_out))
+    share = 1.0 if len(left_out) == 1 else 0.5
+    return inside if enough_labels(data.task, data.values[inside], share) else None
 
 
 def _fit_repeat(
@@ -301,9 +388,8 @@ def _fit(
     """Fit one estimator per output without some folds; None if too few labels are left."""
     task, rows, targets = data.task, data.rows, data.targets
     own = repeat.folds[rows]
-    inside = np.flatnonzero(~np.isin(own, job.left_out))
-    share = 1.0 if len(job.left_out) == 1 else 0.5
-    if not enough_labels(task, data.values[inside], share):
+    inside = _labels_left(data, repeat, job.left_out)
+    if inside is None:
         return None
     # One fold at a time: in its last bits a score depends on what is scored beside it, and what
     # calibrates the model of a fold must not depend on that fold's compounds.
