@@ -19,12 +19,9 @@ from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
 from fluid.learn.calibration import Platt, fit_line, fit_platt
 from fluid.learn.estimators import LEARNERS, Estimator, choose_learner
+from fluid.learn.quorum import enough_labels
 from fluid.learn.reliability import DOMAIN_NEIGHBOURS, ReliabilityMap, fit_reliability
 from fluid.learn.task import Task
-
-# A fold is labelled only if the other folds hold this many labels.
-FEWEST_PER_CLASS = 8
-FEWEST_NUMBERS = 16
 
 
 @dataclass(frozen=True)
@@ -143,15 +140,6 @@ def output_targets(task: Task, values: np.ndarray) -> np.ndarray:
     return values[:, None].astype(np.float64)
 
 
-def enough_labels(task: Task, values: np.ndarray, share: float = 1.0) -> bool:
-    """Whether a model can be trained on these labels; `share` lowers the numbers needed."""
-    if not task.is_classification:
-        return len(values) >= FEWEST_NUMBERS * share
-    n_classes = max(2, len(task.classes))
-    counts = np.bincount(values.astype(np.int64), minlength=n_classes)
-    return bool(np.all(counts >= max(2, FEWEST_PER_CLASS * share)))
-
-
 def _seed(*parts: object) -> int:
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return int.from_bytes(digest[:4], "big") % (2**31)
@@ -242,7 +230,8 @@ def _fit(data: LabelledTask, folds: np.ndarray, job: _Job, seed: int) -> _Fit | 
     own = folds[job.repeat][rows]
     inside = np.flatnonzero(~np.isin(own, job.left_out))
     share = 1.0 if len(job.left_out) == 1 else 0.5
-    if not enough_labels(task, data.values[inside], share):
+    signs = None if data.signs is None else data.signs[inside]
+    if not enough_labels(task, data.values[inside], share, signs):
         return None
     scores = np.full(targets.shape, np.nan)
     estimators: list[Estimator] = []
@@ -254,7 +243,7 @@ def _fit(data: LabelledTask, folds: np.ndarray, job: _Job, seed: int) -> _Fit | 
             targets[inside, output],
             task.is_classification,
             _seed(seed, task.name, output, job.repeat, job.left_out),
-            signs=None if data.signs is None else data.signs[inside],
+            signs=signs,
         )
         # One fold at a time: in its last bits a score depends on what is scored beside it, and
         # what calibrates the model of a fold must not depend on that fold's compounds.

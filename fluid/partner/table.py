@@ -25,7 +25,7 @@ from fluid.chem.tables import (
     open_entries,
     shorten,
 )
-from fluid.learn.labels import LabelMatrix, merge_measurements
+from fluid.learn.labels import LabelMatrix, Problem, merge_measurements
 from fluid.learn.task import LabelError, Task, parse_label, parse_qualifier
 
 logger = logging.getLogger(__name__)
@@ -369,7 +369,7 @@ def _merge(
             position[connectivities[row]] = len(position)
             chosen.append(row)
     merged_rows = np.array([position[connectivities[row]] for row in collected.rows])
-    labels, conflicts = merge_measurements(
+    merged = merge_measurements(
         tasks,
         merged_rows,
         np.array([one.task for one in collected.measurements]),
@@ -377,17 +377,16 @@ def _merge(
         np.array([one.qualifier for one in collected.measurements]),
         len(chosen),
     )
-    undecided = {(conflict.row, conflict.task): len(conflict.values) for conflict in conflicts}
-    for row, merged, one in zip(collected.rows, merged_rows, collected.measurements, strict=True):
-        count = undecided.get((int(merged), one.task))
-        if count is not None:
-            table, entry = origins[row]
-            reason = (
-                f"{tasks[one.task].name}: {count} measurements of this compound "
-                f"({connectivities[row]}) disagree without majority"
-            )
-            rejects.append(table.reject_value(entry, one.column, one.text, reason))
-    return compounds.take(np.array(chosen)), labels
+    problems = merged.problems[merged.groups]
+    # What a bound does not decide is missing, no fault of the table.
+    for number in np.flatnonzero((problems != Problem.NONE) & (problems != Problem.UNDECIDED)):
+        row, one = collected.rows[number], collected.measurements[number]
+        table, entry = origins[row]
+        reason = merged.reason(tasks, int(merged.groups[number]))
+        reason = reason.replace("this compound", f"this compound ({connectivities[row]})")
+        reason = f"{tasks[one.task].name}: {reason}"
+        rejects.append(table.reject_value(entry, one.column, one.text, reason))
+    return compounds.take(np.array(chosen)), merged.labels
 
 
 def _warn_of_unused(

@@ -26,10 +26,11 @@ from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation
 from fluid.exchange.noise_mechanism import Mechanism
 from fluid.learn.calibration import Platt
-from fluid.learn.crossfit import FoldModel, LabelledTask, enough_labels, output_targets
+from fluid.learn.crossfit import FoldModel, LabelledTask, output_targets
 from fluid.learn.estimators import LEARNERS, choose_learner
 from fluid.learn.folds import BY_COMPOUND, fold_keys, keyed_folds
 from fluid.learn.model import TaskModel, TrainedModel
+from fluid.learn.quorum import enough_labels
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task
 from fluid.partner.dp.noise import discrete_gaussian, exact, gaussian_noise

@@ -19,7 +19,6 @@ from fluid.learn.crossfit import (
     FoldModel,
     LabelledTask,
     calibrated,
-    enough_labels,
     label_variance,
     similarity_to_other_folds,
     squared_error,
@@ -37,12 +36,13 @@ from fluid.learn.estimators.twicing import Twicing
 from fluid.learn.folds import BY_COMPOUND, check_cross_fitting
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats
+from fluid.learn.quorum import enough_labels, too_few_labels
 from fluid.learn.reliability import fit_reliability
 from fluid.learn.task import Task
 from fluid.partner.hybrid.blend_weight import FoldedLabels, choose_mixture
 from fluid.partner.hybrid.peer_targets import align_targets, nearest_labelled, peer_targets
 from fluid.partner.table import LabelledCompounds
-from fluid.partner.teacher.fit import count_labels, too_few_labels
+from fluid.partner.teacher.fit import count_labels
 from fluid.soft_labels.pooled import PooledSet
 
 # Log-odds of a measured class. Pooled labels lie within +-4.6; the same here cost .002 ROC-AUC.

@@ -33,6 +33,7 @@ from fluid.learn.metrics import compute_metrics
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats
 from fluid.learn.predictions import measured_calls
+from fluid.learn.quorum import too_few_labels
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task
 from fluid.learn.thresholds import prevalence_threshold
@@ -169,7 +170,7 @@ def fit_model(
         # Whether there are fold models, not whether they have compounds to predict: one compound,
         # alone in its fold, would otherwise decide if its own row is labelled.
         if not fitted.models:
-            skipped[task.name] = too_few_labels(task, labelled.values)
+            skipped[task.name] = too_few_labels(task, labelled.values, labelled.signs)
             logger.warning("%s: task %s: %s; no model", source, task.name, skipped[task.name])
             continue
         if not np.isfinite(fitted.predictions).any():
@@ -267,18 +268,6 @@ def _warn_of_one_series(labelled: LabelledTask, source: str) -> None:
             counts.max(),
             len(compounds),
         )
-
-
-def too_few_labels(task: Task, values: np.ndarray) -> str:
-    """Why these labels do not suffice, with their number."""
-    if not task.is_classification:
-        return f"{len(values)} labelled compounds, about 20 or more are needed"
-    n_classes = max(2, len(task.classes))
-    counts = np.bincount(values.astype(np.int64), minlength=n_classes)
-    shown = " + ".join(str(count) for count in counts)
-    if np.sum(counts > 0) == 1:
-        return f"one class only ({shown} compounds), about 10 or more of each are needed"
-    return f"{shown} compounds by class, about 10 or more of each are needed"
 
 
 def count_labels(task: Task, values: np.ndarray) -> dict[str, int]:

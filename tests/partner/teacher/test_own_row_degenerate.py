@@ -126,9 +126,9 @@ def _table(rng: np.random.Generator, tasks: tuple[Task, ...]) -> LabelledCompoun
                 values.append(_label(rng, task, int(other), how))
                 signs.append(int(task.kind == "regression" and rng.random() < 0.03))
     used, merged_rows = np.unique(rows, return_inverse=True)
-    labels, _ = merge_measurements(
+    labels = merge_measurements(
         tasks, merged_rows, np.array(index), np.array(values), np.array(signs), len(used)
-    )
+    ).labels
     return LabelledCompounds(pool.take(used), labels, [], len(rows), [], "table")
 
 
@@ -366,14 +366,14 @@ def test_a_partner_that_can_train_nothing_without_a_compound_says_nothing_of_it(
     rows = np.sort(
         np.concatenate([np.flatnonzero(folds == 0)[:15], np.flatnonzero(folds == 1)[:1]])
     )
-    labels, _ = merge_measurements(
+    labels = merge_measurements(
         TASKS[1:2],
         np.arange(16),
         np.zeros(16, dtype=np.int64),
         np.arange(16.0),
         np.zeros(16, dtype=np.int64),
         16,
-    )
+    ).labels
     table = LabelledCompounds(pool.take(rows), labels, [], 16, [], "table")
     federation = Federation("trial", 1, TASKS[1:2], chemistry)
     case = Case(table, federation, bytes(32), options, np.flatnonzero(folds[rows] == 1), False)
