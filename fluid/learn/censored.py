@@ -28,6 +28,18 @@ def measured_exactly(signs: np.ndarray | None, n: int) -> np.ndarray:
     return np.ones(n, dtype=bool) if signs is None else signs == 0
 
 
+def signs_among(signs: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    """Signs of the compounds at these positions (integers or a mask); None if none is a bound.
+
+    Learners go other ways with signs than without. Which way the model of a fold goes must not
+    depend on whether there are bounds in the fold itself.
+    """
+    if signs is None:
+        return None
+    chosen = signs[rows]
+    return chosen if np.any(chosen != 0) else None
+
+
 def censored_weights(signs: np.ndarray) -> np.ndarray:
     """Weight of each compound's loss, float64 of shape (n,): 1 if its value is exact.
 

@@ -83,6 +83,7 @@ __all__ = [
     "AUTO",
     "Estimator",
     "KernelRidge",
+    "KernelSVM",
     "LEARNERS",
     "Learner",
     "Mixture",

@@ -49,6 +49,10 @@ class KernelMachine:
             result[part] += kernel.astype(np.float64) @ self.weights_
         return result
 
+    def score_kernel(self, kernel: np.ndarray) -> np.ndarray:
+        """Scores from the kernel to the kept compounds, (n, n_kept); shape (n,)."""
+        return kernel.astype(np.float64) @ self.weights_ + self.intercept_
+
     def renumber(self, positions: np.ndarray) -> None:
         """Refer to another library, in which compound i of this one is at ``positions[i]``."""
         self.rows_ = positions[self.rows_]
@@ -97,6 +101,13 @@ class KernelSVM(KernelMachine):
     def __init__(self, cost: float = 3.0) -> None:
         super().__init__()
         self.cost = cost
+
+    @classmethod
+    def on(cls, kernel: MixedKernel) -> Self:
+        """A machine to be fitted with `fit_gram`, on a kernel that is scaled already."""
+        made = cls()
+        made.kernel_ = kernel
+        return made
 
     def fit(
         self,

@@ -15,7 +15,7 @@ from fluid.learn.crossfit import (
     CrossFitted,
     CrossFitting,
     LabelledTask,
-    cross_fit,
+    cross_fit_all,
     similarity_to_other_folds,
 )
 from fluid.learn.domain import fit_domains
@@ -164,9 +164,13 @@ def fit_model(
     models: list[TaskModel] = []
     skipped: dict[str, str] = {}
     measured: dict[str, Measured] = {}
-    for index, task in enumerate(federation.tasks):
-        labelled = LabelledTask(table.compounds, task, *table.labels.column(index))
-        fitted = cross_fit(labelled, folds, settings, run.cores)
+    labelled_tasks = [
+        LabelledTask(table.compounds, task, *table.labels.column(index))
+        for index, task in enumerate(federation.tasks)
+    ]
+    fitted_tasks = cross_fit_all(labelled_tasks, folds, settings, run.cores, run.stage)
+    for labelled, fitted in zip(labelled_tasks, fitted_tasks, strict=True):
+        task = labelled.task
         # Whether there are fold models, not whether they have compounds to predict: one compound,
         # alone in its fold, would otherwise decide if its own row is labelled.
         if not fitted.models:
