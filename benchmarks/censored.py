@@ -208,9 +208,7 @@ def _predict(
     if way == DROP:
         train, values = train[signs == 0], values[signs == 0]
     given = signs if way == LEARN else None
-    fitted = MADE[learner]().fit(
-        data.library, data.rows[train], values, False, seed, signs=given
-    )
+    fitted = MADE[learner]().fit(data.library, data.rows[train], values, False, seed, signs=given)
     return fitted.score(data.library.take(data.rows[test]), data.library)
 
 

@@ -72,6 +72,18 @@ class LabelMatrix:
             chosen &= self.qualifiers == 0
         return self.rows[chosen], self.values[chosen]
 
+    def exact(self) -> LabelMatrix:
+        """Only the labels that are no bounds."""
+        kept = self.qualifiers == 0
+        return LabelMatrix(
+            rows=self.rows[kept],
+            tasks=self.tasks[kept],
+            values=self.values[kept],
+            qualifiers=self.qualifiers[kept],
+            weights=self.weights[kept],
+            shape=self.shape,
+        )
+
     def column_with_signs(self, task: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Compounds, values or bounds, and signs of one task, as a learner takes them.
 

@@ -304,7 +304,7 @@ def read_labelled(
         raise TableError(f"{names}: no usable label among {n_rows} rows")
     read = concatenate(parts)
     compounds, labels = _merge(read, tasks, collected, origins, rejects)
-    _warn_of_unused(names, tasks, collected, labels)
+    _warn_of_unused(names, tasks, collected)
     groups: list[frozenset[str]] = []
     if columns.group is not None:
         groups = _gather_groups(read, collected, compounds)
@@ -389,10 +389,8 @@ def _merge(
     return compounds.take(np.array(chosen)), merged.labels
 
 
-def _warn_of_unused(
-    names: str, tasks: Sequence[Task], collected: _Collected, labels: LabelMatrix
-) -> None:
-    """Warn if many values of a task are rejected, or have bounds only."""
+def _warn_of_unused(names: str, tasks: Sequence[Task], collected: _Collected) -> None:
+    """Warn if many values of a task are rejected."""
     for index, task in enumerate(tasks):
         rejected = collected.rejected.get(index, [])
         n_values = sum(one.task == index for one in collected.measurements) + len(rejected)
@@ -404,16 +402,6 @@ def _warn_of_unused(
                 len(rejected),
                 n_values,
                 rejected[0],
-            )
-        mine = labels.tasks == index
-        bounds = int((labels.qualifiers[mine] != 0).sum())
-        if bounds:
-            logger.warning(
-                "%s: task %s: %d of %d compounds have only values with < or >, which are not used",
-                names,
-                task.name,
-                bounds,
-                int(mine.sum()),
             )
 
 
