@@ -39,6 +39,8 @@ LEARNERS: dict[str, Callable[[], Learner]] = {
     Head.kind: Head,
 }
 AUTO = "auto"
+# Learners that leave out compounds of which only a bound is known.
+DROPS_CENSORED = frozenset({"random-forest"})
 
 _REVIVE: dict[str, Callable[[State], Estimator]] = {
     "lightgbm": lambda state: boosted_trees().restore(state),
@@ -98,6 +100,7 @@ def _revived(known: dict[str, Callable[[State], Made]], state: State) -> Made:
 
 __all__ = [
     "AUTO",
+    "DROPS_CENSORED",
     "Estimator",
     "KernelRidge",
     "KernelSVM",
