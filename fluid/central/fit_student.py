@@ -26,6 +26,9 @@ from fluid.learn.model import TaskModel
 
 MOST_HELD = KernelRidge().most_exact
 LANDMARKS = KernelRidge().n_landmarks
+# Share of the compounds that a task must label to be fitted with others: what it lacks is taken out
+# of the shared factor, which costs the cube of that.
+_MOSTLY = 0.75
 # Most held-out compounds that a student is judged by.
 MOST_JUDGED = 20_000
 
@@ -119,11 +122,10 @@ def _sharing(tasks: Sequence[StudentTask], options: Sequence[FitOptions]) -> lis
     if len(tasks) < FEWEST_SHARING:
         return []
     most = max(len(one.rows) for one in tasks)
-    # Of a task with few labels more would be left out of a shared factor than is in it.
     chosen = [
         number
         for number, (one, how) in enumerate(zip(tasks, options, strict=True))
-        if 2 * len(one.rows) > most and how.ridge == FitOptions.ridge
+        if len(one.rows) > _MOSTLY * most and how.ridge == FitOptions.ridge
     ]
     rows = [tasks[number].rows for number in chosen]
     if len(chosen) < FEWEST_SHARING or len(np.unique(np.concatenate(rows))) > MOST_SHARED:

@@ -20,6 +20,7 @@ from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import similarity_apart
 from fluid.learn.calibration import Platt, fit_line, fit_platt
 from fluid.learn.estimators import LEARNERS, Estimator, KernelSVM, choose_learner
+from fluid.learn.estimators.together import score_together
 from fluid.learn.estimators.shared_kernels import KernelWithout, SharedKernels
 from fluid.learn.reliability import DOMAIN_NEIGHBOURS, ReliabilityMap, fit_reliability
 from fluid.learn.task import Task
@@ -104,8 +105,7 @@ class FoldModel:
 
     def predict(self, task: Task, queries: Compounds, library: Compounds) -> np.ndarray:
         """Predictions, float64 of shape (n, n_outputs)."""
-        scores = [estimator.score(queries, library) for estimator in self.estimators]
-        return calibrated(task, scores, self.calibrations)
+        return predict_members([(task, self)], queries, library)[0]
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,18 @@ class CrossFitted:
     models: list[FoldModel]
     rows: np.ndarray
     predictions: np.ndarray
+
+
+def predict_members(
+    members: Sequence[tuple[Task, FoldModel]], queries: Compounds, library: Compounds
+) -> list[np.ndarray]:
+    """Predictions of fold models, float64 of shape (n, n_outputs) each; what they share is shared."""
+    estimators = [one for _, member in members for one in member.estimators]
+    scores = iter(score_together(estimators, queries, library))
+    return [
+        calibrated(task, [next(scores) for _ in member.estimators], member.calibrations)
+        for task, member in members
+    ]
 
 
 def calibrated(task: Task, scores: list[np.ndarray], calibrations: list[Platt]) -> np.ndarray:

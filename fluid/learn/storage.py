@@ -2,7 +2,8 @@
 
     model.json        what the model is, its parts, and the SHA-256 of every other file
     library.parquet   compounds that members and domains refer to
-    arrays.npz        numbers of members and domains
+    arrays.npz        numbers of members and domains; kernel machines in long arrays, see
+                      `fluid.learn.member_table`
     trained_on.npy    digests of the connectivities that a student learned from, if its library does
                       not hold all of them
     conformal.npz     out-of-fold predictions beside measured labels; never in a student's folder
@@ -34,6 +35,7 @@ from fluid.learn.correctness import ReliabilityDomain
 from fluid.learn.estimators import State
 from fluid.learn.hybrid_model import HybridModel
 from fluid.learn.measured import MEASURED_FILE, Measured, read_measured, write_measured
+from fluid.learn.member_table import TableWriter, table_kind
 from fluid.learn.model import Card, Predictor, TaskModel, TrainedModel
 from fluid.learn.model_file import MODEL_FILE, SCHEMA, read_head, stated_in
 from fluid.learn.stored_model import (
@@ -105,10 +107,13 @@ def save_model(
         )
         return
     arrays: dict[str, np.ndarray] = {}
+    tables: dict[str, TableWriter] = {}
     structure = {
         "chemistry": model.chemistry.to_dict(),
-        "tasks": [_describe(task, arrays) for task in model.task_models],
+        "tasks": [_describe(task, arrays, tables) for task in model.task_models],
     }
+    for table in tables.values():
+        arrays.update(table.arrays())
     batch = compounds_to_batch(model.library)
     pq.write_table(pa.Table.from_batches([batch]), folder / LIBRARY_FILE, compression="zstd")
     np.savez_compressed(folder / ARRAYS_FILE, **dict(sorted(arrays.items())))  # type: ignore[arg-type]
@@ -130,10 +135,15 @@ def _write(folder: Path, structure: dict[str, Any], card: Card, files: dict[str,
     (folder / MODEL_FILE).write_text(dump_json(values) + "\n", encoding="utf-8", newline="\n")
 
 
-def _describe(model: TaskModel, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def _describe(
+    model: TaskModel, arrays: dict[str, np.ndarray], tables: dict[str, TableWriter]
+) -> dict[str, Any]:
     name = model.task.name
+    table = table_kind(model.members)
+    if table:
+        tables.setdefault(table, TableWriter(table)).add(model.members)
     members = []
-    for member in model.members:
+    for member in [] if table else model.members:
         place = f"{name}/{member.repeat}.{member.fold}"
         members.append(
             {
@@ -157,6 +167,8 @@ def _describe(model: TaskModel, arrays: dict[str, np.ndarray]) -> dict[str, Any]
     return {
         "task": model.task.to_dict(),
         "members": members,
+        "table": table,
+        "in_table": len(model.members) if table else 0,
         "in_logits": model.in_logits,
         "rows": f"{name}/rows",
         "domains": domains,
