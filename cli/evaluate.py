@@ -110,7 +110,12 @@ _DETAILS = {
     "regression": ("rmse", "mae", "r2", "spearman"),
 }
 _LEADING = {"binary": ("roc_auc", "mcc"), "multiclass": ("roc_auc", "mcc"), "regression": ("rmse",)}
-_TITLES = {"roc_auc": "ROC-AUC", "mcc": "MCC", "rmse": "RMSE"}
+_TITLES = {
+    "roc_auc": "ROC-AUC",
+    "mcc": "MCC",
+    "rmse": "RMSE",
+    "censored_rmse": "censored RMSE",
+}
 
 
 def show_evaluation(result: dict[str, Any], details: bool = False) -> str:
@@ -124,7 +129,9 @@ def show_evaluation(result: dict[str, Any], details: bool = False) -> str:
         Add a table of every metric per task.
     """
     counts = ", ".join(
-        f"{task['compounds']} compounds with {name}" for name, task in result["tasks"].items()
+        f"{task['compounds']} compounds with {name}"
+        + (f" ({task['censored']} of them with < or >)" if "censored" in task else "")
+        for name, task in result["tasks"].items()
     )
     parts = [f"{', '.join(result['data'])}: {counts}; 95% intervals", _summary(result["tasks"])]
     differences = [
@@ -156,7 +163,7 @@ def _summary(tasks: dict[str, Any]) -> str:
         model["name"]: [] for task in tasks.values() for model in task["models"]
     }
     for name, task in tasks.items():
-        leading = _LEADING[task["kind"]]
+        leading = _leading(task)
         titles = [_TITLES[metric] for metric in leading]
         header += [f"{name} {title}" for title in (*titles, "in domain", f"{titles[0]} in domain")]
         found = {model["name"]: model for model in task["models"]}
@@ -170,8 +177,16 @@ def _summary(tasks: dict[str, Any]) -> str:
     return table(header, [[name, *row] for name, row in rows.items()])
 
 
+def _leading(task: dict[str, Any]) -> tuple[str, ...]:
+    """The metrics that are shown; where values are bounds, RMSE is that of the exact ones."""
+    leading = _LEADING[task["kind"]]
+    return (*leading, "censored_rmse") if "censored" in task else leading
+
+
 def _details(name: str, task: dict[str, Any]) -> str:
     metrics = _DETAILS[task["kind"]]
+    if "censored" in task:
+        metrics = (*metrics, "censored_rmse")
     rows = [
         [model["name"], *(_value(model["metrics"][metric]["value"]) for metric in metrics)]
         for model in task["models"]

@@ -45,6 +45,13 @@ Learner = Annotated[
 ]
 Folds = Annotated[int, typer.Option(help="Folds of cross-fitting, 3 to 20.")]
 Repeats = Annotated[int, typer.Option(help="Repeats of cross-fitting, 1 to 20.")]
+Censored = Annotated[
+    str,
+    typer.Option(
+        help="Numbers with < or >: 'learn' (predictions are wrong only where they violate the "
+        "bound) or 'drop'."
+    ),
+]
 
 
 @command
@@ -64,6 +71,7 @@ def train_teacher(
             "'framework', anything with its ring skeleton. By default the federation's policy."
         ),
     ] = "",
+    censored: Censored = "learn",
     secret: Annotated[
         Path | None,
         typer.Option(
@@ -105,7 +113,7 @@ def train_teacher(
     columns = Columns(
         smiles_column, id_column, parse_labels(label or []), task_column, value_column
     )
-    options = TrainingOptions(learner, folds, repeats, seed, folds_by)
+    options = TrainingOptions(learner, folds, repeats, seed, folds_by, censored)
     contract = Federation.load(federation)
     if not reference:
         _check_partner(contract, partner)
@@ -161,6 +169,7 @@ def train_hybrid(
     ] = None,
     folds: Folds = 5,
     seed: Seed = 0,
+    censored: Censored = "learn",
     smiles_column: SmilesColumn = None,
     id_column: IdColumn = None,
     label: Label = None,
@@ -199,7 +208,7 @@ def train_hybrid(
             output,
             RoundFiles(federated, student, annotation, later_student),
             teacher=teacher,
-            options=HybridOptions(folds=folds),
+            options=HybridOptions(folds=folds, censored=censored),
             columns=columns,
             run=Run(seed=seed, jobs=jobs, progress=Progress("rows")),
         )
@@ -241,7 +250,8 @@ def _show(summary: TrainingSummary, output: Path) -> str:
     for task, metrics in summary.card.metrics.items():
         counts = summary.card.training["labels"][task]
         shown = ", ".join(f"{name} {value}" for name, value in metrics.items())
-        rows.append([task, counts["compounds"], shown])
+        bounds = f" ({counts['censored']:,} with < or >)" if counts.get("censored") else ""
+        rows.append([task, f"{counts['compounds']}{bounds}", shown])
     text = head + "\n\n" + table(["task", "compounds", "out of fold"], rows)
     for task, reason in summary.skipped.items():
         text += f"\nno model for {task}: {reason}"

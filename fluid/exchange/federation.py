@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -129,7 +130,7 @@ class Federation:
             raise FederationError(
                 f"task '{taken[0]}' has the name of a column of every table; choose another"
             )
-        twice = [name for name in names if names.count(name) > 1]
+        twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise FederationError(f"task '{twice[0]}' occurs twice")
         for task in self.tasks:
@@ -196,13 +197,15 @@ def _check_classes(task: Task) -> None:
     """Refuse classes without a name, and those whose columns clash with others of the task."""
     if not all(label.strip() for label in task.classes):
         raise FederationError(f"task '{task.name}': a class has no name")
-    for what, text in [("unit", task.unit), *(("class", label) for label in task.classes)]:
+    classes = [("class", label) for label in task.classes]
+    for what, text in [("source", task.source), ("unit", task.unit), *classes]:
         if hides(text) or len(text) > _LONGEST_NAME:
             raise FederationError(
                 f"task '{task.name}': {what} '{shown(text, 60)}'; allowed are at most "
                 f"{_LONGEST_NAME} visible characters"
             )
-        if csv_cell(text) != text:
+        # The source is the name of a partner's column, and in no file that a spreadsheet opens.
+        if what != "source" and csv_cell(text) != text:
             raise FederationError(
                 f"task '{task.name}': {what} '{text}' begins like a formula, which a spreadsheet "
                 "would run; let it begin with a letter or digit"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fluid.learn.censored import best_constant, censored_weights, minimise
 from fluid.learn.estimators import sigmoid
 
 _FEWEST = 8
@@ -110,7 +111,7 @@ def _logistic(score: np.ndarray, target: np.ndarray) -> tuple[float, float]:
     return float(found[0]), float(found[1])
 
 
-def fit_line(score: np.ndarray, target: np.ndarray) -> Platt:
+def fit_line(score: np.ndarray, target: np.ndarray, signs: np.ndarray | None = None) -> Platt:
     """Fit a line on out-of-fold numbers: models of few compounds predict too narrow a range.
 
     Parameters
@@ -119,6 +120,8 @@ def fit_line(score: np.ndarray, target: np.ndarray) -> Platt:
         float64 of shape (n,), predictions for compounds the model has not seen.
     target
         Measured numbers, shape (n,).
+    signs
+        Of targets that are bounds, see `Learner.fit`: a prediction that keeps one is not corrected.
 
     Returns
     -------
@@ -128,6 +131,8 @@ def fit_line(score: np.ndarray, target: np.ndarray) -> Platt:
     """
     if len(score) < _FEWEST:
         return Platt()
+    if signs is not None:
+        return _fit_line_to_bounds(score, target, signs)
     centre, mean = float(score.mean()), float(target.mean())
     spread = score - centre
     rest = (target - mean) - spread
@@ -136,3 +141,25 @@ def fit_line(score: np.ndarray, target: np.ndarray) -> Platt:
     slope = 1.0 + (float(spread @ rest) / norm if norm > 0 else 0.0)
     slope = float(np.clip(slope, 0.0, _STEEPEST_LINE))
     return Platt(slope, mean - slope * centre)
+
+
+def _fit_line_to_bounds(score: np.ndarray, target: np.ndarray, signs: np.ndarray) -> Platt:
+    weights = censored_weights(signs)
+    total = weights.sum()
+    centre = float(weights @ score) / total
+    # As for exact values: the prior weighs as ten compounds of the spread of all.
+    prior = _PRIOR_COMPOUNDS * float(weights @ (score - centre) ** 2) / total
+
+    def solve(active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        given = np.where(active, weights, 0.0)
+        here, mean = (float(given @ each) / given.sum() for each in (score, target))
+        spread = score - here
+        norm = float(given @ spread**2) + prior
+        slope = 1.0 + (float(given @ (spread * (target - mean - spread))) / norm if norm else 0.0)
+        return np.array([slope, mean - slope * here]), slope * spread + mean
+
+    slope, intercept = minimise(solve, target, signs, weights)
+    kept = float(np.clip(slope, 0.0, _STEEPEST_LINE))
+    if kept != slope:
+        intercept = best_constant(target - kept * score, signs, weights)
+    return Platt(kept, float(intercept))

@@ -19,15 +19,14 @@ from fluid.base.jobs import map_threads, single_threaded_blas
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import similarity_apart
 from fluid.learn.calibration import Platt, fit_line, fit_platt
+from fluid.learn.censored import measured_exactly, signs_among
 from fluid.learn.estimators import LEARNERS, Estimator, KernelSVM, choose_learner
 from fluid.learn.estimators.together import score_together
 from fluid.learn.estimators.shared_kernels import KernelWithout, SharedKernels
+from fluid.learn.quorum import enough_labels
 from fluid.learn.reliability import DOMAIN_NEIGHBOURS, ReliabilityMap, fit_reliability
 from fluid.learn.task import Task
 
-# A fold is labelled only if the other folds hold this many labels.
-FEWEST_PER_CLASS = 8
-FEWEST_NUMBERS = 16
 # From this many tasks on, those of one set of folds keep all cores busy.
 _MANY_TASKS = 8
 
@@ -157,15 +156,6 @@ def output_targets(task: Task, values: np.ndarray) -> np.ndarray:
     if task.kind == "multiclass":
         return (values[:, None] == np.arange(len(task.classes))[None, :]).astype(np.float64)
     return values[:, None].astype(np.float64)
-
-
-def enough_labels(task: Task, values: np.ndarray, share: float = 1.0) -> bool:
-    """Whether a model can be trained on these labels; `share` lowers the numbers needed."""
-    if not task.is_classification:
-        return len(values) >= FEWEST_NUMBERS * share
-    n_classes = max(2, len(task.classes))
-    counts = np.bincount(values.astype(np.int64), minlength=n_classes)
-    return bool(np.all(counts >= max(2, FEWEST_PER_CLASS * share)))
 
 
 def _seed(*parts: object) -> int:
@@ -315,12 +305,12 @@ def _fit(
     own = repeat.folds[rows]
     inside = np.flatnonzero(~np.isin(own, job.left_out))
     share = 1.0 if len(job.left_out) == 1 else 0.5
-    if not enough_labels(task, data.values[inside], share):
+    signs = signs_among(data.signs, inside)
+    if not enough_labels(task, data.values[inside], share, signs):
         return None
     # One fold at a time: in its last bits a score depends on what is scored beside it, and what
     # calibrates the model of a fold must not depend on that fold's compounds.
     held = [np.flatnonzero(own == fold) for fold in job.left_out]
-    signs = None if data.signs is None else data.signs[inside]
     scores = np.full(targets.shape, np.nan)
     estimators: list[Estimator] = []
     with_kernel = job.learner == KernelSVM.kind
@@ -401,15 +391,21 @@ def _calibrate(
         fingerprints, fingerprints, groups, groups, DOMAIN_NEIGHBOURS
     )[0]
     known = np.isfinite(scores).all(axis=1)
-    calibrate = fit_platt if task.is_classification else fit_line
+    signs = signs_among(data.signs, known)
     calibrations = [
-        calibrate(scores[known, output], targets[known, output])
+        fit_platt(scores[known, output], targets[known, output])
+        if task.is_classification
+        else fit_line(scores[known, output], targets[known, output], signs)
         for output in range(targets.shape[1])
     ]
-    outside = targets[others]
-    predicted = calibrated(task, list(scores[known].T), calibrations)
+    # A bound that is kept does not tell how large the error is: exact values judge.
+    exact = measured_exactly(data.signs, len(own))
+    judged = known & exact
+    predicted = calibrated(task, list(scores[judged].T), calibrations)
     reliability = fit_reliability(
-        similarity[known], squared_error(predicted, targets[known]), label_variance(outside)
+        similarity[judged],
+        squared_error(predicted, targets[judged]),
+        label_variance(targets[others & exact]),
     )
     return FoldModel(job.repeat, fold, fit.estimators, calibrations, reliability)
 

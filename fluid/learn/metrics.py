@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from fluid.learn.censored import one_sided
 from fluid.learn.task import Task
 
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
@@ -27,6 +28,8 @@ BINARY_METRICS = (
 )
 MULTICLASS_METRICS = ("roc_auc", "mcc", "balanced_accuracy", "brier")
 REGRESSION_METRICS = ("rmse", "mae", "r2", "spearman")
+# Beside those of a regression task, if some of its values are bounds.
+CENSORED_METRIC = "censored_rmse"
 _ECE_BINS = 10
 
 
@@ -41,11 +44,15 @@ def metric_names(task: Task) -> tuple[str, ...]:
 
 def higher_is_better(metric: str) -> bool:
     """Direction of a metric."""
-    return metric not in ("rmse", "mae", "brier", "ece")
+    return metric not in ("rmse", "mae", CENSORED_METRIC, "brier", "ece")
 
 
 def compute_metrics(
-    task: Task, truth: np.ndarray, values: np.ndarray, called: np.ndarray
+    task: Task,
+    truth: np.ndarray,
+    values: np.ndarray,
+    called: np.ndarray,
+    signs: np.ndarray | None = None,
 ) -> dict[str, float]:
     """All metrics of a task.
 
@@ -59,12 +66,23 @@ def compute_metrics(
         Predictions, finite, shape (n, n_outputs).
     called
         Predicted class indices, shape (n,); not used for regression.
+    signs
+        Of a regression task: -1 or 1 where the truth is an upper or lower bound, 0 where it was
+        measured, shape (n,); None if there are no bounds. The usual metrics are then those of the
+        exact values, and ``censored_rmse`` is the root mean square over all compounds, where the
+        error of a bound is by how much the prediction violates it (0 if it does not).
 
     Returns
     -------
     dict
         NaN for a metric that is not defined on these compounds, for example with one class only.
     """
+    if signs is not None:
+        exact = signs == 0
+        found = compute_metrics(task, truth[exact], values[exact], called[exact])
+        errors = one_sided(truth, values[:, 0], signs)
+        root = float(np.sqrt(np.mean(errors**2))) if len(errors) else float("nan")
+        return found | {CENSORED_METRIC: root}
     if not len(truth):
         return dict.fromkeys(metric_names(task), float("nan"))
     with warnings.catch_warnings():

@@ -8,8 +8,14 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from fluid.base.values import read_fields
+from fluid.learn.quorum import FEWEST_EXACT, FEWEST_NUMBERS, FEWEST_PER_CLASS
 
 KINDS = ("binary", "multiclass", "regression")
+SCALES = ("linear", "log10", "p")
+# Rules for repeated measurements: of numbers, and of classes.
+NUMBER_RULES = ("median", "mean", "max", "min")
+MAJORITY = "majority"
+DIRECTIONS = ("high", "low")
 LOWEST, HIGHEST = -1e9, 1e9
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 
@@ -35,13 +41,14 @@ class Task:
     kind
         ``"binary"``, ``"multiclass"`` or ``"regression"``.
     unit
-        Unit of a regression task; empty if it has none. Measurements in another unit are refused.
+        Unit of the numbers; empty if they have none. Measurements in another unit are converted, or
+        rejected if they cannot be.
     classes
         Class labels; for a binary task (negative, positive). Labels such as 1/0, yes/no,
         active/inactive are understood too.
     low, high
-        Range of a regression task, on its scale. Measurements outside are rejected, for they may be
-        in another unit; predictions are clipped to it.
+        Credible range of the numbers, on the scale. Measurements outside are rejected, for they may
+        be in another unit; predictions of a regression task are clipped to it.
     source
         What tables call the measured quantity: a column of a wide table, or a name in the task
         column of a long one. Several tasks may share one; empty for the task's own name.
@@ -49,16 +56,19 @@ class Task:
         How numbers of unit `unit` become labels: ``"linear"`` (as they are), ``"log10"``, or
         ``"p"`` (minus log10 of mol/L).
     threshold
-        Of a binary task that is made from numbers: the lowest number, on the scale, that is
-        positive. None if the table states classes.
+        Of a binary task that is made from numbers: on the scale, what separates the classes. The
+        threshold itself is positive. None if the table states classes.
+    direction
+        Which side of the threshold is positive: ``"high"`` or ``"low"``.
     replicates
-        Rule for repeated measurements of a compound: ``"median"``, ``"mean"``, ``"max"``, ``"min"``
-        or ``"majority"`` (classes); empty for the median of numbers, the majority of classes.
+        Rule for repeated measurements of a compound: ``"median"``, ``"mean"``, ``"max"`` or
+        ``"min"`` of numbers, ``"majority"`` of classes; empty for the median, or the majority.
+        See `fluid.learn.labels.merge_measurements`.
     max_spread
         Repeated measurements that differ by more, on the scale, are rejected; None for no limit.
     quorum
         Fewest labels that a model of this task is fitted on: of each class, or numbers. 0 for the
-        fewest that can be fitted.
+        fewest that can be fitted. See `fluid.learn.quorum`.
     quorum_exact
         Of a regression task: fewest of them that are not censored.
     min_partners
@@ -76,6 +86,7 @@ class Task:
     source: str = ""
     scale: str = "linear"
     threshold: float | None = None
+    direction: str = DIRECTIONS[0]
     replicates: str = ""
     max_spread: float | None = None
     quorum: int = 0
@@ -101,6 +112,19 @@ class Task:
             raise ValueError(f"task '{self.name}': two classes have the same name")
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ValueError(f"task '{self.name}': low must be a number below high")
+        problem = _numbers_problem(self) or _rules_problem(self)
+        if problem:
+            raise ValueError(f"task '{self.name}': {problem}")
+
+    @property
+    def quantity(self) -> str:
+        """What tables call the measured quantity: `source`, or the task's own name."""
+        return self.source or self.name
+
+    @property
+    def reads_numbers(self) -> bool:
+        """Whether tables state numbers: of a regression task, or one with a threshold."""
+        return self.kind == "regression" or self.threshold is not None
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -147,6 +171,67 @@ class Task:
         return cls(**read_fields(cls, where, values))
 
 
+def _numbers_problem(task: Task) -> str:
+    """What is wrong with the fields that say how numbers are read; empty if nothing is."""
+    if task.threshold is not None and task.kind != "binary":
+        return f"threshold = {task.threshold:g}: only a binary task is made from numbers by one"
+    if task.scale not in SCALES:
+        return f"scale '{task.scale}' is not one of {', '.join(SCALES)}"
+    if task.direction not in DIRECTIONS:
+        return f"direction '{task.direction}' is not one of {', '.join(DIRECTIONS)}"
+    if task.threshold is None and task.direction != DIRECTIONS[0]:
+        return "direction says which side of a threshold is positive, and there is no threshold"
+    if not task.reads_numbers:
+        # A setting without effect is a mistake.
+        given = {
+            "unit": task.unit != "",
+            "scale": task.scale != "linear",
+            "low": task.low != LOWEST,
+            "high": task.high != HIGHEST,
+            "max_spread": task.max_spread is not None,
+        }
+        unused = [name for name, there in given.items() if there]
+        if unused:
+            return f"{unused[0]} is for numbers; this {task.kind} task states classes"
+    elif task.threshold is not None and not task.low < task.threshold < task.high:
+        return (
+            f"threshold = {task.threshold:g} is not within its range {task.low:g} to "
+            f"{task.high:g}, so that all compounds are of one class"
+        )
+    return ""
+
+
+def _rules_problem(task: Task) -> str:
+    """What is wrong with the rules for replicates, quorums and weights; empty if nothing is."""
+    rules = NUMBER_RULES if task.reads_numbers else (MAJORITY,)
+    if task.replicates and task.replicates not in rules:
+        of = "numbers" if task.reads_numbers else "classes"
+        return f"replicates '{task.replicates}': of {of}, allowed are {', '.join(rules)}"
+    if task.max_spread is not None and not 0 <= task.max_spread < math.inf:
+        return f"max_spread = {task.max_spread:g}: allowed are 0 or more"
+    fewest = FEWEST_PER_CLASS if task.is_classification else FEWEST_NUMBERS
+    what = "of each class" if task.is_classification else "numbers"
+    if task.quorum and task.quorum < fewest:
+        return f"quorum = {task.quorum}: a model needs at least {fewest} {what}; 0 for no quorum"
+    if task.quorum_exact and task.kind != "regression":
+        return "quorum_exact is for regression tasks; classes are never censored"
+    if task.quorum_exact and task.quorum_exact < FEWEST_EXACT:
+        return (
+            f"quorum_exact = {task.quorum_exact}: a model needs at least {FEWEST_EXACT} exact "
+            "numbers; 0 for no quorum"
+        )
+    if task.quorum_exact > max(task.quorum, FEWEST_NUMBERS):
+        return (
+            f"quorum_exact = {task.quorum_exact} is more than the "
+            f"{max(task.quorum, FEWEST_NUMBERS)} numbers of the quorum"
+        )
+    if task.min_partners < 1:
+        return f"min_partners = {task.min_partners}: allowed are 1 or more"
+    if not 0 < task.weight < math.inf:
+        return f"weight = {task.weight:g}: allowed are numbers above 0"
+    return ""
+
+
 def parse_qualifier(text: str) -> int:
     """-1 for "less than", 1 for "more than", 0 for "equal".
 
@@ -168,12 +253,12 @@ def parse_label(task: Task, text: str) -> tuple[float, int]:
     task
         What the label means.
     text
-        The cell of a table, not empty; a regression value may start with a qualifier.
+        The cell of a table, not empty; a number may start with a qualifier.
 
     Returns
     -------
     tuple of float and int
-        The value (regression) or the index of the class, and the qualifier -1, 0 or 1.
+        The number or the index of the class, and the qualifier -1, 0 or 1.
 
     Raises
     ------
@@ -187,7 +272,7 @@ def parse_label(task: Task, text: str) -> tuple[float, int]:
     >>> parse_label(Task("pic50", "regression"), ">9.3")
     (9.3, 1)
     """
-    if task.kind == "regression":
+    if task.reads_numbers:
         return _parse_number(task, text)
     return float(_parse_class(task, text)), 0
 

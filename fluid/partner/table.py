@@ -25,7 +25,7 @@ from fluid.chem.tables import (
     open_entries,
     shorten,
 )
-from fluid.learn.labels import LabelMatrix, merge_measurements
+from fluid.learn.labels import LabelMatrix, Problem, merge_measurements
 from fluid.learn.task import LabelError, Task, parse_label, parse_qualifier
 
 logger = logging.getLogger(__name__)
@@ -304,7 +304,7 @@ def read_labelled(
         raise TableError(f"{names}: no usable label among {n_rows} rows")
     read = concatenate(parts)
     compounds, labels = _merge(read, tasks, collected, origins, rejects)
-    _warn_of_unused(names, tasks, collected, labels)
+    _warn_of_unused(names, tasks, collected)
     groups: list[frozenset[str]] = []
     if columns.group is not None:
         groups = _gather_groups(read, collected, compounds)
@@ -369,7 +369,7 @@ def _merge(
             position[connectivities[row]] = len(position)
             chosen.append(row)
     merged_rows = np.array([position[connectivities[row]] for row in collected.rows])
-    labels, conflicts = merge_measurements(
+    merged = merge_measurements(
         tasks,
         merged_rows,
         np.array([one.task for one in collected.measurements]),
@@ -377,23 +377,20 @@ def _merge(
         np.array([one.qualifier for one in collected.measurements]),
         len(chosen),
     )
-    undecided = {(conflict.row, conflict.task): len(conflict.values) for conflict in conflicts}
-    for row, merged, one in zip(collected.rows, merged_rows, collected.measurements, strict=True):
-        count = undecided.get((int(merged), one.task))
-        if count is not None:
-            table, entry = origins[row]
-            reason = (
-                f"{tasks[one.task].name}: {count} measurements of this compound "
-                f"({connectivities[row]}) disagree without majority"
-            )
-            rejects.append(table.reject_value(entry, one.column, one.text, reason))
-    return compounds.take(np.array(chosen)), labels
+    problems = merged.problems[merged.groups]
+    # What a bound does not decide is missing, no fault of the table.
+    for number in np.flatnonzero((problems != Problem.NONE) & (problems != Problem.UNDECIDED)):
+        row, one = collected.rows[number], collected.measurements[number]
+        table, entry = origins[row]
+        reason = merged.reason(tasks, int(merged.groups[number]))
+        reason = reason.replace("this compound", f"this compound ({connectivities[row]})")
+        reason = f"{tasks[one.task].name}: {reason}"
+        rejects.append(table.reject_value(entry, one.column, one.text, reason))
+    return compounds.take(np.array(chosen)), merged.labels
 
 
-def _warn_of_unused(
-    names: str, tasks: Sequence[Task], collected: _Collected, labels: LabelMatrix
-) -> None:
-    """Warn if many values of a task are rejected, or have bounds only."""
+def _warn_of_unused(names: str, tasks: Sequence[Task], collected: _Collected) -> None:
+    """Warn if many values of a task are rejected."""
     for index, task in enumerate(tasks):
         rejected = collected.rejected.get(index, [])
         n_values = sum(one.task == index for one in collected.measurements) + len(rejected)
@@ -405,16 +402,6 @@ def _warn_of_unused(
                 len(rejected),
                 n_values,
                 rejected[0],
-            )
-        mine = labels.tasks == index
-        bounds = int((labels.qualifiers[mine] != 0).sum())
-        if bounds:
-            logger.warning(
-                "%s: task %s: %d of %d compounds have only values with < or >, which are not used",
-                names,
-                task.name,
-                bounds,
-                int(mine.sum()),
             )
 
 

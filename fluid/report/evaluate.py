@@ -17,6 +17,7 @@ from fluid.chem.tables import Reject
 from fluid.learn.domain import DEFAULT_DOMAIN
 from fluid.learn.hybrid_model import HybridModel
 from fluid.learn.metrics import (
+    CENSORED_METRIC,
     bootstrap_rows,
     compute_metrics,
     higher_is_better,
@@ -169,8 +170,8 @@ def evaluate(
         candidates = _candidates(task, index, table, loaded, predictions)
         if candidates:
             run.stage(f"bootstrap of {task.name}")
-            _, truth = table.labels.column(index)
-            compared[task.name] = _compare(task, truth, candidates, draws, run.seed)
+            _, truth, signs = table.labels.column_with_signs(index)
+            compared[task.name] = _compare(task, _Truth(truth, signs), candidates, draws, run.seed)
     if not compared:
         raise FluidError(
             f"{', '.join(map(str, sources))}: no label of a task that the models predict; they "
@@ -222,7 +223,7 @@ def _candidates(
     loaded: Sequence[_Loaded],
     predictions: Sequence[dict[str, TaskPrediction]],
 ) -> list[_Candidate]:
-    rows, _ = table.labels.column(index)
+    rows, _, _ = table.labels.column_with_signs(index)
     if not len(rows):
         return []
     found = []
@@ -269,19 +270,33 @@ def _count_seen(model: Predictor, task: Task, compounds: Compounds, rows: np.nda
     return 0
 
 
+@dataclass(frozen=True)
+class _Truth:
+    """Labels of n compounds, and which are bounds; see `compute_metrics`."""
+
+    values: np.ndarray
+    signs: np.ndarray | None
+
+    def metrics(self, task: Task, candidate: _Candidate, rows: Any = ...) -> dict[str, float]:
+        """Metrics of a model on the compounds at these positions, on all by default."""
+        signs = None if self.signs is None else self.signs[rows]
+        return compute_metrics(
+            task, self.values[rows], candidate.values[rows], candidate.called[rows], signs
+        )
+
+
 def _compare(
-    task: Task, truth: np.ndarray, candidates: Sequence[_Candidate], draws: int, seed: int
+    task: Task, labels: _Truth, candidates: Sequence[_Candidate], draws: int, seed: int
 ) -> dict[str, Any]:
-    names = metric_names(task)
+    truth, names = labels.values, metric_names(task)
+    if labels.signs is not None:
+        names = (*names, CENSORED_METRIC)
     samples = bootstrap_rows(len(truth), draws, seed)
     point: dict[str, dict[str, float]] = {}
     drawn: dict[str, dict[str, np.ndarray]] = {}
     for candidate in candidates:
-        point[candidate.name] = compute_metrics(task, truth, candidate.values, candidate.called)
-        each = [
-            compute_metrics(task, truth[rows], candidate.values[rows], candidate.called[rows])
-            for rows in samples
-        ]
+        point[candidate.name] = labels.metrics(task, candidate)
+        each = [labels.metrics(task, candidate, rows) for rows in samples]
         drawn[candidate.name] = {name: np.array([one[name] for one in each]) for name in names}
     models = []
     for candidate in candidates:
@@ -291,7 +306,7 @@ def _compare(
                 "kind": candidate.kind,
                 "partner": candidate.partner,
                 "coverage": _number(float(candidate.inside.mean())),
-                "inside_domain": _inside(task, truth, candidate),
+                "inside_domain": _inside(task, labels, candidate, names),
                 "trained_on": candidate.n_seen,
                 "metrics": {
                     name: _estimate(point[candidate.name][name], drawn[candidate.name][name])
@@ -300,18 +315,22 @@ def _compare(
             }
         )
     result: dict[str, Any] = {"kind": task.kind, "compounds": len(truth), "models": models}
+    if labels.signs is not None:
+        result["censored"] = int(np.sum(labels.signs != 0))
     if task.is_classification:
         result["classes"] = np.bincount(truth.astype(np.int64)).tolist()
     result["differences"] = _differences(candidates, point, drawn, names[0])
     return result
 
 
-def _inside(task: Task, truth: np.ndarray, candidate: _Candidate) -> dict[str, float | None]:
+def _inside(
+    task: Task, labels: _Truth, candidate: _Candidate, names: Sequence[str]
+) -> dict[str, float | None]:
     """Metrics on the compounds inside the model's own applicability domain."""
     rows = candidate.inside
     if not rows.any():
-        return dict.fromkeys(metric_names(task), None)
-    found = compute_metrics(task, truth[rows], candidate.values[rows], candidate.called[rows])
+        return dict.fromkeys(names, None)
+    found = labels.metrics(task, candidate, rows)
     return {name: _number(value) for name, value in found.items()}
 
 

@@ -13,7 +13,6 @@ from fluid.learn.crossfit import (
     LabelledTask,
     calibrated,
     cross_fit,
-    enough_labels,
     output_targets,
 )
 from fluid.learn.estimators import LEARNERS
@@ -186,27 +185,6 @@ def test_too_few_labels_give_no_model(library):
     assert np.isnan(fitted.predictions).all()
     constant, _ = run(library, task, np.ones(len(library)), "svm")
     assert constant.models == []
-
-
-@pytest.mark.parametrize(
-    ("kind", "values", "share", "enough"),
-    [
-        ("binary", [0] * 8 + [1] * 8, 1.0, True),
-        ("binary", [0] * 90 + [1] * 7, 1.0, False),
-        ("binary", [0] * 4 + [1] * 4, 0.5, True),
-        ("binary", [0] * 4 + [1] * 3, 0.5, False),
-        ("binary", [1] * 50, 1.0, False),
-        ("multiclass", [0] * 8 + [1] * 8 + [2] * 8, 1.0, True),
-        ("multiclass", [0] * 8 + [1] * 8, 1.0, False),
-        ("regression", [1.5] * 16, 1.0, True),
-        ("regression", [1.5] * 15, 1.0, False),
-        ("regression", [1.5] * 8, 0.5, True),
-        ("binary", [], 1.0, False),
-    ],
-)
-def test_how_many_labels_are_enough(problems, kind, values, share, enough):
-    task = problems[kind][0]
-    assert enough_labels(task, np.array(values, dtype=np.float64), share) == enough
 
 
 def test_targets_and_calibrated_outputs_by_hand(problems):

@@ -35,6 +35,8 @@ LEARNERS: dict[str, Callable[[], Learner]] = {
     "average": _average,
 }
 AUTO = "auto"
+# Learners that leave out compounds of which only a bound is known.
+DROPS_CENSORED = frozenset({"random-forest"})
 
 _REVIVE: dict[str, Callable[[State], Estimator]] = {
     "lightgbm": lambda state: boosted_trees().restore(state),
@@ -81,6 +83,7 @@ def revive(state: State) -> Estimator:
 
 __all__ = [
     "AUTO",
+    "DROPS_CENSORED",
     "Estimator",
     "KernelRidge",
     "KernelSVM",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fluid.base.run import Run
-from fluid.learn.crossfit import enough_labels
+from fluid.learn.quorum import enough_labels
 from fluid.learn.task import Task
 from fluid.partner.audit.arena import Arena
 from fluid.partner.audit.exports import ACTUAL, UNPROTECTED, Export, TeacherRecipe
