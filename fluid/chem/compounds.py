@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields, replace
-from threading import RLock
+from threading import Lock
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,8 +19,7 @@ class _Memory:
     def __init__(self, whole: Compounds | None = None, rows: np.ndarray | None = None) -> None:
         self.whole = whole
         self.rows = rows
-        # What is derived may itself be made of what is derived.
-        self._lock = RLock()
+        self._lock = Lock()
         self._found: dict[Hashable, Any] = {}
 
     def recall(self, mine: Compounds, name: Hashable, make: Callable[[Compounds], Any]) -> Any:

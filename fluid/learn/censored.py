@@ -162,8 +162,6 @@ def best_constant(target: np.ndarray, signs: np.ndarray, weights: np.ndarray) ->
     """
 
     def solve(active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        # If all are bounds that are kept, any number that keeps them will do.
-        active = active if active.any() else ~active
         mean = np.average(target[active], weights=weights[active])
         return np.array([mean]), np.full(len(target), mean)
 

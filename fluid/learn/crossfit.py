@@ -24,6 +24,7 @@ from fluid.learn.estimators import LEARNERS, Estimator, KernelSVM, choose_learne
 from fluid.learn.estimators.multitask.head import Head, against_rest
 from fluid.learn.estimators.multitask.training import column_ranges, fit_network
 from fluid.learn.estimators.shared_kernels import KernelWithout, SharedKernels
+from fluid.learn.estimators.together import score_together
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.quorum import enough_labels
 from fluid.learn.reliability import DOMAIN_NEIGHBOURS, ReliabilityMap, fit_reliability
@@ -111,8 +112,7 @@ class FoldModel:
 
     def predict(self, task: Task, queries: Compounds, library: Compounds) -> np.ndarray:
         """Predictions, float64 of shape (n, n_outputs)."""
-        scores = [estimator.score(queries, library) for estimator in self.estimators]
-        return calibrated(task, scores, self.calibrations)
+        return predict_members([(task, self)], queries, library)[0]
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,18 @@ class CrossFitted:
     models: list[FoldModel]
     rows: np.ndarray
     predictions: np.ndarray
+
+
+def predict_members(
+    members: Sequence[tuple[Task, FoldModel]], queries: Compounds, library: Compounds
+) -> list[np.ndarray]:
+    """Predictions of fold models, float64 of shape (n, n_outputs) each; what they share is shared."""
+    estimators = [one for _, member in members for one in member.estimators]
+    scores = iter(score_together(estimators, queries, library))
+    return [
+        calibrated(task, [next(scores) for _ in member.estimators], member.calibrations)
+        for task, member in members
+    ]
 
 
 def calibrated(task: Task, scores: list[np.ndarray], calibrations: list[Platt]) -> np.ndarray:

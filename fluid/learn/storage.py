@@ -2,7 +2,8 @@
 
     model.json        what the model is, its parts, and the SHA-256 of every other file
     library.parquet   compounds that members and domains refer to
-    arrays.npz        numbers of members and domains
+    arrays.npz        numbers of members and domains; kernel machines in long arrays, see
+                      `fluid.learn.member_table`
     networks.safetensors  layers of networks that several tasks share, if there are any
     trained_on.npy    digests of the connectivities that a student learned from, if its library does
                       not hold all of them
@@ -37,6 +38,7 @@ from fluid.learn.estimators import State
 from fluid.learn.estimators.base import Shared
 from fluid.learn.hybrid_model import HybridModel
 from fluid.learn.measured import MEASURED_FILE, Measured, read_measured, write_measured
+from fluid.learn.member_table import TableWriter, table_kind
 from fluid.learn.model import Card, Predictor, TaskModel, TrainedModel
 from fluid.learn.model_file import MODEL_FILE, SCHEMA, read_head, stated_in
 from fluid.learn.stored_model import (
@@ -110,11 +112,14 @@ def save_model(
         )
         return
     arrays: dict[str, np.ndarray] = {}
+    tables: dict[str, TableWriter] = {}
     shared: dict[int, Shared] = {}
     structure = {
         "chemistry": model.chemistry.to_dict(),
-        "tasks": [_describe(task, arrays, shared) for task in model.task_models],
+        "tasks": [_describe(task, arrays, tables, shared) for task in model.task_models],
     }
+    for table in tables.values():
+        arrays.update(table.arrays())
     if shared:
         layers: dict[str, np.ndarray] = {}
         structure["shared"] = [
@@ -144,11 +149,17 @@ def _write(folder: Path, structure: dict[str, Any], card: Card, files: dict[str,
 
 
 def _describe(
-    model: TaskModel, arrays: dict[str, np.ndarray], shared: dict[int, Shared]
+    model: TaskModel,
+    arrays: dict[str, np.ndarray],
+    tables: dict[str, TableWriter],
+    shared: dict[int, Shared],
 ) -> dict[str, Any]:
     name = model.task.name
+    table = table_kind(model.members)
+    if table:
+        tables.setdefault(table, TableWriter(table)).add(model.members)
     members = []
-    for member in model.members:
+    for member in [] if table else model.members:
         place = f"{name}/{member.repeat}.{member.fold}"
         members.append(
             {
@@ -172,6 +183,8 @@ def _describe(
     return {
         "task": model.task.to_dict(),
         "members": members,
+        "table": table,
+        "in_table": len(model.members) if table else 0,
         "in_logits": model.in_logits,
         "rows": f"{name}/rows",
         "domains": domains,

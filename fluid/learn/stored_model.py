@@ -24,6 +24,7 @@ from fluid.learn.estimators import State, revive, revive_shared
 from fluid.learn.estimators.base import Shared, check_positions
 from fluid.learn.folds import check_cross_fitting
 from fluid.learn.hybrid_model import BlendWeight, Decision, HybridModel
+from fluid.learn.member_table import KINDS, TableReader
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task
@@ -59,6 +60,8 @@ class StoredHybrid:
 class _StoredTask:
     task: dict[str, Any]
     members: list[Any]
+    table: str
+    in_table: int
     in_logits: bool
     rows: str
     domains: dict[str, Any]
@@ -160,12 +163,19 @@ def trained_from(
     if not np.isfinite(library.descriptors).all():
         raise ValueError("a descriptor of the library is not finite")
     left = _Left(arrays.own, _shared(stored.shared, arrays.shared, library))
-    models = [_task_model(values, left, library) for values in stored.tasks]
+    tables = {
+        kind: TableReader(kind, left.arrays)
+        for kind in KINDS
+        if any(name.startswith(f"0.{kind}.") for name in left.arrays)
+    }
+    models = [_task_model(values, left, tables, library) for values in stored.tasks]
     names = [model.task.name for model in models]
     if not names or len(set(names)) < len(names):
         raise ValueError("there is no task, or one twice")
     if "sub_teachers" not in card.training and not all(model.members for model in models):
         raise ValueError("a task has no members")
+    if not all(table.is_used() for table in tables.values()):
+        raise ValueError("a member belongs to no task")
     left.check_empty()
     return TrainedModel(card, chemistry, library, models, trained_on)
 
@@ -231,11 +241,20 @@ def check_teacher(model: TrainedModel) -> None:
                 )
 
 
-def _task_model(values: Any, left: _Left, library: Compounds) -> TaskModel:
+def _task_model(
+    values: Any, left: _Left, tables: Mapping[str, TableReader], library: Compounds
+) -> TaskModel:
     one = _StoredTask(**read_fields(_StoredTask, "tasks", values))
     task = Task.from_dict(one.task)
     where = f"tasks.{task.name}"
-    members = [_member(item, where, len(task.outputs), left) for item in one.members]
+    stated = one.members
+    if one.table:
+        if stated or one.table not in tables:
+            raise ValueError(f"{where}: there is no table of members '{one.table:.80}' alone")
+        stated = tables[one.table].take(one.in_table, len(task.outputs))
+    elif one.in_table:
+        raise ValueError(f"{where}: {one.in_table} members are in no table")
+    members = [_member(item, where, len(task.outputs), left) for item in stated]
     places = {(member.repeat, member.fold) for member in members}
     if len(places) < len(members):
         raise ValueError(f"{where}: two members are of the same repeat and fold")
@@ -280,6 +299,8 @@ def _member(values: Any, where: str, n_outputs: int, left: _Left) -> FoldModel:
 
 
 def _state(values: Any, where: str, left: _Left, depth: int = 1) -> State:
+    if isinstance(values, State):
+        return values
     if depth > _MOST_NESTED:
         raise ValueError(f"{where}: estimators are nested more than {_MOST_NESTED} deep")
     one = _StoredEstimator(**read_fields(_StoredEstimator, f"{where}.estimators", values))

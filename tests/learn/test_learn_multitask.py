@@ -22,6 +22,7 @@ from fluid.learn.estimators.multitask.training import (
     column_ranges,
     fit_network,
 )
+from fluid.learn.estimators.together import score_together
 from fluid.learn.labels import LabelMatrix
 from fluid.learn.model import TaskModel, TrainedModel
 from fluid.learn.own_fold import folds_of_repeats
@@ -90,20 +91,12 @@ def test_the_forward_pass_is_the_textbooks(library, made):
     np.testing.assert_allclose(expit(third), share, rtol=1e-3, atol=1e-4)
 
 
-def test_a_row_of_the_hidden_layer_depends_on_its_compound_alone(library, made):
-    network = made(library.bits, library.descriptors.shape[1], 64)
-    whole = network.hidden(library)
-    for rows in (np.arange(7, 8), np.arange(3, 90), np.arange(0, 160, 7)):
-        assert np.array_equal(network.hidden(library.take(rows)), whole[rows])
-    cached = library.with_cache()
-    assert np.array_equal(network.hidden(cached.take(np.arange(5))), whole[:5])
-    assert network.hidden(cached) is network.hidden(cached)
-
-
-def test_networks_do_not_share_what_is_cached(library, made):
-    cached = library.with_cache()
-    first, second = (made(library.bits, library.descriptors.shape[1]) for _ in range(2))
-    assert not np.array_equal(first.hidden(cached), second.hidden(cached))
+def test_heads_scored_together_are_scored_as_alone(library, made):
+    network, other = (made(library.bits, library.descriptors.shape[1]) for _ in range(2))
+    heads = [Head(network, 0), Head(other, 0), Head(network, 1, 3, 2)]
+    found = score_together(heads, library, library)
+    for head, scores in zip(heads, found, strict=True):
+        assert np.array_equal(scores, head.score(library, library))
 
 
 def test_log_odds_against_the_rest():

@@ -322,7 +322,7 @@ class KernelRidge(KernelMachine):
         seed: int,
         plain: np.ndarray | None = None,
     ) -> np.ndarray:
-        gram = self._gram(prepared)
+        gram = self.gram(prepared)
         sharpened = centred if plain is None else centred - plain
         sharpened = self._with_twicing(gram, sharpened, each, float(each.sum()), seed)
         labels = sharpened if plain is None else sharpened + plain
@@ -346,7 +346,7 @@ class KernelRidge(KernelMachine):
         seed
             Only the time depends on it.
         """
-        gram = self._gram(self.kernel_.prepare(compounds))
+        gram = self.gram(self.kernel_.prepare(compounds))
         columns = [self._with_twicing(gram, column, weights, n, seed) for column in labels.T]
         return np.stack(columns, axis=1)
 
@@ -377,7 +377,7 @@ class KernelRidge(KernelMachine):
             )
         )
 
-    def _gram(self, prepared: Prepared) -> np.ndarray:
+    def gram(self, prepared: Prepared) -> np.ndarray:
         """Kernel matrix, float32; found above the diagonal and mirrored."""
         count = len(prepared.counts)
         gram = np.empty((count, count), dtype=np.float32)

@@ -21,7 +21,7 @@ from fluid.learn.estimators import KernelRidge
 from fluid.learn.estimators.mixed_kernel import MixedKernel
 from fluid.learn.measured import MEASURED_FILE
 from fluid.learn.model import TaskModel, TrainedModel
-from fluid.learn.own_fold import OwnFoldLabels
+from fluid.learn.own_fold import FoldPredictions, OwnFoldLabels
 from fluid.learn.storage import load_measured
 from fluid.learn.task import Task
 from fluid.partner.teacher.labeler import TeacherLabeler
@@ -100,11 +100,16 @@ class ResidualLabeler(TeacherLabeler):
         )
 
     def label_task(
-        self, model: TaskModel, compounds: Compounds, folds: np.ndarray, jobs: int
+        self,
+        model: TaskModel,
+        compounds: Compounds,
+        folds: np.ndarray,
+        jobs: int,
+        predicted: FoldPredictions | None = None,
     ) -> OwnFoldLabels:
         """See `TeacherLabeler.label_task`."""
         if model.task.name not in self.residuals:
-            return super().label_task(model, compounds, folds, jobs)
+            return super().label_task(model, compounds, folds, jobs, predicted)
         residuals = super().label_task(self.residuals[model.task.name], compounds, folds, jobs)
         return add_residuals(
             model.task, student_numbers(self.student, model.task, compounds), residuals

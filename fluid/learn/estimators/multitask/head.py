@@ -73,10 +73,11 @@ class Head:
 
     def score(self, queries: Compounds, library: Compounds) -> np.ndarray:
         """See `Estimator.score`."""
-        columns = slice(self.first, self.first + self.classes)
-        heads, bias = self.network.heads_[:, columns], self.network.heads_bias_[columns]
-        found = (self.network.hidden(queries) @ np.ascontiguousarray(heads)).astype(np.float64)
-        return against_rest(found + bias, self.position)
+        return self.output(self.network.scores(queries))
+
+    def output(self, scores: np.ndarray) -> np.ndarray:
+        """Its own output of all of the network's scores (n, n_columns); shape (n,)."""
+        return against_rest(scores[:, self.first : self.first + self.classes], self.position)
 
     def check(self, library: Compounds) -> None:
         """See `Estimator.check`; a network checks itself."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Self
 
 import numpy as np
@@ -40,24 +39,6 @@ class Network:
         self.mean_, self.scale_ = scaling
         self.trunk_, self.trunk_bias_ = trunk
         self.heads_, self.heads_bias_ = heads
-        # What compounds with a cache keep of this network is kept under this name.
-        self._name = uuid.uuid4()
-
-    def hidden(self, compounds: Compounds) -> np.ndarray:
-        """Values of the hidden layer, float32 of shape (n, n_hidden).
-
-        The hidden layer costs the most by far, so that compounds with a cache keep it: the tasks
-        then share it. Each row is a sum of its own and depends on its compound alone.
-        """
-        return np.asarray(compounds.derive(("hidden", self._name), self._hidden))
-
-    def _hidden(self, compounds: Compounds) -> np.ndarray:
-        found = np.empty((len(compounds), len(self.trunk_bias_)), dtype=np.float32)
-        for start in range(0, len(compounds), _BLOCK):
-            rows = np.arange(start, min(start + _BLOCK, len(compounds)))
-            found[rows] = network_input(compounds.take(rows), self.mean_, self.scale_) @ self.trunk_
-        found += self.trunk_bias_
-        return np.maximum(found, 0.0, out=found)
 
     def scores(self, compounds: Compounds) -> np.ndarray:
         """Value of each column, float64 of shape (n, n_columns).
@@ -65,7 +46,13 @@ class Network:
         Log-odds of binary tasks, numbers, and logits of classes. In their last bits they depend on
         what is scored together.
         """
-        return (self._hidden(compounds) @ self.heads_ + self.heads_bias_).astype(np.float64)
+        found = np.empty((len(compounds), len(self.heads_bias_)))
+        for start in range(0, len(compounds), _BLOCK):
+            rows = np.arange(start, min(start + _BLOCK, len(compounds)))
+            inputs = network_input(compounds.take(rows), self.mean_, self.scale_)
+            hidden = np.maximum(inputs @ self.trunk_ + self.trunk_bias_, 0.0)
+            found[rows] = hidden @ self.heads_ + self.heads_bias_
+        return found
 
     def to_state(self) -> State:
         """The network as plain values."""
