@@ -37,6 +37,10 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write the result as JSON.")
     ] = None,
+    per_task: Annotated[
+        Path | None,
+        typer.Option("--per-task", help="Also write a CSV table with a row for each task."),
+    ] = None,
     draws: Annotated[int, typer.Option(help="Bootstrap samples, 100 or more.")] = 1000,
     seed: Seed = 0,
     domain: Domain = "reliability",
@@ -68,7 +72,23 @@ def evaluate(
         where = f"see {rejects_beside(output)}" if output else "-o writes a list of them"
         stage(f"{len(result.rejects):,} rows or labels rejected ({where})")
     values = result.to_dict()
+    if per_task is not None:
+        _write_tasks(per_task, [*models, *data], values["tasks"])
     emit(as_json, values, lambda: show_evaluation(values, details))
+
+
+def _write_tasks(path: Path, inputs: list[Path], tasks: dict[str, Any]) -> None:
+    """Write a table with a row for each task."""
+    import csv
+    import io
+
+    from fluid.base.files import write_text
+    from fluid.report.over_tasks import task_rows
+
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(task_rows(tasks))
+    with output_file(path, inputs, "table of tasks", starts_with(b"task,kind,compounds,")):
+        write_text(path, text.getvalue())
 
 
 def _write(output: Path, inputs: list[Path], compute: Callable[[], Evaluation]) -> Evaluation:
@@ -96,17 +116,32 @@ _DETAILS = {
     "binary": (
         "roc_auc",
         "pr_auc",
+        "pr_auc_calibrated",
+        "kappa",
+        "f1_max",
         "balanced_accuracy",
         "sensitivity",
         "specificity",
         "brier",
         "ece",
     ),
-    "multiclass": ("roc_auc", "balanced_accuracy", "brier"),
+    "multiclass": ("roc_auc", "kappa", "balanced_accuracy", "brier"),
     "regression": ("rmse", "mae", "r2", "spearman"),
 }
 _LEADING = {"binary": ("roc_auc", "mcc"), "multiclass": ("roc_auc", "mcc"), "regression": ("rmse",)}
-_TITLES = {"roc_auc": "ROC-AUC", "mcc": "MCC", "rmse": "RMSE"}
+_TITLES = {
+    "roc_auc": "ROC-AUC",
+    "mcc": "MCC",
+    "rmse": "RMSE",
+    "censored_rmse": "censored RMSE",
+    "pr_auc_calibrated": "calibrated PR-AUC",
+}
+# What is shown of many tasks.
+_OVER_TASKS = {
+    "binary": ("roc_auc", "pr_auc_calibrated", "mcc"),
+    "multiclass": ("roc_auc", "mcc"),
+    "regression": ("rmse",),
+}
 
 
 def show_evaluation(result: dict[str, Any], details: bool = False) -> str:
@@ -119,8 +154,12 @@ def show_evaluation(result: dict[str, Any], details: bool = False) -> str:
     details
         Add a table of every metric per task.
     """
+    if "summary" in result:
+        return _over_tasks(result)
     counts = ", ".join(
-        f"{task['compounds']} compounds with {name}" for name, task in result["tasks"].items()
+        f"{task['compounds']} compounds with {name}"
+        + (f" ({task['censored']} of them with < or >)" if "censored" in task else "")
+        for name, task in result["tasks"].items()
     )
     parts = [f"{', '.join(result['data'])}: {counts}; 95% intervals", _summary(result["tasks"])]
     differences = [
@@ -145,6 +184,71 @@ def show_evaluation(result: dict[str, Any], details: bool = False) -> str:
     return "\n\n".join(parts)
 
 
+def _over_tasks(result: dict[str, Any]) -> str:
+    """An evaluation of many tasks: a row a model, aggregated over tasks."""
+    parts = [
+        f"{', '.join(result['data'])}: {result['compounds']:,} compounds, {len(result['tasks']):,} "
+        "tasks; 95% intervals over tasks (--per-task writes a row for each)"
+    ]
+    for kind, found in result["summary"].items():
+        left_out = ""
+        if found["left_out"]:
+            left_out = (
+                f"; {found['left_out']:,} more are left out, with fewer than 5 compounds of a class"
+                if kind != "regression"
+                else f"; {found['left_out']:,} more are left out, with fewer than 10 exact values"
+            )
+        parts.append(f"{found['tasks']:,} {kind} tasks{left_out}")
+        rows = [
+            [model, _TITLES[metric], *_spread(each[metric])]
+            for metric in _OVER_TASKS[kind]
+            for model, each in found["models"].items()
+            if each[metric]["tasks"]
+        ]
+        if rows:
+            header = ["model", "metric", "mean over tasks", "median", "quartiles", "tasks"]
+            parts.append(table(header, rows))
+        rows = [
+            [
+                one["model"],
+                one["against"],
+                _TITLES[one["metric"]],
+                _signed(one["difference"]),
+                f"{one['share_better']:.0%} [{one['share_low']:.0%}, {one['share_high']:.0%}]",
+                str(one["tasks"]),
+            ]
+            for one in found["differences"]
+        ]
+        if rows:
+            header = ["model", "against", "metric", "mean difference", "better in", "tasks"]
+            parts.append(table(header, rows))
+    trained: dict[str, int] = {}
+    for task in result["tasks"].values():
+        for model in task["models"]:
+            trained[model["name"]] = trained.get(model["name"], 0) + bool(model["trained_on"])
+    parts += [
+        f"Beware: {name} was trained on compounds of this table in {count:,} tasks. Its metrics "
+        "there are not an external test."
+        for name, count in trained.items()
+        if count
+    ]
+    return "\n\n".join(parts)
+
+
+def _spread(found: dict[str, Any]) -> list[str]:
+    return [
+        _estimate({"value": found["mean"], "low": found["low"], "high": found["high"]}),
+        _value(found["median"]),
+        f"{_value(found['low_quartile'])} to {_value(found['high_quartile'])}",
+        str(found["tasks"]),
+    ]
+
+
+def _signed(found: dict[str, float | None]) -> str:
+    mean = f"{found['mean']:+.3f}"
+    return mean if found["low"] is None else f"{mean} [{found['low']:+.3f}, {found['high']:+.3f}]"
+
+
 def _summary(tasks: dict[str, Any]) -> str:
     """One row a model, the leading metrics of each task."""
     header = ["model"]
@@ -152,7 +256,7 @@ def _summary(tasks: dict[str, Any]) -> str:
         model["name"]: [] for task in tasks.values() for model in task["models"]
     }
     for name, task in tasks.items():
-        leading = _LEADING[task["kind"]]
+        leading = _leading(task)
         titles = [_TITLES[metric] for metric in leading]
         header += [f"{name} {title}" for title in (*titles, "in domain", f"{titles[0]} in domain")]
         found = {model["name"]: model for model in task["models"]}
@@ -166,8 +270,16 @@ def _summary(tasks: dict[str, Any]) -> str:
     return table(header, [[name, *row] for name, row in rows.items()])
 
 
+def _leading(task: dict[str, Any]) -> tuple[str, ...]:
+    """The metrics that are shown; where values are bounds, RMSE is that of the exact ones."""
+    leading = _LEADING[task["kind"]]
+    return (*leading, "censored_rmse") if "censored" in task else leading
+
+
 def _details(name: str, task: dict[str, Any]) -> str:
     metrics = _DETAILS[task["kind"]]
+    if "censored" in task:
+        metrics = (*metrics, "censored_rmse")
     rows = [
         [model["name"], *(_value(model["metrics"][metric]["value"]) for metric in metrics)]
         for model in task["models"]

@@ -42,6 +42,13 @@ Learner = Annotated[
 ]
 Folds = Annotated[int, typer.Option(help="Folds of cross-fitting, 3 to 20.")]
 Repeats = Annotated[int, typer.Option(help="Repeats of cross-fitting, 1 to 20.")]
+Censored = Annotated[
+    str,
+    typer.Option(
+        help="Numbers with < or >: 'learn' (predictions are wrong only where they violate the "
+        "bound) or 'drop'."
+    ),
+]
 
 
 @command
@@ -62,6 +69,7 @@ def train_teacher(
             "'framework', anything with its ring skeleton. By default the federation's policy."
         ),
     ] = "",
+    censored: Censored = "learn",
     secret: Annotated[
         Path | None,
         typer.Option(
@@ -96,7 +104,7 @@ def train_teacher(
     from fluid.partner.teacher.fit import TrainingOptions
     from fluid.partner.teacher.train import train_teacher as train
 
-    options = TrainingOptions(learner, folds, repeats, seed, folds_by)
+    options = TrainingOptions(learner, folds, repeats, seed, folds_by, censored)
     contract = Federation.load(federation)
     if not reference:
         _check_partner(contract, partner)
@@ -153,6 +161,7 @@ def train_hybrid(
     ] = None,
     folds: Folds = 5,
     seed: Seed = 0,
+    censored: Censored = "learn",
     *,
     columns: Columns,
     jobs: Jobs = None,
@@ -184,7 +193,7 @@ def train_hybrid(
             output,
             RoundFiles(federated, student, annotation, later_student),
             teacher=teacher,
-            options=HybridOptions(folds=folds),
+            options=HybridOptions(folds=folds, censored=censored),
             columns=columns,
             run=Run(seed=seed, jobs=jobs, progress=Progress("rows"), stage=stage),
         )
@@ -226,7 +235,8 @@ def _show(summary: TrainingSummary, output: Path) -> str:
     for task, metrics in summary.card.metrics.items():
         counts = summary.card.training["labels"][task]
         shown = ", ".join(f"{name} {value}" for name, value in metrics.items())
-        rows.append([task, counts["compounds"], shown])
+        bounds = f" ({counts['censored']:,} with < or >)" if counts.get("censored") else ""
+        rows.append([task, f"{counts['compounds']}{bounds}", shown])
     text = head + "\n\n" + table(["task", "compounds", "out of fold"], rows)
     for task, reason in summary.skipped.items():
         text += f"\nno model for {task}: {reason}"

@@ -29,7 +29,7 @@ from fluid.central.student import (
     StudentOptions,
     count_known,
     digest_stream,
-    distill_task,
+    distill_tasks,
     held_out_groups,
 )
 from fluid.chem.compounds import Compounds
@@ -387,24 +387,24 @@ def train_student(
     if digests is None:
         digests = digest_stream(library)
     groups = held_out_groups(digests)
-    distilled: dict[str, Distilled] = {}
+    enough: list[Task] = []
     for task in tasks:
-        result = pooled.result(task.name)
-        n_labelled = int(np.isfinite(result.labels.label).all(axis=1).sum())
+        labels = pooled.result(task.name).labels
+        n_labelled = int(np.isfinite(labels.label).all(axis=1).sum())
         if n_labelled < FEWEST_COMPOUNDS:
             logger.warning("task %s: %s", task.name, too_few(n_labelled))
             continue
-        _warn_of_little_known(task, count_known(result.labels), len(library))
-        run.stage(f"distilling {task.name}")
-        distilled[task.name] = distill_task(
-            library,
-            task,
-            result,
-            options=options,
-            noisy=federation.mechanism.is_used,
-            groups=groups,
-            run=run,
-        )
+        _warn_of_little_known(task, count_known(labels), len(library))
+        enough.append(task)
+    found = distill_tasks(
+        library,
+        [(task, pooled.result(task.name)) for task in enough],
+        options=options,
+        noisy=federation.mechanism.is_used,
+        groups=groups,
+        run=run,
+    )
+    distilled = {task.name: one for task, one in zip(enough, found, strict=True)}
     if not distilled:
         raise TrainingError(f"no task has pooled labels of {FEWEST_COMPOUNDS} compounds or more")
     training: dict[str, Any] = {

@@ -23,7 +23,38 @@ _LARGEST_SLOPE_OF_RESIDUALS = 2.0
 _LEAST_GAIN = 1e-3
 
 
-def estimate_twicing(library: CompoundStream, task: Task, pooled: PoolingResult) -> Twicing | None:
+class SampleComponents:
+    """Components of the kernel matrix of a sample, kept for the tasks that share the sample.
+
+    Parameters
+    ----------
+    library
+        The public compounds.
+    """
+
+    def __init__(self, library: CompoundStream) -> None:
+        self.library = library
+        self._of: tuple[bytes, bytes] | None = None
+        self._found: tuple[np.ndarray, np.ndarray] | None = None
+
+    def find(self, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Falling eigenvalues and their vectors, of compounds at `rows` times their weights."""
+        asked = rows.tobytes(), weights.tobytes()
+        if self._found is None or self._of != asked:
+            compounds = self.library.take(rows)
+            kernel = MixedKernel().fit(compounds)
+            prepared = kernel.prepare(compounds)
+            root = np.sqrt(weights)
+            gram = kernel(prepared, prepared).astype(np.float64) * root[:, None] * root
+            values, vectors = np.linalg.eigh(gram)
+            self._of = asked
+            self._found = np.maximum(values[::-1], 1e-12), np.ascontiguousarray(vectors[:, ::-1])
+        return self._found
+
+
+def estimate_twicing(
+    library: CompoundStream | SampleComponents, task: Task, pooled: PoolingResult
+) -> Twicing | None:
     """How pooled labels are to be sharpened.
 
     Teachers of few compounds agree on what changes slowly from compound to compound and disagree on
@@ -43,7 +74,7 @@ def estimate_twicing(library: CompoundStream, task: Task, pooled: PoolingResult)
     Parameters
     ----------
     library
-        The public compounds.
+        The public compounds, or their components, which tasks with the same sample share.
     task, pooled
         The task and its pooled labels with their sample. In a further round the sample holds
         residuals: only these are sharpened, and at most twofold.
@@ -60,16 +91,17 @@ def estimate_twicing(library: CompoundStream, task: Task, pooled: PoolingResult)
     sample, weights = pooled.sample.used()
     if len(weights) < _FEWEST:
         return None
-    compounds = library.take(sample.rows)
-    kernel = MixedKernel().fit(compounds)
-    prepared = kernel.prepare(compounds)
+    components = library if isinstance(library, SampleComponents) else SampleComponents(library)
+    values, vectors = components.find(sample.rows, weights)
     root = np.sqrt(weights)
-    gram = kernel(prepared, prepared).astype(np.float64) * root[:, None] * root
-    values, vectors = np.linalg.eigh(gram)
-    values, vectors = np.maximum(values[::-1], 1e-12), vectors[:, ::-1]
 
     label = soft_targets(task, sample.label())
-    label = label - weights @ label
+    # A sample that many tasks share may hold compounds that nobody labelled in this one.
+    labelled = sample.known.any(axis=0)
+    if not labelled.any():
+        return None
+    label = label - np.average(label[labelled], axis=0, weights=weights[labelled])
+    label[~labelled] = 0.0
     # In units of the label, so that the unit of a task changes nothing.
     unit = float(np.sqrt(weights @ (label**2).sum(axis=1))) or 1.0
     predictions = soft_targets(task, sample.predictions)

@@ -14,6 +14,8 @@ import numpy as np
 
 from fluid.base.jobs import map_threads
 from fluid.base.run import Run
+from fluid.central.shared_fit import MOST_FACTORED as MOST_SHARED
+from fluid.central.shared_fit import FEWEST_SHARING, Columns, SharedRidge
 from fluid.chem.compounds import Compounds
 from fluid.chem.stream import CompoundStream
 from fluid.learn.estimators.kernel import MOST_FACTORED, KernelMachine, KernelRidge
@@ -24,6 +26,9 @@ from fluid.learn.model import TaskModel
 
 MOST_HELD = KernelRidge().most_exact
 LANDMARKS = KernelRidge().n_landmarks
+# Share of the compounds that a task must label to be fitted with others: what it lacks is taken out
+# of the shared factor, which costs the cube of that.
+_MOSTLY = 0.75
 # Most held-out compounds that a student is judged by.
 MOST_JUDGED = 20_000
 
@@ -39,7 +44,8 @@ class StudentTask:
     rows, targets
         The n that have a label, ascending, and what is learned: shape (n, n_outputs).
     weights
-        Of squared errors, of mean 1, shape (n,); None if all weigh the same.
+        Of squared errors, of mean 1, shape (n,); None if all weigh the same. Tasks that are fitted
+        together weigh all compounds the same.
     inside
         Which of the n are not held out, bool of shape (n,).
     references
@@ -86,6 +92,8 @@ class StudentFit:
         Which of `compounds` the held-out fit has not seen: all that were held out, or a sample.
     final, held_out_fit
         One estimator per output: of all compounds, and of those that were not held out.
+    held_scores
+        Of the compounds `held` by `held_out_fit`, float64 of shape (n_held, n_outputs).
     """
 
     positions: np.ndarray
@@ -93,6 +101,85 @@ class StudentFit:
     held: np.ndarray
     final: list[KernelRidge]
     held_out_fit: list[KernelRidge]
+    held_scores: np.ndarray
+
+
+def fit_students(
+    tasks: Sequence[StudentTask], options: Sequence[FitOptions], run: Run
+) -> list[StudentFit]:
+    """Fit several tasks of one library; many tasks of mostly the same compounds share factors."""
+    shared = _sharing(tasks, options)
+    together = _fit_together([tasks[n] for n in shared], [options[n] for n in shared], run)
+    found = dict(zip(shared, together, strict=True))
+    return [
+        found[number] if number in found else fit_student(one, how, run)
+        for number, (one, how) in enumerate(zip(tasks, options, strict=True))
+    ]
+
+
+def _sharing(tasks: Sequence[StudentTask], options: Sequence[FitOptions]) -> list[int]:
+    """Positions of the tasks that are fitted together: none if each by itself costs less."""
+    if len(tasks) < FEWEST_SHARING:
+        return []
+    most = max(len(one.rows) for one in tasks)
+    chosen = [
+        number
+        for number, (one, how) in enumerate(zip(tasks, options, strict=True))
+        if len(one.rows) > _MOSTLY * most and how.ridge == FitOptions.ridge
+    ]
+    rows = [tasks[number].rows for number in chosen]
+    if len(chosen) < FEWEST_SHARING or len(np.unique(np.concatenate(rows))) > MOST_SHARED:
+        return []
+    return chosen
+
+
+def _fit_together(
+    tasks: Sequence[StudentTask], options: Sequence[FitOptions], run: Run
+) -> list[StudentFit]:
+    if not tasks:
+        return []
+    positions = np.unique(np.concatenate([one.rows for one in tasks]))
+    compounds = tasks[0].library.take(positions).with_cache()
+    ends = np.cumsum([one.targets.shape[1] for one in tasks])
+    shape = (len(positions), int(ends[-1]))
+    targets, plain = np.zeros(shape), np.zeros(shape)
+    seen, held = np.zeros(shape, dtype=bool), np.zeros(len(positions), dtype=bool)
+    twicings: list[Twicing | None] = []
+    for one, how, end in zip(tasks, options, ends, strict=True):
+        where, columns = np.searchsorted(positions, one.rows), slice(end - one.targets.shape[1], end)
+        targets[where, columns], seen[where, columns] = one.targets, True
+        if one.plain is not None:
+            plain[where, columns] = one.plain
+        held[where[~one.inside]] = True
+        twicings += [how.twicing] * one.targets.shape[1]
+    run.stage(f"distilling {len(tasks):,} tasks on {len(positions):,} compounds")
+    machine = SharedRidge(compounds, run)
+    everything = Columns(targets, plain, seen, twicings)
+    final, inside = machine.solve(FitOptions.ridge, [everything, everything.without(held)])
+    judged = np.flatnonzero(held)
+    scores = machine.gram[judged].astype(np.float64) @ inside.coefficients + inside.intercepts
+    made = []
+    for one, end in zip(tasks, ends, strict=True):
+        numbers = range(end - one.targets.shape[1], end)
+        rows = np.searchsorted(positions, one.rows)
+        mine = np.isin(judged, rows)
+        fits = [
+            [
+                KernelRidge.of(machine.kernel, part, fit.coefficients[part, n], fit.intercepts[n])
+                for n in numbers
+            ]
+            for fit, part in ((final, rows), (inside, rows[one.inside]))
+        ]
+        held_scores = scores[np.ix_(mine, numbers)]
+        made.append(StudentFit(positions, compounds, judged[mine], *fits, held_scores))
+    return made
+
+
+def _held_scores(
+    estimators: Sequence[KernelRidge], compounds: Compounds, held: np.ndarray
+) -> np.ndarray:
+    queries = compounds.take(held)
+    return np.stack([one.score(queries, compounds) for one in estimators], axis=1)
 
 
 def fit_student(student_task: StudentTask, options: FitOptions, run: Run) -> StudentFit:
@@ -130,13 +217,10 @@ def _fit_in_memory(student_task: StudentTask, options: FitOptions, run: Run) -> 
 
     jobs = [(part, output) for part in (everything, inside) for output in outputs]
     fitted = map_threads(fit, jobs, 1 if large else run.cores)
-    return StudentFit(
-        student_task.rows,
-        compounds,
-        np.flatnonzero(~student_task.inside),
-        fitted[: len(outputs)],
-        fitted[len(outputs) :],
-    )
+    held = np.flatnonzero(~student_task.inside)
+    final, held_out_fit = fitted[: len(outputs)], fitted[len(outputs) :]
+    scores = _held_scores(held_out_fit, compounds, held)
+    return StudentFit(student_task.rows, compounds, held, final, held_out_fit, scores)
 
 
 def _fit_streamed(student_task: StudentTask, options: FitOptions, run: Run) -> StudentFit:
@@ -152,9 +236,9 @@ def _fit_streamed(student_task: StudentTask, options: FitOptions, run: Run) -> S
     places = np.searchsorted(positions, rows[chosen])
     landmarks = compounds.take(places)
     final, held_out_fit = _fit_landmarks(student_task, options, landmarks, chosen, places, run)
-    return StudentFit(
-        positions, compounds, np.searchsorted(positions, rows[held]), final, held_out_fit
-    )
+    places = np.searchsorted(positions, rows[held])
+    scores = _held_scores(held_out_fit, compounds, places)
+    return StudentFit(positions, compounds, places, final, held_out_fit, scores)
 
 
 def _fit_landmarks(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from fluid.central.shared_fit import FEWEST_SHARING
 from fluid.learn.task import Task
 from fluid.soft_labels.pooled import PooledLabels, PoolingResult, pooling_weight
 from fluid.soft_labels.shrinkage import shrinkage_slope
@@ -19,6 +20,7 @@ def pool_task(
     n_compounds: int,
     digests: np.ndarray | None = None,
     base: np.ndarray | None = None,
+    sampled_by: np.ndarray | None = None,
 ) -> PoolingResult:
     """Weighted mean of the teachers' predictions.
 
@@ -43,6 +45,8 @@ def pool_task(
         Predictions of the base student whose residuals the teachers label, shape (n, n_outputs);
         None in a first round. The sample then holds residuals: all teachers repeat the base, so
         their agreement on it says nothing.
+    sampled_by
+        Reliability that the sample is drawn by, shape (n,); by default the highest of any teacher.
 
     Returns
     -------
@@ -71,7 +75,8 @@ def pool_task(
     best = np.where(known, reliability, 0.0).max(axis=0)
     sample = None
     if digests is not None:
-        sample = TeacherSample.draw(digests, share, filled, known, best)
+        drawn_by = best if sampled_by is None else sampled_by
+        sample = TeacherSample.draw(digests, share, filled, known, drawn_by)
     has_slope = not task.is_classification and base is None
     pooled = PooledLabels(
         (label if base is None else label + base).astype(np.float32),
@@ -115,6 +120,7 @@ def pool_labels(
     """
     bases = bases or {}
     pooled = {}
+    together = _reliability_of_all(tasks, labels, len(digests))
     for task in tasks:
         by_partner = {name: by[task.name] for name, by in labels.items() if task.name in by}
         pooled[task.name] = pool_task(
@@ -123,5 +129,26 @@ def pool_labels(
             len(digests),
             None if noisy else digests,
             bases.get(task.name),
+            together,
         )
     return pooled
+
+
+def _reliability_of_all(
+    tasks: Sequence[Task], labels: Mapping[str, Mapping[str, TeacherLabels]], n: int
+) -> np.ndarray | None:
+    """Root mean square over many tasks of the highest reliability, shape (n,).
+
+    A sample that all tasks share has components that are found once. None for few tasks, each of
+    which has a sample of its own chemistry.
+    """
+    if len(tasks) < FEWEST_SHARING:
+        return None
+    total = np.zeros(n)
+    for task in tasks:
+        best = np.zeros(n)
+        for by in labels.values():
+            if task.name in by:
+                best = np.maximum(best, np.nan_to_num(by[task.name].reliability))
+        total += best**2
+    return np.asarray(np.sqrt(total / len(tasks)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,8 @@ import numpy as np
 from fluid.base.errors import TrainingError
 from fluid.base.jobs import single_threaded_blas
 from fluid.base.run import Run
-from fluid.central.estimate_twicing import estimate_twicing
-from fluid.central.fit_student import FitOptions, StudentFit, StudentTask, fit_student
+from fluid.central.estimate_twicing import SampleComponents, estimate_twicing
+from fluid.central.fit_student import FitOptions, StudentFit, StudentTask, fit_students
 from fluid.central.noisy_ridge import choose_ridge
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import neighbour_similarity
@@ -18,7 +19,7 @@ from fluid.chem.stream import CompoundStream
 from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import fit_domains
-from fluid.learn.estimators import KernelRidge, logit, sigmoid
+from fluid.learn.estimators import logit, sigmoid
 from fluid.learn.estimators.twicing import Twicing
 from fluid.learn.judgement import HeldOut
 from fluid.learn.model import TaskModel
@@ -110,7 +111,16 @@ def held_out_groups(digests: np.ndarray) -> np.ndarray:
     return ((digests >> np.uint64(56)) % np.uint64(_GROUPS)).astype(np.uint8)
 
 
-@single_threaded_blas()
+@dataclass(frozen=True)
+class _Prepared:
+    """A task to be fitted: its pooled labels, what is learned of them, and how."""
+
+    task: Task
+    pooled: PoolingResult
+    learned: StudentTask
+    options: FitOptions
+
+
 def distill_task(
     library: Compounds | CompoundStream,
     task: Task,
@@ -121,16 +131,31 @@ def distill_task(
     groups: np.ndarray | None = None,
     run: Run | None = None,
 ) -> Distilled:
-    """Train the student's model of one task on all labelled public compounds.
+    """Train the student's model of one task; see `distill_tasks`."""
+    (found,) = distill_tasks(
+        library, [(task, pooled)], options=options, noisy=noisy, groups=groups, run=run
+    )
+    return found
+
+
+@single_threaded_blas()
+def distill_tasks(
+    library: Compounds | CompoundStream,
+    tasks: Sequence[tuple[Task, PoolingResult]],
+    *,
+    options: StudentOptions | None = None,
+    noisy: bool = False,
+    groups: np.ndarray | None = None,
+    run: Run | None = None,
+) -> list[Distilled]:
+    """Train the student's model of each task on all labelled public compounds.
 
     Parameters
     ----------
     library
         The public compounds; memory is bounded whatever their number (see `fit_student`).
-    task
-        What is predicted.
-    pooled
-        Their pooled labels.
+    tasks
+        What is predicted, with pooled labels of all public compounds.
     options
         How to distill.
     noisy
@@ -145,50 +170,66 @@ def distill_task(
     Raises
     ------
     TrainingError
-        If fewer than 50 compounds have a label.
+        If fewer than 50 compounds have a label of a task.
     """
     options, run = options or StudentOptions(), run or Run()
     library = CompoundStream.of(library)
-    labels = pooled.labels
-    rows = np.flatnonzero(np.isfinite(labels.label).all(axis=1))
-    if len(rows) < FEWEST_COMPOUNDS:
-        raise TrainingError(
-            f"task '{task.name}': {len(rows)} public compounds have a pooled label, at least "
-            f"{FEWEST_COMPOUNDS} are needed"
-        )
     if groups is None:
         groups = held_out_groups(digest_stream(library))
-    references = _references(labels, rows)
-    if noisy:
-        targets = soft_targets(task, labels.label[rows])
-        fit_options = FitOptions(ridge=choose_ridge(library, rows, targets, run.seed))
-    else:
-        targets = soft_targets(task, undo_shrinkage(task, labels, rows))
-        twicing = estimate_twicing(library, task, pooled) if options.twicing else None
-        fit_options = FitOptions(twicing=twicing)
-    student_task = StudentTask(
-        library,
-        rows,
-        targets,
-        sample_weights(labels, rows),
-        groups[rows] != 0,
-        references,
-        None if pooled.base is None else pooled.base[rows].astype(np.float64),
-    )
-    fit = fit_student(student_task, fit_options, run)
-    scores = _scores(fit.held_out_fit, fit.compounds.take(fit.held), fit.compounds)
+    components = SampleComponents(library)
+    prepared: list[_Prepared] = []
+    for task, pooled in tasks:
+        rows = np.flatnonzero(np.isfinite(pooled.labels.label).all(axis=1))
+        if len(rows) < FEWEST_COMPOUNDS:
+            raise TrainingError(
+                f"task '{task.name}': {len(rows)} public compounds have a pooled label, at least "
+                f"{FEWEST_COMPOUNDS} are needed"
+            )
+        if noisy:
+            targets = soft_targets(task, pooled.labels.label[rows])
+            fit_options = FitOptions(ridge=choose_ridge(library, rows, targets, run.seed))
+        else:
+            targets = soft_targets(task, undo_shrinkage(task, pooled.labels, rows))
+            twicing = estimate_twicing(components, task, pooled) if options.twicing else None
+            fit_options = FitOptions(twicing=twicing)
+        learned = StudentTask(
+            library,
+            rows,
+            targets,
+            sample_weights(pooled.labels, rows),
+            groups[rows] != 0,
+            _references(pooled.labels, rows),
+            None if pooled.base is None else pooled.base[rows].astype(np.float64),
+        )
+        prepared.append(_Prepared(task, pooled, learned, fit_options))
+    fits = fit_students([one.learned for one in prepared], [one.options for one in prepared], run)
+    made = []
+    for one, fit in zip(prepared, fits, strict=True):
+        run.stage(f"distilling {one.task.name}")
+        made.append(_judge(one, fit, groups))
+    return made
+
+
+def _judge(prepared: _Prepared, fit: StudentFit, groups: np.ndarray) -> Distilled:
+    """A fit with its reliability, threshold and domains, found on the compounds held out."""
+    task, labels, rows = prepared.task, prepared.pooled.labels, prepared.learned.rows
+    references, scores = prepared.learned.references, fit.held_scores
     held = fit.positions[fit.held]
     fidelity = 0.0
     if len(held):
-        fidelity = _squared_correlation(scores, targets[np.searchsorted(rows, held)])
+        fidelity = _squared_correlation(
+            scores, prepared.learned.targets[np.searchsorted(rows, held)]
+        )
     held_out = HeldOutPredictions(
         held, _predictions(task, scores), _similarity(fit, references[groups[references] != 0])
     )
-    reliability = _reliability(task, labels, rows[student_task.inside], held_out, references)
+    reliability = _reliability(
+        task, labels, rows[prepared.learned.inside], held_out, references
+    )
     threshold = 0.5
     if task.kind == "binary":
         threshold = _threshold(labels, held, sigmoid(scores[:, 0]))
-    slope = shrinkage_slope(pooled.sample)
+    slope = shrinkage_slope(prepared.pooled.sample)
     calls = _expected_calls(task, labels, rows, held_out, threshold, slope)
     places = np.searchsorted(fit.positions, references)
     domains = fit_domains(fit.compounds, places, reliability, calls)
@@ -197,11 +238,7 @@ def distill_task(
     calibrations = [Platt()] * len(task.outputs)
     members = [FoldModel(0, 0, list(fit.final), calibrations, reliability)]
     model = TaskModel(task, members, True, references, domains, threshold)
-    return Distilled(model, fidelity, len(rows), len(references), fit_options.twicing)
-
-
-def _scores(estimators: list[KernelRidge], queries: Compounds, library: Compounds) -> np.ndarray:
-    return np.stack([estimator.score(queries, library) for estimator in estimators], axis=1)
+    return Distilled(model, fidelity, len(rows), len(references), prepared.options.twicing)
 
 
 def _similarity(fit: StudentFit, references: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ folds, so a repeat of K folds costs K(K+1)/2 fits.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,12 +17,21 @@ import numpy as np
 
 from fluid.base.jobs import map_threads, single_threaded_blas
 from fluid.chem.compounds import Compounds
-from fluid.chem.similarity import neighbour_similarity
+from fluid.chem.similarity import similarity_apart
 from fluid.learn.calibration import Platt, fit_line, fit_platt
-from fluid.learn.estimators import LEARNERS, Estimator, choose_learner
+from fluid.learn.censored import measured_exactly, signs_among
+from fluid.learn.estimators import LEARNERS, Estimator, KernelSVM, choose_learner
+from fluid.learn.estimators.multitask.head import Head, against_rest
+from fluid.learn.estimators.multitask.training import column_ranges, fit_network
+from fluid.learn.estimators.shared_kernels import KernelWithout, SharedKernels
+from fluid.learn.estimators.together import score_together
+from fluid.learn.labels import LabelMatrix
 from fluid.learn.quorum import enough_labels
 from fluid.learn.reliability import DOMAIN_NEIGHBOURS, ReliabilityMap, fit_reliability
 from fluid.learn.task import Task
+
+# From this many tasks on, those of one set of folds keep all cores busy.
+_MANY_TASKS = 8
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,11 @@ class LabelledTask:
     def targets(self) -> np.ndarray:
         """One column per output, see `output_targets`."""
         return output_targets(self.task, self.values)
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """`signs`, with zeros if none of the labels is a bound."""
+        return np.zeros(len(self.rows), dtype=np.int8) if self.signs is None else self.signs
 
 
 @dataclass(frozen=True)
@@ -97,8 +112,7 @@ class FoldModel:
 
     def predict(self, task: Task, queries: Compounds, library: Compounds) -> np.ndarray:
         """Predictions, float64 of shape (n, n_outputs)."""
-        scores = [estimator.score(queries, library) for estimator in self.estimators]
-        return calibrated(task, scores, self.calibrations)
+        return predict_members([(task, self)], queries, library)[0]
 
 
 @dataclass(frozen=True)
@@ -119,6 +133,18 @@ class CrossFitted:
     models: list[FoldModel]
     rows: np.ndarray
     predictions: np.ndarray
+
+
+def predict_members(
+    members: Sequence[tuple[Task, FoldModel]], queries: Compounds, library: Compounds
+) -> list[np.ndarray]:
+    """Predictions of fold models, float64 of shape (n, n_outputs) each; what they share is shared."""
+    estimators = [one for _, member in members for one in member.estimators]
+    scores = iter(score_together(estimators, queries, library))
+    return [
+        calibrated(task, [next(scores) for _ in member.estimators], member.calibrations)
+        for task, member in members
+    ]
 
 
 def calibrated(task: Task, scores: list[np.ndarray], calibrations: list[Platt]) -> np.ndarray:
@@ -160,96 +186,236 @@ class _Fit:
     scores: np.ndarray
 
 
-@single_threaded_blas()
 def cross_fit(
     data: LabelledTask, folds: np.ndarray, settings: CrossFitting, jobs: int = 1
 ) -> CrossFitted:
-    """Cross-fit one task.
+    """Cross-fit one task; see `cross_fit_all`."""
+    return cross_fit_all([data], folds, settings, jobs)[0]
+
+
+@single_threaded_blas()
+def cross_fit_all(
+    tasks: Sequence[LabelledTask],
+    folds: np.ndarray,
+    settings: CrossFitting,
+    jobs: int = 1,
+    stage: Callable[[str], None] | None = None,
+) -> list[CrossFitted]:
+    """Cross-fit all tasks of a library.
+
+    Folds, descriptor scaling and kernels are found once for all tasks: a further task costs its own
+    fits.
 
     Parameters
     ----------
-    data
-        The labelled compounds.
+    tasks
+        The labelled compounds of each task, all of one library.
     folds
         uint8 of shape (n_repeats, len(library)): see `keyed_folds`.
     settings
         Folds, learner and seed.
     jobs
         Fits that run at once; the result does not depend on it.
+    stage
+        Called with the name of each stage as it begins.
 
     Returns
     -------
-    CrossFitted
+    list of CrossFitted
+        In the order of the tasks.
     """
-    task, rows, targets = data.task, data.rows, data.targets
-    n_folds = settings.n_folds
-    names = [
-        [
-            choose_learner(settings.learner, int(np.sum(row[rows] != fold)))
-            for fold in range(n_folds)
+    if not tasks:
+        return []
+    # Every learner asks for the same features again and again.
+    library = tasks[0].library.with_cache()
+    shared = SharedKernels(library, [data.rows for data in tasks])
+    made: list[list[FoldModel]] = [[] for _ in tasks]
+    predictions = [np.full((len(folds), *data.targets.shape), np.nan) for data in tasks]
+    for repeat, fold_of in enumerate(folds):
+        if stage is not None:
+            stage(f"repeat {repeat + 1} of {len(folds)}: {len(tasks):,} tasks")
+        place = _Repeat(repeat, fold_of, settings)
+        if settings.learner == Head.kind:
+            fits = _fit_jointly(tasks, library, place, jobs)
+        else:
+            fits = _fit_repeat(tasks, library, shared, place, jobs)
+
+        def finish(
+            number: int, fits: list[dict[_Job, _Fit | None]] = fits, place: _Repeat = place
+        ) -> list[tuple[FoldModel, np.ndarray]]:
+            return _calibrate_all(tasks[number], place, fits[number])
+
+        for number, found in enumerate(map_threads(finish, range(len(tasks)), jobs)):
+            own = fold_of[tasks[number].rows]
+            for model, predicted in found:
+                predictions[number][repeat, own == model.fold] = predicted
+                made[number].append(model)
+    return [
+        CrossFitted(models, data.rows, _mean_over_repeats(each))
+        for data, models, each in zip(tasks, made, predictions, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Repeat:
+    """One repeat: its number, the fold of every compound of the library, and how to cross-fit."""
+
+    number: int
+    folds: np.ndarray
+    settings: CrossFitting
+
+    def learners(self, data: LabelledTask) -> list[str]:
+        """Name of the learner of each fold, by the labels of the other folds."""
+        own = self.folds[data.rows]
+        name = self.settings.learner
+        return [
+            choose_learner(name, int(np.sum(own != fold))) for fold in range(self.settings.n_folds)
         ]
-        for row in folds
+
+
+def _fit_jointly(
+    tasks: Sequence[LabelledTask], library: Compounds, repeat: _Repeat, jobs: int
+) -> list[dict[_Job, _Fit | None]]:
+    """All fits of one repeat, by task: one network of all tasks for each set of folds."""
+
+    def fit(left_out: tuple[int, ...]) -> list[_Fit | None]:
+        return _fit_network(tasks, library, repeat, left_out)
+
+    sets = _left_out_sets(repeat.settings.n_folds)
+    found: list[dict[_Job, _Fit | None]] = [{} for _ in tasks]
+    for left_out, fits in zip(sets, map_threads(fit, sets, jobs), strict=True):
+        job = _Job(repeat.number, left_out, Head.kind)
+        for number, one in enumerate(fits):
+            found[number][job] = one
+    return found
+
+
+def _fit_network(
+    tasks: Sequence[LabelledTask], library: Compounds, repeat: _Repeat, left_out: tuple[int, ...]
+) -> list[_Fit | None]:
+    """Fit one network to all tasks with enough labels in the other folds; None for the others.
+
+    Its compounds are those with a label of such a task there, so that nothing of it depends on the
+    folds that are left out.
+    """
+    inside = [_labels_left(data, repeat, left_out) for data in tasks]
+    used = [number for number, mine in enumerate(inside) if mine is not None]
+    found: list[_Fit | None] = [None] * len(tasks)
+    if not used:
+        return found
+    parts = [
+        (data.rows[mine], data.values[mine], data.bounds[mine])
+        for data, mine in zip(tasks, inside, strict=True)
+        if mine is not None
     ]
-    todo = [
-        _Job(repeat, left_out, name)
-        for repeat in range(len(folds))
-        for left_out in _left_out_sets(n_folds)
-        for name in sorted({names[repeat][fold] for fold in left_out})
-    ]
-
-    def fit(job: _Job) -> _Fit | None:
-        return _fit(data, folds, job, settings.seed)
-
-    fits = dict(zip(todo, map_threads(fit, todo, jobs), strict=True))
-    models: list[FoldModel] = []
-    predictions = np.full((len(folds), *targets.shape), np.nan)
-    for repeat in range(len(folds)):
-        own = folds[repeat][rows]
-        for fold in range(n_folds):
-            name = names[repeat][fold]
-            job = _Job(repeat, (fold,), name)
-            found = fits[job]
-            if found is None:
-                continue
-            inner = {
-                other: fits[_Job(repeat, (min(fold, other), max(fold, other)), name)]
-                for other in range(n_folds)
-                if other != fold
-            }
-            model = _calibrate(data, own, job, found, inner)
-            mine = own == fold
-            scores = list(found.scores[mine].T)
-            predictions[repeat, mine] = calibrated(task, scores, model.calibrations)
-            models.append(model)
-    return CrossFitted(models, rows, _mean_over_repeats(predictions))
+    rows = np.concatenate([part[0] for part in parts])
+    trained = np.unique(rows)
+    lengths = [len(part[0]) for part in parts]
+    labels = LabelMatrix(
+        rows=np.searchsorted(trained, rows),
+        tasks=np.repeat(np.arange(len(used)), lengths),
+        values=np.concatenate([part[1] for part in parts]),
+        qualifiers=np.concatenate([part[2] for part in parts]),
+        weights=np.ones(len(rows)),
+        shape=(len(trained), len(used)),
+    )
+    joint = [tasks[number].task for number in used]
+    seed = _seed(repeat.settings.seed, repeat.number, left_out)
+    network = fit_network(library.take(trained), labels, joint, seed)
+    ranges = column_ranges(joint)
+    # One fold at a time, as in `_fit`.
+    scored = [np.flatnonzero(repeat.folds == fold) for fold in left_out]
+    logits = [network.scores(library.take(rows)) for rows in scored]
+    for number, (first, count) in zip(used, ranges, strict=True):
+        data = tasks[number]
+        scores = np.full(data.targets.shape, np.nan)
+        own = repeat.folds[data.rows]
+        for fold, rows, found_there in zip(left_out, scored, logits, strict=True):
+            here = np.flatnonzero(own == fold)
+            columns = found_there[np.searchsorted(rows, data.rows[here]), first : first + count]
+            for output in range(count):
+                scores[here, output] = against_rest(columns, output)
+        heads = [Head(network, first, count, output) for output in range(count)]
+        found[number] = _Fit(list(heads) if len(left_out) == 1 else [], scores)
+    return found
 
 
-def _fit(data: LabelledTask, folds: np.ndarray, job: _Job, seed: int) -> _Fit | None:
+def _labels_left(
+    data: LabelledTask, repeat: _Repeat, left_out: tuple[int, ...]
+) -> np.ndarray | None:
+    """Which labels lie in the other folds; None if they are too few."""
+    inside = np.flatnonzero(~np.isin(repeat.folds[data.rows], left_out))
+    share = 1.0 if len(left_out) == 1 else 0.5
+    signs = signs_among(data.signs, inside)
+    return inside if enough_labels(data.task, data.values[inside], share, signs) else None
+
+
+def _fit_repeat(
+    tasks: Sequence[LabelledTask],
+    library: Compounds,
+    shared: SharedKernels,
+    repeat: _Repeat,
+    jobs: int,
+) -> list[dict[_Job, _Fit | None]]:
+    """All fits of one repeat, by task."""
+    found: list[dict[_Job, _Fit | None]] = [{} for _ in tasks]
+    names = [repeat.learners(data) for data in tasks]
+    divided = shared.divide(repeat.folds, repeat.settings.n_folds)
+    todo: list[tuple[int, _Job, KernelWithout]] = []
+
+    def fit(item: tuple[int, _Job, KernelWithout]) -> _Fit | None:
+        number, job, kernel = item
+        return _fit(tasks[number], library, repeat, job, kernel)
+
+    # With several tasks, the fits of one set run side by side, and only its kernel is in memory;
+    # with few there would be too little to do at once.
+    group = 1 if len(tasks) >= _MANY_TASKS else jobs
+    sets = _left_out_sets(repeat.settings.n_folds)
+    for start in range(0, len(sets), group):
+        some = sets[start : start + group]
+        kernels = map_threads(divided.without, some, jobs)
+        todo = [
+            (number, _Job(repeat.number, left_out, name), kernel)
+            for left_out, kernel in zip(some, kernels, strict=True)
+            for number in range(len(tasks))
+            for name in sorted({names[number][fold] for fold in left_out})
+        ]
+        for (number, job, _), one in zip(todo, map_threads(fit, todo, jobs), strict=True):
+            found[number][job] = one
+    return found
+
+
+def _fit(
+    data: LabelledTask, library: Compounds, repeat: _Repeat, job: _Job, kernel: KernelWithout
+) -> _Fit | None:
     """Fit one estimator per output without some folds; None if too few labels are left."""
-    task, library, rows, targets = data.task, data.library, data.rows, data.targets
-    own = folds[job.repeat][rows]
-    inside = np.flatnonzero(~np.isin(own, job.left_out))
-    share = 1.0 if len(job.left_out) == 1 else 0.5
-    signs = None if data.signs is None else data.signs[inside]
-    if not enough_labels(task, data.values[inside], share, signs):
+    task, rows, targets = data.task, data.rows, data.targets
+    own = repeat.folds[rows]
+    inside = _labels_left(data, repeat, job.left_out)
+    if inside is None:
         return None
+    signs = signs_among(data.signs, inside)
+    # One fold at a time: in its last bits a score depends on what is scored beside it, and what
+    # calibrates the model of a fold must not depend on that fold's compounds.
+    held = [np.flatnonzero(own == fold) for fold in job.left_out]
     scores = np.full(targets.shape, np.nan)
     estimators: list[Estimator] = []
+    with_kernel = job.learner == KernelSVM.kind
+    gram = kernel.among(rows[inside]) if with_kernel else np.zeros((0, 0))
     for output in range(targets.shape[1]):
+        target = targets[inside, output]
+        if with_kernel:
+            machine = KernelSVM.on(kernel.kernel)
+            machine.fit_gram(gram, rows[inside], target, task.is_classification, signs)
+            for here in held:
+                scores[here, output] = machine.score_kernel(kernel.between(rows[here], machine))
+            estimators.append(machine)
+            continue
         estimator = LEARNERS[job.learner]()
-        estimator.fit(
-            library,
-            rows[inside],
-            targets[inside, output],
-            task.is_classification,
-            _seed(seed, task.name, output, job.repeat, job.left_out),
-            signs=signs,
-        )
-        # One fold at a time: in its last bits a score depends on what is scored beside it, and
-        # what calibrates the model of a fold must not depend on that fold's compounds.
-        for fold in job.left_out:
-            held = np.flatnonzero(own == fold)
-            scores[held, output] = estimator.score(library.take(rows[held]), library)
+        seed = _seed(repeat.settings.seed, task.name, output, job.repeat, job.left_out)
+        estimator.fit(library, rows[inside], target, task.is_classification, seed, signs=signs)
+        for here in held:
+            scores[here, output] = estimator.score(library.take(rows[here]), library)
         estimators.append(estimator)
     # Of an inner model only the scores are needed.
     return _Fit(estimators if len(job.left_out) == 1 else [], scores)
@@ -258,6 +424,28 @@ def _fit(data: LabelledTask, folds: np.ndarray, job: _Job, seed: int) -> _Fit | 
 def _left_out_sets(n_folds: int) -> list[tuple[int, ...]]:
     singles: list[tuple[int, ...]] = [(fold,) for fold in range(n_folds)]
     return singles + [(f, g) for f in range(n_folds) for g in range(f + 1, n_folds)]
+
+
+def _calibrate_all(
+    data: LabelledTask, repeat: _Repeat, fits: Mapping[_Job, _Fit | None]
+) -> list[tuple[FoldModel, np.ndarray]]:
+    """The fold models of one task in one repeat, and what each predicts of its own fold."""
+    own, names = repeat.folds[data.rows], repeat.learners(data)
+    made = []
+    for fold in range(repeat.settings.n_folds):
+        job = _Job(repeat.number, (fold,), names[fold])
+        fit = fits[job]
+        if fit is None:
+            continue
+        inner = {
+            other: fits[_Job(repeat.number, (min(fold, other), max(fold, other)), names[fold])]
+            for other in range(repeat.settings.n_folds)
+            if other != fold
+        }
+        model = _calibrate(data, own, job, fit, inner)
+        scores = list(fit.scores[own == fold].T)
+        made.append((model, calibrated(data.task, scores, model.calibrations)))
+    return made
 
 
 def _calibrate(
@@ -276,30 +464,35 @@ def _calibrate(
     inner
         Inner model of every other fold; None where there are too few labels.
     """
-    task, rows, targets = data.task, data.rows, data.targets
+    task, targets = data.task, data.targets
     (fold,) = job.left_out
     scores = np.full(targets.shape, np.nan)
-    similarity = np.full(len(rows), np.nan)
-    fingerprints = data.library.fingerprints[rows]
     for other, inner_fit in inner.items():
-        if inner_fit is None:
-            continue
-        mine = own == other
-        scores[mine] = inner_fit.scores[mine]
-        seen = (own != fold) & (own != other)
-        similarity[mine] = neighbour_similarity(
-            fingerprints[mine], fingerprints[seen], DOMAIN_NEIGHBOURS
-        )
+        if inner_fit is not None:
+            mine = own == other
+            scores[mine] = inner_fit.scores[mine]
+    others = own != fold
+    fingerprints, groups = data.library.fingerprints[data.rows[others]], own[None, others]
+    similarity = np.full(len(own), np.nan)
+    similarity[others] = similarity_apart(
+        fingerprints, fingerprints, groups, groups, DOMAIN_NEIGHBOURS
+    )[0]
     known = np.isfinite(scores).all(axis=1)
-    calibrate = fit_platt if task.is_classification else fit_line
+    signs = signs_among(data.signs, known)
     calibrations = [
-        calibrate(scores[known, output], targets[known, output])
+        fit_platt(scores[known, output], targets[known, output])
+        if task.is_classification
+        else fit_line(scores[known, output], targets[known, output], signs)
         for output in range(targets.shape[1])
     ]
-    outside = targets[own != fold]
-    predicted = calibrated(task, list(scores[known].T), calibrations)
+    # A bound that is kept does not tell how large the error is: exact values judge.
+    exact = measured_exactly(data.signs, len(own))
+    judged = known & exact
+    predicted = calibrated(task, list(scores[judged].T), calibrations)
     reliability = fit_reliability(
-        similarity[known], squared_error(predicted, targets[known]), label_variance(outside)
+        similarity[judged],
+        squared_error(predicted, targets[judged]),
+        label_variance(targets[others & exact]),
     )
     return FoldModel(job.repeat, fold, fit.estimators, calibrations, reliability)
 
@@ -329,14 +522,8 @@ def similarity_to_other_folds(fingerprints: np.ndarray, folds: np.ndarray) -> np
     numpy.ndarray
         float64 of shape (n,): the mean over `DOMAIN_NEIGHBOURS` neighbours and all repeats.
     """
-    found = np.zeros(folds.shape)
-    for repeat, own in enumerate(folds):
-        for fold in np.unique(own):
-            mine = own == fold
-            found[repeat, mine] = neighbour_similarity(
-                fingerprints[mine], fingerprints[~mine], DOMAIN_NEIGHBOURS
-            )
-    return np.asarray(found.mean(axis=0))
+    found = similarity_apart(fingerprints, fingerprints, folds, folds, DOMAIN_NEIGHBOURS)
+    return np.asarray(found.astype(np.float64).mean(axis=0))
 
 
 def _mean_over_repeats(predictions: np.ndarray) -> np.ndarray:

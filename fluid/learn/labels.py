@@ -9,6 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from fluid.learn.censored import signs_among
 from fluid.learn.task import NUMBER_RULES, Task
 
 
@@ -70,6 +71,31 @@ class LabelMatrix:
         if not censored:
             chosen &= self.qualifiers == 0
         return self.rows[chosen], self.values[chosen]
+
+    def exact(self) -> LabelMatrix:
+        """Only the labels that are no bounds."""
+        kept = self.qualifiers == 0
+        return LabelMatrix(
+            rows=self.rows[kept],
+            tasks=self.tasks[kept],
+            values=self.values[kept],
+            qualifiers=self.qualifiers[kept],
+            weights=self.weights[kept],
+            shape=self.shape,
+        )
+
+    def column_with_signs(self, task: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Compounds, values or bounds, and signs of one task, as a learner takes them.
+
+        Returns
+        -------
+        tuple
+            Row positions (int64, ascending), values (float64), and signs (int8; -1 for an upper,
+            1 for a lower bound), which are None if no value is a bound.
+        """
+        chosen = self.tasks == task
+        signs = signs_among(self.qualifiers, chosen)
+        return self.rows[chosen], self.values[chosen], signs
 
 
 class Problem(IntEnum):

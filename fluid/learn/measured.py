@@ -14,6 +14,7 @@ import numpy as np
 
 from fluid.base.arrays import read_arrays
 from fluid.base.errors import FileFormatError
+from fluid.learn.censored import measured_exactly, signs_among
 from fluid.learn.task import Task
 
 MEASURED_FILE = "conformal.npz"
@@ -30,31 +31,46 @@ class Measured:
         float64 of shape (n, n_outputs): calibrated probabilities, or a number in the task's range,
         by models that have not seen the compound. NaN without a prediction.
     truth
-        float64 of shape (n,): class index, or the measured number.
+        float64 of shape (n,): class index, or the measured number, or a bound of it.
     similarity
         float64 of shape (n,) in [0, 1]: mean Tanimoto similarity to the five nearest reference
         compounds among those that the predicting models have seen.
+    signs
+        int8 of shape (n,): -1 where the truth lies below `truth`, 1 where it lies above, 0 where it
+        was measured. None if all were.
     """
 
     values: np.ndarray
     truth: np.ndarray
     similarity: np.ndarray
+    signs: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.truth)
 
     def take(self, rows: np.ndarray) -> Measured:
         """The compounds at these positions (integers or a mask)."""
-        return Measured(self.values[rows], self.truth[rows], self.similarity[rows])
+        signs = signs_among(self.signs, rows)
+        return Measured(self.values[rows], self.truth[rows], self.similarity[rows], signs)
+
+    def exact(self) -> Measured:
+        """The compounds whose value is no bound."""
+        return self.take(measured_exactly(self.signs, len(self)))
 
 
 def write_measured(path: Path, measured: Mapping[str, Measured]) -> None:
-    """Write one array file: ``<task>/values``, ``<task>/truth`` and ``<task>/similarity``."""
+    """Write one array file: ``<task>/values``, ``<task>/truth`` and ``<task>/similarity``.
+
+    Where there are bounds, ``<task>/signs`` stands beside them.
+    """
     arrays = {
         f"{name}/{part}": np.asarray(getattr(one, part), dtype=np.float64)
         for name, one in sorted(measured.items())
         for part in _PARTS
     }
+    for name, one in sorted(measured.items()):
+        if one.signs is not None:
+            arrays[f"{name}/signs"] = one.signs.astype(np.int8)
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
@@ -87,7 +103,7 @@ def read_measured(path: Path, sizes: Mapping[Task, int]) -> dict[str, Measured]:
         values, truth, similarity = parts
         if values is None or truth is None or similarity is None:
             raise FileFormatError(f"{path}: task '{task.name}' is incomplete")
-        one = Measured(values, truth, similarity)
+        one = Measured(values, truth, similarity, arrays.get(f"{task.name}/signs"))
         if not _fits(task, one, size):
             raise FileFormatError(f"{path}: task '{task.name}' does not fit the model")
         found[task.name] = one
@@ -98,6 +114,13 @@ def _fits(task: Task, one: Measured, size: int) -> bool:
     shapes = [(size, len(task.outputs)), (size,), (size,)]
     arrays = (one.values, one.truth, one.similarity)
     if [array.shape for array in arrays] != shapes or any(a.dtype != np.float64 for a in arrays):
+        return False
+    if one.signs is not None and (
+        task.is_classification
+        or one.signs.shape != (size,)
+        or one.signs.dtype != np.int8
+        or not np.isin(one.signs, (-1, 0, 1)).all()
+    ):
         return False
     near = (one.similarity >= 0.0) & (one.similarity <= 1.0)
     inside = ~np.isinf(one.values)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from fluid.learn.censored import one_sided
 from fluid.learn.task import Task
 
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
@@ -18,16 +19,21 @@ Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 BINARY_METRICS = (
     "roc_auc",
     "pr_auc",
+    "pr_auc_calibrated",
     "mcc",
+    "kappa",
+    "f1_max",
     "balanced_accuracy",
     "sensitivity",
     "specificity",
     "brier",
     "ece",
 )
-MULTICLASS_METRICS = ("roc_auc", "mcc", "balanced_accuracy", "brier")
+MULTICLASS_METRICS = ("roc_auc", "mcc", "kappa", "balanced_accuracy", "brier")
 REGRESSION_METRICS = ("rmse", "mae", "r2", "spearman")
-_ECE_BINS = 10
+# Beside those of a regression task, if some of its values are bounds.
+CENSORED_METRIC = "censored_rmse"
+ECE_BINS = 10
 
 
 def metric_names(task: Task) -> tuple[str, ...]:
@@ -41,11 +47,15 @@ def metric_names(task: Task) -> tuple[str, ...]:
 
 def higher_is_better(metric: str) -> bool:
     """Direction of a metric."""
-    return metric not in ("rmse", "mae", "brier", "ece")
+    return metric not in ("rmse", "mae", CENSORED_METRIC, "brier", "ece")
 
 
 def compute_metrics(
-    task: Task, truth: np.ndarray, values: np.ndarray, called: np.ndarray
+    task: Task,
+    truth: np.ndarray,
+    values: np.ndarray,
+    called: np.ndarray,
+    signs: np.ndarray | None = None,
 ) -> dict[str, float]:
     """All metrics of a task.
 
@@ -59,12 +69,23 @@ def compute_metrics(
         Predictions, finite, shape (n, n_outputs).
     called
         Predicted class indices, shape (n,); not used for regression.
+    signs
+        Of a regression task: -1 or 1 where the truth is an upper or lower bound, 0 where it was
+        measured, shape (n,); None if there are no bounds. The usual metrics are then those of the
+        exact values, and ``censored_rmse`` is the root mean square over all compounds, where the
+        error of a bound is by how much the prediction violates it (0 if it does not).
 
     Returns
     -------
     dict
         NaN for a metric that is not defined on these compounds, for example with one class only.
     """
+    if signs is not None:
+        exact = signs == 0
+        found = compute_metrics(task, truth[exact], values[exact], called[exact])
+        errors = one_sided(truth, values[:, 0], signs)
+        root = float(np.sqrt(np.mean(errors**2))) if len(errors) else float("nan")
+        return found | {CENSORED_METRIC: root}
     if not len(truth):
         return dict.fromkeys(metric_names(task), float("nan"))
     with warnings.catch_warnings():
@@ -85,7 +106,10 @@ def _binary_metrics(truth: np.ndarray, score: np.ndarray, called: np.ndarray) ->
     return {
         "roc_auc": roc_auc(positive, score) if both else float("nan"),
         "pr_auc": average_precision(positive, score) if positive.any() else float("nan"),
+        "pr_auc_calibrated": calibrated_precision(positive, score) if both else float("nan"),
         "mcc": mcc(positive, hits) if both else float("nan"),
+        "kappa": kappa(positive, hits) if both else float("nan"),
+        "f1_max": f1_max(positive, score) if positive.any() else float("nan"),
         "balanced_accuracy": (sensitivity + specificity) / 2,
         "sensitivity": sensitivity,
         "specificity": specificity,
@@ -126,11 +150,66 @@ def average_precision(positive: np.ndarray, score: np.ndarray) -> float:
     score
         float of shape (n,), higher for positive.
     """
+    true, false = _above(positive, score)
+    return _precision_area(true, false)
+
+
+def calibrated_precision(positive: np.ndarray, score: np.ndarray, prevalence: float = 0.5) -> float:
+    """Area under the precision-recall curve if positives had another share.
+
+    False positives count by ``pi (1 - p) / (p (1 - pi))``, with pi the share of positives and p the
+    prevalence wanted, so that tasks of unequal shares can be compared and averaged (Siblini et al.
+    2020, doi 10.1007/978-3-030-44584-3_36); SparseChem's calibrated AUC-PR.
+
+    Parameters
+    ----------
+    positive, score
+        See `roc_auc`.
+    prevalence
+        Share of positives to calibrate to, in (0, 1); with it a random ranking scores as much.
+    """
+    share = float(positive.mean())
+    true, false = _above(positive, score)
+    factor = share * (1.0 - prevalence) / (prevalence * (1.0 - share))
+    return _precision_area(true, factor * false)
+
+
+def _above(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """True and false positives at each threshold, falling; ties as one."""
     order = np.argsort(-score, kind="stable")
     last_of_tie = np.append(np.diff(score[order]) != 0, True)
-    hits = np.cumsum(positive[order])[last_of_tie]
-    called = np.flatnonzero(last_of_tie) + 1
-    return float(np.sum(np.diff(hits, prepend=0) * hits / called) / hits[-1])
+    true = np.cumsum(positive[order])[last_of_tie]
+    return true, np.flatnonzero(last_of_tie) + 1 - true
+
+
+def _precision_area(true: np.ndarray, false: np.ndarray) -> float:
+    more = np.diff(true, prepend=0)
+    gained = more > 0
+    return float(np.sum(more[gained] * true[gained] / (true + false)[gained]) / true[-1])
+
+
+def f1_max(positive: np.ndarray, score: np.ndarray) -> float:
+    """The largest F1 of any threshold: 2 TP / (2 TP + FP + FN).
+
+    Parameters
+    ----------
+    positive, score
+        See `average_precision`.
+    """
+    true, false = _above(positive, score)
+    return float((2.0 * true / (true + false + true[-1])).max())
+
+
+def kappa(positive: np.ndarray, called: np.ndarray) -> float:
+    """Cohen's kappa in [-1, 1]: agreement beyond chance (Cohen 1960).
+
+    doi 10.1177/001316446002000104. Both are bool of shape (n,), `positive` with both values.
+    """
+    n = len(positive)
+    agreed = float(np.mean(positive == called))
+    yes, said = float(positive.sum()), float(called.sum())
+    chance = (yes * said + (n - yes) * (n - said)) / n**2
+    return (agreed - chance) / (1.0 - chance)
 
 
 def mcc(positive: np.ndarray, called: np.ndarray) -> float:
@@ -150,16 +229,16 @@ def expected_calibration_error(positive: np.ndarray, score: np.ndarray) -> float
     """
     if not len(score):
         return float("nan")
-    bins = np.minimum((score * _ECE_BINS).astype(np.int64), _ECE_BINS - 1)
-    counts = np.bincount(bins, minlength=_ECE_BINS)
-    gap = np.bincount(bins, weights=score - positive, minlength=_ECE_BINS)
+    bins = np.minimum((score * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+    counts = np.bincount(bins, minlength=ECE_BINS)
+    gap = np.bincount(bins, weights=score - positive, minlength=ECE_BINS)
     return float(np.abs(gap).sum() / counts.sum())
 
 
 def _multiclass_metrics(
     truth: np.ndarray, values: np.ndarray, called: np.ndarray
 ) -> dict[str, float]:
-    from sklearn.metrics import balanced_accuracy_score, matthews_corrcoef
+    from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, matthews_corrcoef
 
     n_classes = values.shape[1]
     present = [index for index in range(n_classes) if 0 < np.sum(truth == index) < len(truth)]
@@ -168,6 +247,7 @@ def _multiclass_metrics(
     return {
         "roc_auc": float(np.mean(areas)) if areas else float("nan"),
         "mcc": float(matthews_corrcoef(truth, called)),
+        "kappa": float(cohen_kappa_score(truth, called)),
         "balanced_accuracy": float(balanced_accuracy_score(truth, called)),
         "brier": float(np.mean(((values - indicator) ** 2).sum(axis=1))),
     }

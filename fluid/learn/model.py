@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ from fluid.base.errors import FileFormatError, FluidError
 from fluid.base.jobs import single_threaded_blas
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds
-from fluid.learn.crossfit import FoldModel
+from fluid.learn.crossfit import FoldModel, predict_members
 from fluid.learn.domain import DEFAULT_DOMAIN, DOMAINS
 from fluid.learn.estimators import logit, sigmoid
 from fluid.learn.folds import BY_COMPOUND, FOLDS_BY
@@ -131,7 +132,18 @@ class TaskModel:
         """Predict one task; see `TaskPrediction`."""
         if not self.members:
             raise FluidError(f"task '{self.task.name}' has no members to predict it")
-        each = np.stack([m.predict(self.task, queries, library) for m in self.members])
+        members = [(self.task, member) for member in self.members]
+        return self.judge(predict_members(members, queries, library), queries, library, domain)
+
+    def judge(
+        self,
+        predicted: Sequence[np.ndarray],
+        queries: Compounds,
+        library: Compounds,
+        domain: str | None,
+    ) -> TaskPrediction:
+        """The same from what each member predicts."""
+        each = np.stack(predicted)
         if self.in_logits and self.task.is_classification:
             values = sigmoid(logit(each).mean(axis=0))
             if self.task.kind == "multiclass":
@@ -184,10 +196,14 @@ class TrainedModel:
         check_domain(domain)
         # Numbers that overflow end in an error of their own.
         with np.errstate(over="ignore", invalid="ignore"):
-            made = {
-                task_model.task.name: task_model.predict(compounds, self.library, domain)
-                for task_model in self.task_models
-            }
+            members = [(one.task, member) for one in self.task_models for member in one.members]
+            each = iter(predict_members(members, compounds.with_cache(), self.library.with_cache()))
+            made = {}
+            for one in self.task_models:
+                if not one.members:
+                    raise FluidError(f"task '{one.task.name}' has no members to predict it")
+                predicted = [next(each) for _ in one.members]
+                made[one.task.name] = one.judge(predicted, compounds, self.library, domain)
         return check_finite(Predictions(self.tasks, made), self.card)
 
 

@@ -14,7 +14,7 @@ from fluid.base.schemas import schema_problem
 from fluid.base.values import convert_value, read_fields
 from fluid.learn.model import KINDS, Card
 
-SCHEMA = "fluid.model/3"
+SCHEMA = "fluid.model/4"
 MODEL_FILE = "model.json"
 
 

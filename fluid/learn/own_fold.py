@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from fluid.base.jobs import map_threads
 from fluid.chem.compounds import Compounds
 from fluid.chem.similarity import similarity_apart
-from fluid.learn.crossfit import FoldModel
+from fluid.learn.crossfit import predict_members
 from fluid.learn.folds import BY_COMPOUND, fold_keys, keyed_folds
 from fluid.learn.model import TaskModel
 from fluid.learn.reliability import DOMAIN_NEIGHBOURS
@@ -53,6 +54,54 @@ def folds_of_repeats(
     return np.stack([keyed_folds(keys, secret, repeat, n_folds) for repeat in range(n_repeats)])
 
 
+# By task, repeat and fold: predictions of one fold model for the compounds of its fold.
+FoldPredictions = Mapping[tuple[str, int, int], np.ndarray]
+
+
+def predict_own_folds(
+    models: Sequence[TaskModel],
+    library: Compounds,
+    queries: Compounds,
+    query_folds: np.ndarray,
+    jobs: int = 1,
+) -> FoldPredictions:
+    """What every fold model of several tasks predicts of the compounds of its fold.
+
+    All tasks of a fold are predicted together, so that what they share is found once. Nothing here
+    depends on a library compound of that fold: fold models keep compounds of the others only.
+
+    Parameters
+    ----------
+    models, library
+        Cross-fitted tasks, and their training compounds.
+    queries, query_folds
+        n compounds, and their folds as uint8 of shape (n_repeats, n).
+    jobs
+        Threads.
+    """
+    places = sorted({(one.repeat, one.fold) for model in models for one in model.members})
+
+    def predict(place: tuple[int, int]) -> dict[tuple[str, int, int], np.ndarray]:
+        repeat, fold = place
+        asked = queries.take(np.flatnonzero(query_folds[repeat] == fold))
+        members = [
+            (model.task, one)
+            for model in models
+            for one in model.members
+            if (one.repeat, one.fold) == place
+        ]
+        each = predict_members(members, asked, library)
+        return {
+            (task.name, repeat, fold): values
+            for (task, _), values in zip(members, each, strict=True)
+        }
+
+    found: dict[tuple[str, int, int], np.ndarray] = {}
+    for part in map_threads(predict, places, jobs):
+        found |= part
+    return found
+
+
 def label_own_fold(
     model: TaskModel,
     library: Compounds,
@@ -61,6 +110,7 @@ def label_own_fold(
     query_folds: np.ndarray,
     jobs: int = 1,
     neighbours: int = DOMAIN_NEIGHBOURS,
+    predicted: FoldPredictions | None = None,
 ) -> OwnFoldLabels:
     """Label compounds by models that were trained without their fold.
 
@@ -81,6 +131,8 @@ def label_own_fold(
     neighbours
         Number of compounds that similarity is a mean over. With more than `NEIGHBOURS`, which
         reliability was fitted with, similarity and reliability are lower.
+    predicted
+        From `predict_own_folds`, if predictions of several tasks were found together.
     """
     n_repeats, n = query_folds.shape
     each = np.full((n_repeats, n, len(model.task.outputs)), np.nan)
@@ -98,15 +150,13 @@ def label_own_fold(
             neighbours,
         )
 
-    def predict(member: FoldModel) -> tuple[np.ndarray, np.ndarray]:
-        rows = np.flatnonzero(query_folds[member.repeat] == member.fold)
-        return rows, member.predict(model.task, queries.take(rows), library)
-
     parts = [slice(start, start + _BLOCK) for start in range(0, max(n, 1), _BLOCK)]
     similarity = np.concatenate(map_threads(compare, parts, jobs), axis=1)
-    results = map_threads(predict, model.members, jobs)
-    for member, (rows, predicted) in zip(model.members, results, strict=True):
-        each[member.repeat, rows] = predicted
+    if predicted is None:
+        predicted = predict_own_folds([model], library, queries, query_folds, jobs)
+    for member in model.members:
+        rows = np.flatnonzero(query_folds[member.repeat] == member.fold)
+        each[member.repeat, rows] = predicted[model.task.name, member.repeat, member.fold]
         near[member.repeat, rows] = similarity[member.repeat, rows]
         trust[member.repeat, rows] = member.reliability(similarity[member.repeat, rows])
     known = np.isfinite(near)

@@ -2,7 +2,9 @@
 
     model.json        what the model is, its parts, and the SHA-256 of every other file
     library.parquet   compounds that members and domains refer to
-    arrays.npz        numbers of members and domains
+    arrays.npz        numbers of members and domains; kernel machines in long arrays, see
+                      `fluid.learn.member_table`
+    networks.safetensors  layers of networks that several tasks share, if there are any
     trained_on.npy    digests of the connectivities that a student learned from, if its library does
                       not hold all of them
     conformal.npz     out-of-fold predictions beside measured labels; never in a student's folder
@@ -27,16 +29,20 @@ from fluid.base.arrays import read_arrays
 from fluid.base.errors import FileFormatError
 from fluid.base.files import dump_json, sha256_file
 from fluid.base.parquet_limits import Limits, open_parquet
+from fluid.base.safetensors import read_tensors, write_tensors
 from fluid.base.values import convert_value, read_fields
 from fluid.chem.arrow import compounds_from_batch, compounds_to_batch, concatenate_batches
 from fluid.chem.compounds import Compounds
 from fluid.learn.correctness import ReliabilityDomain
 from fluid.learn.estimators import State
+from fluid.learn.estimators.base import Shared
 from fluid.learn.hybrid_model import HybridModel
 from fluid.learn.measured import MEASURED_FILE, Measured, read_measured, write_measured
+from fluid.learn.member_table import TableWriter, table_kind
 from fluid.learn.model import Card, Predictor, TaskModel, TrainedModel
 from fluid.learn.model_file import MODEL_FILE, SCHEMA, read_head, stated_in
 from fluid.learn.stored_model import (
+    Arrays,
     StoredHybrid,
     StoredTrained,
     check_teacher,
@@ -48,6 +54,7 @@ from fluid.learn.trained_on import TRAINED_ON_FILE, read_trained_on
 # Checked before a digest is computed.
 _LARGEST_FILE = 1 << 30
 LIBRARY_FILE, ARRAYS_FILE = "library.parquet", "arrays.npz"
+SHARED_FILE = "networks.safetensors"
 
 
 def save_model(
@@ -105,10 +112,21 @@ def save_model(
         )
         return
     arrays: dict[str, np.ndarray] = {}
+    tables: dict[str, TableWriter] = {}
+    shared: dict[int, Shared] = {}
     structure = {
         "chemistry": model.chemistry.to_dict(),
-        "tasks": [_describe(task, arrays) for task in model.task_models],
+        "tasks": [_describe(task, arrays, tables, shared) for task in model.task_models],
     }
+    for table in tables.values():
+        arrays.update(table.arrays())
+    if shared:
+        layers: dict[str, np.ndarray] = {}
+        structure["shared"] = [
+            _unload(one.to_state(), str(number), layers, {})
+            for number, one in enumerate(shared.values())
+        ]
+        write_tensors(folder / SHARED_FILE, layers)
     batch = compounds_to_batch(model.library)
     pq.write_table(pa.Table.from_batches([batch]), folder / LIBRARY_FILE, compression="zstd")
     np.savez_compressed(folder / ARRAYS_FILE, **dict(sorted(arrays.items())))  # type: ignore[arg-type]
@@ -130,10 +148,18 @@ def _write(folder: Path, structure: dict[str, Any], card: Card, files: dict[str,
     (folder / MODEL_FILE).write_text(dump_json(values) + "\n", encoding="utf-8", newline="\n")
 
 
-def _describe(model: TaskModel, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def _describe(
+    model: TaskModel,
+    arrays: dict[str, np.ndarray],
+    tables: dict[str, TableWriter],
+    shared: dict[int, Shared],
+) -> dict[str, Any]:
     name = model.task.name
+    table = table_kind(model.members)
+    if table:
+        tables.setdefault(table, TableWriter(table)).add(model.members)
     members = []
-    for member in model.members:
+    for member in [] if table else model.members:
         place = f"{name}/{member.repeat}.{member.fold}"
         members.append(
             {
@@ -142,7 +168,7 @@ def _describe(model: TaskModel, arrays: dict[str, np.ndarray]) -> dict[str, Any]
                 "reliability": [member.reliability.slope, member.reliability.ceiling],
                 "calibrations": [[c.slope, c.intercept] for c in member.calibrations],
                 "estimators": [
-                    _unload(estimator.to_state(), f"{place}.{output}", arrays)
+                    _unload(estimator.to_state(), f"{place}.{output}", arrays, shared)
                     for output, estimator in enumerate(member.estimators)
                 ],
             }
@@ -157,6 +183,8 @@ def _describe(model: TaskModel, arrays: dict[str, np.ndarray]) -> dict[str, Any]
     return {
         "task": model.task.to_dict(),
         "members": members,
+        "table": table,
+        "in_table": len(model.members) if table else 0,
         "in_logits": model.in_logits,
         "rows": f"{name}/rows",
         "domains": domains,
@@ -164,11 +192,23 @@ def _describe(model: TaskModel, arrays: dict[str, np.ndarray]) -> dict[str, Any]
     }
 
 
-def _unload(state: State, place: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def _unload(
+    state: State, place: str, arrays: dict[str, np.ndarray], shared: dict[int, Shared]
+) -> dict[str, Any]:
+    """A state as JSON values; its arrays, and what it shares with others, join those found so far.
+
+    What is shared is known by its identity, and stated by its place among all that are.
+    """
     keys = {key: f"{place}.{key}" for key in state.arrays}
     arrays.update({keys[key]: value for key, value in state.arrays.items()})
-    parts = {key: _unload(part, f"{place}.{key}", arrays) for key, part in state.parts.items()}
-    return {"kind": state.kind, "params": state.params, "arrays": keys, "parts": parts}
+    parts = {
+        key: _unload(part, f"{place}.{key}", arrays, shared) for key, part in state.parts.items()
+    }
+    found = {"kind": state.kind, "params": state.params, "arrays": keys, "parts": parts}
+    if state.shared is not None:
+        shared.setdefault(id(state.shared), state.shared)
+        found["shared"] = list(shared).index(id(state.shared))
+    return found
 
 
 def load_model(folder: Path) -> Predictor:
@@ -269,15 +309,18 @@ def _load_trained(folder: Path, values: dict[str, Any], card: Card) -> TrainedMo
     with stated_in(folder / MODEL_FILE):
         stored = StoredTrained(**read_fields(StoredTrained, "", values))
         digests = _check_files(
-            stored.files, {LIBRARY_FILE, ARRAYS_FILE}, {TRAINED_ON_FILE, MEASURED_FILE}
+            stored.files, {LIBRARY_FILE, ARRAYS_FILE}, {TRAINED_ON_FILE, MEASURED_FILE, SHARED_FILE}
         )
     library = _load_library(_check_file(folder, LIBRARY_FILE, digests))
     arrays = read_arrays(_check_file(folder, ARRAYS_FILE, digests))
+    layers = {}
+    if SHARED_FILE in digests:
+        layers = read_tensors(_check_file(folder, SHARED_FILE, digests))
     trained_on = None
     if TRAINED_ON_FILE in digests:
         trained_on = read_trained_on(_check_file(folder, TRAINED_ON_FILE, digests))
     with stated_in(folder / MODEL_FILE):
-        return trained_from(stored, card, library, arrays, trained_on)
+        return trained_from(stored, card, library, Arrays(arrays, layers), trained_on)
 
 
 def _load_library(path: Path) -> Compounds:

@@ -7,7 +7,7 @@ and everything that a prediction multiplies, indexes or walks through is checked
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,11 @@ from fluid.learn.calibration import Platt
 from fluid.learn.correctness import ReliabilityDomain
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import DOMAINS, revive_domain
-from fluid.learn.estimators import State, revive
-from fluid.learn.estimators.base import check_positions
+from fluid.learn.estimators import State, revive, revive_shared
+from fluid.learn.estimators.base import Shared, check_positions
 from fluid.learn.folds import check_cross_fitting
 from fluid.learn.hybrid_model import BlendWeight, Decision, HybridModel
+from fluid.learn.member_table import KINDS, TableReader
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task
@@ -41,6 +42,7 @@ class StoredTrained:
     files: dict[str, str]
     chemistry: dict[str, Any]
     tasks: list[Any]
+    shared: list[Any] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class StoredHybrid:
 class _StoredTask:
     task: dict[str, Any]
     members: list[Any]
+    table: str
+    in_table: int
     in_logits: bool
     rows: str
     domains: dict[str, Any]
@@ -79,6 +83,57 @@ class _StoredEstimator:
     params: dict[str, Any]
     arrays: dict[str, Any]
     parts: dict[str, Any]
+    shared: int | None = None
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Arrays of a model folder by name: of members and domains, and of what members share."""
+
+    own: Mapping[str, np.ndarray]
+    shared: Mapping[str, np.ndarray]
+
+
+class _Left:
+    """What of a folder no part has taken so far.
+
+    Attributes
+    ----------
+    arrays
+        Each is taken once.
+    shared
+        What several estimators may take.
+    unused
+        Places of those among them that none has taken.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], shared: list[Shared]) -> None:
+        self.arrays = dict(arrays)
+        self.shared = shared
+        self.unused = set(range(len(shared)))
+
+    def take(self, names: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Arrays by the names that their owner has for them."""
+        found = {}
+        for key, name in names.items():
+            if not isinstance(name, str) or name not in self.arrays:
+                raise ValueError(f"array {name!r:.80} is missing, or used twice")
+            found[key] = self.arrays.pop(name)
+        return found
+
+    def share(self, number: int) -> Shared:
+        """What estimators share."""
+        if not 0 <= number < len(self.shared):
+            raise ValueError(f"shared part {number} does not exist")
+        self.unused.discard(number)
+        return self.shared[number]
+
+    def check_empty(self) -> None:
+        """Raise ValueError if anything is left."""
+        if self.arrays:
+            raise ValueError(f"array '{min(self.arrays):.80}' belongs to no part")
+        if self.unused:
+            raise ValueError(f"shared part {min(self.unused)} is used by no estimator")
 
 
 @dataclass(frozen=True)
@@ -91,7 +146,7 @@ def trained_from(
     stored: StoredTrained,
     card: Card,
     library: Compounds,
-    arrays: Mapping[str, np.ndarray],
+    arrays: Arrays,
     trained_on: np.ndarray | None,
 ) -> TrainedModel:
     """A teacher, student or reference.
@@ -107,15 +162,21 @@ def trained_from(
         raise ValueError("the library has other features than the chemistry")
     if not np.isfinite(library.descriptors).all():
         raise ValueError("a descriptor of the library is not finite")
-    left = dict(arrays)
-    models = [_task_model(values, left, library) for values in stored.tasks]
+    left = _Left(arrays.own, _shared(stored.shared, arrays.shared, library))
+    tables = {
+        kind: TableReader(kind, left.arrays)
+        for kind in KINDS
+        if any(name.startswith(f"0.{kind}.") for name in left.arrays)
+    }
+    models = [_task_model(values, left, tables, library) for values in stored.tasks]
     names = [model.task.name for model in models]
     if not names or len(set(names)) < len(names):
         raise ValueError("there is no task, or one twice")
     if "sub_teachers" not in card.training and not all(model.members for model in models):
         raise ValueError("a task has no members")
-    if left:
-        raise ValueError(f"array '{min(left):.80}' belongs to no part")
+    if not all(table.is_used() for table in tables.values()):
+        raise ValueError("a member belongs to no task")
+    left.check_empty()
     return TrainedModel(card, chemistry, library, models, trained_on)
 
 
@@ -180,11 +241,20 @@ def check_teacher(model: TrainedModel) -> None:
                 )
 
 
-def _task_model(values: Any, left: dict[str, np.ndarray], library: Compounds) -> TaskModel:
+def _task_model(
+    values: Any, left: _Left, tables: Mapping[str, TableReader], library: Compounds
+) -> TaskModel:
     one = _StoredTask(**read_fields(_StoredTask, "tasks", values))
     task = Task.from_dict(one.task)
     where = f"tasks.{task.name}"
-    members = [_member(item, where, len(task.outputs), left) for item in one.members]
+    stated = one.members
+    if one.table:
+        if stated or one.table not in tables:
+            raise ValueError(f"{where}: there is no table of members '{one.table:.80}' alone")
+        stated = tables[one.table].take(one.in_table, len(task.outputs))
+    elif one.in_table:
+        raise ValueError(f"{where}: {one.in_table} members are in no table")
+    members = [_member(item, where, len(task.outputs), left) for item in stated]
     places = {(member.repeat, member.fold) for member in members}
     if len(places) < len(members):
         raise ValueError(f"{where}: two members are of the same repeat and fold")
@@ -198,15 +268,15 @@ def _task_model(values: Any, left: dict[str, np.ndarray], library: Compounds) ->
     domains = {}
     for kind, item in one.domains.items():
         domain = _StoredDomain(**read_fields(_StoredDomain, f"{where}.domains.{kind}", item))
-        domains[kind] = revive_domain(kind, domain.params, _arrays(domain.arrays, left))
-    rows = State("rows", arrays=_arrays({"rows": one.rows}, left)).array("rows", np.int64)
+        domains[kind] = revive_domain(kind, domain.params, left.take(domain.arrays))
+    rows = State("rows", arrays=left.take({"rows": one.rows})).array("rows", np.int64)
     check_positions(rows, len(library))
     if not 0.0 <= one.threshold <= 1.0:
         raise ValueError(f"{where}: threshold {one.threshold:g} is not between 0 and 1")
     return TaskModel(task, members, one.in_logits, rows, domains, one.threshold)
 
 
-def _member(values: Any, where: str, n_outputs: int, left: dict[str, np.ndarray]) -> FoldModel:
+def _member(values: Any, where: str, n_outputs: int, left: _Left) -> FoldModel:
     one = _StoredMember(**read_fields(_StoredMember, f"{where}.members", values))
     where = f"{where}.members.{one.repeat}.{one.fold}"
     if min(one.repeat, one.fold) < 0:
@@ -228,21 +298,25 @@ def _member(values: Any, where: str, n_outputs: int, left: dict[str, np.ndarray]
     )
 
 
-def _state(values: Any, where: str, left: dict[str, np.ndarray], depth: int = 1) -> State:
+def _state(values: Any, where: str, left: _Left, depth: int = 1) -> State:
+    if isinstance(values, State):
+        return values
     if depth > _MOST_NESTED:
         raise ValueError(f"{where}: estimators are nested more than {_MOST_NESTED} deep")
     one = _StoredEstimator(**read_fields(_StoredEstimator, f"{where}.estimators", values))
     parts = {name: _state(part, where, left, depth + 1) for name, part in one.parts.items()}
-    return State(one.kind, one.params, _arrays(one.arrays, left), parts)
+    shared = None if one.shared is None else left.share(one.shared)
+    return State(one.kind, one.params, left.take(one.arrays), parts, shared)
 
 
-def _arrays(names: Mapping[str, Any], left: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays by the names that their owner has for them; each is taken once."""
-    found = {}
-    for key, name in names.items():
-        if not isinstance(name, str) or name not in left:
-            raise ValueError(f"array {name!r:.80} is missing, or used twice")
-        found[key] = left.pop(name)
+def _shared(
+    values: list[Any], arrays: Mapping[str, np.ndarray], library: Compounds
+) -> list[Shared]:
+    left = _Left(arrays, [])
+    found = [revive_shared(_state(one, "shared", left)) for one in values]
+    left.check_empty()
+    for one in found:
+        one.check(library)
     return found
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from fluid.base.errors import FluidError
 from fluid.chem.compounds import Compounds
 from fluid.chem.tables import Reject
+from fluid.learn.censored import measured_exactly
 from fluid.learn.hybrid_model import HybridModel
 from fluid.learn.measured import Measured
 from fluid.learn.model import Predictor, TrainedModel
@@ -119,7 +120,10 @@ def sets_of_tables(
 
 
 def _calibration_set(measured: Measured, compounds: Compounds, left_out: int = 0) -> CalibrationSet:
-    known = np.isfinite(measured.values).all(axis=1)
+    # A bound does not say how large an error is.
+    known = np.isfinite(measured.values).all(axis=1) & measured_exactly(
+        measured.signs, len(measured)
+    )
     kept = measured.take(known)
     return CalibrationSet(kept, describe(compounds.take(known), kept.similarity), left_out)
 

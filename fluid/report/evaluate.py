@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from fluid.base.jobs import single_threaded_blas
 from fluid.base.run import Run
 from fluid.chem.compounds import Compounds
 from fluid.chem.tables import Reject
+from fluid.learn.bootstrap import binary_metrics_of_samples, count_draws
 from fluid.learn.domain import DEFAULT_DOMAIN
 from fluid.learn.hybrid_model import HybridModel
 from fluid.learn.metrics import (
+    CENSORED_METRIC,
     bootstrap_rows,
     compute_metrics,
     higher_is_better,
@@ -28,11 +30,17 @@ from fluid.learn.predictions import TaskPrediction, called_classes
 from fluid.learn.storage import load_model
 from fluid.learn.task import Task
 from fluid.partner.table import Columns, LabelledCompounds, read_labelled
+from fluid.report.over_tasks import summarise
 
 # The mean of the teachers' metrics, and the metric of the mean of their predictions.
 MEAN_TEACHER, MEAN_OF_TEACHERS = "mean teacher", "mean of teachers"
 # Draws that the ends of a 95% interval need: of 100, two or three lie outside each end.
 FEWEST_DRAWS = 100
+# Resampled, fewer compounds give intervals that are too narrow, down to a width of zero.
+FEWEST_FOR_INTERVAL = 10
+# With more tasks, aggregates over tasks are stated as well.
+MOST_SHOWN = 8
+_BETWEEN_STAGES = 50
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,9 @@ class Evaluation:
         the differences between models. None stands for "not defined".
     rejects
         Rows and labels of the tables that could not be used.
+    summary
+        Of more than `MOST_SHOWN` tasks: aggregates over them by kind, see
+        `fluid.report.over_tasks.summarise`.
     """
 
     data: list[str]
@@ -63,6 +74,7 @@ class Evaluation:
     draws: int
     tasks: dict[str, dict[str, Any]]
     rejects: list[Reject]
+    summary: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The evaluation as plain values; the rejects are counted."""
@@ -73,7 +85,7 @@ class Evaluation:
             "protocol": self.protocol,
             "draws": self.draws,
             "tasks": self.tasks,
-        }
+        } | ({"summary": self.summary} if self.summary else {})
 
 
 @dataclass(frozen=True)
@@ -170,9 +182,10 @@ def evaluate(
     for index, task in enumerate(tasks):
         candidates = _candidates(task, index, table, loaded, predictions)
         if candidates:
-            run.stage(f"bootstrap of {task.name}")
-            _, truth = table.labels.column(index)
-            compared[task.name] = _compare(task, truth, candidates, draws, run.seed)
+            if len(tasks) <= MOST_SHOWN or index % _BETWEEN_STAGES == 0:
+                run.stage(f"bootstrap of {task.name}, task {index + 1} of {len(tasks)}")
+            _, truth, signs = table.labels.column_with_signs(index)
+            compared[task.name] = _compare(task, _Truth(truth, signs), candidates, draws, run.seed)
     if not compared:
         raise FluidError(
             f"{', '.join(map(str, sources))}: no label of a task that the models predict; they "
@@ -185,6 +198,7 @@ def evaluate(
         draws,
         compared,
         table.rejects,
+        summarise(compared, run.seed) if len(compared) > MOST_SHOWN else {},
     )
 
 
@@ -224,7 +238,7 @@ def _candidates(
     loaded: Sequence[_Loaded],
     predictions: Sequence[dict[str, TaskPrediction]],
 ) -> list[_Candidate]:
-    rows, _ = table.labels.column(index)
+    rows, _, _ = table.labels.column_with_signs(index)
     if not len(rows):
         return []
     found = []
@@ -271,20 +285,33 @@ def _count_seen(model: Predictor, task: Task, compounds: Compounds, rows: np.nda
     return 0
 
 
+@dataclass(frozen=True)
+class _Truth:
+    """Labels of n compounds, and which are bounds; see `compute_metrics`."""
+
+    values: np.ndarray
+    signs: np.ndarray | None
+
+    def metrics(self, task: Task, candidate: _Candidate, rows: Any = ...) -> dict[str, float]:
+        """Metrics of a model on the compounds at these positions, on all by default."""
+        signs = None if self.signs is None else self.signs[rows]
+        return compute_metrics(
+            task, self.values[rows], candidate.values[rows], candidate.called[rows], signs
+        )
+
+
 def _compare(
-    task: Task, truth: np.ndarray, candidates: Sequence[_Candidate], draws: int, seed: int
+    task: Task, labels: _Truth, candidates: Sequence[_Candidate], draws: int, seed: int
 ) -> dict[str, Any]:
-    names = metric_names(task)
+    truth, names = labels.values, metric_names(task)
+    if labels.signs is not None:
+        names = (*names, CENSORED_METRIC)
     samples = bootstrap_rows(len(truth), draws, seed)
     point: dict[str, dict[str, float]] = {}
     drawn: dict[str, dict[str, np.ndarray]] = {}
     for candidate in candidates:
-        point[candidate.name] = compute_metrics(task, truth, candidate.values, candidate.called)
-        each = [
-            compute_metrics(task, truth[rows], candidate.values[rows], candidate.called[rows])
-            for rows in samples
-        ]
-        drawn[candidate.name] = {name: np.array([one[name] for one in each]) for name in names}
+        point[candidate.name] = labels.metrics(task, candidate)
+        drawn[candidate.name] = _draw(task, labels, candidate, samples, names)
     models = []
     for candidate in candidates:
         models.append(
@@ -293,7 +320,7 @@ def _compare(
                 "kind": candidate.kind,
                 "partner": candidate.partner,
                 "coverage": _number(float(candidate.inside.mean())),
-                "inside_domain": _inside(task, truth, candidate),
+                "inside_domain": _inside(task, labels, candidate, names),
                 "trained_on": candidate.n_seen,
                 "metrics": {
                     name: _estimate(point[candidate.name][name], drawn[candidate.name][name])
@@ -302,18 +329,39 @@ def _compare(
             }
         )
     result: dict[str, Any] = {"kind": task.kind, "compounds": len(truth), "models": models}
+    if labels.signs is not None:
+        result["censored"] = int(np.sum(labels.signs != 0))
     if task.is_classification:
         result["classes"] = np.bincount(truth.astype(np.int64)).tolist()
     result["differences"] = _differences(candidates, point, drawn, names[0])
     return result
 
 
-def _inside(task: Task, truth: np.ndarray, candidate: _Candidate) -> dict[str, float | None]:
+def _draw(
+    task: Task,
+    labels: _Truth,
+    candidate: _Candidate,
+    samples: np.ndarray,
+    names: Sequence[str],
+) -> dict[str, np.ndarray]:
+    """Metrics of each sample; NaN if the compounds are too few for an interval."""
+    if len(labels.values) < FEWEST_FOR_INTERVAL:
+        return {name: np.full(len(samples), np.nan) for name in names}
+    if task.kind == "binary":
+        score, called = candidate.values[:, 0], candidate.called
+        return binary_metrics_of_samples(labels.values, score, called, count_draws(samples))
+    each = [labels.metrics(task, candidate, rows) for rows in samples]
+    return {name: np.array([one[name] for one in each]) for name in names}
+
+
+def _inside(
+    task: Task, labels: _Truth, candidate: _Candidate, names: Sequence[str]
+) -> dict[str, float | None]:
     """Metrics on the compounds inside the model's own applicability domain."""
     rows = candidate.inside
     if not rows.any():
-        return dict.fromkeys(metric_names(task), None)
-    found = compute_metrics(task, truth[rows], candidate.values[rows], candidate.called[rows])
+        return dict.fromkeys(names, None)
+    found = labels.metrics(task, candidate, rows)
     return {name: _number(value) for name, value in found.items()}
 
 

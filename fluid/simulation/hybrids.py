@@ -137,11 +137,12 @@ def _train(first: SimulatedRound, partner: str, later: SimulatedRound | None) ->
         fitted = _fit(first, partner, later)
     except TrainingError:
         return {}
-    labels = consortium.tables[partner].labels
     out_of_fold = {}
-    for name, values in fitted.out_of_fold.items():
-        rows, truth = labels.column(consortium.federation.task_index(name))
+    rows = {model.task.name: model.rows for model in fitted.model.own.task_models}
+    for name, one in fitted.measured.items():
         threshold = fitted.model.decisions[name].threshold
-        out_of_fold[name] = LabelledPrediction(rows, truth, values, threshold)
+        out_of_fold[name] = LabelledPrediction(
+            rows[name], one.truth, one.values, threshold, one.signs
+        )
     predictions = predict_queries(fitted.model, consortium.queries)
     return pack_predictions(predictions) | pack_out_of_fold(out_of_fold)

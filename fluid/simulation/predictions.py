@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fluid.chem.compounds import Compounds
+from fluid.learn.censored import measured_exactly, signs_among
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import DOMAINS
 from fluid.learn.metrics import compute_metrics, metric_names
@@ -28,18 +29,21 @@ class LabelledPrediction:
     rows
         Positions of the compounds in their table, int64 of shape (n,).
     truth
-        Class index or number, shape (n,).
+        Class index or number, or a bound of it, shape (n,).
     values
         Probabilities or numbers, float64 of shape (n, n_outputs); NaN where the model has no
         prediction.
     threshold
         Probability from which a compound of a binary task is called positive.
+    signs
+        Which numbers are bounds, see `fluid.learn.measured.Measured`; None if none is.
     """
 
     rows: np.ndarray
     truth: np.ndarray
     values: np.ndarray
     threshold: float
+    signs: np.ndarray | None = None
 
     def called(self, task: Task) -> np.ndarray:
         """Predicted class index of each compound, shape (n,)."""
@@ -48,13 +52,18 @@ class LabelledPrediction:
         return prediction.classes(task)
 
     def predicted(self) -> LabelledPrediction:
-        """Only the compounds that have a prediction."""
-        return self.take(np.isfinite(self.values).all(axis=1))
+        """Only the compounds that have a prediction and an exact label."""
+        exact = measured_exactly(self.signs, len(self.truth))
+        return self.take(exact & np.isfinite(self.values).all(axis=1))
 
     def take(self, chosen: np.ndarray) -> LabelledPrediction:
         """Only these compounds, by mask or position."""
         return LabelledPrediction(
-            self.rows[chosen], self.truth[chosen], self.values[chosen], self.threshold
+            self.rows[chosen],
+            self.truth[chosen],
+            self.values[chosen],
+            self.threshold,
+            signs_among(self.signs, chosen),
         )
 
     def metrics(self, task: Task) -> dict[str, float]:
@@ -189,6 +198,8 @@ def pack_out_of_fold(predictions: Mapping[str, LabelledPrediction]) -> Arrays:
         arrays[f"{name}/oof/truth"] = one.truth
         arrays[f"{name}/oof/values"] = one.values
         arrays[f"{name}/oof/threshold"] = np.array(one.threshold)
+        if one.signs is not None:
+            arrays[f"{name}/oof/signs"] = one.signs
     return arrays
 
 
@@ -200,6 +211,7 @@ def unpack_out_of_fold(arrays: Arrays, tasks: Iterable[Task]) -> dict[str, Label
             arrays[f"{task.name}/oof/truth"],
             arrays[f"{task.name}/oof/values"],
             float(arrays[f"{task.name}/oof/threshold"]),
+            arrays.get(f"{task.name}/oof/signs"),
         )
         for task in tasks
         if f"{task.name}/oof/values" in arrays

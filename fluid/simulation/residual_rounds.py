@@ -125,7 +125,7 @@ def _fit_residuals(
     for task, base in bases.items():
         measured = teacher.out_of_fold[task.name]
         model = fit_task_residuals(
-            LabelledTask(library, task, measured.rows, measured.truth),
+            LabelledTask(library, task, measured.rows, measured.truth, measured.signs),
             folds,
             teacher.fold_models(task.name),
             student,

@@ -94,9 +94,13 @@ def _train(consortium: Consortium, partner: str) -> Arrays:
     out_of_fold, members = {}, {}
     for task_model in fitted.model.task_models:
         name = task_model.task.name
-        rows, truth = table.labels.column(consortium.federation.task_index(name))
+        measured = fitted.measured[name]
         out_of_fold[name] = LabelledPrediction(
-            rows, truth, fitted.out_of_fold[name], task_model.threshold
+            task_model.rows,
+            measured.truth,
+            measured.values,
+            task_model.threshold,
+            measured.signs,
         )
         members[f"{name}/members"] = np.array(
             [

@@ -59,6 +59,11 @@ def shrinkage_slope(sample: TeacherSample | None) -> float:
     if sample is None or not len(sample.rows):
         return 1.0
     used, weights = sample.used()
+    # A sample that tasks share may hold compounds without a label in this one.
+    weights = weights * used.known.any(axis=0)
+    if not weights.any():
+        return 1.0
+    weights = weights / weights.sum()
     label = used.label()
     between = float(
         weights @ (centred_disagreement(used, used.predictions, weights) ** 2).sum(axis=(0, 2))

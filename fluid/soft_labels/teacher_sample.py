@@ -65,9 +65,11 @@ class TeacherSample:
         share, predictions, known
             As above, of all n.
         reliability
-            The highest of any teacher, shape (n,).
+            The highest of any teacher, 0 where there is no label, shape (n,). Of a sample that
+            several tasks share it is that of all tasks: a task then may have no label of a
+            compound.
         """
-        counts = np.where(known.any(axis=0), reliability, 0.0).astype(np.float64) ** 2
+        counts = reliability.astype(np.float64) ** 2
         uniform = ((digests * _MIX) >> (np.uint64(64) - _BITS)).astype(np.float64)
         priority = counts / ((uniform + 0.5) / 2.0 ** int(_BITS))
         rows = np.flatnonzero(priority > 0.0)

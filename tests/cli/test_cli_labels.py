@@ -57,10 +57,10 @@ def test_the_unit_of_a_wide_table_counts(tmp_path: Path, header: str) -> None:
     )
     assert [(item["line"], item["value"]) for item in listed] == [("11", "1000")]
     assert "unit 'cm/s', which measures something else; the task's is 'nM'" in listed[0]["reason"]
-    assert labels["pic50"]["compounds"] in (27, 28)
+    assert labels == {"pic50": {"compounds": 28, "censored": 1}}
 
 
-def test_what_is_not_used_of_a_column_is_told(site: Site, tmp_path: Path) -> None:
+def test_what_is_not_learned_of_a_column_is_told(site: Site, tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     values = ["0,5" if n % 2 else f"{n / 20:.2f}" for n in range(50)]
     values[:10] = [f">{n / 10}" for n in range(10)]
@@ -83,6 +83,23 @@ def test_what_is_not_used_of_a_column_is_told(site: Site, tmp_path: Path) -> Non
     assert "task logbb: 20 of 50 values are rejected, such as: 99 is outside" in said
     assert re.search("rejected by value: 0% of .* to 99", said)
     assert not re.search(r"task bbb: \d+ of", said)
+
+
+def test_bounds_are_learned_or_dropped(site: Site, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    rows = [f"{'C' * (n + 1)}O,{n % 2},{'>' if n % 3 == 0 else ''}{n / 20}" for n in range(45)]
+    table.write_text("smiles,bbb,logbb\n" + "\n".join(rows) + "\n")
+    found = {}
+    for way in ("learn", "drop"):
+        outcome = done(*site.train(tmp_path / way, table, "--censored", way, "--json"))
+        assert "have only" not in outcome.stderr
+        summary = json.loads(outcome.stdout)
+        found[way] = summary["training"]["labels"]["logbb"]
+        assert ("censored_rmse" in summary["out_of_fold"]["logbb"]) == (way == "learn")
+    assert found == {"learn": {"compounds": 45, "censored": 15}, "drop": {"compounds": 30}}
+    refused = run(*site.train(tmp_path / "other", table, "--censored", "guess"))
+    assert refused.code == 1
+    assert "censored 'guess': allowed are learn, drop" in refused.stderr
 
 
 def test_a_class_may_be_called_none(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_the_fit_is_logistic_regression_on_standardised_scores():
     random = np.random.default_rng(1)
     score = 40 * random.normal(size=60) + 7
     target = (score + 30 * random.normal(size=60) > 0).astype(np.float64)
-    model = LogisticRegression(C=100.0).fit(score[:, None] / score.std(), target)
+    model = LogisticRegression(C=100.0, tol=1e-12).fit(score[:, None] / score.std(), target)
     expected = model.predict_proba(score[:, None] / score.std())[:, 1]
     np.testing.assert_allclose(fit_platt(score, target)(score), expected, rtol=1e-6)
 

@@ -19,6 +19,7 @@ from fluid.learn.estimators import LEARNERS
 from fluid.learn.own_fold import folds_of_repeats, label_own_fold
 from fluid.learn.reliability import DOMAIN_NEIGHBOURS, fit_reliability
 from fluid.learn.task import Task
+from tests.learn.learners import marked
 
 FOLDS = 3
 SECRET = bytes(range(32))
@@ -31,7 +32,9 @@ def run(library, task, values, learner, repeats=1, rows=None, n_folds=FOLDS, job
     return cross_fit(labelled, folds, CrossFitting(n_folds, learner, 7), jobs), folds
 
 
-@pytest.mark.parametrize("learner", ["svm", "lightgbm", "random-forest", "logistic", "auto"])
+@pytest.mark.parametrize(
+    "learner", marked(["svm", "lightgbm", "random-forest", "logistic", "multitask", "auto"])
+)
 def test_ring_nitrogen_is_learned_out_of_fold(library, problems, learner):
     task, values = problems["binary"]
     fitted, _ = run(library, task, values, learner, repeats=2)

@@ -106,7 +106,8 @@ def test_metrics_that_are_not_defined_are_nan():
     ones = np.ones(3)
     found = compute_metrics(BINARY, ones, np.array([[0.2], [0.9], [0.9]]), np.array([0, 1, 1]))
     undefined = {name for name, value in found.items() if np.isnan(value)}
-    assert undefined == {"roc_auc", "mcc", "balanced_accuracy", "specificity"}
+    wanted = {"roc_auc", "pr_auc_calibrated", "mcc", "kappa", "balanced_accuracy", "specificity"}
+    assert undefined == wanted
     assert found["sensitivity"] == pytest.approx(2 / 3)
     found = compute_metrics(NUMBER, ones, np.array([[1.0], [1.0], [2.0]]), np.zeros(3))
     assert {name for name, value in found.items() if np.isnan(value)} == {"r2", "spearman"}

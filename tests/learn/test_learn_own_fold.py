@@ -8,6 +8,7 @@ from fluid.learn.estimators import LEARNERS
 from fluid.learn.folds import keyed_folds
 from fluid.learn.own_fold import OwnFoldLabels, folds_of_repeats, label_own_fold
 from fluid.learn.task import Task
+from tests.learn.learners import marked
 
 FOLDS = 3
 REPEATS = 2
@@ -61,7 +62,9 @@ def test_the_label_of_a_compound_is_exactly_the_same_with_and_without_it(
         assert not np.array_equal(deprived.prediction, everything.prediction)
 
 
-@pytest.mark.parametrize("learner", ["logistic", "random-forest", "average", "auto"])
+@pytest.mark.parametrize(
+    "learner", marked(["logistic", "random-forest", "average", "multitask", "auto"])
+)
 def test_the_same_holds_for_every_other_learner(library, problems, train, public, learner):
     task, values = problems["binary"]
     everything = label(train, library, task, values, learner, public, repeats=1)

@@ -23,6 +23,7 @@ from fluid.learn.model import TaskModel, TrainedModel
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.storage import load_model, save_model
 from tests.learn.folders import decided
+from tests.learn.learners import marked
 
 KINDS = ("binary", "multiclass", "regression")
 
@@ -47,7 +48,7 @@ def assert_same_predictions(left, right, compounds):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", marked(LEARNERS))
 def test_every_learner_predicts_the_same_after_a_round_trip(
     library, problems, train, tmp_path, learner, kind
 ):

@@ -126,7 +126,8 @@ def spoil(*path, value=None):
     return edit
 
 
-MEMBER = ("tasks", 0, "members", 0)
+# Of a task whose members are trees; kernel machines are in a table.
+MEMBER = ("tasks", 1, "members", 0)
 
 
 @pytest.mark.parametrize(
@@ -134,8 +135,14 @@ MEMBER = ("tasks", 0, "members", 0)
     [
         (spoil(*MEMBER, "estimators", 0, "kind", value="oracle"), "unknown kind of estimator 'or"),
         (spoil(*MEMBER, "estimators", 0, "params"), "is incomplete"),
-        (spoil(*MEMBER, "estimators", 0, "arrays", "rows", value="none"), "is incomplete"),
-        (spoil(*MEMBER, "estimators", 0, "arrays", "weights"), "estimator 'svm' is incomplete"),
+        (spoil(*MEMBER, "estimators", 0, "arrays", "leaves", value="none"), "is incomplete"),
+        (spoil(*MEMBER, "estimators", 0, "arrays", "offsets"), "estimator '.*' is incomplete"),
+        (spoil("tasks", 0, "table", value=""), "members are in no table"),
+        (spoil("tasks", 0, "table", value="oracle"), "no table of members 'oracle'"),
+        (spoil("tasks", 0, "in_table", value=10**9), "there are no 1000000000 more members"),
+        (spoil("tasks", 0, "in_table", value=1), "a member belongs to no task"),
+        (spoil("tasks", 0, "in_table", value=-1), "there are no -1 more members"),
+        (spoil("tasks", 0, "members", value=[{}]), "no table of members 'svm' alone"),
         (spoil(*MEMBER, "calibrations", value=[["a", 1]]), "is incomplete"),
         (spoil(*MEMBER, "reliability"), "is incomplete"),
         (spoil("tasks", 1, "members", 0, "estimators", 0, "arrays", "leaves"), "is incomplete"),
@@ -155,7 +162,7 @@ MEMBER = ("tasks", 0, "members", 0)
         (spoil("files", "arrays.npz"), r"files: 'arrays\.npz' is missing"),
         (spoil("schema", value="fluid.model/2"), "has the older format .*: train or distill"),
         (spoil("schema", value="fluid.model/99"), "has the newer format 'fluid.model/99'"),
-        (spoil("schema"), "is a 'None' file, but a 'fluid.model/3' file is needed"),
+        (spoil("schema"), "is a 'None' file, but a 'fluid.model/4' file is needed"),
     ],
 )  # fmt: skip
 def test_a_model_file_that_is_not_right_is_refused(folder, edit, message):
@@ -201,6 +208,37 @@ def test_knots_that_do_not_rise_are_refused(folder):
 def test_positions_outside_the_library_are_refused(folder, rows):
     replace_arrays(folder, **{"ringn/rows": np.array(rows)})
     with pytest.raises(FileFormatError, match="a position is outside the library"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "message"),
+    [
+        ("uses", lambda found: found + 10**6, "uses rows or a scaling that there is not"),
+        ("uses", lambda found: found - 1, "uses rows or a scaling that there is not"),
+        ("uses", lambda found: found[:-1], "no fitting 'uses'"),
+        ("machines", lambda found: found * np.inf, "not finite"),
+        ("machines", lambda found: found[:, :2], "no fitting 'machines'"),
+        ("places", lambda found: -found - 1, "repeat and fold are 0 or above"),
+        ("places", lambda found: found * 0, "two members are of the same repeat and fold"),
+        ("places", lambda found: found.astype(np.float64), "no fitting 'places'"),
+        ("reliability", lambda found: -found - 1, "out of range"),
+        ("set_ends", lambda found: found[::-1], "do not fill"),
+        ("set_ends", lambda found: found + 1, "do not fill"),
+        ("rows", lambda found: found + 160, "a position is outside the library"),
+        ("rows", lambda found: found[:-1], "do not fill"),
+        ("weights", lambda found: found[:-1], "do not fill"),
+        ("weights", lambda found: found * np.nan, "not finite"),
+        ("scales", lambda found: found * 0, "scales above 0"),
+        ("means", lambda found: found[:, :-1], "no fitting 'scales'"),
+    ],
+)
+def test_a_table_of_members_that_does_not_fit_is_refused(folder, name, edit, message):
+    with np.load(folder / "arrays.npz") as stored:
+        found = stored[f"0.svm.{name}"]
+    with np.errstate(all="ignore"):
+        replace_arrays(folder, **{f"0.svm.{name}": edit(found)})
+    with pytest.raises(FileFormatError, match=message):
         load_model(folder)
 
 

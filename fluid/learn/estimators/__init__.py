@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from fluid.base.errors import FileFormatError
 from fluid.learn.estimators.average import Average
-from fluid.learn.estimators.base import Estimator, Learner, State, logit, sigmoid
+from fluid.learn.estimators.base import Estimator, Learner, Shared, State, logit, sigmoid
 from fluid.learn.estimators.kernel import KernelRidge, KernelSVM
 from fluid.learn.estimators.linear import Linear
 from fluid.learn.estimators.mixture import Mixture
+from fluid.learn.estimators.multitask.head import Head
+from fluid.learn.estimators.multitask.network import Network
 from fluid.learn.estimators.trees import boosted_trees, random_forest
 
 # Above this many compounds a support vector machine costs more than it gains. Below, its labels
@@ -33,8 +36,11 @@ LEARNERS: dict[str, Callable[[], Learner]] = {
     "random-forest": random_forest,
     "logistic": Linear,
     "average": _average,
+    Head.kind: Head,
 }
 AUTO = "auto"
+# Learners that leave out compounds of which only a bound is known.
+DROPS_CENSORED = frozenset({"random-forest"})
 
 _REVIVE: dict[str, Callable[[State], Estimator]] = {
     "lightgbm": lambda state: boosted_trees().restore(state),
@@ -43,6 +49,7 @@ _REVIVE: dict[str, Callable[[State], Estimator]] = {
     "kernel-ridge": KernelRidge.from_state,
     "logistic": Linear.from_state,
     "average": lambda state: Average.restore(state, revive),
+    Head.kind: Head.from_state,
     "mixture": lambda state: Mixture.restore(state, revive),
 }
 
@@ -71,18 +78,32 @@ def revive(state: State) -> Estimator:
     FileFormatError
         If the state is of a kind that this version does not know, or lacks something.
     """
-    if state.kind not in _REVIVE:
+    return _revived(_REVIVE, state)
+
+
+def revive_shared(state: State) -> Shared:
+    """Rebuild what several estimators share; see `revive`."""
+    return _revived({Network.kind: Network.from_state}, state)
+
+
+Made = TypeVar("Made")
+
+
+def _revived(known: dict[str, Callable[[State], Made]], state: State) -> Made:
+    if state.kind not in known:
         raise FileFormatError(f"unknown kind of estimator '{state.kind}'")
     try:
-        return _REVIVE[state.kind](state)
+        return known[state.kind](state)
     except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(f"estimator '{state.kind}' is incomplete ({error})") from error
 
 
 __all__ = [
     "AUTO",
+    "DROPS_CENSORED",
     "Estimator",
     "KernelRidge",
+    "KernelSVM",
     "LEARNERS",
     "Learner",
     "Mixture",
@@ -90,5 +111,6 @@ __all__ = [
     "logit",
     "choose_learner",
     "revive",
+    "revive_shared",
     "sigmoid",
 ]

@@ -26,12 +26,15 @@ class State:
         Numeric arrays; no object arrays.
     parts
         States of the members of an ensemble.
+    shared
+        What the estimators of several tasks have in common; a folder holds it once.
     """
 
     kind: str
     params: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     parts: dict[str, State] = field(default_factory=dict)
+    shared: Shared | None = None
 
     def number(self, key: str) -> float:
         """A number among the parameters; KeyError or ValueError if there is none."""
@@ -61,6 +64,18 @@ class State:
             if set(found) != set(wanted):
                 named = ", ".join(wanted) or "none"
                 raise ValueError(f"{what} are {sorted(found)!r:.80}; needed are {named}")
+
+
+class Shared(Protocol):
+    """What estimators of several tasks have in common, such as the hidden layer of a network."""
+
+    def to_state(self) -> State:
+        """What is shared, as plain values."""
+        ...
+
+    def check(self, library: Compounds) -> None:
+        """As `Estimator.check`."""
+        ...
 
 
 class Estimator(Protocol):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from fluid.chem.compounds import Compounds
 from fluid.chem.stream import CompoundStream
+from fluid.learn.censored import best_constant, censored_weights, minimise
 from fluid.learn.estimators.base import State, check_positions, check_scaling
 from fluid.learn.estimators.conjugate import solve_ridge
 from fluid.learn.estimators.landmarks import NormalEquations, choose_landmarks
@@ -18,6 +19,10 @@ from fluid.learn.estimators.twicing import Twicing
 _BLOCK = 2048
 # Rows of a kernel matrix that one thread finds at once: fixed, so no value depends on threads.
 _ROWS = 512
+# Half width of the tube of support vector regression, in standard deviations of the values.
+_TUBE = 0.1
+# Refits of support vector regression until no bound is violated that is not fitted.
+_MOST_REFITS = 20
 # Above this many compounds conjugate gradients are faster than a Cholesky factor, and smaller.
 MOST_FACTORED = 4000
 
@@ -43,6 +48,10 @@ class KernelMachine:
             kernel = self.kernel_(self.kernel_.prepare(block), kept)
             result[part] += kernel.astype(np.float64) @ self.weights_
         return result
+
+    def score_kernel(self, kernel: np.ndarray) -> np.ndarray:
+        """Scores from the kernel to the kept compounds, (n, n_kept); shape (n,)."""
+        return kernel.astype(np.float64) @ self.weights_ + self.intercept_
 
     def renumber(self, positions: np.ndarray) -> None:
         """Refer to another library, in which compound i of this one is at ``positions[i]``."""
@@ -93,6 +102,13 @@ class KernelSVM(KernelMachine):
         super().__init__()
         self.cost = cost
 
+    @classmethod
+    def on(cls, kernel: MixedKernel) -> Self:
+        """A machine to be fitted with `fit_gram`, on a kernel that is scaled already."""
+        made = cls()
+        made.kernel_ = kernel
+        return made
+
     def fit(
         self,
         library: Compounds,
@@ -124,9 +140,15 @@ class KernelSVM(KernelMachine):
             machine = SVC(C=self.cost, kernel="precomputed", tol=1e-4).fit(gram, target)
             shift, scale = 0.0, 1.0
         else:
-            shift, scale = float(target.mean()), float(target.std()) or 1.0
-            machine = SVR(C=self.cost, epsilon=0.1, kernel="precomputed", tol=1e-4)
-            machine.fit(gram, (target - shift) / scale)
+            measured = target if signs is None or not np.any(signs == 0) else target[signs == 0]
+            shift, scale = float(measured.mean()), float(measured.std()) or 1.0
+            machine = SVR(C=self.cost, epsilon=_TUBE, kernel="precomputed", tol=1e-4)
+            standard = (target - shift) / scale
+            if signs is None:
+                machine.fit(gram, standard)
+            else:
+                machine, fitted = _fit_bounds(machine, gram, standard, signs)
+                rows = rows[fitted]
         self.rows_ = rows[machine.support_]
         self.weights_ = machine.dual_coef_.ravel() * scale
         self.intercept_ = float(machine.intercept_[0]) * scale + shift
@@ -202,6 +224,10 @@ class KernelRidge(KernelMachine):
         each = np.ones(len(rows)) if weights is None else weights
         training = library.take(rows)
         self.kernel_ = self._given or self.kernel_.fit(training)
+        if signs is not None:
+            if self.twicing is not None or plain is not None:
+                raise ValueError("bounds are measured values, which are not sharpened")
+            return self._fit_bounds(training, rows, target, signs, each, seed)
         self.intercept_ = float(np.average(target, weights=each))
         if plain is None:
             columns, centre = target[:, None], np.array([self.intercept_])
@@ -224,6 +250,60 @@ class KernelRidge(KernelMachine):
             self.weights_ = found[:, 0]
         return self
 
+    def _fit_bounds(
+        self,
+        training: Compounds,
+        rows: np.ndarray,
+        target: np.ndarray,
+        signs: np.ndarray,
+        each: np.ndarray,
+        seed: int,
+    ) -> Self:
+        """Fit values and bounds about the number that predicts them best."""
+        counted = each > 0
+        training, rows, target = training.take(counted), rows[counted], target[counted]
+        signs = signs[counted]
+        weights = each[counted] * censored_weights(signs)
+        self.intercept_ = best_constant(target, signs, weights)
+        centred = target - self.intercept_
+        prepared = self.kernel_.prepare(training)
+        if len(rows) <= self.most_exact:
+            chosen = np.arange(len(rows))
+            gram = self._gram(prepared)
+
+            def solve(active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+                found = np.zeros(len(active))
+                part = gram if active.all() else gram[np.ix_(active, active)]
+                found[active] = self._coefficients(
+                    part, centred[active], weights[active], self.ridge, seed
+                )
+                return found, _product(gram, found)
+
+        else:
+            chosen = choose_landmarks(len(rows), self.n_landmarks, each[counted], seed)
+            landmarks = Prepared(*(values[chosen] for values in prepared))
+
+            def solve(active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+                equations = NormalEquations(self.kernel_, training.take(chosen), 1)
+                equations.add(
+                    CompoundStream.of(training),
+                    np.arange(len(rows)),
+                    centred[:, None],
+                    np.where(active, weights, 0.0),
+                    self.jobs,
+                )
+                found = equations.solve(self.ridge, np.zeros(1))[:, 0]
+                reached = np.empty(len(active))
+                for start in range(0, len(active), _BLOCK):
+                    block = slice(start, start + _BLOCK)
+                    queries = Prepared(*(values[block] for values in prepared))
+                    reached[block] = self.kernel_(queries, landmarks).astype(np.float64) @ found
+                return found, reached
+
+        self.rows_ = rows[chosen]
+        self.weights_ = minimise(solve, centred, signs, weights)
+        return self
+
     @classmethod
     def of(
         cls, kernel: MixedKernel, rows: np.ndarray, weights: np.ndarray, intercept: float
@@ -242,7 +322,7 @@ class KernelRidge(KernelMachine):
         seed: int,
         plain: np.ndarray | None = None,
     ) -> np.ndarray:
-        gram = self._gram(prepared)
+        gram = self.gram(prepared)
         sharpened = centred if plain is None else centred - plain
         sharpened = self._with_twicing(gram, sharpened, each, float(each.sum()), seed)
         labels = sharpened if plain is None else sharpened + plain
@@ -266,7 +346,7 @@ class KernelRidge(KernelMachine):
         seed
             Only the time depends on it.
         """
-        gram = self._gram(self.kernel_.prepare(compounds))
+        gram = self.gram(self.kernel_.prepare(compounds))
         columns = [self._with_twicing(gram, column, weights, n, seed) for column in labels.T]
         return np.stack(columns, axis=1)
 
@@ -297,7 +377,7 @@ class KernelRidge(KernelMachine):
             )
         )
 
-    def _gram(self, prepared: Prepared) -> np.ndarray:
+    def gram(self, prepared: Prepared) -> np.ndarray:
         """Kernel matrix, float32; found above the diagonal and mirrored."""
         count = len(prepared.counts)
         gram = np.empty((count, count), dtype=np.float32)
@@ -313,3 +393,64 @@ class KernelRidge(KernelMachine):
             for _ in pool.map(fill, range(0, count, _ROWS)):
                 pass
         return gram
+
+
+def _product(gram: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """A kernel matrix in single precision times coefficients, in double."""
+    found = np.empty(len(gram))
+    for start in range(0, len(gram), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        found[part] = gram[part].astype(np.float64) @ coefficients
+    return found
+
+
+def _fit_bounds(
+    machine: Any, gram: np.ndarray, target: np.ndarray, signs: np.ndarray
+) -> tuple[Any, np.ndarray]:
+    """Support vector regression of values and bounds, by an active set.
+
+    The loss of a bound is that of the tube, on the side where it is violated. A bound joins when it
+    is violated by more than the tube's half width, and leaves when it pulls the prediction the
+    wrong way, back to the bound. When nobody joins or leaves, the machine minimises the convex
+    one-sided problem. Should that not come about, the best machine found serves.
+
+    Parameters
+    ----------
+    machine
+        An SVR with a precomputed kernel.
+    gram, target, signs
+        Kernel matrix, values or bounds in units of the tube, and -1, 0 or 1, of n compounds.
+
+    Returns
+    -------
+    tuple
+        The fitted machine, and positions of the compounds that it was fitted on.
+    """
+    from sklearn.base import clone
+
+    weights = censored_weights(signs)
+    active = signs == 0 if np.any(signs == 0) else np.ones(len(signs), dtype=bool)
+    best: tuple[float, Any, np.ndarray] | None = None
+    for _ in range(_MOST_REFITS):
+        fitted = np.flatnonzero(active)
+        found = clone(machine).fit(
+            gram[np.ix_(fitted, fitted)], target[fitted], sample_weight=weights[fitted]
+        )
+        support, dual = fitted[found.support_], found.dual_coef_.ravel()
+        predicted = gram[:, support] @ dual + found.intercept_[0]
+        residual = target - predicted
+        short = np.where(signs == 0, np.abs(residual), signs * residual)
+        loss = weights @ np.maximum(short - machine.epsilon, 0.0)
+        total = 0.5 * dual @ (predicted[support] - found.intercept_[0]) + machine.C * loss
+        if best is None or total < best[0]:
+            best = (float(total), found, fitted)
+        # Within the solver's tolerance a compound may seem to be on either side.
+        slack = 2.0 * machine.tol
+        joins = ~active & (short > machine.epsilon + slack)
+        leaves = np.zeros(len(active), dtype=bool)
+        leaves[support] = signs[support] * dual < 0.0
+        if not (joins.any() or leaves.any()):
+            return found, fitted
+        active = (active | joins) & ~leaves
+    assert best is not None
+    return best[1], best[2]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from fluid.chem.compounds import Compounds
+from fluid.learn.censored import censored_weights, minimise
 from fluid.learn.estimators.base import State, check_scaling
 
 
@@ -54,8 +55,13 @@ class Linear:
             model = LogisticRegression(C=self.cost, max_iter=2000).fit(matrix, target)
             self.coefficients_, self.intercept_ = model.coef_[0], float(model.intercept_[0])
         else:
-            ridge = Ridge(alpha=1.0 / self.cost).fit(matrix, target)
-            self.coefficients_, self.intercept_ = ridge.coef_, float(ridge.intercept_)
+            ridge = Ridge(alpha=1.0 / self.cost)
+            found = (
+                _ridge_parameters(ridge.fit(matrix, target))
+                if signs is None
+                else _fit_bounds(ridge, matrix, target, signs)
+            )
+            self.coefficients_, self.intercept_ = found[:-1], float(found[-1])
         return self
 
     def score(self, queries: Compounds, library: Compounds) -> np.ndarray:
@@ -86,3 +92,20 @@ class Linear:
         check_scaling(self.mean_, self.scale_, library)
         if len(self.coefficients_) != library.bits + len(self.mean_):
             raise ValueError("'coefficients' are not one for each feature")
+
+
+def _ridge_parameters(ridge: Any) -> np.ndarray:
+    return np.append(ridge.coef_, ridge.intercept_)
+
+
+def _fit_bounds(
+    ridge: Any, matrix: np.ndarray, target: np.ndarray, signs: np.ndarray
+) -> np.ndarray:
+    """Coefficients and intercept of ridge regression of values and bounds."""
+    weights = censored_weights(signs)
+
+    def solve(active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        ridge.fit(matrix[active], target[active], sample_weight=weights[active])
+        return _ridge_parameters(ridge), ridge.predict(matrix)
+
+    return minimise(solve, target, signs, weights)

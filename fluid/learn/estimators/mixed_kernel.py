@@ -29,6 +29,10 @@ class Prepared(NamedTuple):
     counts: np.ndarray
     descriptors: np.ndarray
 
+    def take(self, rows: np.ndarray) -> Prepared:
+        """The compounds at these positions."""
+        return Prepared(self.counts[rows], self.descriptors[rows])
+
 
 class MixedKernel:
     """The kernel (min-max of Morgan counts + Gaussian of scaled descriptors) / 2.
@@ -56,6 +60,10 @@ class MixedKernel:
         shift = total / count
         return self._scale(centre + shift, np.sqrt(np.maximum(squares / count - shift**2, 0.0)))
 
+    def fit_nothing(self, n_descriptors: int) -> Self:
+        """Take descriptors as they are: there are no compounds to scale by."""
+        return self._scale(np.zeros(n_descriptors), np.ones(n_descriptors))
+
     def _scale(self, mean: np.ndarray, spread: np.ndarray) -> Self:
         self.mean_ = mean
         self.scale_ = np.where(spread > 1e-9, spread, 1.0)
@@ -71,9 +79,12 @@ class MixedKernel:
     def __call__(self, left: Prepared, right: Prepared) -> np.ndarray:
         """Kernel matrix, float32 of shape (len(left), len(right))."""
         shared = tanimoto(left.counts, right.counts)
+        return self.add_descriptors(shared, left.descriptors, right.descriptors)
+
+    def add_descriptors(self, shared: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """The kernel from its min-max part, which is overwritten, and scaled descriptors."""
         if not len(self.mean_):
             return shared
-        a, b = left.descriptors, right.descriptors
         # In place: a temporary of this size costs more than the arithmetic on it.
         product = a @ b.T
         product *= 2.0

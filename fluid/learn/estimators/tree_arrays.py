@@ -8,7 +8,7 @@ the last bit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -79,6 +79,12 @@ class TreeArrays:
     def n_trees(self) -> int:
         """Number of trees."""
         return len(self.offsets) - 1
+
+    def raised(self, by: float) -> TreeArrays:
+        """The same trees with a number added to every leaf of the first, and so to every sum."""
+        leaves = self.leaves.copy()
+        leaves[: self.offsets[1] + 1] += by
+        return replace(self, leaves=leaves)
 
     def check(self, n_features: int) -> None:
         """Make sure that every walk stays inside its tree and ends in a leaf.

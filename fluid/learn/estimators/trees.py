@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
 
 from fluid.chem.compounds import Compounds
+from fluid.learn.censored import best_constant, censored_weights, is_active
 from fluid.learn.estimators.base import State
 from fluid.learn.estimators.tree_arrays import TreeArrays
 
@@ -72,12 +74,28 @@ class Trees:
         """See `Learner.fit`."""
         import lightgbm
 
+        if signs is not None and self.averaged:
+            # A tree of a forest is grown once: which bounds it will violate is not known before.
+            exact = signs == 0
+            rows, target, signs = rows[exact], target[exact], None
         matrix = library.take(rows).feature_matrix(counts=True)
-        objective = "binary" if classification else "regression"
+        objective: Any = "binary" if classification else "regression"
         params = _COMMON | self.params | {"seed": seed % (2**31), "objective": objective}
-        data = lightgbm.Dataset(matrix, target, params=params, free_raw_data=True)
+        start = 0.0
+        given: dict[str, Any] = {}
+        if signs is not None:
+            weights = censored_weights(signs)
+            start = best_constant(target, signs, weights)
+            # As LightGBM finds it itself for exact values.
+            given["init_score"] = np.full(len(target), start)
+            params["objective"] = _one_sided_squares(target, signs, weights)
+            # Bounds that are kept, and light ones, support no leaf: it needs the weight of as many
+            # exact values as it would need compounds otherwise.
+            params["min_sum_hessian_in_leaf"] = float(params["min_data_in_leaf"])
+        data = lightgbm.Dataset(matrix, target, params=params, free_raw_data=True, **given)
         booster = lightgbm.train(params, data, num_boost_round=self.n_trees)
-        self.trees_ = TreeArrays.from_lightgbm(booster.model_to_string())
+        trees = TreeArrays.from_lightgbm(booster.model_to_string())
+        self.trees_ = trees.raised(start) if start else trees
         return self
 
     def score(self, queries: Compounds, library: Compounds) -> np.ndarray:
@@ -107,6 +125,18 @@ class Trees:
         found = {key: state.array(key, *form) for key, form in TreeArrays.TYPES.items()}
         self.trees_ = TreeArrays(**found)
         return self
+
+
+def _one_sided_squares(
+    target: np.ndarray, signs: np.ndarray, weights: np.ndarray
+) -> Callable[[np.ndarray, Any], tuple[np.ndarray, np.ndarray]]:
+    """LightGBM's objective for values and bounds: gradient and hessian of half the squares."""
+
+    def objective(predicted: np.ndarray, _: Any) -> tuple[np.ndarray, np.ndarray]:
+        active = np.where(is_active(target, predicted, signs), weights, 0.0)
+        return active * (predicted - target), active
+
+    return objective
 
 
 def boosted_trees() -> Trees:

@@ -138,7 +138,8 @@ def attack_game(game: Game, delta: float, closed: bool = True) -> Iterator[Attac
     for index, task in enumerate(game.recipe.federation.tasks):
         if task.name not in game.exports:
             continue
-        rows, labels = arena.table.labels.column(index)
+        # A compound of which only a bound is known was trained on as well.
+        rows, labels = arena.table.labels.column(index, censored=True)
         inside = game.inside[game.trained[task.name]][:, rows]
         classes = classes_of(task, labels)
         for export, releases in _side_by_side(game.exports[task.name]).items():

@@ -27,7 +27,12 @@ from fluid.partner.labeler import Labeler
 from fluid.partner.table import LabelledCompounds
 from fluid.partner.teacher.fit import TrainingOptions, fit_model
 from fluid.partner.teacher.labeler import TeacherLabeler
-from fluid.partner.teacher.residuals import ResidualLabeler, residual_learner, student_residuals
+from fluid.partner.teacher.residuals import (
+    MeasuredLabels,
+    ResidualLabeler,
+    residual_learner,
+    student_residuals,
+)
 from fluid.soft_labels.teacher_labels import TeacherLabels
 
 # Kinds of export: as the policy has it, and without any protection.
@@ -84,7 +89,7 @@ class ReadyTeacher:
         if self.recipe.student is None:
             return plain
         measured = {
-            task.name: self.table.labels.column(self.recipe.federation.task_index(task.name))[1]
+            task.name: _learned(self.table, self.recipe.federation.task_index(task.name))
             for task in self.model.tasks
         }
         return ResidualLabeler.fit(plain, measured, self.recipe.student, jobs)
@@ -203,26 +208,33 @@ def export_unprotected(teacher: ReadyTeacher, public: Compounds) -> dict[str, Ex
     found = {}
     for task_model in teacher.model.task_models:
         task = task_model.task
-        values = teacher.table.labels.column(recipe.federation.task_index(task.name))[1]
-        export = _export_whole(task_model, library, values, recipe.options, public)
+        learned = _learned(teacher.table, recipe.federation.task_index(task.name))
+        export = _export_whole(task_model, library, learned, recipe.options, public)
         if student is not None and task in student.tasks and not task.is_classification:
-            export = _add_residuals(export, task_model, library, values, student, public)
+            export = _add_residuals(export, task_model, library, learned, student, public)
         found[task.name] = export
     return found
+
+
+def _learned(table: LabelledCompounds, task: int) -> MeasuredLabels:
+    """What a teacher learns of a task."""
+    _, values, signs = table.labels.column_with_signs(task)
+    return MeasuredLabels(values, signs)
 
 
 def _add_residuals(
     export: Export,
     task_model: TaskModel,
     library: Compounds,
-    values: np.ndarray,
+    learned: MeasuredLabels,
     student: TrainedModel,
     public: Compounds,
 ) -> Export:
     """The export of the student's numbers plus one model of its residuals on all compounds."""
     task, rows = task_model.task, task_model.rows
-    residuals = student_residuals(student, task, library.take(rows), values)
-    learner = residual_learner(student, task).fit(library, rows, residuals, False, 0)
+    residuals = student_residuals(student, task, library.take(rows), learned)
+    learner = residual_learner(student, task)
+    learner.fit(library, rows, residuals, False, 0, signs=learned.signs)
     numbers = student_numbers(student, task, public)[:, 0] + learner.score(public, library)
     return replace(export, prediction=np.clip(numbers, task.low, task.high)[:, None])
 
@@ -230,18 +242,23 @@ def _add_residuals(
 def _export_whole(
     task_model: TaskModel,
     library: Compounds,
-    values: np.ndarray,
+    learned: MeasuredLabels,
     options: TrainingOptions,
     public: Compounds,
 ) -> Export:
     """The export of one model of all labelled compounds."""
     task, rows = task_model.task, task_model.rows
-    targets = output_targets(task, values)
+    targets = output_targets(task, learned.values)
     scores = []
     for output in range(targets.shape[1]):
         estimator = LEARNERS[choose_learner(options.learner, len(rows))]()
         estimator.fit(
-            library, rows, targets[:, output], task.is_classification, options.seed + output
+            library,
+            rows,
+            targets[:, output],
+            task.is_classification,
+            options.seed + output,
+            learned.signs,
         )
         scores.append(estimator.score(public, library))
     usual = [

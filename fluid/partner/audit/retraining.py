@@ -47,7 +47,7 @@ def attack_retraining(game: Game, pairs: int, delta: float, run: Run) -> Iterato
     for index, task in enumerate(game.recipe.federation.tasks):
         if task.name not in game.exports:
             continue
-        rows, labels = game.arena.table.labels.column(index)
+        rows, labels = game.arena.table.labels.column(index, censored=True)
         trained = game.trained[task.name]
         place = np.cumsum(trained) - 1
         mine = [
@@ -83,7 +83,7 @@ def _train_again(game: Game, pairs: int, run: Run) -> list[_Retrained]:
     """Add one compound to each teacher; tasks take turns in saying which ones may be added."""
     random = np.random.default_rng([run.seed, 1])
     labels, task_index = game.arena.table.labels, game.recipe.federation.task_index
-    columns = [labels.column(task_index(name))[0] for name in sorted(game.exports)]
+    columns = [labels.column(task_index(name), True)[0] for name in sorted(game.exports)]
     plans: list[ShadowPlan] = []
     which: list[tuple[int, int]] = []
     for number in range(min(pairs, len(game.inside)) if columns else 0):

@@ -237,18 +237,20 @@ def private_table(folder: Path, model: TrainedModel, federation: Federation) -> 
         If the folder holds no labels.
     """
     measured = measured_labels(folder, model)
-    rows, tasks, values = [], [], []
+    rows, tasks, values, signs = [], [], [], []
     for task_model in model.task_models:
         name = task_model.task.name
         rows.append(task_model.rows)
         tasks.append(np.full(len(task_model.rows), federation.task_index(name)))
-        values.append(measured[name])
+        one = measured[name]
+        values.append(one.values)
+        signs.append(np.zeros(len(one.values), np.int8) if one.signs is None else one.signs)
     n_labels = sum(len(each) for each in rows)
     labels = LabelMatrix(
         rows=np.concatenate(rows),
         tasks=np.concatenate(tasks),
         values=np.concatenate(values),
-        qualifiers=np.zeros(n_labels, dtype=np.int8),
+        qualifiers=np.concatenate(signs),
         weights=np.ones(n_labels),
         shape=(len(model.library), len(federation.tasks)),
     )

@@ -26,6 +26,7 @@ from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation
 from fluid.exchange.noise_mechanism import Mechanism
 from fluid.learn.calibration import Platt
+from fluid.learn.censored import signs_among
 from fluid.learn.crossfit import FoldModel, LabelledTask, output_targets
 from fluid.learn.estimators import LEARNERS, choose_learner
 from fluid.learn.folds import BY_COMPOUND, fold_keys, keyed_folds
@@ -91,8 +92,8 @@ def fit_sub_teachers(
     owner = sub_teacher_of(table.compounds, secret, number, folds_by)
     models = []
     for model in home.task_models:
-        rows, values = table.labels.column(federation.task_index(model.task.name))
-        labelled = LabelledTask(table.compounds, model.task, rows, values)
+        column = table.labels.column_with_signs(federation.task_index(model.task.name))
+        labelled = LabelledTask(table.compounds, model.task, *column)
         members = _fit_task(labelled, owner, number, learner, seed, jobs)
         if len(members) < number:
             logger.warning(
@@ -115,7 +116,9 @@ def _fit_task(
 
     def fit(sub: int) -> FoldModel | None:
         own = np.flatnonzero(owner[rows] == sub)
-        if not enough_labels(task, values[own], _SHARE):
+        # A record moves the votes of its own sub-teacher alone, bound or not.
+        signs = signs_among(labelled.signs, own)
+        if not enough_labels(task, values[own], _SHARE, signs):
             return None
         name = choose_learner(learner, len(own))
         estimators = [
@@ -125,6 +128,7 @@ def _fit_task(
                 targets[own, output],
                 task.is_classification,
                 (seed + 7919 * sub + output) % 2**31,
+                signs,
             )
             for output in range(targets.shape[1])
         ]

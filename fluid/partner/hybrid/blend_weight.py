@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fluid.learn.calibration import fit_platt
+from fluid.learn.censored import censored_weights, one_sided
 from fluid.learn.crossfit import output_targets
 from fluid.learn.estimators import logit
 from fluid.learn.hybrid_model import BLEND_FACTORS, BlendWeight, blend, blend_share
@@ -35,11 +36,14 @@ class FoldedLabels:
         Measured labels, shape (n,).
     folds
         Fold of each compound, shape (n,).
+    signs
+        Which of the labels are bounds, shape (n,); None if none is.
     """
 
     task: Task
     values: np.ndarray
     folds: np.ndarray
+    signs: np.ndarray | None = None
 
 
 def choose_mixture(
@@ -115,7 +119,7 @@ def _choose(labels: FoldedLabels, candidates: list[np.ndarray]) -> tuple[int, np
     """
     if len(candidates) == 1:
         return 0, candidates[0]
-    losses = np.stack([_loss(labels.task, each, labels.values) for each in candidates])
+    losses = np.stack([_loss(labels, each) for each in candidates])
     chosen = np.empty_like(candidates[0])
     for fold in np.unique(labels.folds):
         mine = labels.folds == fold
@@ -132,9 +136,13 @@ def _least(losses: np.ndarray) -> int:
     return int(np.flatnonzero(worse.mean(axis=1) <= _NOISE * noise)[0])
 
 
-def _loss(task: Task, predictions: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _loss(labels: FoldedLabels, predictions: np.ndarray) -> np.ndarray:
     """Loss of each compound, shape (n,)."""
+    task, values = labels.task, labels.values
     truth = output_targets(task, values)
+    if labels.signs is not None:
+        errors = one_sided(values, predictions[:, 0], labels.signs)
+        return np.asarray(censored_weights(labels.signs) * errors**2)
     if not task.is_classification:
         return ((predictions - truth) ** 2).sum(axis=1)
     if task.kind == "binary":

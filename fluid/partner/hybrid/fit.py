@@ -122,8 +122,7 @@ def fit_hybrid(
             CORRECTED_FACTORS if name in corrected else BLEND_FACTORS,
         )
         threshold = decisions[name].threshold
-        values = one.labels.values
-        metrics[name] = out_of_fold_metrics(task, measured[name].values, values, threshold)
+        metrics[name] = out_of_fold_metrics(task, measured[name], threshold)
     card = Card(
         "hybrid",
         partner,
@@ -187,4 +186,5 @@ def _decide(
     held = None if student is None else student.domains[domain.kind]
     if isinstance(held, ReliabilityDomain):
         domain = domain.stricter(held)
-    return replace(decision, domain=domain), Measured(predictions, values, similarity)
+    signs = private.labels.signs
+    return replace(decision, domain=domain), Measured(predictions, values, similarity, signs)

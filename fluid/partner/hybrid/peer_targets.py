@@ -130,6 +130,7 @@ def align_targets(
     targets: np.ndarray,
     peers: np.ndarray | None,
     measured: np.ndarray,
+    signs: np.ndarray | None = None,
 ) -> np.ndarray:
     """Targets of a regression task on the line from the peers' predictions to measured values.
 
@@ -147,6 +148,8 @@ def align_targets(
         if there are none.
     measured
         Measured values of these compounds, same shape.
+    signs
+        Which of them are bounds, shape (k,); None if none is.
 
     Returns
     -------
@@ -155,6 +158,6 @@ def align_targets(
     """
     if task.is_classification or peers is None:
         return targets
-    lines = [fit_line(*pair) for pair in zip(peers.T, measured.T, strict=True)]
+    lines = [fit_line(*pair, signs) for pair in zip(peers.T, measured.T, strict=True)]
     columns = [line.line(column) for line, column in zip(lines, targets.T, strict=True)]
     return np.stack(columns, axis=1)

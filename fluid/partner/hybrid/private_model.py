@@ -15,6 +15,7 @@ from fluid.base.software import software_versions
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.exchange.federation import Federation
 from fluid.learn.calibration import Platt, fit_line, fit_platt
+from fluid.learn.censored import measured_exactly, signs_among
 from fluid.learn.crossfit import (
     FoldModel,
     LabelledTask,
@@ -42,7 +43,12 @@ from fluid.learn.task import Task
 from fluid.partner.hybrid.blend_weight import FoldedLabels, choose_mixture
 from fluid.partner.hybrid.peer_targets import align_targets, nearest_labelled, peer_targets
 from fluid.partner.table import LabelledCompounds
-from fluid.partner.teacher.fit import count_labels
+from fluid.partner.teacher.fit import (
+    LEARN_CENSORED,
+    check_censored,
+    count_labels,
+    used_labels,
+)
 from fluid.soft_labels.pooled import PooledSet
 
 # Log-odds of a measured class. Pooled labels lie within +-4.6; the same here cost .002 ROC-AUC.
@@ -68,14 +74,18 @@ class HybridOptions:
         default the folds follow from the seed.
     folds_by
         What shares a fold, as in the teacher.
+    censored
+        ``"learn"`` or ``"drop"``, as in the teacher.
     """
 
     folds: int = 5
     repeats: int = 3
     secret: bytes | None = field(default=None, repr=False)
     folds_by: str = BY_COMPOUND
+    censored: str = LEARN_CENSORED
 
     def __post_init__(self) -> None:
+        check_censored(self.censored)
         check_cross_fitting(self.folds, self.repeats)
 
 
@@ -208,17 +218,19 @@ def fit_private_model(
     TrainingError
         If no task has enough labels.
     """
+    table = used_labels(table, options.censored)
     public = _in_memory(pooled)
     n_private = len(table.compounds)
-    measured: dict[Task, tuple[np.ndarray, np.ndarray]] = {}
+    measured: dict[Task, tuple[np.ndarray, np.ndarray, np.ndarray | None]] = {}
     near: dict[Task, np.ndarray] = {}
     skipped: dict[str, str] = {}
     for index, task in enumerate(federation.tasks):
-        rows, values = table.labels.column(index)
-        if not enough_labels(task, values):
-            skipped[task.name] = f"{too_few_labels(task, values)}; the student answers alone"
+        rows, values, signs = table.labels.column_with_signs(index)
+        if not enough_labels(task, values, signs=signs):
+            reason = too_few_labels(task, values, signs)
+            skipped[task.name] = f"{reason}; the student answers alone"
             continue
-        measured[task] = rows, values
+        measured[task] = rows, values, signs
         near[task] = np.zeros(0, dtype=np.int64)
         if task.name in pooled.labels:
             private = table.compounds.fingerprints[rows]
@@ -231,21 +243,21 @@ def fit_private_model(
     folds = hybrid_folds(table.compounds, options, run.seed)
     fitted: dict[str, PrivateTask] = {}
     counts = {}
-    for task, (rows, values) in measured.items():
+    for task, (rows, values, signs) in measured.items():
         targets = np.zeros((0, len(task.outputs)))
         if len(near[task]):
             labels = pooled.labels[task.name]
             sharper = twicing.get(task.name)
             targets = peer_targets(public, task, labels, near[task], sharper, run.cores)
         sources = _Sources(
-            LabelledTask(library, task, rows, values),
+            LabelledTask(library, task, rows, values, signs),
             folds[:, rows],
             options.folds,
             n_private + np.searchsorted(used, near[task]),
             targets,
         )
         fitted[task.name] = _fit_task(sources, run)
-        counts[task.name] = count_labels(task, values) | {"pooled": len(near[task])}
+        counts[task.name] = count_labels(task, values, signs) | {"pooled": len(near[task])}
     training = {
         "learner": "mixture",
         "folds": options.folds,
@@ -294,13 +306,16 @@ def _fit_task(sources: _Sources, run: Run) -> PrivateTask:
     scores = np.full((2, len(folds), *truth.shape), np.nan)
     for (repeat, fold), member in members.items():
         scores[:, repeat, folds[repeat] == fold] = member.scores
-    lines = [_line(task, *pair) for pair in zip(scores[0].transpose(2, 0, 1), truth.T, strict=True)]
+    lines = [
+        _line(task, *pair, private.signs)
+        for pair in zip(scores[0].transpose(2, 0, 1), truth.T, strict=True)
+    ]
     for output, line in enumerate(lines):
         scores[0, :, :, output] = line.line(scores[0, :, :, output])
     # A fold without a model of private labels alone has the joint one only.
     scores[0] = np.where(np.isfinite(scores[0]), scores[0], scores[1])
     alone, joint = scores.mean(axis=1)
-    labels = FoldedLabels(task, private.values, folds[0])
+    labels = FoldedLabels(task, private.values, folds[0], private.signs)
     share, mixed = choose_mixture(labels, alone, joint)
 
     near = similarity_to_other_folds(private.library.fingerprints[private.rows], folds)
@@ -308,8 +323,11 @@ def _fit_task(sources: _Sources, run: Run) -> PrivateTask:
         fit_platt(score, target) if task.is_classification else Platt()
         for score, target in zip(mixed.T, truth.T, strict=True)
     ]
-    predicted = calibrated(task, list(mixed.T), calibrations)
-    reliability = fit_reliability(near, squared_error(predicted, truth), label_variance(truth))
+    exact = measured_exactly(private.signs, len(truth))
+    predicted = calibrated(task, list(mixed[exact].T), calibrations)
+    reliability = fit_reliability(
+        near[exact], squared_error(predicted, truth[exact]), label_variance(truth[exact])
+    )
     # Calibrated only to know the error. The blend of members and student is calibrated, not the
     # members: calibrating before blending cost ranking.
     fold_models = [
@@ -333,23 +351,26 @@ def _fit_member(
     if task.is_classification:
         measured = np.where(measured > 0.5, _MEASURED, -_MEASURED)
     known = None if peers is None else peers[inside]
-    aligned = align_targets(task, sources.targets, known, truth[inside])
+    signs = signs_among(private.signs, inside)
+    aligned = align_targets(task, sources.targets, known, truth[inside], signs)
     targets = np.concatenate([measured, aligned])
     where = np.concatenate([rows[inside], sources.public])
     held = library.take(rows[own == fold])
     scores = np.full((2, len(held), truth.shape[1]), np.nan)
     alone: list[Estimator] = []
     joint: list[Estimator] = []
-    enough = enough_labels(task, private.values[inside], 0.5)
+    enough = enough_labels(task, private.values[inside], 0.5, signs)
+    # Pooled labels are no bounds.
+    both = None if signs is None else np.append(signs, np.zeros(len(aligned), np.int8))
     for output in range(truth.shape[1]):
         ridge = KernelRidge(_RIDGE, most_exact=_MOST_EXACT)
-        ridge.fit(library, where, targets[:, output], False, seed)
+        ridge.fit(library, where, targets[:, output], False, seed, signs=both)
         joint.append(ridge)
         scores[1, :, output] = ridge.score(held, library)
         if enough:
             learner = LEARNERS[choose_learner(AUTO, len(inside))]()
             target = truth[inside, output]
-            learner.fit(library, rows[inside], target, task.is_classification, seed)
+            learner.fit(library, rows[inside], target, task.is_classification, seed, signs)
             alone.append(learner)
             scores[0, :, output] = learner.score(held, library)
     return _Member(alone, joint, scores)
@@ -369,13 +390,15 @@ def _mix(member: _Member, share: float, lines: list[Platt]) -> list[Estimator]:
     ]
 
 
-def _line(task: Task, scores: np.ndarray, truth: np.ndarray) -> Platt:
+def _line(task: Task, scores: np.ndarray, truth: np.ndarray, signs: np.ndarray | None) -> Platt:
     """From out-of-fold scores (n_repeats, n), with NaN, to log-odds or to numbers."""
     known = np.isfinite(scores)
     count = known.sum(axis=0)
     mean = np.where(known, scores, 0.0).sum(axis=0) / np.maximum(count, 1)
     chosen = count > 0
-    return (fit_platt if task.is_classification else fit_line)(mean[chosen], truth[chosen])
+    if task.is_classification:
+        return fit_platt(mean[chosen], truth[chosen])
+    return fit_line(mean[chosen], truth[chosen], signs_among(signs, chosen))
 
 
 def _predict_by_peers(sources: _Sources, seed: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,11 +15,11 @@ from fluid.learn.crossfit import (
     CrossFitted,
     CrossFitting,
     LabelledTask,
-    cross_fit,
+    cross_fit_all,
     similarity_to_other_folds,
 )
 from fluid.learn.domain import fit_domains
-from fluid.learn.estimators import AUTO, LEARNERS
+from fluid.learn.estimators import AUTO, DROPS_CENSORED, LEARNERS
 from fluid.learn.folds import (
     BY_COMPOUND,
     BY_FRAMEWORK,
@@ -40,6 +40,8 @@ from fluid.learn.thresholds import prevalence_threshold
 from fluid.partner.table import LabelledCompounds
 
 logger = logging.getLogger(__name__)
+LEARN_CENSORED, DROP_CENSORED = "learn", "drop"
+CENSORED = (LEARN_CENSORED, DROP_CENSORED)
 # Warn of rounding steps beyond these, in standard deviations of the labels.
 _COARSEST_STEP, _FINEST_STEP = 1 / 3, 1 / 3000
 
@@ -59,6 +61,8 @@ class TrainingOptions:
     folds_by
         What shares a fold, ``"compound"`` or ``"framework"``, at least as strict as the
         federation's policy; empty takes the policy's.
+    censored
+        What to do with numbers of which only a bound is known: ``"learn"`` or ``"drop"``.
     """
 
     learner: str = AUTO
@@ -66,8 +70,10 @@ class TrainingOptions:
     repeats: int = 3
     seed: int = 0
     folds_by: str = ""
+    censored: str = LEARN_CENSORED
 
     def __post_init__(self) -> None:
+        check_censored(self.censored)
         if self.folds_by and self.folds_by not in FOLDS_BY:
             raise FluidError(f"folds_by '{self.folds_by}': allowed are {', '.join(FOLDS_BY)}")
         if self.learner != AUTO and self.learner not in LEARNERS:
@@ -156,6 +162,7 @@ def fit_model(
         If no task has enough labels.
     """
     options, run = options or TrainingOptions(), run or Run()
+    table = used_labels(table, options.censored)
     source = table.source or partner
     # A reference annotates nothing, so no policy applies to it.
     folds_by = (options.folds_by or BY_COMPOUND) if reference else options.folds_agreed(federation)
@@ -164,15 +171,21 @@ def fit_model(
     models: list[TaskModel] = []
     skipped: dict[str, str] = {}
     measured: dict[str, Measured] = {}
-    for index, task in enumerate(federation.tasks):
-        labelled = LabelledTask(table.compounds, task, *table.labels.column(index))
-        fitted = cross_fit(labelled, folds, settings, run.cores)
+    labelled_tasks = [
+        LabelledTask(table.compounds, task, *table.labels.column_with_signs(index))
+        for index, task in enumerate(federation.tasks)
+    ]
+    fitted_tasks = cross_fit_all(labelled_tasks, folds, settings, run.cores, run.stage)
+    for labelled, fitted in zip(labelled_tasks, fitted_tasks, strict=True):
+        task = labelled.task
         # Whether there are fold models, not whether they have compounds to predict: one compound,
         # alone in its fold, would otherwise decide if its own row is labelled.
         if not fitted.models:
             skipped[task.name] = too_few_labels(task, labelled.values, labelled.signs)
             logger.warning("%s: task %s: %s; no model", source, task.name, skipped[task.name])
             continue
+        if labelled.signs is not None and options.learner in DROPS_CENSORED:
+            _warn_of_dropped_bounds(labelled, options.learner, source)
         if not np.isfinite(fitted.predictions).any():
             _warn_of_no_prediction(labelled, folds_by, source)
         elif folds_by == BY_FRAMEWORK:
@@ -181,11 +194,14 @@ def fit_model(
             _warn_of_step(federation.policy.value_step, labelled, source)
         fingerprints = table.compounds.fingerprints[labelled.rows]
         similarity = similarity_to_other_folds(fingerprints, folds[:, labelled.rows])
-        measured[task.name] = Measured(fitted.predictions, labelled.values, similarity)
+        measured[task.name] = Measured(
+            fitted.predictions, labelled.values, similarity, labelled.signs
+        )
         models.append(_task_model(labelled, fitted, similarity))
     if not models:
         reasons = "; ".join(f"task {name}: {reason}" for name, reason in skipped.items())
         raise TrainingError(f"{source}: no task can be trained ({reasons})")
+    tasks = {model.task.name: model.task for model in models}
     card = Card(
         "reference" if reference else "teacher",
         partner,
@@ -200,16 +216,13 @@ def fit_model(
             "seed": options.seed,
             "compounds": len(table.compounds),
             "labels": {
-                model.task.name: count_labels(model.task, measured[model.task.name].truth)
-                for model in models
+                name: count_labels(tasks[name], one.truth, one.signs)
+                for name, one in measured.items()
             },
         },
         {
             model.task.name: out_of_fold_metrics(
-                model.task,
-                measured[model.task.name].values,
-                measured[model.task.name].truth,
-                model.threshold,
+                model.task, measured[model.task.name], model.threshold
             )
             for model in models
         },
@@ -217,6 +230,32 @@ def fit_model(
     )
     trained = TrainedModel(card, federation.chemistry, table.compounds, models)
     return FittedTeacher(trained, skipped, measured)
+
+
+def used_labels(table: LabelledCompounds, censored: str) -> LabelledCompounds:
+    """A table with the labels that are learned: all, or those that are no bounds."""
+    if censored == LEARN_CENSORED:
+        return table
+    return replace(table, labels=table.labels.exact())
+
+
+def check_censored(censored: str) -> None:
+    """Raise FluidError unless this is a way of treating censored values."""
+    if censored not in CENSORED:
+        raise FluidError(f"censored '{censored}': allowed are {', '.join(CENSORED)}")
+
+
+def _warn_of_dropped_bounds(labelled: LabelledTask, learner: str, source: str) -> None:
+    assert labelled.signs is not None
+    logger.warning(
+        "%s: task %s: %d of %d compounds have only values with < or >, from which learner '%s' "
+        "cannot learn; svm and lightgbm can",
+        source,
+        labelled.task.name,
+        int(np.sum(labelled.signs != 0)),
+        len(labelled.signs),
+        learner,
+    )
 
 
 def _warn_of_no_prediction(labelled: LabelledTask, folds_by: str, source: str) -> None:
@@ -270,9 +309,11 @@ def _warn_of_one_series(labelled: LabelledTask, source: str) -> None:
         )
 
 
-def count_labels(task: Task, values: np.ndarray) -> dict[str, int]:
-    """Number of labelled compounds, and of each class."""
+def count_labels(task: Task, values: np.ndarray, signs: np.ndarray | None = None) -> dict[str, int]:
+    """Number of labelled compounds, of bounds among them, and of each class."""
     counts = {"compounds": len(values)}
+    if signs is not None:
+        counts["censored"] = int(np.sum(signs != 0))
     if task.is_classification:
         names = task.classes or ("0", "1")
         by_class = np.bincount(values.astype(np.int64), minlength=len(names))
@@ -295,7 +336,7 @@ def _task_model(labelled: LabelledTask, fitted: CrossFitted, similarity: np.ndar
 
 
 def out_of_fold_metrics(
-    task: Task, predicted: np.ndarray, values: np.ndarray, threshold: float
+    task: Task, measured: Measured, threshold: float
 ) -> dict[str, float | None]:
     """Metrics of predictions for compounds that the predicting models have not seen.
 
@@ -303,18 +344,17 @@ def out_of_fold_metrics(
     ----------
     task
         What is predicted.
-    predicted
-        Shape (n, n_outputs); rows with NaN are left out.
-    values
-        Labels of shape (n,).
+    measured
+        Predictions beside labels; compounds without a prediction are left out.
     threshold
         Decision threshold of a binary task.
     """
-    known = np.isfinite(predicted).all(axis=1)
-    predictions = predicted[known]
+    known = np.isfinite(measured.values).all(axis=1)
+    predictions = measured.values[known]
     if task.kind == "multiclass":
         called = predictions.argmax(axis=1)
     else:
         called = (predictions[:, 0] >= threshold).astype(np.int64)
-    found = compute_metrics(task, values[known], predictions, called)
+    signs = None if measured.signs is None else measured.signs[known]
+    found = compute_metrics(task, measured.truth[known], predictions, called, signs)
     return {name: None if np.isnan(value) else round(value, 4) for name, value in found.items()}

@@ -10,7 +10,14 @@ import numpy as np
 from fluid.chem.compounds import Compounds
 from fluid.exchange.federation import Federation
 from fluid.learn.model import TaskModel, TrainedModel
-from fluid.learn.own_fold import OwnFoldLabels, empty_labels, folds_of_repeats, label_own_fold
+from fluid.learn.own_fold import (
+    FoldPredictions,
+    OwnFoldLabels,
+    empty_labels,
+    folds_of_repeats,
+    label_own_fold,
+    predict_own_folds,
+)
 from fluid.partner.disclosure_guard import disclose
 from fluid.partner.dp.budget import Plan
 from fluid.soft_labels.teacher_labels import TeacherLabels
@@ -53,20 +60,27 @@ class TeacherLabeler:
         folds = teacher_folds(self.model, self.secret, compounds)
         # Every fold model of every task asks for the same features.
         compounds = compounds.with_cache()
+        agreed = [known[task.name] for task in self.federation.tasks if task.name in known]
+        predicted = predict_own_folds(agreed, self.library, compounds, folds, jobs)
         labels = {}
         for task in self.federation.tasks:
             # A task without a model has its columns all the same, empty: which columns there are
             # must not depend on a compound either.
             raw = empty_labels(len(compounds), len(task.outputs))
             if task.name in known:
-                raw = self.label_task(known[task.name], compounds, folds, jobs)
+                raw = self.label_task(known[task.name], compounds, folds, jobs, predicted)
             labels[task.name] = disclose(
                 task, self.federation.in_force, raw, self.federation.policy
             )
         return labels
 
     def label_task(
-        self, model: TaskModel, compounds: Compounds, folds: np.ndarray, jobs: int
+        self,
+        model: TaskModel,
+        compounds: Compounds,
+        folds: np.ndarray,
+        jobs: int,
+        predicted: FoldPredictions | None = None,
     ) -> OwnFoldLabels:
         """Label compounds in one task; the result has not passed the guard.
 
@@ -78,6 +92,8 @@ class TeacherLabeler:
             n compounds, and their folds as uint8 of shape (n_repeats, n).
         jobs
             Threads.
+        predicted
+            What the fold models predict, if it is known.
         """
         return label_own_fold(
             model,
@@ -87,6 +103,7 @@ class TeacherLabeler:
             folds,
             jobs,
             self.federation.in_force.neighbourhood,
+            predicted,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from fluid.chem.compounds import Compounds
 from fluid.exchange.base_student import student_numbers
 from fluid.exchange.federation import Federation
 from fluid.learn.calibration import Platt
+from fluid.learn.censored import measured_exactly, signs_among
 from fluid.learn.crossfit import FoldModel, LabelledTask
 from fluid.learn.estimators import KernelRidge
 from fluid.learn.estimators.mixed_kernel import MixedKernel
 from fluid.learn.measured import MEASURED_FILE
 from fluid.learn.model import TaskModel, TrainedModel
-from fluid.learn.own_fold import OwnFoldLabels
+from fluid.learn.own_fold import FoldPredictions, OwnFoldLabels
 from fluid.learn.storage import load_measured
 from fluid.learn.task import Task
 from fluid.partner.teacher.labeler import TeacherLabeler
@@ -30,6 +31,22 @@ _MOST_EXACT = 12_000
 # Residuals are clipped to so many standard deviations of the measured values. A student comes from
 # outside: one that was made to be far off at one compound must not single it out.
 _FARTHEST = 2.0
+
+
+@dataclass(frozen=True)
+class MeasuredLabels:
+    """The labels that a teacher was trained on in one task, in the order of its ``rows``.
+
+    Attributes
+    ----------
+    values
+        Class indices, numbers, or bounds of numbers, shape (n,).
+    signs
+        Which are bounds, see `fluid.learn.measured.Measured`.
+    """
+
+    values: np.ndarray
+    signs: np.ndarray | None = None
 
 
 class ResidualLabeler(TeacherLabeler):
@@ -64,7 +81,7 @@ class ResidualLabeler(TeacherLabeler):
     def fit(
         cls,
         teacher: TeacherLabeler,
-        measured: Mapping[str, np.ndarray],
+        measured: Mapping[str, MeasuredLabels],
         student: TrainedModel,
         jobs: int = 1,
     ) -> ResidualLabeler:
@@ -83,11 +100,16 @@ class ResidualLabeler(TeacherLabeler):
         )
 
     def label_task(
-        self, model: TaskModel, compounds: Compounds, folds: np.ndarray, jobs: int
+        self,
+        model: TaskModel,
+        compounds: Compounds,
+        folds: np.ndarray,
+        jobs: int,
+        predicted: FoldPredictions | None = None,
     ) -> OwnFoldLabels:
         """See `TeacherLabeler.label_task`."""
         if model.task.name not in self.residuals:
-            return super().label_task(model, compounds, folds, jobs)
+            return super().label_task(model, compounds, folds, jobs, predicted)
         residuals = super().label_task(self.residuals[model.task.name], compounds, folds, jobs)
         return add_residuals(
             model.task, student_numbers(self.student, model.task, compounds), residuals
@@ -110,8 +132,8 @@ def add_residuals(task: Task, predictions: np.ndarray, residuals: OwnFoldLabels)
     return replace(residuals, prediction=total)
 
 
-def measured_labels(folder: Path, model: TrainedModel) -> dict[str, np.ndarray]:
-    """The labels that a teacher was trained on, from its folder, by task and as in its ``rows``.
+def measured_labels(folder: Path, model: TrainedModel) -> dict[str, MeasuredLabels]:
+    """The labels that a teacher was trained on, from its folder, by task.
 
     Raises
     ------
@@ -126,7 +148,7 @@ def measured_labels(folder: Path, model: TrainedModel) -> dict[str, np.ndarray]:
                 f"{folder}: {MEASURED_FILE} holds no labels of task '{name}'; "
                 "train the teacher again"
             )
-    return {name: one.truth for name, one in measured.items()}
+    return {name: MeasuredLabels(one.truth, one.signs) for name, one in measured.items()}
 
 
 def residual_learner(student: TrainedModel, task: Task) -> KernelRidge:
@@ -140,20 +162,29 @@ def residual_learner(student: TrainedModel, task: Task) -> KernelRidge:
 
 
 def student_residuals(
-    student: TrainedModel, task: Task, compounds: Compounds, values: np.ndarray
+    student: TrainedModel, task: Task, compounds: Compounds, measured: MeasuredLabels
 ) -> np.ndarray:
-    """Measured values minus a student's predictions, clipped, float64 of shape (n,)."""
-    return _clipped(values - student_numbers(student, task, compounds)[:, 0], values)
+    """Measured values minus a student's predictions, clipped, float64 of shape (n,).
+
+    That of a bound is a bound of the residual, with the same sign.
+    """
+    residuals = measured.values - student_numbers(student, task, compounds)[:, 0]
+    return _clipped(residuals, measured)
 
 
-def _clipped(residuals: np.ndarray, values: np.ndarray) -> np.ndarray:
-    farthest = _FARTHEST * float(values.std())
-    return np.clip(residuals, -farthest, farthest)
+def _clipped(residuals: np.ndarray, measured: MeasuredLabels) -> np.ndarray:
+    exact = measured_exactly(measured.signs, len(residuals))
+    farthest = _FARTHEST * float(measured.values[exact].std())
+    clipped = np.clip(residuals, -farthest, farthest)
+    if measured.signs is None:
+        return clipped
+    # A bound that the student keeps pulls at nothing; clipped, it would say more than was measured.
+    return np.where(measured.signs * residuals < 0.0, residuals, clipped)
 
 
 def fit_residuals(
     teacher: TrainedModel,
-    measured: Mapping[str, np.ndarray],
+    measured: Mapping[str, MeasuredLabels],
     folds: np.ndarray,
     student: TrainedModel,
     jobs: int = 1,
@@ -172,7 +203,8 @@ def fit_residuals(
     Residuals are clipped to twice the standard deviation of the measured values. Nothing else
     shrinks them: the student learned from labels that knew these compounds, so their out-of-fold
     residuals look smaller than residuals elsewhere. Reliability is the teacher's own for the same
-    reason: it says where a partner has compounds. Classification tasks have no residuals; fitting
+    reason: it says where a partner has compounds. A compound of which only a bound is known counts
+    where student and residual together violate it. Classification tasks have no residuals; fitting
     them gained nothing.
 
     Parameters
@@ -180,7 +212,7 @@ def fit_residuals(
     teacher
         A cross-fitted teacher.
     measured
-        By task: measured labels in the order of the task's ``rows``.
+        By task: see `measured_labels`.
     folds
         Folds of the teacher's library, uint8 of shape (n_repeats, len(library)).
     student
@@ -196,7 +228,13 @@ def fit_residuals(
     known = {model.task.name for model in student.task_models}
     return {
         model.task.name: fit_task_residuals(
-            LabelledTask(teacher.library, model.task, model.rows, measured[model.task.name]),
+            LabelledTask(
+                teacher.library,
+                model.task,
+                model.rows,
+                measured[model.task.name].values,
+                measured[model.task.name].signs,
+            ),
             folds,
             model.members,
             student,
@@ -246,8 +284,10 @@ def fit_task_residuals(
 
     def fit(member: FoldModel) -> FoldModel:
         inside = np.flatnonzero(folds[member.repeat][rows] != member.fold)
-        targets = _clipped(residuals[member.repeat, inside], values[inside])
-        ridge = residual_learner(student, task).fit(library, rows[inside], targets, False, 0)
+        signs = signs_among(labelled.signs, inside)
+        targets = _clipped(residuals[member.repeat, inside], MeasuredLabels(values[inside], signs))
+        ridge = residual_learner(student, task)
+        ridge.fit(library, rows[inside], targets, False, 0, signs=signs)
         return FoldModel(member.repeat, member.fold, [ridge], [Platt()], member.reliability)
 
     return TaskModel(difference, map_threads(fit, members, jobs), False, rows, {})

@@ -29,7 +29,7 @@ from fluid.partner.dp.pate import SUB_TEACHERS, fit_sub_teachers
 from fluid.partner.release.ledger import carry_over, kept_ledger
 from fluid.partner.release.ledger_file import LEDGER_FILE, read_entries
 from fluid.partner.table import Columns, read_labelled, rejects_kept, state_columns
-from fluid.partner.teacher.fit import TrainingOptions, fit_model
+from fluid.partner.teacher.fit import TrainingOptions, fit_model, used_labels
 from fluid.partner.teacher.folder import (
     FEDERATION_FILE,
     SECRET_FILE,
@@ -165,7 +165,8 @@ def train_teacher(
     state_columns(fitted.model.card, table)
     sub_teachers = None
     if federation.mechanism.is_used and not reference:
-        sub_teachers = fit_sub_teachers(table, fitted.model, federation, key, run.cores)
+        learned = used_labels(table, options.censored)
+        sub_teachers = fit_sub_teachers(learned, fitted.model, federation, key, run.cores)
     with kept_ledger(output), atomic_folder(output, MODEL_FILE, private=True) as folder:
         save_model(fitted.model, folder, fitted.measured)
         if sub_teachers is not None:

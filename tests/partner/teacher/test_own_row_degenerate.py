@@ -117,6 +117,7 @@ def _table(rng: np.random.Generator, tasks: tuple[Task, ...]) -> LabelledCompoun
         if rng.random() < 0.1:
             n = int(rng.integers(1, least))
         how = "constant" if rng.random() < 0.1 else "usual"
+        bounds = 0.0 if task.kind != "regression" else rng.choice([0.0, 0.03, 0.2, 0.5])
         for number, row in enumerate(rng.permutation(len(pool))[:n]):
             # Replicates, ties without a majority, and numbers with bounds only.
             for _ in range(1 + int(rng.random() < 0.1) * int(rng.integers(1, 3))):
@@ -124,7 +125,7 @@ def _table(rng: np.random.Generator, tasks: tuple[Task, ...]) -> LabelledCompoun
                 rows.append(int(row))
                 index.append(position)
                 values.append(_label(rng, task, int(other), how))
-                signs.append(int(task.kind == "regression" and rng.random() < 0.03))
+                signs.append(int(rng.choice([-1, 1])) if rng.random() < bounds else 0)
     used, merged_rows = np.unique(rows, return_inverse=True)
     labels = merge_measurements(
         tasks, merged_rows, np.array(index), np.array(values), np.array(signs), len(used)
@@ -214,7 +215,10 @@ def _rows(case: Case, fitted: FittedTeacher | None, queries: Compounds) -> list[
     if fitted is not None:
         labeler = TeacherLabeler(fitted.model, case.secret, case.federation)
         if case.round_two:
-            truth = {name: one.truth for name, one in fitted.measured.items()}
+            truth = {
+                name: residuals.MeasuredLabels(one.truth, one.signs)
+                for name, one in fitted.measured.items()
+            }
             labeler = ResidualLabeler.fit(labeler, truth, _student())
         released = labeler.label(queries)
         folds = teacher_folds(fitted.model, case.secret, queries)
@@ -290,6 +294,35 @@ def test_no_choice_by_size_breaks_the_promise(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(residuals, "_MOST_EXACT", 18)
     for seed in range(6000, 6020):
         check(make_case(seed, "auto"))
+
+
+@pytest.mark.parametrize("round_two", [False, True])
+@pytest.mark.parametrize("learner", ["svm", "lightgbm", "logistic", "random-forest", "average"])
+@pytest.mark.parametrize("others", [0, 12])
+def test_a_bound_leaves_its_own_row_as_it_is(learner: str, others: int, round_two: bool) -> None:
+    """The only bound of a table, or one of several, is taken out with its compound.
+
+    Weights of bounds, and whether there are any at all, are those of the other folds.
+    """
+    pool, chemistry = _pool()
+    rng = np.random.default_rng(others)
+    n = 45
+    values = rng.normal(0, 10, n).round(2).clip(-50, 50)
+    signs = np.zeros(n, dtype=np.int64)
+    chosen = rng.permutation(n)[: 1 + others]
+    signs[chosen] = rng.choice([-1, 1], len(chosen))
+    merged = merge_measurements(
+        TASKS[1:2], np.arange(n), np.zeros(n, dtype=np.int64), values, signs, n
+    )
+    table = LabelledCompounds(pool.take(np.arange(n)), merged.labels, [], n, [], "table")
+    federation = Federation("trial", 1, TASKS[1:2], chemistry)
+    options = TrainingOptions(learner, folds=3, repeats=1)
+    left_out = chosen[:1].astype(np.int64)
+    case = Case(table, federation, bytes(32), options, left_out, round_two)
+    # It is learned from, unless the learner cannot: then the rows of others stay too.
+    changed = check(case)
+    if not (learner == "random-forest" and not round_two):
+        assert changed
 
 
 def _write_table(path: Path, labels: dict[str, tuple[str, str]]) -> Path:

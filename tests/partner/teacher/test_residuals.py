@@ -87,7 +87,7 @@ def test_residuals_are_fitted_by_ridge_regression(consortium: Consortium) -> Non
     (own,) = [one for one in model.task_models if one.task.name == "logbb"]
     task, rows = own.task, own.rows
     compounds = model.library.take(rows)
-    left = measured["logbb"] - student_numbers(student, task, compounds)[:, 0]
+    left = measured["logbb"].values - student_numbers(student, task, compounds)[:, 0]
     asked = next(iter(consortium.public.chunks())).take(np.arange(30))
     (theirs,) = [one for one in student.task_models if one.task.name == "logbb"]
     (learner,) = theirs.members[0].estimators
@@ -100,7 +100,7 @@ def test_residuals_are_fitted_by_ridge_regression(consortium: Consortium) -> Non
         kernel = learner.kernel_
         gram = kernel(kernel.prepare(seen), kernel.prepare(seen)).astype(float)
         gram += residuals._RIDGE * np.eye(len(inside))
-        farthest = 2.0 * measured["logbb"][inside].std()
+        farthest = 2.0 * measured["logbb"].values[inside].std()
         wanted_left = np.clip(left[inside], -farthest, farthest)
         mean = wanted_left.mean()
         weights = np.linalg.solve(gram, wanted_left - mean)
@@ -119,7 +119,7 @@ def test_residuals_may_leave_the_range_of_the_task_and_labels_may_not(
     narrow = replace(own.task, low=-0.5, high=0.5)
     # The student is too high everywhere, by more than the task is wide.
     made = fit_task_residuals(
-        LabelledTask(model.library, narrow, own.rows, measured["logbb"] - 6.0),
+        LabelledTask(model.library, narrow, own.rows, measured["logbb"].values - 6.0),
         folds,
         own.members,
         student,
@@ -135,7 +135,7 @@ def test_residuals_may_leave_the_range_of_the_task_and_labels_may_not(
 
 def test_residuals_are_bounded_however_far_off_a_student_is(consortium: Consortium) -> None:
     model, folds = teacher_of(consortium)
-    measured = measured_labels(consortium.folder / "aurora" / "teacher", model)["logbb"]
+    measured = measured_labels(consortium.folder / "aurora" / "teacher", model)["logbb"].values
     (own,) = [one for one in model.task_models if one.task.name == "logbb"]
     student = student_of(consortium)
     (theirs,) = [one for one in student.task_models if one.task.name == "logbb"]
@@ -156,7 +156,7 @@ def test_a_student_without_a_number_for_one_compound_spoils_no_label(
 ) -> None:
     """Else the labels of all others would tell that this compound is private."""
     model, folds = teacher_of(consortium)
-    measured = measured_labels(consortium.folder / "aurora" / "teacher", model)["logbb"]
+    measured = measured_labels(consortium.folder / "aurora" / "teacher", model)["logbb"].values
     (own,) = [one for one in model.task_models if one.task.name == "logbb"]
     single = model.library.inchikeys[own.rows[7]]
     stated = base_student._stated

@@ -1,0 +1,225 @@
+"""A federation of a table of many tasks: ``python -m benchmarks.real_table TABLE -o FOLDER``.
+
+The table is divided by scaffold into four partners and an external test, the tasks are named, and
+every command of a round is run as a partner would type it. Time and peak memory of each are
+printed. The table is wide (a column a task, empty where nothing was measured) or long (columns
+``task``, ``value``, ``unit`` and ``qualifier``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fluid.learn.task import NAME
+
+PARTNERS = ("north", "east", "south", "west")
+_EXTERNAL = "external"
+# A tenth of the scaffolds is the external test, the partners share the others.
+_PARTS = (_EXTERNAL, *(name for name in PARTNERS for _ in range(9)), *PARTNERS[:3])
+_LONGEST_NAME = 63
+
+
+@dataclass(frozen=True)
+class TaskTable:
+    """A table divided by scaffold, and its tasks.
+
+    Attributes
+    ----------
+    options
+        Of ``fluid init-federation``: what defines the tasks.
+    names
+        Of the tasks.
+    """
+
+    options: list[str]
+    names: list[str]
+
+
+def task_name(text: str, taken: set[str]) -> str:
+    """A name that a federation allows, of letters, digits, ``_`` and ``-``, not taken yet."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", text).strip("_")
+    name = (name if name[:1].isalpha() else f"t_{name}")[:_LONGEST_NAME]
+    if name in taken:
+        name = f"{name[: _LONGEST_NAME - 9]}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    if not NAME.fullmatch(name) or name in taken:
+        raise ValueError(f"no name for task '{text}'")
+    return name
+
+
+def part_of(smiles: str) -> str:
+    """The partner of a compound, or the external test: by the hash of its scaffold."""
+    from rdkit import Chem, RDLogger
+    from rdkit.Chem.Scaffolds import MurckoScaffold
+
+    RDLogger.DisableLog("rdApp.*")
+    molecule = Chem.MolFromSmiles(smiles)
+    key = smiles
+    if molecule is not None:
+        # Compounds without a ring have no scaffold: each is one of its own.
+        key = MurckoScaffold.MurckoScaffoldSmiles(mol=molecule) or smiles
+    digest = hashlib.sha256(key.encode()).digest()
+    return _PARTS[int.from_bytes(digest[:4], "big") % len(_PARTS)]
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
+    opened = gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")
+    with opened as handle:
+        yield from csv.reader(handle)
+
+
+def divide(table: Path, folder: Path, n_tasks: int | None = None) -> TaskTable:
+    """Write a table for each partner and for the external test.
+
+    Parameters
+    ----------
+    table
+        Wide or long, CSV, gzipped or not, with a column ``smiles``.
+    folder
+        Where the tables of the parts appear.
+    n_tasks
+        How many tasks to take, evenly spaced; None for all.
+    """
+    rows = _rows(table)
+    header = next(rows)
+    smiles = header.index("smiles")
+    long = "task" in header
+    folder.mkdir(parents=True, exist_ok=True)
+    if long:
+        everything = list(rows)
+        titles = sorted({row[header.index("task")] for row in everything})
+        rows = iter(everything)
+    else:
+        titles = [title for title in header if title not in ("smiles", "id", "compound_id")]
+    chosen = titles if n_tasks is None else titles[:: max(1, len(titles) // n_tasks)][:n_tasks]
+    names: dict[str, str] = {}
+    for title in chosen:
+        names[title] = task_name(title, set(names.values()))
+    places = [place for place, title in enumerate(header) if title in names]
+    handles = {part: (folder / f"{part}.csv").open("w", newline="") for part in set(_PARTS)}
+    try:
+        writers = {part: csv.writer(handle) for part, handle in handles.items()}
+        for writer in writers.values():
+            writer.writerow(header if long else ["smiles", *(names[header[p]] for p in places)])
+        for row in rows:
+            writer = writers[part_of(row[smiles])]
+            if not long:
+                cells = [row[place] for place in places]
+                if any(cells):
+                    writer.writerow([row[smiles], *cells])
+            elif row[header.index("task")] in names:
+                place = header.index("task")
+                writer.writerow([*row[:place], names[row[place]], *row[place + 1 :]])
+    finally:
+        for handle in handles.values():
+            handle.close()
+    kind = "regression" if long else "binary"
+    options = [option for name in names.values() for option in ("--task", f"{name}:{kind}")]
+    return TaskTable(options, list(names.values()))
+
+
+class Steps:
+    """Runs commands one after another and prints what each took.
+
+    Parameters
+    ----------
+    folder
+        Everything that the commands print stands in ``log.txt`` there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "log.txt"
+        self.total = 0.0
+        self.peak = 0.0
+        self.environment = dict(os.environ) | {"XDG_STATE_HOME": str(folder.resolve() / "state")}
+
+    def run(self, name: str, *command: str | Path) -> None:
+        """Run one ``fluid`` command; the whole program ends if it fails."""
+        started = time.monotonic()
+        program = shutil.which("fluid", path=str(Path(sys.executable).parent)) or "fluid"
+        with self.log.open("a") as log:
+            process = subprocess.Popen(
+                [program, *map(str, command)], stdout=log, stderr=log, env=self.environment
+            )
+            _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.monotonic() - started
+        peak = used.ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
+        self.total, self.peak = self.total + wall, max(self.peak, peak)
+        cpu = used.ru_utime + used.ru_stime
+        print(f"{name:<28}{wall:8.1f} s{cpu:9.1f} s cpu{peak:7.2f} GB", flush=True)
+        if process.returncode:
+            raise SystemExit(f"{name} ended with {process.returncode}; see {self.log}")
+
+
+def run_round(table: Path, folder: Path, public: Path, n_tasks: int | None = None) -> None:
+    """Divide a table and run a whole round on it."""
+    folder.mkdir(parents=True)
+    steps = Steps(folder)
+    started = time.monotonic()
+    made = divide(table, folder, n_tasks)
+    print(f"{'dividing the table':<28}{time.monotonic() - started:8.1f} s, {len(made.names)} tasks")
+    federation, keys = folder / "federation.toml", folder / "keys"
+    steps.run("init-federation", *_init(made, federation))
+    for partner in PARTNERS:
+        steps.run(f"keygen {partner}", "keygen", partner, "-o", keys)
+        steps.run(f"register {partner}", "register", keys / f"{partner}.pub", "-f", federation)
+    prepared = folder / "public.parquet"
+    steps.run("prepare-public", "prepare-public", public, "-f", federation, "-o", prepared)
+    annotations = []
+    for partner in PARTNERS:
+        private, teacher = folder / f"{partner}.csv", folder / partner / "teacher"
+        teacher.parent.mkdir()
+        annotations.append(folder / partner / "annotation.parquet")
+        steps.run(
+            f"train-teacher {partner}", "train-teacher", private, "-f", federation,
+            "--partner", partner, "-o", teacher,
+        )  # fmt: skip
+        key = keys / f"{partner}.key"
+        steps.run(
+            f"annotate {partner}", "annotate", teacher, prepared,
+            "--key", key, "-o", annotations[-1],
+        )  # fmt: skip
+    steps.run(
+        "distill", "distill", *annotations, "--public", prepared, "-f", federation,
+        "-o", folder / "round1",
+    )  # fmt: skip
+    models = [folder / "round1" / "student", *(folder / name / "teacher" for name in PARTNERS)]
+    steps.run(
+        "evaluate", "evaluate", *models, "--data", folder / f"{_EXTERNAL}.csv",
+        "-o", folder / "evaluation.json",
+    )  # fmt: skip
+    print(f"{'all commands':<28}{steps.total:8.1f} s{'':15}{steps.peak:7.2f} GB at most")
+    for name in ("public.parquet", "north/annotation.parquet", "round1/federated.parquet"):
+        size = (folder / name).stat().st_size
+        print(f"{name:<28}{size / 1e6:8.1f} MB")
+
+
+def _init(made: TaskTable, federation: Path) -> Sequence[str | Path]:
+    return ["init-federation", "--name", "tables", *made.options, "-o", federation]
+
+
+def main() -> None:
+    """Parse arguments and run."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("table", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="a folder to appear")
+    parser.add_argument("--public", type=Path, default=Path("data/public.csv"))
+    parser.add_argument("--tasks", type=int, help="so many tasks, evenly spaced; all by default")
+    given = parser.parse_args()
+    run_round(given.table, given.output, given.public, given.tasks)
+
+
+if __name__ == "__main__":
+    main()
