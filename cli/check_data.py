@@ -54,11 +54,12 @@ def check_data(
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
-    """Report what would be learned from private tables; nothing is trained.
+    """Check private tables: what would be learned of them, and why.
 
-    Prints which column is read as what and why, the values of each task, replicates, what is
-    rejected and why, and what may be wrong. The exit code is 1 if a command that trains on these
-    tables would refuse them. The report shows private data: it is for their owner.
+    Nothing is trained. Prints which column is read as what and why, the values of each task,
+    replicates, what is rejected and why, and what may be wrong. The exit code is 1 if a command
+    that trains on these tables would refuse them. The report shows private data: it is for their
+    owner.
 
     \b
     Example:

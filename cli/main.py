@@ -14,6 +14,7 @@ from fluid.cli.console import guarded_streams, set_up_logging
 from fluid.cli.evaluate import evaluate
 from fluid.cli.federation import init_federation, keygen, prepare_public, register
 from fluid.cli.inspect import inspect
+from fluid.cli.make_tasks import make_tasks
 from fluid.cli.partner import annotate, train_hybrid, train_teacher
 from fluid.cli.predict import predict
 from fluid.cli.simulate import simulate
@@ -25,7 +26,7 @@ from fluid import __version__
 
 # The commands by who types them, in the order of the help.
 GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Setting up": (keygen, init_federation, register),
+    "Setting up": (make_tasks, keygen, init_federation, register),
     "Partner": (
         check_data,
         train_teacher,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fluid.base.errors import FederationError
 from fluid.base.show import csv_cell
-from fluid.chem.readers import Row, Table, read_table, short_name
+from fluid.chem.readers import ReadOptions, Row, Table, read_table, short_name
 from fluid.chem.tables import normal_name
 from fluid.learn.task import Task
 
@@ -38,6 +38,8 @@ _WHOLE = ("quorum", "quorum_exact", "min_partners")
 _NUMBERS = ("low", "high", "threshold", "max_spread", "weight")
 # Between classes: the first of these that a cell holds.
 _BETWEEN = "|;,"
+_TEXTS = (".csv", ".tsv", ".txt")
+_DELIMITERS = ",;\t"
 
 
 def read_task_file(path: Path) -> list[Task]:
@@ -57,7 +59,7 @@ def read_task_file(path: Path) -> list[Task]:
     FederationError
         If a column or value is not allowed; the message names file, line and task.
     """
-    table = read_table(path)
+    table = _open(path)
     columns = _columns(table)
     tasks: list[Task] = []
     seen: dict[str, int] = {}
@@ -76,6 +78,20 @@ def read_task_file(path: Path) -> list[Task]:
     if not tasks:
         raise FederationError(f"{path}: a header but no tasks")
     return tasks
+
+
+def _open(path: Path) -> Table:
+    """The table; its delimiter is the one that makes a name and a kind of the first line.
+
+    Classes and names of columns may hold more of another delimiter than the file of its own.
+    """
+    if path.suffix.lower() in _TEXTS:
+        for delimiter in _DELIMITERS:
+            table = read_table(path, ReadOptions(delimiter=delimiter))
+            fields = {_FIELDS.get(normal_name(name)) for name in table.columns}
+            if {"name", "kind"} <= fields:
+                return table
+    return read_table(path)
 
 
 def _columns(table: Table) -> dict[int, str]:

@@ -185,8 +185,9 @@ def merge_measurements(
       differs from it: "5" and ">7" differ by 2.
     - Bounds alone give the tightest: ">5" and ">8" give ">8". Bounds from both sides give none.
     - Median and mean: a bound that agrees with the label of the exact numbers adds nothing ("7" and
-      ">5" give "7"). One that excludes it is a contradiction and gives no label, unless there is a
-      `max_spread` and it is kept.
+      ">5" give "7"). Bounds that exclude it are outvoted by more exact numbers ("5", "5.2" and ">7"
+      give "5.1"); otherwise they contradict, and there is no label. A `max_spread` decides instead
+      where there is one.
     - Max and min choose one measurement. Bounds count on their own side only: for max, "5" and ">7"
       give ">7", "5" and ">4" or "<4" give "5".
 
@@ -379,7 +380,9 @@ def _merge_numbers(
     label = np.where(takes_above, above, np.where(takes_below, below, label))
     chosen = by_max | by_min
     both = ~known & up & down
-    excluded = known & ((above > label + _SAME) | (below < label - _SAME))
+    beyond = sorted_.signs * (sorted_.values - label[sorted_.groups]) > _SAME
+    excluding = np.bincount(sorted_.groups[beyond], minlength=len(starts))
+    excluded = known & (excluding > 0) & (excluding >= exact)
     contradiction = np.isinf(limits) & (excluded | (both & (above > below + _SAME)))
     problems = np.select(
         [spreads > limits + _SAME, contradiction & ~chosen, both & ~chosen],

@@ -106,7 +106,8 @@ CASES: dict[str, Case] = {
     ),
     "the unit in a column's name": Case(
         column([1, 10, 100, 1000, 2000, 3000], "x (nM)"), tasks=("x:regression:uM",),
-        labels=X(0.001, 0.01, 0.1, 1.0, 2.0, 3.0), says=("its name is the task's name with a unit",),
+        labels=X(0.001, 0.01, 0.1, 1.0, 2.0, 3.0),
+        says=("its name is the task's name with a unit",),
     ),
     "0/1 flags beside a column of numbers": Case(
         long([f"@{n},{v},{n % 2}" for n, v in enumerate(NUMBERS, 1)], "smiles,pIC50,activity"),
@@ -122,7 +123,7 @@ CASES: dict[str, Case] = {
     ),
     "no column at all": Case(
         long(["@1,4"], "smiles,other"),
-        error="no column for any task \\(x\\) and no long layout; the columns are 'smiles', 'other'",
+        error="no column for any task \\(x\\) and no long layout; the columns are 'smiles', 'oth",
     ),
     # --- SMILES and names ---
     **{
@@ -202,7 +203,8 @@ CASES: dict[str, Case] = {
         error="may both be the qualifier of 'x'; choose with --qualifier x=COLUMN",
     ),
     "one of them is named": Case(
-        long([f"@{n},{v},>,=" for n, v in enumerate(NUMBERS, 1)], "smiles,x,x_qualifier,x relation"),
+        long([f"@{n},{v},>,=" for n, v in enumerate(NUMBERS, 1)],
+             "smiles,x,x_qualifier,x relation"),
         options=("--qualifier", "x=x relation"), labels=X(*NUMBERS),
     ),
     "spellings of one unit": Case(
@@ -307,7 +309,8 @@ CASES: dict[str, Case] = {
         says=("6 of 6 compounds with several values .* median difference 3",),
     ),
     "replicates further apart than the task allows": Case(
-        long([f"@{n},{v + shift}" for n, v in enumerate(NUMBERS, 1) for shift in (0, n)], "smiles,x"),
+        long([f"@{n},{v + shift}" for n, v in enumerate(NUMBERS, 1) for shift in (0, n)],
+             "smiles,x"),
         rules="max_spread = 3.0", labels=X(4.5, 5.5, 6.5, None, None, None),
     ),
     "all of a task is lost": Case(

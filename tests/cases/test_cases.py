@@ -65,9 +65,7 @@ def labels_of(found: LabelledCompounds, task: int) -> list[object]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_small_table(
-    tmp_path: Path, caught: list[LabelledCompounds | None], name: str
-) -> None:
+def test_a_small_table(tmp_path: Path, caught: list[LabelledCompounds | None], name: str) -> None:
     case = CASES[name]
     table, rejects = tmp_path / f"in{case.suffix}", tmp_path / "rejects.csv"
     table.write_bytes(case.data)

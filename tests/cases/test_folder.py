@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.cli_site import run
+from tests.cli.cli_site import done, run
 
 FOLDER = os.environ.get("CASES", "")
 FOUND = sorted(
@@ -85,12 +85,17 @@ _KEPT = ("--label", "--task-column", "--value-column", "--smiles-column", "--id-
          "--sheet", "--qualifier-column", "--unit-column")  # fmt: skip
 
 
-def options_of(folder: Path) -> list[str]:
-    """The options of the case's command that say how its table is read."""
+def words_of(folder: Path) -> list[str]:
+    """The words of the case's command."""
     readme = folder / "README.txt"
     if not readme.is_file():
         return []
-    words = shlex.split(readme.read_text(encoding="utf-8").split("\n\n")[0])
+    return shlex.split(readme.read_text(encoding="utf-8").split("\n\n")[0].replace(";", " ; "))
+
+
+def options_of(folder: Path) -> list[str]:
+    """The options of the case's command that say how its table is read."""
+    words = words_of(folder)
     return [
         part
         for place, word in enumerate(words[:-1])
@@ -99,12 +104,24 @@ def options_of(folder: Path) -> list[str]:
     ]
 
 
+def federation_of(folder: Path, place: Path) -> Path:
+    """The case's federation, made again: its file may be of another version."""
+    words = words_of(folder)
+    if "init-federation" not in words:
+        return folder / "federation.toml"
+    start = words.index("init-federation")
+    given = words[start + 1 : words.index(";")]
+    given = given[: given.index("-o")] if "-o" in given else given
+    done("init-federation", *given, "--descriptors", "none", "-o", place / "federation.toml")
+    return place / "federation.toml"
+
+
 @pytest.mark.skipif(not FOUND, reason="CASES names no folder of cases")
 @pytest.mark.parametrize("folder", FOUND, ids=lambda folder: folder.name)
-def test_a_case_of_a_folder(folder: Path) -> None:
+def test_a_case_of_a_folder(tmp_path: Path, folder: Path) -> None:
     table = next(iter(sorted(folder.glob("in.*"))))
     outcome = run(
-        "check-data", table, "-f", folder / "federation.toml", "-j", 1, "--json",
+        "check-data", table, "-f", federation_of(folder, tmp_path), "-j", 1, "--json",
         *options_of(folder),
     )  # fmt: skip
     assert "Traceback" not in outcome.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -84,12 +85,28 @@ def test_names_that_others_use(tmp_path: Path) -> None:
         ("name,kind,quorum\nx,binary,1_0\n", "quorum = '1_0': a number is needed"),
         ("name,kind,quorum\nx,binary,3\n", "line 2, task 'x': quorum = 3: a model needs at least"),
         ("name,kind,classes\nx,binary,a\n", r"classes must be \[negative, positive\]"),
-        ("name,kind\nx,binary,p\n", "line 2: "),
+        ("name,kind\nx,binary,p\n", "the header has 2 names, but the rows have 3 fields"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(FluidError, match=message):
         read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name,kind,classes,source\nx,binary,1|2,\n",
+        'name;kind;classes;source\nx;binary;"1;2";\n',
+        "name;kind;classes\nx;binary;1|2\n",
+        "name;kind;classes\nx;binary;1,2\n",
+        "kind\tclasses\tname\nbinary\t1|2\tx\n",
+        "\ufeffname,kind,classes\r\nx,binary,1|2\r\n",
+    ],
+)
+def test_what_separates_cells_and_classes(tmp_path: Path, text: str) -> None:
+    """The file's delimiter is that of its header, however many others its cells hold."""
+    assert read(tmp_path, text) == [Task("x", "binary", classes=("1", "2"))]
 
 
 LABELS = st.from_regex(r"[A-Za-z1-9][a-c ;,+-]{0,5}[a-z+-]", fullmatch=True)
@@ -125,6 +142,8 @@ def test_a_contract_is_the_same_however_its_tasks_are_written(
 ) -> None:
     tasks = [data.draw(some_task(f"t{number}")) for number in range(count)]
     contract = Federation("trial", 1, tuple(tasks), CHEMISTRY)
+    # As manifests and models hold them.
+    assert [Task.from_dict(json.loads(json.dumps(task.to_dict()))) for task in tasks] == tasks
     assert read(tmp_path_factory.mktemp("tasks"), task_file_text(tasks)) == tasks
     # As blocks, or more than twenty as lines of one table.
     for number in (0, 25):

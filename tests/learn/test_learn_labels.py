@@ -95,6 +95,11 @@ def test_the_largest_class_wins_without_half_of_the_votes():
         ("5 >7", None, None, ">7", "5"),
         ("5 <4", None, None, "5", "<4"),
         ("5 9 >7", "7", "7", "9", "5"),
+        # Unless exact numbers are in the majority.
+        ("5 5.2 >7", "5.1", "5.1", ">7", "5"),
+        ("5 5.2 >7 >8", None, None, ">8", "5"),
+        ("5 5.2 >7 <3", None, None, ">7", "<3"),
+        ("5 5.2 >7 <9", "5.1", "5.1", ">7", "5"),
         ("5 8 >6", "6.5", "6.5", "8", "5"),
         # Bounds from both sides.
         ("<8 >5", None, None, ">5", "<8"),
@@ -324,7 +329,8 @@ def _one_by_one(task, measured):
             return None
         return (above, 1) if above > -math.inf else (below, -1)
     label = sum(exact) / len(exact) if task.replicates == "mean" else float(np.median(exact))
-    if task.max_spread is None and (above > label or below < label):
+    beyond = sum(sign * (value - label) > 0 for value, sign in measured)
+    if task.max_spread is None and beyond and beyond >= len(exact):
         return None
     return label, 0
 

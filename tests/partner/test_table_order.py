@@ -204,7 +204,5 @@ def test_several_files_are_one_table(tmp_path: Path, reference: LabelledCompound
         assert_same(read_labelled(given_paths, TASKS, CHEMISTRY, jobs=1), reference)
 
 
-def test_the_number_of_cores_does_not_matter(
-    tmp_path: Path, reference: LabelledCompounds
-) -> None:
+def test_the_number_of_cores_does_not_matter(tmp_path: Path, reference: LabelledCompounds) -> None:
     assert_same(read(write_csv(tmp_path), jobs=2), reference)

@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -301,9 +302,8 @@ class _Collected:
             yield Entry(Row(number, [], entry.row.problem), entry.id, entry.smiles)
 
     def _take(self, row: int, cells: list[str]) -> None:
-        for place, column in zip(self.places, self.wide, strict=True):
-            if cells[place]:
-                self._measure(row, column, cells)
+        for column in compress(self.wide, [cells[place] for place in self.places]):
+            self._measure(row, column, cells)
         if self.layout.task_column is not None:
             for column in self.long.get(cells[self.layout.task_column], ()):
                 if cells[column[1].value]:
