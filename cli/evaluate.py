@@ -105,6 +105,8 @@ def _write(output: Path, inputs: list[Path], compute: Callable[[], Evaluation]) 
         try:
             result = compute()
         except RejectedError as error:
+            if not error.rejects:
+                raise
             replace_rejects(beside, error.rejects)
             raise TableError(f"{error} (all are listed in {beside})") from error
         write_json(output, result.to_dict())

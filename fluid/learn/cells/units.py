@@ -2,7 +2,7 @@
 
 A unit is a product of powers of known words, such as ``nmol/L``, ``10^-6 cm/s`` or
 ``uL/min/10^6 cells``, or a logarithm of one. A library of all units (pint) does not earn its place:
-of 28 spellings that exports use it reads 18, knows neither cells nor logarithms of a quantity, and
+of 28 spellings that exports use it reads 14, knows neither cells nor logarithms of a quantity, and
 takes body weight and microsomal protein for the same dimension; importing it takes half a second.
 """
 
@@ -157,8 +157,7 @@ _BLANK = re.compile(r"\s+")
 _NOUNS = re.compile(r"(?<=g)\s+(?:(?:liver\s+)?microsomal\s+)?prot(?:ein)?\b", re.IGNORECASE)
 _MANY = 60
 _HIGHEST_POWER = 30
-
-
+# What stands below the line by weight, and its unit.
 _REFERENCES = {
     Fraction(1000): ("kg of body weight", Fraction(1000)),
     Fraction(1): ("g of tissue", Fraction(1)),
@@ -191,6 +190,7 @@ class _Parser:
         self.seen: set[str] = set()
 
     def product(self, under: bool = False) -> tuple[dict[str, int], Fraction]:
+        """Powers and factor of what follows; `under` if it stands below a line."""
         powers: dict[str, int] = {}
         factor = Fraction(1)
         over = divided = False
@@ -373,7 +373,7 @@ def parse_unit(text: str) -> Unit | None:
 def _variants(text: str) -> tuple[Unit, ...]:
     """What a unit may be if its capitals are not those of the field: NM, UG/ML, um."""
     text = plain(text)
-    words = {token["word"] for token in _TOKEN.finditer(text) if token["word"]}
+    words = sorted({token["word"] for token in _TOKEN.finditer(text) if token["word"]})
     options = [[(word, known) for known in _FOLDED.get(word.casefold(), [word])] for word in words]
     choices: Iterator[tuple[tuple[str, str], ...]] = product(*options)
     found = (_parse(text, dict(choice)) for choice in islice(choices, _MANY))
