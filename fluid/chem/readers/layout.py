@@ -315,11 +315,6 @@ def _is_footer(record: Record) -> bool:
     return len(filled) == 1 and _FOOTER.fullmatch(filled[0].strip()) is not None
 
 
-def _names_more(text: str) -> bool:
-    """Whether a structure is the name of a column: no SMILES holds such a word."""
-    return ("miles" in text or "MILES" in text) and names_structure(text)
-
-
 @dataclass
 class Body:
     """Turns the records behind a header into rows, and counts what is none."""
@@ -332,9 +327,8 @@ class Body:
         self._width = len(self.layout.columns)
         self._names = frozenset(name.lower() for name in self.layout.columns if name)
         self._header = [name.lower() for name in self.layout.columns]
-        self._at = next(
-            filter(lambda at: names_structure(self._header[at]), range(self._width)), self._width
-        )
+        named = (at for at, name in enumerate(self._header) if names_structure(name))
+        self._at = next(named, self._width)
         self._needed = max((i + 1 for i, name in enumerate(self._header) if name), default=0)
 
     def row(self, line: int, values: list[str]) -> Row | None:
@@ -345,8 +339,9 @@ class Body:
             return None
         if first.lower() in self._names and self._is_header(line, values):
             return None
-        if self._at < len(values) and _names_more(values[self._at]):
-            raise self.source.fail(_ANOTHER.format(line))
+        structure = values[self._at] if self._at < len(values) else ""
+        if ("miles" in structure or "MILES" in structure) and names_structure(structure):
+            raise self.source.fail(_ANOTHER.format(line))  # no SMILES holds such a word
         if not is_whole:
             return self._fit(line, values)
         if first[:1] == "#" and self.layout.has_comments and values[0]:
