@@ -168,8 +168,45 @@ def test_a_row_behind_a_hash_is_set_aside_and_names_with_one_are_names(tmp_path)
 
 
 def test_another_header_among_the_rows_is_refused(tmp_path):
-    with pytest.raises(TableError, match="line 3: another header stands among the rows"):
+    with pytest.raises(TableError, match="line 3: another header, with other columns"):
         read(tmp_path, "smiles,x,y\nCCO,1,2\nsmiles,y,x\nCCN,1,2\n")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "smiles,pIC50\nCCO,1\nsmiles,logD\nCCN,1\n",
+        "id,smiles,pIC50\na,CCO,1\nid2,SMILES,logD\nb,CCN,1\n",
+        "id,smiles,pIC50\na,CCO,1\nname,canonical_smiles,logD\nb,CCN,1\n",
+        "smiles,id,x\nCCO,a,1\nsmiles,x\nCCN,1\n",
+    ],
+)
+def test_a_table_of_other_columns_behind_another_is_refused(tmp_path, content):
+    with pytest.raises(TableError, match="line 3: another header, with other columns"):
+        read(tmp_path, content)
+
+
+def test_what_pubchem_says_of_its_columns_is_no_row(tmp_path):
+    content = (
+        "PUBCHEM_RESULT_TAG,PUBCHEM_EXT_DATASOURCE_SMILES,Potency\nRESULT_TYPE,,FLOAT\n"
+        "RESULT_DESCR,,Concentration at half maximum\nRESULT_UNIT,,MICROMOLAR\n1,CCO,4\n2,CCN,5\n"
+    )
+    columns, rows, notes = read(tmp_path, content)
+    assert columns[1] == "PUBCHEM_EXT_DATASOURCE_SMILES"
+    assert rows == [["1", "CCO", "4"], ["2", "CCN", "5"]]
+    assert notes[2] == "line 4: RESULT_UNIT is no row: Potency MICROMOLAR (PubChem)"
+
+
+def test_a_table_of_one_column_may_hold_any_mark(tmp_path):
+    content = "smiles\nCCO |$;;R$,c:1|\nCCN |$;;R$,c:1|\n"
+    assert read(tmp_path, content)[1] == [["CCO |$;;R$,c:1|"], ["CCN |$;;R$,c:1|"]]
+
+
+def test_quotes_behind_a_mark_of_byte_order_are_quotes(tmp_path):
+    text = '"smiles","a,b"\n"CCO","1"\n'
+    columns, rows, _ = read(tmp_path, ("\ufeff\ufeff" + text + "\ufeff" + text).encode())
+    assert columns == ["smiles", "a,b"]
+    assert rows == [["CCO", "1"]] * 2
 
 
 def test_a_row_that_lost_a_field_is_set_aside(tmp_path):
@@ -258,11 +295,13 @@ def tar():
         (gzip.compress(tar()), "is an archive"),
         (gzip.compress(gzip.compress(b"smiles\nC\n")), "gzipped twice"),
         (b"$RDFILE 1\n", "is an RDfile"),
+        (b"<datawarrior-fileinfo>\n", "is a DataWarrior file"),
+        (gzip.compress(archive("xl/workbook.xml")), "is a gzipped workbook"),
         ("┌────────┐\n│ smiles │\n".encode(), "drawn with lines|mol block|UTF-8"),
     ],
     ids=[
         "html", "xml", "utf16-html", "json", "json-object", "pdf", "xls", "bzip2", "zstd", "docx",
-        "ods", "zip", "tar", "gzip-gzip", "rdf", "box",
+        "ods", "zip", "tar", "gzip-gzip", "rdf", "datawarrior", "gzip-xlsx", "box",
     ],
 )  # fmt: skip
 def test_what_is_no_table_is_said_whatever_its_name(tmp_path, name, content, message):

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 from fluid.base.errors import TableError
-from fluid.chem.readers.files import open_bytes
+from fluid.chem.readers.files import is_gzipped, open_bytes
 
 _HEAD = 4096
 _UNPACK = "; unpack it, or pack it with gzip"
@@ -39,6 +39,8 @@ _MAGIC = {
     b"\x1f\x8b": "gzipped twice; unpack it once",
     b"\xd0\xcf\x11\xe0": "an Excel workbook of the old kind (.xls), an encrypted one, or another "
     "Office document; save it as .xlsx without a password, or as CSV",
+    b"<datawarrior": "a DataWarrior file; export the table as SDF or text",
+    b"@<TRIPOS>": "a mol2 file; its compounds are needed as SDF or in a table",
     b"$RXN": "a reaction file; its compounds are needed as SDF or in a table",
     b"$RDFILE": "an RDfile; export its compounds as SDF",
 }
@@ -88,6 +90,8 @@ def find_kind(path: Path) -> str:
 
 
 def _kind_of_archive(path: Path) -> str:
+    if is_gzipped(path):
+        raise TableError(f"{path}: is a gzipped workbook or ZIP archive; unpack it once")
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fluid.base.show import shown
-from fluid.chem.readers.table import MOST_COLUMNS, Row, Source, clean, clean_name
+from fluid.chem.readers.table import MOST_COLUMNS, Row, Source, clean, clean_name, short_name
 
 # The name that the column of R's row names is given.
 ROW_NAMES = "row names"
@@ -40,6 +40,9 @@ _TYPES = frozenset(
 _UNIT = re.compile(
     r"[\[(]?([fpnuµμm]?M|[fpnuµμm]?mol( ?/ ?|\*|·)?[lL].{0,3}|[npuµμmk]?g ?/ ?[muµμ]?[lLg]|%|h|hr|"
     r"min|s|nm|°C|log10?.{0,20}|10\^-6 ?cm ?/ ?s|-|units?)[\])]?"
+)
+_ANOTHER = (
+    "line {}: another header, with other columns, stands among the rows; split the file there"
 )
 # With which what is beside a table begins.
 _SIGNS = frozenset("#-=+:(0123456789")
@@ -117,6 +120,11 @@ def find_layout(source: Source, records: Sequence[Record]) -> Layout | None:
     if body and _is_types(body[0].fields):
         last = body[0].line
         passed.append(f"line {last}: the types of the columns are passed over")
+    for record in body:
+        if not clean(record.fields[0]).startswith("RESULT_"):
+            break
+        last = record.line
+        passed.append(f"line {last}: {_about_columns(names, record.fields)} (PubChem)")
     rows = [record for record in body if record.line > last]
     marked = [record for record in rows if record.fields[0].startswith("#")]
     has_comments = names[0][:1] != "#" and 2 * len(marked) <= len(rows)
@@ -243,6 +251,17 @@ def _lines_above(above: Sequence[Record]) -> str:
     return f"{count} above the header passed over, '{shown(text, 60)}'"
 
 
+def _about_columns(names: Sequence[str], fields: Sequence[str]) -> str:
+    """What a line of PubChem's says of the columns."""
+    said = [
+        f"{short_name(name)} {shown(clean(text), 40)}"
+        for name, text in zip(names[1:], fields[1:], strict=False)
+        if clean(text)
+    ]
+    more = f" and {len(said) - 5} more" if len(said) > 5 else ""
+    return f"{shown(clean(fields[0]), 40)} is no row: {', '.join(said[:5]) or 'nothing'}{more}"
+
+
 def _is_types(fields: Sequence[str]) -> bool:
     found = [clean(name).lower().split("(")[0] for name in fields if clean(name)]
     return bool(found) and len(found) >= len(fields) - 1 and _TYPES.issuperset(found)
@@ -308,6 +327,8 @@ class Body:
         self._width = len(self.layout.columns)
         self._names = frozenset(name.lower() for name in self.layout.columns if name)
         self._header = [name.lower() for name in self.layout.columns]
+        named = (at for at, name in enumerate(self._header) if names_structure(name))
+        self._at = next(named, self._width)
         self._needed = max((i + 1 for i, name in enumerate(self._header) if name), default=0)
 
     def row(self, line: int, values: list[str]) -> Row | None:
@@ -318,6 +339,9 @@ class Body:
             return None
         if first.lower() in self._names and self._is_header(line, values):
             return None
+        structure = values[self._at] if self._at < len(values) else ""
+        if ("miles" in structure or "MILES" in structure) and names_structure(structure):
+            raise self.source.fail(_ANOTHER.format(line))  # no SMILES holds such a word
         if not is_whole:
             return self._fit(line, values)
         if first[:1] == "#" and self.layout.has_comments and values[0]:
@@ -342,10 +366,7 @@ class Body:
         filled = [value for value in lowered if value]
         known = sum(value in self._names for value in filled)
         if known >= 2 and 2 * known > len(filled):
-            raise self.source.fail(
-                f"line {line}: another header stands among the rows, and its columns are others; "
-                "split the file there"
-            )
+            raise self.source.fail(_ANOTHER.format(line))
         return False
 
     def _pass(self, what: str, line: int) -> bool:

@@ -126,15 +126,17 @@ def _names(source: Source) -> dict[str, str]:
             if len(set(lowered)) < len(lowered):
                 apart.update(name for name in lowered if lowered.count(name) > 1)
     columns: dict[str, str] = {}
+    joined = []
     for name in names:
         if name.lower() in ("smiles", "id"):
             continue
         key = name if name.lower() in apart else name.lower()
         if key in columns:
-            source.note(
-                f"properties '{short_name(columns[key])}' and '{short_name(name)}' are one column"
-            )
+            joined.append(f"'{short_name(columns[key])}' and '{short_name(name)}'")
         columns.setdefault(key, name)
+    if joined:
+        more = f"; so are {len(joined) - 3:,} more" if len(joined) > 3 else ""
+        source.note(f"properties {', '.join(joined[:3])} are one column{more}")
     return columns
 
 

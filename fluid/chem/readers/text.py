@@ -194,7 +194,7 @@ def _best(
             if tried is None:
                 return None
             layout, records = tried
-            if len(layout.columns) > 1 or layout.fit == 1:
+            if len(layout.columns) > 1 or (layout.fit == 1 and has_row_names(layout, records)):
                 rank = (
                     layout.fit,
                     layout.is_named,
@@ -211,10 +211,16 @@ def _best(
         best = _without_mark(source, sample, is_whole, skipped) or (
             max(found, key=lambda entry: (entry[2].share, entry[0]))[1]
             if found
-            else Dialect(preferred)
+            else Dialect(_unused(sample, preferred))
         )
     tried = _try(source, sample, is_whole, skipped, best)
     return None if tried is None else (best, *tried)
+
+
+def _unused(sample: Iterable[str], preferred: str) -> str:
+    """A mark that is nowhere in a table of one column, whose values may hold the others."""
+    marks = (preferred, *_DELIMITERS)
+    return next((mark for mark in marks if not any(mark in line for line in sample)), preferred)
 
 
 def _without_mark(
@@ -380,6 +386,8 @@ def _noted(lines: Iterator[str], record: list[str]) -> Iterator[str]:
         held = held + len(line) if record else len(line)
         if held >= LONGEST_LINE:
             raise _LongRecordError
+        if line[0] == "\ufeff":  # of a file that was put behind another
+            line = line.lstrip("\ufeff")
         record.append(line)
         yield line
     record.append(_END)
