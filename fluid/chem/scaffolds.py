@@ -130,6 +130,6 @@ def common_drawing(smiles: str) -> str:
     mol = Chem.MolFromSmiles(smiles)
     _flatten(mol)
     with rdBase.BlockLogs():
-        inchi = Chem.MolToInchi(mol, options="/SNon")
-        back = Chem.MolFromInchi(inchi) if inchi else None
+        inchi = Chem.MolToInchi(mol, options="/SNon")  # type: ignore[no-untyped-call]
+        back = Chem.MolFromInchi(inchi) if inchi else None  # type: ignore[no-untyped-call]
     return str(Chem.MolToSmiles(mol if back is None else back))

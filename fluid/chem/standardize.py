@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from rdkit import Chem, rdBase
-from rdkit.Chem import Descriptors, rdqueries
+from rdkit.Chem import rdMolDescriptors, rdqueries
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
 from fluid.chem.counterions import bare_smiles, known_group
@@ -212,7 +212,8 @@ def check_drawing(mol: Chem.Mol) -> None:
         raise StructureError("is a polymer, formulation or other set of molecules in brackets")
     if mol.HasProp("_molLinkNodes"):
         raise StructureError("is a generic (Markush) or query structure")
-    if any(item.HasQuery() for item in (*mol.GetAtoms(), *mol.GetBonds())):
+    is_query = any(atom.HasQuery() for atom in mol.GetAtoms())
+    if is_query or any(bond.HasQuery() for bond in mol.GetBonds()):
         raise StructureError("holds query atoms or bonds")
     if any(bond.GetBondType() == Chem.BondType.HYDROGEN for bond in mol.GetBonds()):
         raise StructureError("holds hydrogen bonds drawn as bonds")
@@ -232,7 +233,8 @@ def _forget_relative_stereo(mol: Chem.Mol, extension: str) -> None:
         if group.GetGroupType() != Chem.StereoGroupType.STEREO_ABSOLUTE
     ]
     if "r" in extension.strip("|").split(","):
-        groups.append([index for index, _ in Chem.FindMolChiralCenters(mol)])
+        achiral = Chem.ChiralType.CHI_UNSPECIFIED
+        groups.append([a.GetIdx() for a in mol.GetAtoms() if a.GetChiralTag() != achiral])
     if any(len(group) > 1 for group in groups):
         raise StructureError("has racemic or relative stereochemistry at several centres")
     for group in groups:
@@ -296,7 +298,9 @@ def _parent(mol: Chem.Mol, spec: StandardizerSpec) -> Chem.Mol:
         _refuse_mixture(candidates, components, spec)
     largest = max(component.size for component in candidates)
     alike = [component.mol for component in candidates if component.size == largest]
-    return max(alike, key=lambda each: (Descriptors.MolWt(each), Chem.MolToSmiles(each)))
+    return max(
+        alike, key=lambda each: (rdMolDescriptors.CalcExactMolWt(each), Chem.MolToSmiles(each))
+    )
 
 
 def _candidates(components: list[_Component]) -> list[_Component]:

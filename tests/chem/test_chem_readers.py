@@ -19,6 +19,7 @@ from rdkit import Chem
 
 from fluid.base.errors import TableError
 from fluid.chem.readers import ReadOptions, read_table
+from fluid.chem.standardize import StandardizerSpec, StructureError, standardize
 
 PLAIN = "smiles,id,bbb\nCCO,a,1\nCCN,b,0\n"
 
@@ -485,3 +486,18 @@ def test_time_grows_with_the_size_alone(tmp_path, name, content):
     with suppress(TableError):
         list(read_table(path).rows)
     assert time.process_time() - started < 10
+
+
+def test_a_blank_that_does_not_break_is_no_end_of_a_smiles(tmp_path):
+    path = tmp_path / "t.smi"
+    path.write_text("CC\u00a0O one\nCCO\u2003two\nCCN\tthree four\nCCC |$a b;;$| five\n")
+    rows = [row.values for row in read_table(path).rows]
+    assert rows == [
+        ["CC\u00a0O", "one"],
+        ["CCO\u2003two", ""],
+        ["CCN", "three four"],
+        ["CCC |$a b;;$|", "five"],
+    ]
+    for smiles, _ in rows[:2]:
+        with pytest.raises(StructureError, match=r"holds U\+(00A0|2003)"):
+            standardize(smiles, StandardizerSpec())

@@ -2,8 +2,10 @@
 
 import pytest
 from rdkit import Chem
+from rdkit.Chem import AllChem
 
 from fluid.chem.readers import read_table
+from fluid.chem.standardize import StandardizerSpec, standardize
 
 NO_ATOMS = "\n     RDKit          2D\n\n  0  0  0  0  0  0  0  0  0  0999 V2000\nM  END\n"
 
@@ -220,3 +222,14 @@ def test_titles_and_properties_in_another_encoding(tmp_path):
     assert columns[2] == "IC50 (µM)"
     assert rows == [["CCO", "Crème", "4"]]
     assert "Windows-1252" in notes[0]
+
+
+@pytest.mark.parametrize("group", ["&1", "o1"])
+def test_racemic_stereo_of_a_record_is_not_taken_for_absolute(tmp_path, group):
+    mol = Chem.MolFromSmiles(f"CC[C@H](C)N |{group}:2|")
+    AllChem.Compute2DCoords(mol)
+    content = Chem.MolToMolBlock(mol, forceV3000=True) + "$$$$\n" + record("CC[C@H](C)N")
+    _, rows, _ = read(tmp_path, content)
+    keep = StandardizerSpec(stereo="keep")
+    found = [standardize(row[0], keep).smiles for row in rows]
+    assert found == ["CCC(C)N", standardize("CC[C@H](C)N", keep).smiles]

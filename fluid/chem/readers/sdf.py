@@ -249,9 +249,8 @@ def _structure(
         return "", problem, False
     if not mol.GetNumAtoms():
         return _from_property(stated)
-    from rdkit import Chem
 
-    smiles = Chem.MolToSmiles(mol)
+    smiles = _write(mol)
     if "~" in smiles and any(bond.HasQuery() for bond in mol.GetBonds()):
         return "", "mol block has query bonds, which stand for more than one compound", False
     for name, value in stated.items():
@@ -262,6 +261,16 @@ def _structure(
             )
             return "", problem, False
     return smiles, None, False
+
+
+def _write(mol: Any) -> str:
+    """SMILES of a molecule; a CXSMILES if it states that some of its stereo is relative."""
+    from rdkit import Chem
+
+    if not mol.GetStereoGroups():
+        return str(Chem.MolToSmiles(mol))
+    fields = Chem.CXSmilesFields.CX_ENHANCEDSTEREO
+    return str(Chem.MolToCXSmiles(mol, Chem.SmilesWriteParams(), fields))
 
 
 def _from_property(stated: dict[str, str]) -> tuple[str, str | None, bool]:
