@@ -797,7 +797,7 @@ class _Finder:
         if not wide or not any(family(self.names[source.value]) for source in wide):
             return
         for place in self._called(("standard_type", "activity_type", "result_type")):
-            counts = profile.tasks.get(place) or (
+            counts: Mapping[str, int] = profile.tasks.get(place) or (
                 profile.others[place].counts if place in profile.others else {}
             )
             if len(counts) > 1:

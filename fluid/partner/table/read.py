@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from itertools import compress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +15,13 @@ from fluid.base.jobs import count_jobs
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds, concatenate
 from fluid.chem.featurizer import featurize_entries
-from fluid.chem.mass import molar_masses
-from fluid.chem.readers import Row, short_name
-from fluid.chem.tables import Entry, EntryTable, Reject, open_entries, write_rejects
-from fluid.learn.cells.missing import is_missing
-from fluid.learn.cells.numbers import read_number, read_qualifier
-from fluid.learn.cells.units import convert, direction, same_unit
+from fluid.chem.tables import Reject, open_entries, write_rejects
 from fluid.learn.labels import LabelMatrix, Merged, merge_measurements
 from fluid.learn.model import Card
-from fluid.learn.task import HIGHEST, LOWEST, LabelError, Task
+from fluid.learn.task import Task
 from fluid.partner.table.columns import Columns
-from fluid.partner.table.layout import Layout, Source, find_layout
+from fluid.partner.table.layout import Layout, find_layout
+from fluid.partner.table.measurements import Collected, Measured
 from fluid.partner.table.report import (
     Reasons,
     TableReport,
@@ -36,11 +30,9 @@ from fluid.partner.table.report import (
     report_task,
     summary_lines,
 )
+from fluid.partner.table.scales import convert_all
 
 logger = logging.getLogger(__name__)
-
-# Characters of a measurement that are kept for messages.
-_KEPT = 200
 
 
 class RejectedError(TableError):
@@ -209,7 +201,7 @@ def examine(
     """
     columns = columns or Columns()
     report = TableReport([path.name for path in sources])
-    collected = _Collected(tasks)
+    collected = Collected(tasks)
     layouts = [_prepare(path, tasks, columns, report, progress) for path in sources]
     for line in [*column_lines(report.columns), *report.notes]:
         stage(line)
@@ -243,172 +235,8 @@ def _prepare(
     return layout
 
 
-class _Collected:
-    """Measurements in the order of the tables, as arrays: there may be millions.
-
-    Attributes
-    ----------
-    lines, files, ids
-        Of each row, and `position`, its place among the compounds, -1 for none.
-    rows, sources, values, signs, units, groups
-        Of each measurement: its row, its column (a position in `columns`), its number or class, its
-        sign, its unit (a position in `unit_texts`), the group of its row.
-    """
-
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self.tasks = tasks
-        self.tables: list[EntryTable] = []
-        self.layout: Layout
-        self.lines, self.files, self.position = array("q"), array("H"), array("q")
-        self.ids: list[str] = []
-        self.columns: list[tuple[int, Source]] = []
-        self.rows, self.sources = array("q"), array("i")
-        self.values, self.signs, self.units = array("d"), array("b"), array("i")
-        self.groups = array("i")
-        self.group_names: dict[str, int] = {}
-        # Unit, and whether the cell itself states it.
-        self.unit_texts: dict[tuple[str, bool], int] = {("", False): 0}
-        self.texts, self.ends = bytearray(), array("q", [0])
-        self.refused: list[tuple[int, int, str, str]] = []
-        self.rejected_rows: list[tuple[int, Reject]] = []
-        self.n_compounds = 0
-
-    def open(self, table: EntryTable, layout: Layout) -> None:
-        """Go on with another table."""
-        self.tables.append(table)
-        self.layout = layout
-        self.wide = [self._column(source) for source in layout.wide]
-        self.long = {
-            name: [self._column(source) for source in sources]
-            for name, sources in layout.long.items()
-        }
-        # Of the columns, those in which a row has a text are few where tasks are many.
-        self.places = [source.value for _, source in self.wide]
-
-    def _column(self, source: Source) -> tuple[int, Source]:
-        self.columns.append((len(self.tables) - 1, source))
-        return len(self.columns) - 1, source
-
-    def entries(self) -> Iterator[Entry]:
-        """The compounds of the table, numbered; their values are taken on the way."""
-        for entry in self.tables[-1]:
-            number = len(self.lines)
-            self.lines.append(entry.row.line)
-            self.files.append(len(self.tables) - 1)
-            self.ids.append(entry.id)
-            self.position.append(-1)
-            if entry.row.problem is None:
-                self._take(number, entry.row.values)
-            yield Entry(Row(number, [], entry.row.problem), entry.id, entry.smiles)
-
-    def _take(self, row: int, cells: list[str]) -> None:
-        for column in compress(self.wide, [cells[place] for place in self.places]):
-            self._measure(row, column, cells)
-        if self.layout.task_column is not None:
-            for column in self.long.get(cells[self.layout.task_column], ()):
-                if cells[column[1].value]:
-                    self._measure(row, column, cells)
-
-    def _measure(self, row: int, column: tuple[int, Source], cells: list[str]) -> None:
-        number, source = column
-        text = cells[source.value]
-        try:
-            if source.classes is not None:
-                code = source.classes.read(text)
-                if code is None:
-                    return
-                value, sign, unit = float(code), 0, 0
-            else:
-                if is_missing(text):
-                    return
-                value, sign, unit = self._number(text, source, cells)
-        except LabelError as error:
-            self.refused.append((row, number, text[:_KEPT], str(error)))
-            return
-        self.rows.append(row)
-        self.sources.append(number)
-        self.values.append(value)
-        self.signs.append(sign)
-        self.units.append(unit)
-        self.texts += text[:_KEPT].encode("utf-8", "surrogateescape")
-        self.ends.append(len(self.texts))
-        if self.layout.group is not None:
-            group = cells[self.layout.group]
-            self.groups.append(self.group_names.setdefault(group, len(self.group_names)))
-
-    def _number(self, text: str, source: Source, cells: list[str]) -> tuple[float, int, int]:
-        """Number, sign and unit of a cell with those beside it."""
-        assert source.format is not None
-        found = read_number(text, source.format)
-        sign, unit, in_cell = found.sign, found.unit, bool(found.unit)
-        if source.qualifier is not None and cells[source.qualifier]:
-            beside = read_qualifier(cells[source.qualifier])
-            if sign and beside and sign != beside:
-                raise LabelError(
-                    f"'{text}' has another sign than its qualifier '{cells[source.qualifier]}'"
-                )
-            sign = sign or beside
-        if source.unit is not None and not is_missing(cells[source.unit]):
-            stated = cells[source.unit]
-            if unit and not same_unit(unit, stated):
-                raise LabelError(f"'{text}' has another unit than its unit column, '{stated}'")
-            unit, in_cell = stated, False
-        key = (unit or source.unit_name, in_cell)
-        return found.value, sign, self.unit_texts.setdefault(key, len(self.unit_texts))
-
-    def settle(self, kept: Sequence[int], rejects: Sequence[tuple[Entry, str]]) -> None:
-        """Note which rows became the next compounds, and which were rejected."""
-        for row in kept:
-            self.position[row] = self.n_compounds
-            self.n_compounds += 1
-        for entry, reason in rejects:
-            row = entry.row.line
-            original = Entry(Row(self.lines[row], [], None), entry.id, entry.smiles)
-            self.rejected_rows.append((row, self.tables[-1].reject(original, reason)))
-
-    def text(self, measurement: int) -> str:
-        """What the cell of a measurement held."""
-        part = self.texts[self.ends[measurement] : self.ends[measurement + 1]]
-        return part.decode("utf-8", "surrogateescape")
-
-    def reject(self, row: int, column: int, text: str, reason: str) -> Reject:
-        """One rejected measurement."""
-        file, source = self.columns[column]
-        table = self.tables[file]
-        entry = Entry(Row(self.lines[row], [], None), self.ids[row], "")
-        task = self.tasks[source.task].name
-        return table.reject_value(
-            entry, table.table.columns[source.value], text, f"{task}: {reason}"
-        )
-
-    def where(self, row: int) -> str:
-        """File and line of a row, for people."""
-        return f"{self.tables[self.files[row]].table.path.name} line {self.lines[row]:,}"
-
-
-@dataclass
-class _Measured:
-    """All measurements as NumPy arrays; those that are rejected later have a reason."""
-
-    rows: np.ndarray
-    columns: np.ndarray
-    tasks: np.ndarray
-    values: np.ndarray
-    signs: np.ndarray
-    units: np.ndarray
-    position: np.ndarray
-    reasons: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def rejected(self) -> np.ndarray:
-        """Which have a reason, bool of shape (n,)."""
-        found = np.zeros(len(self.rows), dtype=bool)
-        found[list(self.reasons)] = True
-        return found
-
-
 def _conclude(
-    collected: _Collected, parts: Sequence[Compounds], report: TableReport, columns: Columns
+    collected: Collected, parts: Sequence[Compounds], report: TableReport, columns: Columns
 ) -> tuple[LabelledCompounds | None, TableReport, list[Reject]]:
     """Convert, merge and report what was collected."""
     names = ", ".join(str(table.table.path) for table in collected.tables)
@@ -417,7 +245,7 @@ def _conclude(
     sources = np.array(collected.sources, dtype=np.int64)
     rows = np.array(collected.rows, dtype=np.int64)
     position = np.array(collected.position, dtype=np.int64)
-    measured = _Measured(
+    measured = Measured(
         rows,
         sources,
         of[sources] if len(sources) else sources,
@@ -426,8 +254,10 @@ def _conclude(
         np.array(collected.units, dtype=np.int64),
         position[rows] if len(rows) else rows,
     )
-    units, mixed = _convert(measured, collected, read, report)
-    merged, compounds, groups = None, None, []
+    units, mixed = convert_all(measured, collected, read, report)
+    merged: Merged | None = None
+    compounds: Compounds | None = None
+    groups: list[frozenset[str]] = []
     good = (measured.position >= 0) & ~measured.rejected
     if read is not None and good.any():
         merged, compounds, groups = _merge(read, measured, collected, good, columns)
@@ -445,133 +275,10 @@ def _conclude(
     return labelled, report, rejects
 
 
-# --- units ----------------------------------------------------------------------------------------
-
-
-def _convert(
-    measured: _Measured, collected: _Collected, read: Compounds | None, report: TableReport
-) -> tuple[list[dict[str, int]], list[str]]:
-    """Bring all numbers to the scale of their tasks; returns their units, and faults."""
-    texts = list(collected.unit_texts)
-    units: list[dict[str, int]] = [{} for _ in collected.tasks]
-    faults: list[str] = []
-    if not len(measured.rows):
-        return units, faults
-    order = np.lexsort((measured.units, measured.tasks))
-    pair = measured.tasks[order] * len(texts) + measured.units[order]
-    starts = np.flatnonzero(np.diff(pair, prepend=-1))
-    groups: dict[int, list[tuple[int, np.ndarray]]] = {}
-    for group in np.split(order, starts[1:]):
-        task, unit = int(measured.tasks[group[0]]), int(measured.units[group[0]])
-        if collected.tasks[task].reads_numbers:
-            groups.setdefault(task, []).append((unit, np.sort(group)))
-    for index, parts in groups.items():
-        task = collected.tasks[index]
-        for unit, group in parts:
-            units[index][texts[unit][0]] = units[index].get(texts[unit][0], 0) + len(group)
-        states_none = not task.unit and task.scale == "linear"
-        kinds = _kinds(units[index]) if states_none else []
-        if len(kinds) > 1:
-            faults.append(
-                f"task {task.name}: values in {_shown_units(units[index])}, and the federation "
-                "states no unit for the task, to which they could be converted; give it one"
-            )
-        _doubt_units(task, index, units[index], kinds, report)
-        for unit, group in parts:
-            text, in_cell = texts[unit]
-            if states_none and not (in_cell and units[index].get("")):
-                # All values are of the one unit that is stated.
-                text = ""
-            _convert_group(measured, group, task, text, read)
-    return units, faults
-
-
-def _kinds(units: dict[str, int]) -> list[str]:
-    """The units that are stated, each once however it is spelt."""
-    kinds: list[str] = []
-    for unit in sorted(units):
-        if unit and not any(same_unit(unit, other) for other in kinds):
-            kinds.append(unit)
-    return kinds
-
-
-def _shown_units(units: dict[str, int]) -> str:
-    found = sorted(units.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{short_name(unit) or 'no unit'} ({n:,})" for unit, n in found[:6])
-
-
-def _doubt_units(
-    task: Task, index: int, units: dict[str, int], kinds: list[str], report: TableReport
-) -> None:
-    """Doubt values without a unit beside values with one."""
-    bare = units.get("", 0)
-    other = [unit for unit in units if unit and not (task.unit and same_unit(unit, task.unit))]
-    if len(kinds) == 1 and not bare:
-        report.notes.append(
-            f"task {task.name}: all values are in {kinds[0]}; the federation states no unit, and "
-            "they are read as they are"
-        )
-    elif bare and other and (task.unit or task.scale != "linear"):
-        report.doubts.append(
-            f"task {task.name}: {bare:,} values state no unit and are read as "
-            f"{task.unit or 'stated by the task'}, beside values in {_shown_units(units)}"
-        )
-
-
-def _convert_group(
-    measured: _Measured, group: np.ndarray, task: Task, unit: str, read: Compounds | None
-) -> None:
-    """Convert values of one task and one unit in place."""
-    try:
-        turn = direction(task, unit)
-        masses = _masses(measured, group, task, unit, read)
-    except LabelError as error:
-        measured.reasons.update(dict.fromkeys(group.tolist(), str(error)))
-        measured.values[group] = np.nan
-        return
-    for place, mass in zip(group.tolist(), masses, strict=True):
-        try:
-            measured.values[place] = convert(measured.values[place], unit, task, mass)
-        except LabelError as error:
-            measured.reasons[place] = str(error)
-            measured.values[place] = _unbounded(measured.values[place], unit, task, mass)
-    measured.signs[group] *= turn
-
-
-def _unbounded(value: float, unit: str, task: Task, mass: float | None) -> float:
-    """A number on the task's scale though it is outside its range; NaN if it has none."""
-    try:
-        return convert(value, unit, replace(task, low=LOWEST, high=HIGHEST), mass)
-    except (LabelError, ValueError):
-        return float("nan")
-
-
-def _masses(
-    measured: _Measured, group: np.ndarray, task: Task, unit: str, read: Compounds | None
-) -> Sequence[float | None]:
-    """Molar masses of the compounds of these values, where the conversion needs them."""
-    none: list[float | None] = [None] * len(group)
-    if not unit or read is None:
-        return none
-    wide = replace(task, low=LOWEST, high=HIGHEST)
-    try:
-        if convert(1.0, unit, wide, 100.0) == convert(1.0, unit, wide, 200.0):
-            return none
-    except LabelError:
-        return none
-    of = measured.position[group]
-    known = np.unique(of[of >= 0])
-    mass = dict(zip(known.tolist(), molar_masses(read.smiles[known]).tolist(), strict=True))
-    return [mass.get(place) for place in of.tolist()]
-
-
-# --- compounds ------------------------------------------------------------------------------------
-
-
 def _merge(
     read: Compounds,
-    measured: _Measured,
-    collected: _Collected,
+    measured: Measured,
+    collected: Collected,
     good: np.ndarray,
     columns: Columns,
 ) -> tuple[Merged, Compounds, list[frozenset[str]]]:
@@ -611,7 +318,7 @@ def _merge(
 
 
 def _gather_groups(
-    merged_rows: np.ndarray, collected: _Collected, chosen: np.ndarray, n: int
+    merged_rows: np.ndarray, collected: Collected, chosen: np.ndarray, n: int
 ) -> list[frozenset[str]]:
     """By compound, the groups of the rows that gave it a label."""
     names = list(collected.group_names)
@@ -622,10 +329,7 @@ def _gather_groups(
     return [frozenset(one) for one in found]
 
 
-# --- what is told ---------------------------------------------------------------------------------
-
-
-def _list_rejects(collected: _Collected, measured: _Measured) -> list[Reject]:
+def _list_rejects(collected: Collected, measured: Measured) -> list[Reject]:
     """Rejected rows and measurements in the order of the tables."""
     found = list(collected.rejected_rows)
     for row, column, text, reason in collected.refused:
@@ -642,8 +346,8 @@ def _list_rejects(collected: _Collected, measured: _Measured) -> list[Reject]:
 
 def _report(
     report: TableReport,
-    collected: _Collected,
-    measured: _Measured,
+    collected: Collected,
+    measured: Measured,
     merged: Merged | None,
     units: list[dict[str, int]],
 ) -> None:
@@ -657,14 +361,14 @@ def _report(
     report.rejected_rows = of_rows.ordered()
     reasons = [Reasons() for _ in collected.tasks]
     for row, column, text, reason in collected.refused:
-        task = collected.columns[column][1].task
-        reasons[task].add(structure.get(row, reason), text, collected.where(row))
+        of = collected.columns[column][1].task
+        reasons[of].add(structure.get(row, reason), text, collected.where(row))
     rejected = measured.rejected | (measured.position < 0)
     for measurement in np.flatnonzero(rejected).tolist():
         row = int(measured.rows[measurement])
         reason = structure.get(row) or measured.reasons[measurement]
-        task = int(measured.tasks[measurement])
-        reasons[task].add(reason, collected.text(measurement), collected.where(row))
+        of = int(measured.tasks[measurement])
+        reasons[of].add(reason, collected.text(measurement), collected.where(row))
     order = np.argsort(measured.tasks, kind="stable")
     bounds = np.searchsorted(measured.tasks[order], np.arange(len(collected.tasks) + 1))
     for index, task in enumerate(collected.tasks):

@@ -22,7 +22,8 @@ _PARTS = 4
 _AT_LIMIT, _FEWEST_AT_LIMIT, _DISTINCT, _TIMES_NEXT = 0.05, 10, 20, 3.0
 # Replicates that disagree like different compounds: this share of the compounds measured twice.
 _DISAGREE = 0.1
-_QUOTED = re.compile(r"'[^']*'")
+# What reasons of one kind differ by: what they quote, and the compound.
+_QUOTED = re.compile(r"'[^']*'|\([A-Z]{14}\)")
 _NUMBER = re.compile(r"(?<![\w'])[-+]?\d[\d.,]*(?:e[-+]?\d+)?")
 
 
