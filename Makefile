@@ -312,6 +312,13 @@ WORKERS ?= 2
 test: $(READY) ## run the tests, under 5 minutes on two cores
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
+# A folder of cases elsewhere: a folder each, with federation.toml, in.* and README.txt.
+CASES ?=
+
+.PHONY: check-cases
+check-cases: $(READY) ## read small tables of every kind, those of CASES=folder too
+	CASES="$(abspath $(CASES))" $(BIN)/python -m pytest tests/cases
+
 .PHONY: test-all
 test-all: $(READY) ## run all tests, long ones included
 	$(BIN)/python -m pytest -m ''

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,11 +54,12 @@ def check_data(
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
-    """Report what would be learned from private tables; nothing is trained.
+    """Check private tables: what would be learned of them, and why.
 
-    Prints which column is read as what and why, the values of each task, replicates, what is
-    rejected and why, and what may be wrong. The exit code is 1 if a command that trains on these
-    tables would refuse them. The report shows private data: it is for their owner.
+    Nothing is trained. Prints which column is read as what and why, the values of each task,
+    replicates, what is rejected and why, and what may be wrong. The exit code is 1 if a command
+    that trains on these tables would refuse them. The report shows private data: it is for their
+    owner.
 
     \b
     Example:
@@ -83,8 +85,11 @@ def check_data(
     with ExitStack() as stack:
         for guard in guards:
             stack.enter_context(guard)
+        # No model is fitted, so that no descriptors are needed.
+        features = replace(contract.chemistry.features, descriptors="none")
+        chemistry = replace(contract.chemistry, features=features)
         _, report, listed = examine(
-            tables, contract.tasks, contract.chemistry, columns, jobs, Progress("rows")
+            tables, contract.tasks, chemistry, columns, jobs, Progress("rows")
         )
         if output is not None:
             _write_tasks(output, report.tasks)

@@ -73,14 +73,22 @@ def evaluate(
 
 def _write(output: Path, inputs: list[Path], compute: Callable[[], Evaluation]) -> Evaluation:
     """Compute an evaluation and write it as JSON, with the rejects beside it."""
+    from fluid.base.errors import TableError
     from fluid.base.files import write_json
+    from fluid.partner.table import RejectedError
 
     beside = rejects_beside(output)
     with (
         output_file(output, inputs, "evaluation", is_evaluation),
         output_file(beside, inputs, "table of rejects", starts_with(REJECTS_HEADER)),
     ):
-        result = compute()
+        try:
+            result = compute()
+        except RejectedError as error:
+            if not error.rejects:
+                raise
+            replace_rejects(beside, error.rejects)
+            raise TableError(f"{error} (all are listed in {beside})") from error
         write_json(output, result.to_dict())
         replace_rejects(beside, result.rejects)
     return result

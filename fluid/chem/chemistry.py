@@ -61,8 +61,9 @@ class Chemistry:
             if here.rdkit == self.rdkit:
                 raise MismatchError(
                     f"{owner}: the settings of its chemistry were edited after the reference set "
-                    "was computed, or it was computed on another platform; make the federation "
-                    "file again by init-federation with these settings"
+                    "was computed, or it was computed by another version of fluid or on another "
+                    "platform; make the federation file again by init-federation with these "
+                    "settings"
                 )
             raise MismatchError(
                 f"this installation (RDKit {here.rdkit}) computes other structures or features "

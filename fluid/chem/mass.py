@@ -16,6 +16,7 @@ def molar_masses(smiles: Iterable[str]) -> np.ndarray:
     array([46.07])
     """
     from rdkit import Chem
-    from rdkit.Chem.Descriptors import MolWt
+    from rdkit.Chem import Descriptors
 
-    return np.array([MolWt(Chem.MolFromSmiles(one)) for one in smiles], dtype=np.float64)
+    weigh = Descriptors.MolWt  # type: ignore[attr-defined]
+    return np.array([weigh(Chem.MolFromSmiles(one)) for one in smiles], dtype=np.float64)

@@ -6,7 +6,8 @@ from fluid.base.files import canonical_json, sha256_hex
 from fluid.chem.features import FeatureSpec, featurize
 from fluid.chem.standardize import StandardizerSpec, StructureError, standardize
 
-# Salts, zwitterions, tautomers, stereo, isotopes, charged and hypervalent groups, odd elements.
+# Salts, mixtures, zwitterions, tautomers, stereo, isotopes, charged and hypervalent groups, odd
+# elements, and what only a CXSMILES says.
 REFERENCE_SMILES = (
     "CC(=O)Oc1ccccc1C(=O)O", "CC(=O)[O-].[Na+]", "[Na]OC(=O)c1ccccc1", "NCC(=O)O",
     "[NH3+]CC(=O)[O-]", "C[N+](C)(C)CCO.[Cl-]", "O=[N+]([O-])c1ccccc1", "O=N(=O)c1ccccc1",
@@ -19,6 +20,10 @@ REFERENCE_SMILES = (
     "c1ccc2c(c1)[nH]c1ccccc12", "CC(C)(C)OC(=O)N", "OCC1OC(O)C(O)C(O)C1O", "CCCCCCCCCCCCCCCC(=O)O",
     "c1ccc(cc1)-c1ccccc1", "C1=CC=CC=CC=C1", "[O-][n+]1ccccc1",
     "CC(C)Cc1ccc(cc1)C(C)C(=O)[O-].[K+].O", "[Pt]", "CC[Hg]Cl", "[CH3]", "CCO.CCCO",
+    "CN(C)C(=N)NC(N)=N.O=C(O)c1cc2ccccc2c(Cc2c(O)c(C(=O)O)cc3ccccc23)c1O",
+    "Clc1ccccc1CN.CCCCC(CC)COC(=O)CC(C(=O)OCC(CC)CCCC)S(=O)(=O)O",
+    "CCCCNc1ccccc1.CS(C)=O.F[P-](F)(F)(F)(F)F", "C1CNCCN1.OC(=O)CC(O)(CC(=O)O)C(=O)O",
+    "CCCCN.c1ccncc1CC", "[Gd+3].CC(=O)[O-]", "C[C@H](N)CC |&1:1|", "CCO |Sg:n:1:n:ht|", "CC O",
 )  # fmt: skip
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
 from rdkit import Chem, rdBase
-from rdkit.Chem import rdqueries
+from rdkit.Chem import Descriptors, rdqueries
 from rdkit.Chem.MolStandardize import rdMolStandardize
+
+from fluid.chem.counterions import bare_smiles, known_group
 
 # Elements of drug-like organic chemistry; fragments with any other are rejected with a reason.
 ORGANIC_ELEMENTS = frozenset({1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53})
@@ -21,6 +25,14 @@ _ROUNDS = 4
 _MOST_RINGS = 150
 # Characters of a SMILES, or lines of a mol block, that cannot hold so many.
 FEW = 200
+# What may stand behind a blank: the extension of a CXSMILES.
+_EXTENSION = re.compile(r"\|[^|]*\|")
+# Labels of CXSMILES for what is not an atom: R groups, attachment points, polymer beads, queries.
+_NOT_AN_ATOM = re.compile(r"[$;](_?R\d*'*|_R[^;$]*|_AP\d*|[A-Za-z]+_[ep])(?=[;$])")
+_MARKUSH = re.compile(r"[|,](m|RG|LN|LO|rb|s|u):")
+# Brackets of a drawing that leave the molecule as it is: data, abbreviation, repeat count, none.
+_HARMLESS_BRACKETS = {"DAT", "SUP", "MUL", "GEN"}
+_ATOM_MAP = re.compile(r":\d+\]")
 
 
 @dataclass(frozen=True)
@@ -35,8 +47,8 @@ class StandardizerSpec:
     isotopes
         ``"remove"`` or ``"keep"`` isotope labels.
     mixtures
-        ``"reject"`` a record with two different organic components of similar size, or always take
-        the ``"largest"`` organic fragment.
+        What to do where several components may each be the compound: ``"reject"`` the record, or
+        take the ``"largest"`` of them. See `standardize`.
     max_heavy_atoms
         Largest organic fragment accepted, in heavy atoms.
     """
@@ -95,13 +107,8 @@ def connectivity(inchikey: str) -> str:
 @lru_cache(maxsize=1)
 def _tools() -> dict[str, Any]:
     # Built once a process: constructing these parses RDKit's rule tables.
-    largest = rdMolStandardize.CleanupParameters()
-    largest.preferOrganic = True  # type: ignore[assignment]
-    largest.largestFragmentChooserCountHeavyAtomsOnly = True  # type: ignore[assignment]
     return {
         "metals": rdMolStandardize.MetalDisconnector(),
-        "largest": rdMolStandardize.LargestFragmentChooser(largest),
-        "salts": rdMolStandardize.FragmentRemover(leave_last=False),
         "normalize": rdMolStandardize.Normalizer(),
         "uncharge": rdMolStandardize.Uncharger(),
     }
@@ -134,8 +141,7 @@ def _parse(smiles: str, spec: StandardizerSpec) -> Chem.Mol:
     limit = _CHARACTERS_PER_ATOM * spec.max_heavy_atoms
     if len(text) > limit:
         raise StructureError(f"SMILES of {len(text)} characters, at most {limit} are allowed")
-    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise StructureError("structure holds bytes that are not UTF-8")
+    core, extension = _divide(text)
     if len(text) > FEW:
         raw = Chem.MolFromSmiles(text, sanitize=False)
         if raw is not None:
@@ -143,10 +149,95 @@ def _parse(smiles: str, spec: StandardizerSpec) -> Chem.Mol:
             refuse_rings(raw.GetNumBonds() - raw.GetNumAtoms() + components)
     mol = Chem.MolFromSmiles(text)
     if mol is None:
-        raise StructureError(_why_unparsable(text))
+        raise StructureError(_why_unparsable(core, extension))
     if mol.GetNumAtoms() == 0:
         raise StructureError("structure has no atoms")
+    if extension:
+        _check_extension(extension)
+        check_drawing(mol)
+        if spec.stereo == "keep":
+            _forget_relative_stereo(mol, extension)
+    if "~" in core or "$" in core:
+        raise StructureError("holds a bond of no fixed order (~ or $)")
+    if _ATOM_MAP.search(core):
+        for atom in mol.GetAtoms():
+            atom.SetAtomMapNum(0)
     return mol
+
+
+def _divide(text: str) -> tuple[str, str]:
+    """A SMILES, and its CXSMILES extension or nothing.
+
+    RDKit takes whatever follows a blank for a name, so that half a molecule would pass for whole.
+    """
+    core, extension = text, ""
+    if " " in text or "\t" in text:
+        core, extension = (part.strip() for part in re.split("[ \t]", text, maxsplit=1))
+        if not _EXTENSION.fullmatch(extension):
+            raise StructureError(
+                "holds a blank; only a CXSMILES extension |...| may stand behind the SMILES"
+            )
+    if not core.isascii():
+        if any("\ud800" <= letter <= "\udfff" for letter in core):
+            raise StructureError("structure holds bytes that are not UTF-8")
+        letter = next(letter for letter in core if not letter.isascii())
+        name = unicodedata.name(letter, "unnamed character")
+        raise StructureError(f"holds U+{ord(letter):04X} ({name}), which no SMILES has")
+    if not extension.isascii() and any("\ud800" <= letter <= "\udfff" for letter in extension):
+        raise StructureError("structure holds bytes that are not UTF-8")
+    return core, extension
+
+
+def _check_extension(extension: str) -> None:
+    """Raise if a CXSMILES extension makes several molecules of one."""
+    if _MARKUSH.search(extension):
+        raise StructureError("is a generic (Markush) or query structure")
+    for labels in re.findall(r"\$(?!_AV:)[^$]*\$", extension):
+        if _NOT_AN_ATOM.search(labels):
+            raise StructureError("holds an R group, attachment point or query atom")
+
+
+def check_drawing(mol: Chem.Mol) -> None:
+    """Raise if a drawing is not of one molecule: a polymer, a query, a link between molecules.
+
+    A SMILES does not state these, so they must be looked for where a structure is read.
+
+    Raises
+    ------
+    StructureError
+        If it is not.
+    """
+    brackets = {group.GetProp("TYPE") for group in Chem.GetMolSubstanceGroups(mol)}
+    if brackets - _HARMLESS_BRACKETS:
+        raise StructureError("is a polymer, formulation or other set of molecules in brackets")
+    if mol.HasProp("_molLinkNodes"):
+        raise StructureError("is a generic (Markush) or query structure")
+    if any(item.HasQuery() for item in (*mol.GetAtoms(), *mol.GetBonds())):
+        raise StructureError("holds query atoms or bonds")
+    if any(bond.GetBondType() == Chem.BondType.HYDROGEN for bond in mol.GetBonds()):
+        raise StructureError("holds hydrogen bonds drawn as bonds")
+
+
+def _forget_relative_stereo(mol: Chem.Mol, extension: str) -> None:
+    """Take a centre's stereochemistry away if it is racemic or of unknown hand.
+
+    Raises
+    ------
+    StructureError
+        If that is so of several centres that depend on each other: no SMILES states that.
+    """
+    groups = [
+        [atom.GetIdx() for atom in group.GetAtoms()]
+        for group in mol.GetStereoGroups()
+        if group.GetGroupType() != Chem.StereoGroupType.STEREO_ABSOLUTE
+    ]
+    if "r" in extension.strip("|").split(","):
+        groups.append([index for index, _ in Chem.FindMolChiralCenters(mol)])
+    if any(len(group) > 1 for group in groups):
+        raise StructureError("has racemic or relative stereochemistry at several centres")
+    for group in groups:
+        for index in group:
+            mol.GetAtomWithIdx(index).SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
 
 
 def refuse_rings(rings: int) -> None:
@@ -161,44 +252,77 @@ def refuse_rings(rings: int) -> None:
         raise StructureError(f"{rings:,} rings, at most {_MOST_RINGS} are allowed")
 
 
-def _why_unparsable(text: str) -> str:
-    raw = Chem.MolFromSmiles(text, sanitize=False)
-    if raw is None:
-        return "SMILES cannot be parsed"
-    problems = Chem.DetectChemistryProblems(raw)
-    return problems[0].Message() if problems else "SMILES cannot be sanitised"
+def _why_unparsable(core: str, extension: str) -> str:
+    raw = Chem.MolFromSmiles(core, sanitize=False)
+    if raw is not None:
+        problems = Chem.DetectChemistryProblems(raw)
+        if problems:
+            return problems[0].Message()
+        return "CXSMILES extension cannot be read" if extension else "SMILES cannot be sanitised"
+    if core.startswith("InChI="):
+        return "is an InChI, not a SMILES"
+    if re.fullmatch("[A-Z]{14}-[A-Z]{10}-[A-Z]", core):
+        return "is an InChIKey, not a SMILES"
+    if re.fullmatch("[^>]*>[^>]*>[^>]*", core):
+        return "is a reaction, not one structure"
+    return "SMILES cannot be parsed"
+
+
+@dataclass(frozen=True)
+class _Component:
+    """A component of a record, what it is known as (see `known_group`), and its heavy atoms."""
+
+    mol: Chem.Mol
+    group: str | None
+    size: int
 
 
 def _parent(mol: Chem.Mol, spec: StandardizerSpec) -> Chem.Mol:
-    """The largest organic fragment, after taking covalently drawn metals apart.
-
-    Known counter-ions and solvents (RDKit's list) go first, unless nothing organic would be left.
-    """
-    tools = _tools()
+    """The component that is the compound, after taking covalently drawn metals apart."""
     if any(atom.GetDegree() for atom in mol.GetAtomsMatchingQuery(_queries()["foreign"])):
-        mol = tools["metals"].Disconnect(mol)
-    components = len(Chem.GetMolFrags(mol))
-    if components == 1:
+        mol = _tools()["metals"].Disconnect(mol)
+    mols = Chem.GetMolFrags(mol, asMols=True)
+    if len(mols) == 1:
         return mol
-    if components > _MOST_COMPONENTS:
-        raise StructureError(f"{components:,} components, at most {_MOST_COMPONENTS} are allowed")
-    rest = tools["salts"].remove(mol)
-    if any(atom.GetAtomicNum() == 6 for atom in rest.GetAtoms()):
-        mol = rest
-        if spec.mixtures == "reject":
-            _refuse_mixture(mol)
-    return tools["largest"].choose(mol)
+    if len(mols) > _MOST_COMPONENTS:
+        raise StructureError(f"{len(mols):,} components, at most {_MOST_COMPONENTS} are allowed")
+    components = [_Component(each, known_group(each), each.GetNumHeavyAtoms()) for each in mols]
+    for component in components:
+        # A complex is not its ligand.
+        if component.group is None and _has(component.mol, "foreign"):
+            _refuse_atom(component.mol)
+    candidates = _candidates(components)
+    if spec.mixtures == "reject":
+        _refuse_mixture(candidates, components, spec)
+    largest = max(component.size for component in candidates)
+    alike = [component.mol for component in candidates if component.size == largest]
+    return max(alike, key=lambda each: (Descriptors.MolWt(each), Chem.MolToSmiles(each)))
 
 
-def _refuse_mixture(mol: Chem.Mol) -> None:
-    """Raise if two different organic fragments are alike in size: one has over half the other's."""
-    sizes: dict[str, int] = {}
-    for fragment in Chem.GetMolFrags(mol, asMols=True, sanitizeFrags=False):
-        if any(atom.GetAtomicNum() == 6 for atom in fragment.GetAtoms()):
-            sizes[Chem.MolToSmiles(fragment, isomericSmiles=False)] = fragment.GetNumHeavyAtoms()
-    large = [name for name, size in sizes.items() if 2 * size > max(sizes.values())]
-    if len(large) > 1:
-        raise StructureError(f"mixture of {len(large)} organic components of like size")
+def _candidates(components: list[_Component]) -> list[_Component]:
+    """Components that may be the compound: unknown, else known organic, else with any carbon."""
+    for known in ((None,), ("ion", "solvent")):
+        if found := [component for component in components if component.group in known]:
+            return found
+    if found := [component for component in components if _has(component.mol, "carbon")]:
+        return found
+    raise StructureError("holds no carbon")
+
+
+def _refuse_mixture(
+    candidates: list[_Component], components: list[_Component], spec: StandardizerSpec
+) -> None:
+    """Raise if more than one component may be the compound."""
+    keep = {"stereo": spec.stereo == "keep", "isotopes": spec.isotopes == "keep"}
+    different = {bare_smiles(component.mol, **keep) for component in candidates}
+    if len(different) > 1:
+        if len({bare_smiles(component.mol) for component in candidates}) == 1:
+            raise StructureError(f"mixture of {len(different)} stereoisomers or isotopic forms")
+        which = "" if candidates[0].group is None else ", each known as counter-ion or solvent"
+        raise StructureError(f"mixture of {len(different)} different components{which}")
+    solvents = [component.size for component in components if component.group == "solvent"]
+    if candidates[0].group is None and max(solvents, default=0) >= candidates[0].size:
+        raise StructureError("mixture with a solvent that is not smaller")
 
 
 def _check_atoms(mol: Chem.Mol, spec: StandardizerSpec) -> None:
@@ -227,15 +351,25 @@ def _refuse_atom(mol: Chem.Mol) -> None:
 def standardize(smiles: str, spec: StandardizerSpec) -> Structure:
     """Standardise one structure.
 
-    Metals are disconnected, the largest organic fragment is taken, functional groups are
-    normalised, charges neutralised, and isotopes and stereochemistry removed if the settings say
-    so. Molecule and InChIKey come from the standard SMILES, so that whoever holds that SMILES
-    computes the same features.
+    Metals are disconnected, counter-ions and solvents taken off, functional groups normalised,
+    charges neutralised, and isotopes and stereochemistry removed if the settings say so. Molecule
+    and InChIKey come from the standard SMILES, so that whoever holds that SMILES computes the same
+    features.
+
+    The compound is the component that is not a known counter-ion or solvent, whatever its size
+    (`fluid.chem.counterions` has the list). If all components are known, the inorganic ones go. If
+    several different components are left, or one beside a solvent that is not smaller, the record
+    is a mixture; `StandardizerSpec.mixtures` says what happens then. A metal that forms complexes
+    rather than salts (platinum, iron, gadolinium) is refused with all that is around it.
+
+    Of a CXSMILES extension ``|...|`` coordinates, data and labels are ignored. Polymers, R groups,
+    variable attachment, link nodes and queries are refused. If stereochemistry is kept, a racemic
+    or relative centre loses it, and several that depend on each other are refused.
 
     Parameters
     ----------
     smiles
-        Any SMILES that RDKit reads.
+        A SMILES, without a name, or a CXSMILES.
     spec
         The federation's settings.
 

@@ -35,12 +35,12 @@ round = {round}
 """
 
 _STANDARDIZER = """
-# How structures are standardised (RDKit): metals disconnected, largest organic fragment,
-# functional groups normalised, charges neutralised.
+# How structures are standardised (RDKit): metals disconnected, known counter-ions and solvents
+# taken off, functional groups normalised, charges neutralised.
 [standardizer]
 stereo = "{stereo}"            # "remove" or "keep", in standard SMILES and InChIKey
 isotopes = "{isotopes}"          # "remove" or "keep"
-mixtures = "{mixtures}"          # "reject" two components alike in size, or take the "largest"
+mixtures = "{mixtures}"          # "reject" if two components may be the compound, or "largest"
 max_heavy_atoms = {max_heavy_atoms}
 # The RDKit that this file was made with, and what it computes for a reference set of structures.
 # A site that computes anything else is refused, and so are settings edited here by hand: set them,

@@ -1,4 +1,4 @@
-"""Tasks: what is measured, and how a label in a table is read."""
+"""Tasks: what is measured, and by which rules values become labels."""
 
 from __future__ import annotations
 
@@ -18,12 +18,6 @@ MAJORITY = "majority"
 DIRECTIONS = ("high", "low")
 LOWEST, HIGHEST = -1e9, 1e9
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
-
-_POSITIVE = frozenset({"1", "1.0", "true", "yes", "y", "positive", "pos", "active", "+"})
-_NEGATIVE = frozenset({"0", "0.0", "false", "no", "n", "negative", "neg", "inactive", "-"})
-_QUALIFIERS = dict.fromkeys(("", "=", "==", "~", "'='"), 0)
-_QUALIFIERS |= dict.fromkeys((">", ">=", ">>", "'>'"), 1)
-_QUALIFIERS |= dict.fromkeys(("<", "<=", "<<", "'<'"), -1)
 
 
 class LabelError(ValueError):
@@ -230,88 +224,3 @@ def _rules_problem(task: Task) -> str:
     if not 0 < task.weight < math.inf:
         return f"weight = {task.weight:g}: allowed are numbers above 0"
     return ""
-
-
-def parse_qualifier(text: str) -> int:
-    """-1 for "less than", 1 for "more than", 0 for "equal".
-
-    Raises
-    ------
-    LabelError
-        If the text is none of the usual signs.
-    """
-    if text.strip() not in _QUALIFIERS:
-        raise LabelError(f"qualifier '{text}' is not one of =, <, <=, >, >=, ~")
-    return _QUALIFIERS[text.strip()]
-
-
-def parse_label(task: Task, text: str) -> tuple[float, int]:
-    """Read one label.
-
-    Parameters
-    ----------
-    task
-        What the label means.
-    text
-        The cell of a table, not empty; a number may start with a qualifier.
-
-    Returns
-    -------
-    tuple of float and int
-        The number or the index of the class, and the qualifier -1, 0 or 1.
-
-    Raises
-    ------
-    LabelError
-        With what is wrong and what is allowed.
-
-    Examples
-    --------
-    >>> parse_label(Task("bbb", "binary", classes=("BBB-", "BBB+")), "BBB+")
-    (1.0, 0)
-    >>> parse_label(Task("pic50", "regression"), ">9.3")
-    (9.3, 1)
-    """
-    if task.reads_numbers:
-        return _parse_number(task, text)
-    return float(_parse_class(task, text)), 0
-
-
-def _parse_class(task: Task, text: str) -> int:
-    folded = text.strip().lower()
-    names = [label.strip().lower() for label in task.classes]
-    if folded in names:
-        return names.index(folded)
-    if task.kind == "binary":
-        if folded in _POSITIVE:
-            return 1
-        if folded in _NEGATIVE:
-            return 0
-        if not task.classes and len(folded) > 1 and folded[-1] in "+-":
-            # "BBB+" and "BBB-", the usual way to write a property that is there or not.
-            return int(folded[-1] == "+")
-        shown = " or ".join(task.classes[::-1]) if task.classes else "1 or 0, yes or no"
-        raise LabelError(f"'{text}' is not a class of this task; allowed are {shown}")
-    raise LabelError(f"'{text}' is not a class of this task; allowed are {', '.join(task.classes)}")
-
-
-def _parse_number(task: Task, text: str) -> tuple[float, int]:
-    body = text.strip()
-    qualifier = 0
-    mark = body[: len(body) - len(body.lstrip("<>=~"))]
-    if mark:
-        qualifier = parse_qualifier(mark)
-        body = body[len(mark) :].strip()
-    try:
-        value = float(body.replace("_", "?"))  # Python reads 1_000 as a number.
-    except ValueError:
-        hint = " (decimal comma?)" if body.count(",") == 1 else ""
-        raise LabelError(f"'{text}' is not a number{hint}") from None
-    if not math.isfinite(value):
-        raise LabelError(f"'{text}' is not a finite number")
-    if not task.low <= value <= task.high:
-        raise LabelError(
-            f"{value:g} is outside the task's range {task.low:g} to {task.high:g}"
-            f"{' ' + task.unit if task.unit else ''} (another unit?)"
-        )
-    return value, qualifier

@@ -35,6 +35,7 @@ def test_another_result_is_refused_and_the_version_to_install_named(chemistry):
     [
         (StandardizerSpec(stereo="keep"), FeatureSpec()),
         (StandardizerSpec(isotopes="keep"), FeatureSpec()),
+        (StandardizerSpec(mixtures="largest"), FeatureSpec()),
         (StandardizerSpec(), FeatureSpec(radius=1)),
         (StandardizerSpec(), FeatureSpec(fingerprint="fcfp")),
         (StandardizerSpec(), FeatureSpec(counts=False)),
@@ -55,5 +56,12 @@ def test_reference_rows_name_every_structure_and_refuse_what_must_be_refused():
     rows = reference_rows(StandardizerSpec(), FeatureSpec())
     assert [row["input"] for row in rows] == list(REFERENCE_SMILES)
     refused = [row["input"] for row in rows if "refused" in row]
-    assert refused == ["[Pt]", "CC[Hg]Cl", "[CH3]"]
+    assert refused == [
+        *("[Pt]", "CC[Hg]Cl", "[CH3]", "CCO.CCCO"),
+        *("C1CNCCN1.OC(=O)CC(O)(CC(=O)O)C(=O)O", "[Gd+3].CC(=O)[O-]"),
+        *("CCO |Sg:n:1:n:ht|", "CC O"),
+    ]
+    standard = {row["input"]: row.get("smiles") for row in rows}
+    for salt, parent in (("pamoate", "CN(C)C(=N)NC(=N)N"), ("docusate", "NCc1ccccc1Cl")):
+        assert parent in standard.values(), salt
     assert rows[0]["inchikey"] == "BSYNRYMUTXBXSQ-UHFFFAOYSA-N"

@@ -3,15 +3,22 @@
 import datetime
 import decimal
 import gzip
+import io
 import random
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rdkit import Chem
 
 from fluid.base.errors import TableError
-from fluid.chem.readers import read_table
+from fluid.chem.readers import ReadOptions, read_table
 
 PLAIN = "smiles,id,bbb\nCCO,a,1\nCCN,b,0\n"
 
@@ -338,3 +345,143 @@ def test_a_smiles_file_whose_names_hold_commas_stays_one(tmp_path):
     path = tmp_path / "plain.smi"
     path.write_text("smiles name\nCCO ethanol, dry\n")
     assert [list(row.values) for row in read_table(path).rows] == [["CCO", "ethanol, dry"]]
+
+
+def test_nested_columns_of_parquet_are_left_out_and_said(tmp_path):
+    table = pa.table({"smiles": ["CCO"], "list": [[1, 2]], "x": [decimal.Decimal("1.00")]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    read_back = read_table(tmp_path / "t.parquet")
+    assert read_back.columns == ["smiles", "x"]
+    assert [row.values for row in read_back.rows] == [["CCO", "1.00"]]
+    assert read_back.notes == ["columns of lists or structures are left out (1)"]
+
+
+def test_a_parquet_file_under_another_name_is_read_and_noted(tmp_path):
+    pq.write_table(pa.table({"smiles": ["CCO"]}), tmp_path / "t.csv")
+    table = read_table(tmp_path / "t.csv")
+    assert [row.values for row in table.rows] == [["CCO"]]
+    assert table.notes == ["is read as a Parquet file, which it is in spite of its name"]
+
+
+# what holds for all of them
+
+
+def as_sdf(rows):
+    return "".join(record(smiles, name, x=x) for smiles, name, x in rows).encode()
+
+
+def as_text(mark, encoding="utf-8"):
+    def write(rows):
+        lines = [["smiles", "id", "x"], *rows]
+        return "".join(mark.join(line) + "\n" for line in lines).encode(encoding)
+
+    return write
+
+
+def as_parquet(rows):
+    sink = pa.BufferOutputStream()
+    columns = zip(*rows, strict=True)
+    pq.write_table(pa.table(dict(zip(("smiles", "id", "x"), columns, strict=True))), sink)
+    return sink.getvalue().to_pybytes()
+
+
+def as_workbook(rows):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in [["smiles", "id", "x"], *rows]:
+        book.active.append(row)
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+WRITERS = {
+    "comma.csv": as_text(","),
+    "semicolon.csv": as_text(";"),
+    "t.tsv": as_text("\t"),
+    "wide.csv": as_text(",", "utf-16"),
+    "packed.csv.gz": lambda rows: gzip.compress(as_text("|")(rows)),
+    "t.sdf": as_sdf,
+    "t.parquet": as_parquet,
+    "t.xlsx": as_workbook,
+}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["CCO", "c1ccccc1", "C[N+](C)(C)C", "C[C@H](N)C(=O)O"]),
+            st.text("abcXYZ09 _é", min_size=1, max_size=8).map(str.strip).filter(bool),
+            st.decimals(-999, 999, places=2).map(str),
+        ),
+        min_size=2,
+        max_size=6,
+    )
+)
+@settings(max_examples=25, deadline=None)
+def test_a_table_is_the_same_in_every_kind_of_file(rows):
+    with tempfile.TemporaryDirectory() as folder:
+        for name, write in WRITERS.items():
+            path = Path(folder) / name
+            path.write_bytes(write(rows))
+            table = read_table(path)
+            assert table.columns == ["smiles", "id", "x"], name
+            assert [row.values for row in table.rows] == [list(row) for row in rows], name
+
+
+PIECES = st.sampled_from(
+    [
+        b"smiles", b"CCO", b"4,5", b"x", b"\n", b"\r", b",", b";", b"\t", b"|", b'"', b"'", b"  ",
+        b"\x00", b"\xff", b"\xb5", b"\xe9", b"\xef\xbb\xbf", b"\xff\xfe", b"$$$$\n", b"M  END\n",
+        b"\n\n\n", b">  <x>\n", b"  1  0  0  0  0  0  0  0  0  0999 V2000\n",
+        b"    0.0000    0.0000    0.0000 O   0  0\n", b"M  V30 BEGIN CTAB\n", b"#", b"-----",
+        b"sep=", b"(3 rows)", b'\\"', b"\\", b"PK\x03\x04", b"PAR1", b"\x1f\x8b\x08", b"[",
+        b" ", b"{", b"<", b"+--+", "┌".encode(), "活".encode("cp932"), b"\x81",
+    ]
+)  # fmt: skip
+
+
+@given(
+    st.lists(PIECES | st.binary(max_size=6), max_size=40).map(b"".join),
+    st.sampled_from(["t.csv", "t.tsv", "t.txt", "t.smi", "t.sdf", "t.parquet", "t.xlsx"]),
+    st.sampled_from([None, None, "utf-8", "cp1252", "utf-16", "gb18030"]),
+    st.sampled_from([None, None, ";", "tab", "blank"]),
+)
+@settings(max_examples=300, deadline=None)
+def test_no_bytes_do_more_than_one_clear_error(content, name, encoding, delimiter):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(content)
+        try:
+            table = read_table(path, ReadOptions(encoding, delimiter))
+            rows = list(table.rows)
+        except TableError:
+            return
+        assert all(len(row.values) == len(table.columns) for row in rows)
+        again = read_table(path, ReadOptions(encoding, delimiter))
+        assert list(again.rows) == rows
+        assert again.notes == table.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", b"smiles,x\n" + b"-" * 500_000 + b"a,1\n"),
+        ("t.csv", b"smiles,x\n" + "\ufeff ".encode() * 300_000 + b"C,1\n"),
+        ("t.csv", b"smiles,x\n" + b"(" + b"1" * 500_000 + b" \n"),
+        ("t.csv", b'smiles,x\n"' + b'\\"a' * 200_000 + b'",1\n'),
+        ("t.txt", b'"smiles' + b"a" * 500_000 + b"\n"),
+        ("t.txt", (b"smiles" + b" " * 100_000 + b"x\n") * 3),
+        ("t.sdf", b"1" * 500_000 + b"V\n$$$$\n"),
+        ("t.sdf", b">" + b"<" * 300_000 + b"\n>" + b">" * 300_000 + b"\n$$$$\n"),
+        ("t.sdf", b"  1  0  0  0  0  0  0  0  0  0999 V2000\n" * 10_000),
+    ],
+    ids=["frame", "invisible", "footer", "escapes", "quote", "blanks", "counts", "names", "blocks"],
+)
+def test_time_grows_with_the_size_alone(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    started = time.process_time()
+    with suppress(TableError):
+        list(read_table(path).rows)
+    assert time.process_time() - started < 10

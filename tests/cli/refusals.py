@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.cli.cli_site import refused, run, snapshot
@@ -17,9 +18,20 @@ def misused(*arguments: object) -> str:
 
 
 def unharmed(folder: Path, *arguments: object) -> str:
-    """Run a command that must be refused and must leave a folder as it was."""
+    """Run a command that must be refused and must leave a folder as it was.
+
+    A list of the rejects is all that may be left, if the message names it; it is removed here.
+    """
     before = snapshot(folder)
     error = refused(*arguments)
+    listed = re.search(r"\(all are listed in (.*)\)$", error)
+    if listed:
+        place = Path(listed[1])
+        place.unlink()
+        for made in place.parents:
+            if made == folder or str(made) in before:
+                break
+            made.rmdir()
     assert snapshot(folder) == before
     return error
 

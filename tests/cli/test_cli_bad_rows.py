@@ -54,7 +54,7 @@ CASES = (
     case("five bonds,CC(C)(C)(C)C,1,,,", "valence for atom # 1 C, 5, is greater than permitted"),
     case("salt,[O-]C(=O)CCCCc1ccccc1.[Na+],1,,,", smiles="OC(=O)CCCCc1ccccc1"),
     case("drawn sodium,O=C(O[Na])CCCCCc1ccccc1,1,,,", smiles="OC(=O)CCCCCc1ccccc1"),
-    case("mixture,NCCc1ccccc1.OCCc1cccnc1,1,,,", "mixture of 2 organic components"),
+    case("mixture,NCCc1ccccc1.OCCc1cccnc1,1,,,", "mixture of 2 different components"),
     case("platinum,[NH3][Pt]([NH3])(Cl)Cl,1,,,", "Pt|no carbon"),
     case("mercury,CC[Hg]Cl,1,,,", "holds Hg, which is not an organic element"),
     case("radical,C[CH]CCC,1,,,", "is a radical"),
@@ -285,7 +285,8 @@ def plain(site: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, li
     done(*site.predict(folder / "out.csv", folder / "plain.csv"))
     rows = read_rows(folder / "out.csv")
     assert (rows[0]["line"], rows[0]["problem"]) == ("2", "SMILES cannot be parsed")
-    assert sum(bool(row["bbb"]) for row in rows) == len(rows) - 1
+    # The other is a broken structure of the table, a mixture with cyanamide.
+    assert sum(bool(row["bbb"]) for row in rows) == len(rows) - 2
     return text, rows
 
 

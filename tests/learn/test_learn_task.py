@@ -1,131 +1,13 @@
-"""Labels as people write them, and tasks that make sense."""
+"""Tasks that make sense."""
 
 import pytest
 
-from fluid.learn.task import LabelError, Task, parse_label, parse_qualifier
+from fluid.learn.task import Task
 
 PLAIN = Task("active", "binary")
 NAMED = Task("bbb", "binary", classes=("BBB-", "BBB+"))
 THREE = Task("tox", "multiclass", classes=("None", "Mild", "Severe"))
 PIC50 = Task("pic50", "regression", unit="-log10(M)", low=2.0, high=12.0)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["1", "1.0", "true", "TRUE", "Yes", "y", "positive", "POS", "active", "Active", " + ", "+"],
-)
-def test_positive_labels(text):
-    assert parse_label(PLAIN, text) == (1.0, 0)
-    assert parse_label(NAMED, text) == (1.0, 0)
-
-
-@pytest.mark.parametrize(
-    "text", ["0", "0.0", "false", "False", "no", "N", "negative", "neg", "inactive", "-"]
-)
-def test_negative_labels(text):
-    assert parse_label(PLAIN, text) == (0.0, 0)
-    assert parse_label(NAMED, text) == (0.0, 0)
-
-
-@pytest.mark.parametrize(
-    ("text", "value"), [("BBB+", 1.0), ("bbb-", 0.0), (" BBB+ ", 1.0), ("Bbb-", 0.0)]
-)
-def test_named_classes(text, value):
-    assert parse_label(NAMED, text) == (value, 0)
-
-
-def test_a_class_name_goes_before_the_usual_words():
-    turned = Task("t", "binary", classes=("yes", "no"))
-    assert parse_label(turned, "yes") == (0.0, 0)
-    assert parse_label(turned, "no") == (1.0, 0)
-    assert parse_label(turned, "1") == (1.0, 0)
-
-
-@pytest.mark.parametrize(("text", "value"), [("none", 0.0), ("MILD", 1.0), (" severe", 2.0)])
-def test_multiclass_labels(text, value):
-    assert parse_label(THREE, text) == (value, 0)
-
-
-@pytest.mark.parametrize("text", ["2", "0.5", "maybe", "1,0", ">1", "10", "BBB", "", "nan"])
-def test_what_is_no_class_is_refused_with_what_is_allowed(text):
-    with pytest.raises(LabelError, match="allowed are 1 or 0, yes or no"):
-        parse_label(PLAIN, text)
-    with pytest.raises(LabelError, match=r"allowed are BBB\+ or BBB-"):
-        parse_label(NAMED, text)
-    with pytest.raises(LabelError, match="allowed are None, Mild, Severe"):
-        parse_label(THREE, text)
-
-
-def test_multiclass_labels_are_names_not_numbers():
-    with pytest.raises(LabelError, match="'1' is not a class"):
-        parse_label(THREE, "1")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("5", (5.0, 0)),
-        ("5.25", (5.25, 0)),
-        (" 6.0 ", (6.0, 0)),
-        ("+7", (7.0, 0)),
-        ("1e1", (10.0, 0)),
-        (".5e1", (5.0, 0)),
-        ("=5", (5.0, 0)),
-        ("~5", (5.0, 0)),
-        (">9.3", (9.3, 1)),
-        (">= 9.3", (9.3, 1)),
-        (">>9", (9.0, 1)),
-        ("<4", (4.0, -1)),
-        (" <= 4 ", (4.0, -1)),
-        ("<<4", (4.0, -1)),
-        ("2", (2.0, 0)),
-        ("12", (12.0, 0)),
-    ],
-)
-def test_numbers_and_their_qualifiers(text, expected):
-    assert parse_label(PIC50, text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("5,3", r"'5,3' is not a number \(decimal comma\?\)"),
-        (">5,3", r"'>5,3' is not a number \(decimal comma\?\)"),
-        ("1,234,567", "'1,234,567' is not a number$"),
-        ("5_3", "'5_3' is not a number$"),
-        ("5 uM", "'5 uM' is not a number$"),
-        ("5-6", "is not a number"),
-        ("", "is not a number"),
-        (">", "is not a number"),
-        ("active", "is not a number"),
-        ("nan", "is not a finite number"),
-        ("inf", "is not a finite number"),
-        ("1e999", "is not a finite number"),
-        ("=>5", "qualifier '=>' is not one of"),
-        ("<>5", "qualifier '<>' is not one of"),
-        ("1.9", r"1\.9 is outside the task's range 2 to 12 -log10\(M\) \(another unit\?\)"),
-        ("50", r"50 is outside the task's range 2 to 12 -log10\(M\) \(another unit\?\)"),
-        (">-3", "-3 is outside the task's range"),
-    ],
-)
-def test_what_is_no_number_of_this_task_says_why(text, message):
-    with pytest.raises(LabelError, match=message):
-        parse_label(PIC50, text)
-
-
-@pytest.mark.parametrize(
-    ("text", "sign"),
-    [("", 0), ("=", 0), (" == ", 0), ("~", 0), ("'='", 0), (">", 1), (">=", 1), ("'>'", 1),
-     ("<", -1), (" <= ", -1), ("<<", -1), ("'<'", -1)],
-)  # fmt: skip
-def test_qualifier_columns(text, sign):
-    assert parse_qualifier(text) == sign
-
-
-@pytest.mark.parametrize("text", ["?", "more", "=<", "≥"])
-def test_unknown_qualifiers_are_refused(text):
-    with pytest.raises(LabelError, match="is not one of =, <, <=, >, >=, ~"):
-        parse_qualifier(text)
 
 
 ACTIVE = Task(
@@ -164,7 +46,6 @@ def test_what_a_task_reads():
     assert [task.reads_numbers for task in (PLAIN, PIC50, ACTIVE)] == [False, True, True]
     assert [task.quantity for task in (PLAIN, ACTIVE)] == ["active", "hERG IC50"]
     assert ACTIVE.bounds == (0.0, 1.0)
-    assert parse_label(ACTIVE, ">6") == (6.0, 1)
 
 
 _CLASS = {"name": "x", "kind": "binary"}

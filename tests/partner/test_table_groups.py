@@ -66,11 +66,12 @@ def test_a_row_without_label_gives_no_value(tmp_path: Path, chemistry: Chemistry
         "CCO,1,a",
         "CCO,,b",
         "CCO,perhaps,c",
+        "CCCO,0,",
         "CCN,,a",
         "not a smiles,1,a",
     )
     found = read_labelled([table], TASKS[:1], chemistry, Columns(group="site"), jobs=1)
-    assert by_smiles(found) == {"CCO": {"a"}}
+    assert by_smiles(found) == {"CCO": {"a"}, "CCCO": set()}
 
 
 def test_a_compound_without_majority_still_has_its_groups(

@@ -48,11 +48,11 @@ _CANDIDATES = (
 _WORST = 0.5
 _LEAD = 0.12
 # Fields that are not ASCII and are looked at; of longer ones, the words.
-_MOST_FIELDS = 2000
+_MOST_FIELDS = 600
 _LONGEST_FIELD = 200
 _EDGES = re.compile(rb'[,;\t\r\n"]+')
 # Not text: of the codecs that Python calls text encodings, those for something else.
-_NO_TEXT = {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7"}
+_NO_TEXT = {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf_7"}
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def check_encoding(name: str) -> str | None:
         found = codecs.lookup(name)
     except (LookupError, ValueError):
         return f"encoding '{name[:40]}' is unknown; examples are utf-8, cp1252, mac_roman, cp932"
-    if not found._is_text_encoding or found.name in _NO_TEXT:  # type: ignore[attr-defined]
+    if not found._is_text_encoding or found.name.replace("-", "_") in _NO_TEXT:
         return f"'{name[:40]}' is not an encoding of text"
     return None
 
@@ -197,7 +197,7 @@ def _foreign_fields(source: Source) -> list[bytes]:
                 break
         else:
             _add_fields(found, tail)
-    return list(found) or [b"\xff"]
+    return [field for field in found if not field.isascii()] or [b"\xff"]
 
 
 def _add_fields(found: dict[bytes, None], text: bytes) -> None:
@@ -209,8 +209,8 @@ def _add_fields(found: dict[bytes, None], text: bytes) -> None:
                 continue
             words = [field] if len(field) <= _LONGEST_FIELD else field.split(b" ")
             for word in words:
-                if not word.isascii() and len(word) <= _LONGEST_FIELD:
-                    found[word.strip()] = None
+                if not word.isascii():
+                    found[word.strip()[:_LONGEST_FIELD]] = None
             if len(found) >= _MOST_FIELDS:
                 return
 

@@ -23,7 +23,7 @@ from fluid.chem.readers.table import MOST_COLUMNS, Row, Source, bounded, clean
 
 # Of a sheet, as Excel itself bounds it; and fields of all rows together.
 _MOST_ROWS = 1 << 20
-_MOST_FIELDS = 1 << 29
+_MOST_FIELDS = 1 << 28
 # Bytes of all texts of a workbook, which are held at once; members of its archive.
 _MOST_TEXT = 1 << 28
 _MOST_MEMBERS = 10_000
@@ -46,26 +46,22 @@ def read_excel(source: Source) -> Iterator[Row]:
         layout = find_layout(source, padded)
         if layout is None:
             raise source.fail(f"sheet '{shown(sheet.title, 40)}' is empty")
-        layout = finish_layout(source, layout, [])
+        layout = finish_layout(source, layout, padded)
         names = layout.columns
         while names and not names[-1]:
             names.pop()
         yield Row(layout.header, names)
         body = Body(source, layout)
-        width, count, outside = len(names), 0, 0
-        cells = _Cells(book, sheet, layout.last)
+        width, count = len(names), 0
+        cells = _Cells(book, sheet, layout.last, width)
         for line, fields in cells.rows():
-            count += max(width, len(fields))
+            count += width
             if count > _MOST_FIELDS:
                 raise source.fail(f"sheet '{shown(sheet.title, 40)}' is larger than can be read")
-            values = (fields + [""] * width)[:width]
-            outside += any(fields[width:])
-            row = body.row(line, values) if any(values) else None
+            row = body.row(line, fields + [""] * (width - len(fields)))
             if row is not None:
                 yield bounded(row)
         body.finish()
-        if outside:
-            source.note(f"cells right of the named columns are passed over (in {outside:,} rows)")
         for note in cells.notes():
             source.note(note)
 
@@ -143,8 +139,9 @@ def _holds_something(book: Any, sheet: Any) -> bool:
 class _Cells:
     """The cells of a sheet as texts, and what is to be said of them."""
 
-    def __init__(self, book: Any, sheet: Any, after: int = 0) -> None:
-        self._book, self._sheet, self._after = book, sheet, after
+    def __init__(self, book: Any, sheet: Any, after: int = 0, width: int = MOST_COLUMNS) -> None:
+        self._book, self._sheet, self._after, self._width = book, sheet, after, width
+        self._outside = 0
         self._formats: dict[int, tuple[str, float, str] | None] = {}
         self._uncounted = self._hidden = self._merged = 0
         self._first_uncounted = ""
@@ -153,7 +150,7 @@ class _Cells:
         self._numbers: dict[int, int] = {}
 
     def rows(self) -> Iterator[Record]:
-        """The rows behind the first ones that are not empty, without empty cells at their ends."""
+        """The rows behind the first ones that hold something in the first columns."""
         parser = self._parser()
         with parser.source:
             for count, (number, cells) in enumerate(parser.parse(), start=1):
@@ -163,11 +160,12 @@ class _Cells:
                     continue
                 fields: list[str] = []
                 for cell in cells:
-                    text = self._text(cell)
                     column = cell["column"]
                     if not 0 < column <= MOST_COLUMNS:
                         raise ValueError("a cell is outside the sheet")
-                    if text:
+                    if column > self._width:
+                        self._outside += cell["value"] is not None
+                    elif text := self._text(cell):
                         fields += [""] * (column - len(fields))
                         fields[column - 1] = text
                 if fields:
@@ -270,6 +268,8 @@ class _Cells:
         from openpyxl.utils import get_column_letter
 
         notes = []
+        if self._outside:
+            notes.append(f"cells right of the named columns are passed over ({self._outside:,})")
         if self._uncounted:
             notes.append(
                 f"cell {self._first_uncounted}: formulas were never calculated "

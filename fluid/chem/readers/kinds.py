@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 from fluid.base.errors import TableError
@@ -67,7 +68,7 @@ def find_kind(path: Path) -> str:
         with open_bytes(path) as raw:
             while len(head) < _HEAD and (piece := raw.read1(_HEAD)):  # type: ignore[attr-defined]
                 head += piece
-    except (EOFError, OSError):
+    except (EOFError, OSError, zlib.error):
         return "text"  # damaged: whoever reads it says so
     if head.startswith(b"PAR1"):
         return "parquet"

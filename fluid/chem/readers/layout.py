@@ -18,8 +18,11 @@ _PREAMBLE = 100
 _RAGGED = 0.05
 _STRUCTURE = re.compile(r".*smiles\d*([\W_].*)?|smi|structure|molecule|mol", re.I)
 _LONGEST_NAME = 60
+# Characters of a text that is tried as a SMILES.
+_LONGEST_SMILES = 2000
+_FEW = 200
 # The frames that databases draw: dashes, crosses and bars only.
-_FRAME = re.compile(r"[\s|,;:]*[-=+]{2,}[-=+|:,;\s]*")
+_FRAME = re.compile(r"[\s|,;:]*+[-=+]{2,}+[-=+|:,;\s]*+")
 _FOOTER = re.compile(
     r"\(?\s*\d[\d,.']*\s+((rows?|records?|lines?|zeilen|lignes|filas|righe)\b|row\(s\)).{0,60}",
     re.I,
@@ -34,6 +37,10 @@ _TYPES = frozenset(
 )  # fmt: skip
 
 
+_UNIT = re.compile(
+    r"[\[(]?([fpnuµμm]?M|[fpnuµμm]?mol( ?/ ?|\*|·)?[lL].{0,3}|[npuµμmk]?g ?/ ?[muµμ]?[lLg]|%|h|hr|"
+    r"min|s|nm|°C|log10?.{0,20}|10\^-6 ?cm ?/ ?s|-|units?)[\])]?"
+)
 # With which what is beside a table begins.
 _SIGNS = frozenset("#-=+:(0123456789")
 
@@ -159,6 +166,12 @@ def finish_layout(source: Source, layout: Layout, records: Sequence[Record]) -> 
         raise source.fail(
             f"the header has {len(columns):,} columns; at most {MOST_COLUMNS:,} are allowed"
         )
+    if units := _units_below(layout, records):
+        raise source.fail(
+            f"line {layout.header}: units stand in a second line of the header "
+            f"({', '.join(units[:5])}); write them into the names, as in 'IC50 (nM)', and leave "
+            "the line out"
+        )
     if layout.fit != 1:
         return layout
     if not has_row_names(layout, records):
@@ -188,6 +201,7 @@ def _find_header(kept: Sequence[Record]) -> tuple[int, bool]:
         for place, record in first
         if len(record.fields) in range(common - 1, common + 2) or place == 0
         if any(map(names_structure, record.fields))
+        if place == 0 or not _is_among_rows(kept, place)
     ]
     if named:
         # A line of a title may speak of SMILES too, but it says nothing else.
@@ -198,6 +212,29 @@ def _find_header(kept: Sequence[Record]) -> tuple[int, bool]:
         if not record.fields[0].startswith("#") or len(record.fields) == common:
             return place, False
     return 0, False
+
+
+def _is_among_rows(kept: Sequence[Record], place: int) -> bool:
+    """Whether structures stand above what names one, or in it as in the line next to it."""
+    fields = kept[place].fields
+    beside = kept[place + 1 if place + 1 < len(kept) else place - 1].fields
+    named = [at for at, name in enumerate(fields) if names_structure(name)]
+    above = [record.fields for record in kept[:place] if len(record.fields) == len(fields)]
+    return any(is_smiles(clean(other[at]), True) for other in above for at in named) or any(
+        is_smiles(clean(one), True) and is_smiles(clean(other), True)
+        for one, other in zip(fields, beside, strict=False)
+    )
+
+
+def _units_below(layout: Layout, records: Sequence[Record]) -> list[str]:
+    """Units that stand in a second line of the header, where the rows have their structure."""
+    below = next((record for record in records if record.line > layout.last), None)
+    place = next((at for at, name in enumerate(layout.columns) if names_structure(name)), None)
+    if below is None or place is None or len(below.fields) != len(layout.columns):
+        return []
+    cells = list(map(clean, below.fields))
+    filled = [cell for cell in cells if cell]
+    return filled if not cells[place] and all(map(_UNIT.fullmatch, filled)) else []
 
 
 def _lines_above(above: Sequence[Record]) -> str:
@@ -234,14 +271,17 @@ def has_row_names(layout: Layout, records: Sequence[Record]) -> bool:
     return behind > before
 
 
-def is_smiles(text: str) -> bool:
-    """Whether a text can be read as a SMILES."""
+def is_smiles(text: str, is_whole: bool = False) -> bool:
+    """Whether a text begins with a SMILES; `is_whole` if it must also make chemical sense."""
     from rdkit import Chem, rdBase
 
-    if not text or len(text) > 2000 or text.isdigit():
+    word = next(iter(text[: _LONGEST_SMILES + 1].split(None, 1)), "")
+    if not word or word.isdigit() or not word.isascii():
+        return False
+    if len(word) > (_FEW if is_whole else _LONGEST_SMILES):
         return False
     with rdBase.BlockLogs():
-        return Chem.MolFromSmiles(text.split()[0], sanitize=False) is not None
+        return Chem.MolFromSmiles(word, sanitize=is_whole) is not None
 
 
 def is_frame(record: Record) -> bool:

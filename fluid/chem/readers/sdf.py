@@ -62,29 +62,15 @@ class _Record:
             return f"record has {len(self.ends):,} mol blocks; is there a line '$$$$' missing?"
         return None
 
-    def add(self, line: str) -> None:
-        self.length += len(line)
-        if self.length > LONGEST_RECORD:
-            return
-        line = line.rstrip("\r\n")
-        if "000" in line and _COUNTS.fullmatch(line):
-            self.counts.append(len(self.lines))
-        elif line.startswith("M") and _END.match(line):
-            self.ends.append(len(self.lines))
-        self.lines.append(line)
-
     def split(self) -> _Record | None:
-        """Cut off what belongs to a second mol block whose counts line was added last."""
-        if len(self.counts) < 2 or self.counts[-1] != len(self.lines) - 1:
-            return None
+        """Cut off what belongs to a second mol block, whose counts line comes next."""
         behind = self.ends[0] if self.ends else self.counts[0]
-        start = max(self.counts[-1] - _COUNTS_LINE, behind + 1)
-        if _NAMED.fullmatch(self.lines[start - 1]):
+        start = max(len(self.lines) - _COUNTS_LINE, behind + 1)
+        if start > 0 and _NAMED.fullmatch(self.lines[start - 1]):
             return None  # a mol block as the value of a property
-        later = _Record(self.number + 1)
-        for line in self.lines[start:]:
-            later.add(line)
-        del self.lines[start:], self.counts[-1]
+        later = _Record(self.number + 1, self.lines[start:])
+        later.length = sum(map(len, later.lines))
+        del self.lines[start:]
         self.length = sum(map(len, self.lines))
         return later
 
@@ -163,11 +149,19 @@ def _records(source: Source, text: IO[str], is_last: bool = False) -> Iterator[_
             yield record
             record = _Record(record.number + 1)
             continue
-        record.add(line)
-        if len(record.counts) > 1 and (later := record.split()) is not None:
-            unended += 1
-            yield record
-            record = later
+        record.length += len(line)
+        if record.length > LONGEST_RECORD:
+            continue
+        line = line.rstrip("\r\n")
+        if ("V" in line or "v" in line) and len(line) < KEPT and _COUNTS.fullmatch(line):
+            if record.counts and (later := record.split()) is not None:
+                unended += 1
+                yield record
+                record = later
+            record.counts.append(len(record.lines))
+        elif line.startswith("M") and _END.match(line):
+            record.ends.append(len(record.lines))
+        record.lines.append(line)
     if any(line.strip() for line in record.lines):
         yield record
     if is_last and unended:
@@ -193,7 +187,7 @@ def _mol_block(record: _Record) -> tuple[str, list[str]]:
     if not record.counts:
         counts = f"{counts[:33]:<33} V2000"  # files from before there were versions
     block = ["", program, "", counts, *lines[at + 1 : end], "M  END"]
-    return title, [line.encode("ascii", "replace").decode() for line in block]
+    return title, block
 
 
 def _properties(record: _Record) -> tuple[dict[str, str], str | None]:
@@ -256,6 +250,8 @@ def _structure(
     from rdkit import Chem
 
     smiles = Chem.MolToSmiles(mol)
+    if "~" in smiles and any(bond.HasQuery() for bond in mol.GetBonds()):
+        return "", "mol block has query bonds, which stand for more than one compound", False
     for name, value in stated.items():
         if name.lower().replace(" ", "_") in _SMILES and _differs(mol, value):
             problem = (
@@ -288,17 +284,17 @@ def _parse(lines: list[str]) -> tuple[Any, str | None]:
         try:
             if len(lines) > FEW:
                 refuse_rings(_count_rings(lines))
-            mol = Chem.MolFromMolBlock("\n".join(lines) + "\n")
+            text = "\n".join(lines) + "\n"
+            mol = Chem.MolFromMolBlock(text.encode("ascii", "replace").decode())
         except StructureError as error:
             return None, str(error)
         except (RuntimeError, ValueError):
             mol = None
     if mol is None:
         return None, "mol block cannot be parsed"
-    if any(atom.HasQuery() and atom.GetAtomicNum() for atom in mol.GetAtoms()):
+    atoms = map(mol.GetAtomWithIdx, range(mol.GetNumAtoms()))
+    if any(atom.HasQuery() and atom.GetAtomicNum() for atom in atoms):
         return None, "mol block has query atoms, which stand for more than one compound"
-    if any(bond.HasQuery() for bond in mol.GetBonds()):
-        return None, "mol block has query bonds, which stand for more than one compound"
     kinds = {group.GetProp("TYPE") for group in Chem.GetMolSubstanceGroups(mol)}
     if kinds & _POLYMERS:
         return None, "mol block is of a polymer or a mixture"
@@ -320,7 +316,9 @@ def _differs(mol: Any, smiles: str) -> bool:
         if other is None:
             return False
         for one in (mol, other):
-            graph = rdMolHash.MolHash(Chem.RWMol(one), rdMolHash.HashFunction.ElementGraph)
+            flat = Chem.RWMol(one)
+            Chem.RemoveStereochemistry(flat)
+            graph = rdMolHash.MolHash(flat, rdMolHash.HashFunction.ElementGraph)
             graphs.append(max(graph.split("."), key=lambda part: (len(part), part)))
     return graphs[0] != graphs[1]
 

@@ -65,16 +65,17 @@ def _is_header(line: str) -> bool:
 
 def _split(line: str, mark: str | None) -> list[str]:
     """The SMILES of a line, with its CXSMILES features, and its name."""
-    smiles, _, name = line.partition(mark) if mark else _at_blank(line)
-    name = name.strip()
+    if mark is None:
+        words = line.split(None, 1)
+        if len(words) == 1:
+            return [line, ""]
+        smiles, name = words
+    else:
+        smiles, _, name = line.partition(mark)
+        name = name.strip().strip('"')
     if name.startswith("|") and (end := name.find("|", 1)) > 0:
         smiles, name = f"{smiles} {name[: end + 1]}", name[end + 1 :].lstrip(f" \t{mark or ''}")
-    return [smiles.strip(), name.strip().strip('"').strip()]
-
-
-def _at_blank(line: str) -> tuple[str, str, str]:
-    words = line.split(None, 1)
-    return words[0], " ", words[1] if len(words) > 1 else ""
+    return [smiles.strip(), name]
 
 
 def _mark(lines: list[str]) -> str | None:

@@ -17,9 +17,12 @@ MOST_COLUMNS = 1 << 16
 # What is kept of each value of a record that is too long.
 KEPT = 200
 # Characters that nobody sees: what exports leave around names and values.
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0e-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]"
-)
+_HIDDEN = "".join(
+    map(chr, (*range(32), 127, 0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), 0xFEFF))
+) + "".join(map(chr, range(0x2060, 0x2065)))
+_INVISIBLE = re.compile(f"[{re.escape(_HIDDEN)}]")
+_BLANKS = "\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+_EDGES = " " + _HIDDEN + _BLANKS
 
 
 @dataclass(frozen=True)
@@ -125,16 +128,12 @@ def clean(value: str) -> str:
     value = value.strip()
     if value.isascii() and value.isprintable():
         return value
-    value = value.replace("\x00", "")
-    while value and (_INVISIBLE.match(value[0]) or _INVISIBLE.match(value[-1])):
-        value = value[1:] if _INVISIBLE.match(value[0]) else value[:-1]
-        value = value.strip()
-    return value
+    return value.replace("\x00", "").strip(_EDGES)
 
 
 def clean_name(name: str) -> str:
     """A column's name without invisible characters, and with single blanks."""
-    return " ".join(_INVISIBLE.sub("", name).split())
+    return " ".join(_INVISIBLE.sub("", " ".join(name.split())).split())
 
 
 def bounded(row: Row) -> Row:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import IO, NamedTuple
+from typing import IO
 
 from fluid.base.show import shown
 from fluid.chem.readers.encodings import open_text
@@ -42,6 +42,7 @@ _SOME = 6
 _SEP = re.compile(r'"?sep=(.|\\t)"?[,;\t]*\s*', re.IGNORECASE)
 _FIRST_OF_SPOTFIRE = "\\! filetype=Spotfire"
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+_FORMULA = re.compile(r'\A="([^"]*)"\Z')
 _BOX = frozenset("┌┏╔╭│┃║")
 
 
@@ -67,12 +68,8 @@ class Dialect:
     is_wrapped: bool = False
 
 
-class _Raw(NamedTuple):
-    """A record as it is read: where, its fields, and whether it may be too long."""
-
-    line: int
-    fields: list[str]
-    is_long: bool
+# A record as it is read: its line, its fields, and whether it may be too long.
+_Raw = tuple[int, list[str], bool]
 
 
 def read_text(source: Source, preferred: str) -> Iterator[Row]:
@@ -101,18 +98,19 @@ def read_rows(source: Source, text: IO[str], dialect: Dialect, layout: Layout) -
         if line <= last:
             continue
         values = [field.strip() for field in fields]
-        if not all(map(_is_plain, values)):
-            values = list(map(clean, values))
-        if not any(values):
+        joined = "".join(values)
+        if not joined:
             continue
+        if '="' in joined:  # how Excel is kept from making a number of a text
+            values = [_FORMULA.sub(r"\1", value) for value in values]
+        if not (joined.isascii() and joined.isprintable()):
+            values = list(map(clean, values))
+            if not any(values):
+                continue
         row = body.row(line, values)
         if row is not None:
             yield bounded(row) if is_long else row
     body.finish()
-
-
-def _is_plain(value: str) -> bool:
-    return value.isascii() and (value.isprintable() or not value)
 
 
 def take_sample(source: Source, text: IO[str]) -> tuple[list[str], bool]:
@@ -155,7 +153,7 @@ def find_dialect(
         )
     skipped = 0
     delimiters = _given(source) or list(_DELIMITERS)
-    if stated := _SEP.fullmatch(start):
+    if stated := _SEP.fullmatch(sample[first].strip("\r\n \ufeff")):
         mark = "\t" if stated[1] == "\\t" else stated[1]
         source.note(f"line {first + 1}: '{shown(start, 20)}' states the delimiter")
         delimiters = _given(source) or [mark]
@@ -165,6 +163,8 @@ def find_dialect(
         delimiters = _given(source) or [";"]
         skipped = first + 1
     found = _best(source, sample, is_whole, skipped, delimiters, preferred)
+    if found is None and '"' in start:
+        raise source.fail(f"line {first + 1}: a quote is opened and never closed")
     if found is None:
         return None
     dialect, layout, records = found
@@ -222,7 +222,7 @@ def _without_mark(
 ) -> Dialect | None:
     """The dialect of lines whose fields have blanks between them, or quotes around them all."""
     lines = [line.strip() for line in sample[skipped:] if line.strip()]
-    if len(lines) > 1 and all(re.fullmatch(r'"[^"]*("")*[^"]*"|".*"', line) for line in lines):
+    if len(lines) > 1 and all(len(line) > 2 and line[0] == line[-1] == '"' for line in lines):
         inner = [_unwrap(line) for line in lines]
         for mark in _DELIMITERS:
             counts = {line.count(mark) for line in inner}
@@ -343,7 +343,7 @@ def _parse(lines: Iterator[str], dialect: Dialect) -> Iterator[_Raw]:
             is_long = is_long or len(record[0]) > LONGEST_RECORD
             record.clear()
             if fields:
-                yield _Raw(line, fields, is_long)
+                yield line, fields, is_long
             line = reader.line_num + 1  # type: ignore[attr-defined]
     except _LongRecordError as error:
         error.line, error.is_open = line, bool(record)
@@ -364,7 +364,7 @@ def _split_at_blanks(lines: Iterator[str], blanks: str) -> Iterator[_Raw]:
         else:
             fields = text.split()
         if text:
-            yield _Raw(number, fields, len(line) > LONGEST_RECORD)
+            yield number, fields, len(line) > LONGEST_RECORD
 
 
 def _noted(lines: Iterator[str], record: list[str]) -> Iterator[str]:

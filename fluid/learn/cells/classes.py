@@ -61,6 +61,7 @@ _ANSWER = re.compile(r"(?P<stem>.+?)\s*[ :=]\s*(?P<word>[^ :=]+)")
 # Of what is not missing; from here on a column is not what it was taken for.
 _MANY = 0.2
 _SHOWN = 6
+_BY_NEGATION = "a finding and its negation"
 
 
 def _fold(text: str) -> str:
@@ -251,8 +252,8 @@ class _Column:
             left = self._take("words", left, words)
             left = self._undecided(left)
             left = self._letters(left)
-            left = self._findings(left)
             left = self._stems(left)
+            left = self._findings(left)
         left = self._none(left, filter(is_missing, left))
         return self._suspect(left)
 
@@ -319,7 +320,7 @@ class _Column:
         if any(_loose(text) in own for text, (_, index) in found.items() if index == 0):
             return left
         meaning = {text: index for text, (_, index) in found.items()}
-        return self._take("words", left, meaning)
+        return self._take(_BY_NEGATION, left, meaning)
 
     def _stems(self, left: list[str]) -> list[str]:
         """A name with a sign, ``BBB+`` and ``BBB-``, or with an answer, "substrate: yes"."""
@@ -348,10 +349,12 @@ class _Column:
         return self._none(left, found)
 
     def _suspect(self, left: list[str]) -> list[str]:
-        """Refuse the whole column if what was read is not one of its two classes opposite another.
+        """Refuse what needs its opposite, and has an unknown text in its place.
 
         Were it read, "toxic" would be learned and "safe" set aside.
         """
+        if set(self.ways) - {_BY_NEGATION, "letters", "a name with + and -"}:
+            return left
         read = [text for text, index in self.codes.items() if index is not None]
         one_class = len({self.codes[text] for text in read}) < 2
         if not left or not one_class or self._share(left, left + read) < _MANY:
@@ -381,8 +384,9 @@ class _Column:
         if len(found) == 1:
             only = "positive" if 1 in found else "negative"
             self.doubts.append(f"all labels are of one class, the {only} one")
-        if len(self.ways) > 1 and found:
-            self.doubts.append(f"classes are written in several ways: {', '.join(self.ways)}")
+        ways = [way for way in self.ways if way != _BY_NEGATION]
+        if len(ways) > 1:
+            self.doubts.append(f"classes are written in several ways: {', '.join(ways)}")
 
     def _why(self) -> str:
         parts = []

@@ -148,10 +148,10 @@ _ERRORS = re.compile(
     re.IGNORECASE,
 )
 _REPEATS = re.compile(r"\s*[(\[]\s*n\s*=\s*\d+\s*[)\]]\s*$", re.IGNORECASE)
-_SPREAD = re.compile(r"±|\+\s*/?\s*-\s*\d")
+_SPREAD = re.compile(r"±|\+\s*/?\s*-\s*[\d.,]")
 _LIMIT = re.compile(r"(?:[ul]{0,2}lo[qd]|bl[qd]|bql|al[qd]|aql)s?", re.IGNORECASE)
 _RANGE = re.compile(
-    r"\s*(?:-+|to\b|bis\b|and\b|\.\.+|<|>|[≤≥])\s*[<>=≤≥~+-]*\s*[\d.,]", re.IGNORECASE
+    r"(?:-+|\b(?:to|bis|and|und|à|a)\b|\.+|[<>≤≥])\s*[<>=≤≥~+-]*\s*[\d.,]", re.IGNORECASE
 )
 _LIST = re.compile(r"\s*[;/|&,]\s*[<>=~≤≥+-]*\s*\d")
 _CURRENCY = re.compile(r"[$€£¥₹₽₩]|\b(?:USD|EUR|GBP|JPY|CHF)\b")
@@ -296,12 +296,12 @@ def _why_not(text: str, body: str, format: NumberFormat, after: bool = False) ->
         return f"'{text}' is not a number"
     if _SPREAD.search(body):
         return f"'{text}' is a number with its error, not one number"
-    if re.match(r"[.,' ]\d", body):
+    if ".." not in bare and re.match(r"[.,' ]\d", body):
         return f"'{text}' is not a number{_mark_hint(body[0], format)}"
-    if _RANGE.search(body):
-        return f"'{text}' is a range, not one number"
     if _LIST.search(body):
         return f"'{text}' is several values, not one number"
+    if _RANGE.search(body):
+        return f"'{text}' is a range, not one number"
     word = body.strip()
     if re.match(r"[^\W\d_]", word):
         return f"'{text}' is not a number: '{word}' is not a unit that is known"

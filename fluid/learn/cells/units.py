@@ -188,8 +188,9 @@ class _Parser:
             self.tokens.append(token)
             position = token.end()
         self.at = 0
+        self.seen: set[str] = set()
 
-    def product(self, top: bool = True) -> tuple[dict[str, int], Fraction]:
+    def product(self, under: bool = False) -> tuple[dict[str, int], Fraction]:
         powers: dict[str, int] = {}
         factor = Fraction(1)
         over = divided = False
@@ -210,7 +211,7 @@ class _Parser:
             elif divided:
                 # A blank after a stroke: only between what makes one factor.
                 raise _Unknown
-            more, size = self._factor(over)
+            more, size = self._factor(over != under)
             sign = -1 if over else 1
             for name, power in more.items():
                 powers[name] = powers.get(name, 0) + sign * power
@@ -224,11 +225,12 @@ class _Parser:
         token = self.tokens[self.at]
         return token["over"] is not None or token["times"] is not None
 
-    def _factor(self, over: bool) -> tuple[dict[str, int], Fraction]:
+    def _factor(self, under: bool) -> tuple[dict[str, int], Fraction]:
+        """The next factor; `under` if it stands below the line."""
         token = self.tokens[self.at]
         self.at += 1
         if token["open"] is not None:
-            powers, factor = self.product(top=False)
+            powers, factor = self.product(under)
             if self.at == len(self.tokens):
                 raise _Unknown
             close = self.tokens[self.at]
@@ -239,34 +241,39 @@ class _Parser:
             ten = int(token["ten"] or token["lost"] or token["exponent"])
             if abs(ten) > _HIGHEST_POWER:
                 raise _Unknown
-            return self._with_unit(over, Fraction(10) ** ten)
+            return self._with_unit(under, Fraction(10) ** ten)
         if token["number"] is not None:
             one = token["number"] == "1"
-            if not (over or (one and self.at < len(self.tokens) and self._joins())):
+            if not Fraction(token["number"]):
                 raise _Unknown
-            return self._with_unit(over, Fraction(token["number"]))
+            if not (under or (one and self.at < len(self.tokens) and self._joins())):
+                raise _Unknown
+            return self._with_unit(under, Fraction(token["number"]))
         if token["word"] is None:
             raise _Unknown
         if token["word"].lower() == "million":
-            return self._with_unit(over, Fraction(10**6))
-        return self._word(token, over)
+            return self._with_unit(under, Fraction(10**6))
+        return self._word(token, under)
 
-    def _with_unit(self, over: bool, number: Fraction) -> tuple[dict[str, int], Fraction]:
+    def _with_unit(self, under: bool, number: Fraction) -> tuple[dict[str, int], Fraction]:
         """A number, and below the line the unit that it counts."""
-        if over and self.at < len(self.tokens) and self.tokens[self.at]["word"] is not None:
-            powers, factor = self._factor(over)
+        if under and self.at < len(self.tokens) and self.tokens[self.at]["word"] is not None:
+            powers, factor = self._factor(under)
             return powers, factor * number
         return {}, number
 
-    def _word(self, token: re.Match[str], over: bool) -> tuple[dict[str, int], Fraction]:
+    def _word(self, token: re.Match[str], under: bool) -> tuple[dict[str, int], Fraction]:
         word = self.words.get(token["word"], token["word"])
         if word not in _TABLE:
             raise _Unknown
+        if token["word"] in self.seen:
+            raise _Unknown
+        self.seen.add(token["word"])
         up = int(token["up"] or 1)
         if abs(up) > _HIGHEST_POWER or up == 0:
             raise _Unknown
         dimensions, size = _TABLE[word]
-        if dimensions == (("g", 1),) and (up < 0) != over:
+        if dimensions == (("g", 1),) and (up < 0) != under:
             # Per kg is of body weight, per mg of protein, per g of a tissue: no kind is another.
             kind, reference = _REFERENCES.get(size, ("mg of protein", Fraction(1, 1000)))
             after = self.tokens[self.at] if self.at < len(self.tokens) else None
@@ -626,6 +633,7 @@ _MASS_PER_VOLUME = (("dm", -3), ("g", 1))
 _SPEED = (("dm", 1), ("s", -1))
 _TIME = (("s", 1),)
 _NUMERATORS = (_LITRE, (("mol", 1),), (("g", 1),), (_DM,))
+_NUMBER_BEFORE = re.compile(r"(?<![\w.])[\d.]+$")
 _SEPARATORS = r"[\s_,;/]+|(?<![a-z])(?:in|per)(?![a-z])"
 
 
@@ -645,16 +653,12 @@ def unit_of_name(column_name: str) -> str:
     name = plain(column_name).replace("μ", "u")
     if _P_WORD.search(name):
         return "p"
-    whole = parse_unit(name)
-    if whole is not None and whole.slope and not whole.own:
-        return name
-    potent = _HAS_POTENCY.search(name) is not None
+    log = _LOG_NAME.match(name)
+    potent = log is not None or _HAS_POTENCY.search(name) is not None
     unit = _bracketed_unit(name, potent) or _trailing_unit(name, potent)
     if not unit and re.match(r"(%|(percent|pct|perc)(?![a-z]))", name, re.IGNORECASE):
         unit = "%"
-    log = _LOG_NAME.match(name)
-    known = _resolve(unit)
-    if log is None or (known is not None and known.slope):
+    if log is None:
         return unit
     base = "ln" if log["ln"] else "log2" if log["log2"] else "log10"
     return f"{'-' if log['sign'] else ''}{base}{f'({unit})' if unit else ''}"
@@ -663,6 +667,8 @@ def unit_of_name(column_name: str) -> str:
 def _as_unit(text: str, potent: bool) -> str:
     """The text if it is a unit, in the capitals that a potency needs."""
     text = text.strip()
+    quantity = _OF_QUANTITY.match(text)
+    text = _unbracketed(text[quantity.end() :] if quantity else text)
     if potent and text.lower() in _LOWER_MOLAR:
         known = parse_unit(text)
         return (
@@ -690,9 +696,10 @@ def _trailing_unit(name: str, potent: bool) -> str:
     # As it stands: "CLint uL/min/10^6 cells".
     for gap in re.finditer(r"[\s,;]+", name):
         tail = name[gap.end() :]
-        unit = _resolve(tail)
-        if unit is not None and not unit.slope and len(unit.dimensions) > 1 and len(tail) > 2:
-            return tail
+        unit = _resolve(tail) if len(tail) > 2 else None
+        if unit is not None and not unit.slope and len(unit.dimensions) > 1:
+            # "at 10 ug/mL" says at what something else was measured.
+            return "" if _NUMBER_BEFORE.search(name[: gap.start()]) else tail
     # With other signs between: "clint_ul_min_mg".
     parts = [part for part in re.split(_SEPARATORS, name, flags=re.IGNORECASE) if part]
     for size in (3, 2):
@@ -708,9 +715,8 @@ def _last_unit(name: str, parts: list[str], potent: bool) -> str:
     """A unit of one word at the end of a name, or a concentration anywhere in it."""
     for place in range(len(parts) - 1, 0, -1):
         if parts[place] in ("nM", "uM", "mM", "pM"):
-            # "at 10 uM" is the concentration of a measurement of something else.
-            return "" if parts[place - 1].replace(".", "").isdigit() else parts[place]
-    if len(parts) < 2 or parts[-2].replace(".", "").isdigit():
+            return "" if _NUMBER_BEFORE.search(parts[place - 1]) else parts[place]
+    if len(parts) < 2 or _NUMBER_BEFORE.search(parts[-2]):
         return ""
     last = parts[-1]
     if last.lower() in ("%", "percent", "pct"):

@@ -6,7 +6,6 @@ error that names both: nothing is guessed.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -172,6 +171,8 @@ class _Finder:
         self.uses: list[ColumnUse] = []
         self.notes: list[str] = []
         self.doubts: list[str] = []
+        # How numbers and classes are written, and where.
+        self._told: dict[str, list[str]] = {}
         self._check_names()
 
     def _check_names(self) -> None:
@@ -234,10 +235,14 @@ class _Finder:
         if not wide and task_column is None:
             wide = self._choose_vague(profile, vague, task_columns)
         self._refuse_two_layouts(wide, named)
-        sources = [self._wide_source(task, place, wide, profile) for task, place in wide.items()]
+        # Of the tasks that share a column, each has its signs and units.
+        numeric = {place for task, place in wide.items() if self.tasks[task].reads_numbers}
+        sources = [self._wide_source(task, place, numeric, profile) for task, place in wide.items()]
+        self._tell_codes()
         long: dict[str, list[Source]] = {}
         if task_column is not None and value is not None:
             long = self._long_sources(profile, task_column, value, named)
+            self._tell_codes()
         self._look_at_unread(profile, sources, long, task_column, value)
         return Layout(sources, task_column, long, group, self.uses, self.notes, self.doubts)
 
@@ -252,10 +257,11 @@ class _Finder:
             self._use(place, "label", "--label", self.tasks[task].name)
         if self.given.task is not None:
             return found
-        squeezed, bare = Counter[str](), {}
+        squeezed: dict[str, list[int]] = {}
+        bare: dict[str, list[int]] = {}
         for place, name in enumerate(self.names):
             if place not in taken:
-                squeezed[squeezed_name(name)] += 1
+                squeezed.setdefault(squeezed_name(name), []).append(place)
                 bare.setdefault(bare_name(name), []).append(place)
         for task, one in enumerate(self.tasks):
             if task in found:
@@ -267,20 +273,16 @@ class _Finder:
         return found
 
     def _own_column(
-        self, task: Task, squeezed: Mapping[str, int], bare: Mapping[str, list[int]]
+        self, task: Task, squeezed: Mapping[str, list[int]], bare: Mapping[str, list[int]]
     ) -> tuple[int, str] | None:
         """The column that is called like a task or its source."""
         for name, what in ((task.source, "source"), (task.name, "name")):
-            # A look into the index first: there may be thousands of tasks and columns.
             if not name:
                 continue
-            places: list[int] = []
-            if squeezed.get(squeezed_name(name)):
-                places = [
-                    place
-                    for place in similar_columns(self.names, name)
-                    if place != self.entries.smiles_index
-                ]
+            places = squeezed.get(squeezed_name(name), [])
+            if len(places) > 1:
+                alike = similar_columns([self.names[place] for place in places], name)
+                places = [places[place] for place in alike]
             why = f"its name is the task's {what}"
             if places and self.names[places[0]] != name:
                 why = f"its name reads like the task's {what}"
@@ -547,15 +549,11 @@ class _Finder:
 
     # How values are written, and what belongs to them.
 
-    def _wide_source(
-        self, task: int, place: int, wide: Mapping[int, int], profile: Profile
-    ) -> Source:
+    def _wide_source(self, task: int, place: int, numeric: set[int], profile: Profile) -> Source:
         one = self.tasks[task]
         texts = profile.values[place]
         if not one.reads_numbers:
             return Source(task, place, classes=self._code(task, place, texts))
-        # Of the tasks that share a column, each has its signs and units.
-        numeric = {wide[other] for other in wide if self.tasks[other].reads_numbers}
         bases = frozenset(
             {bare_name(self.names[place]), squeezed_name(self.names[place])}
             | {squeezed_name(one.name), squeezed_name(one.quantity)}
@@ -719,8 +717,15 @@ class _Finder:
                 f"'{decimal}' and are rejected: {error}"
             )
         if found.why:
-            self.notes.append(f"numbers of column {self._shown(place)} have {found.why}")
+            self._told.setdefault(f"numbers have {found.why}", []).append(where)
         return found
+
+    def _tell_codes(self) -> None:
+        """Note how numbers and classes are written, once for all columns that are alike."""
+        for why, places in self._told.items():
+            more = f" and {len(places) - 1:,} more" if len(places) > 1 else ""
+            self.notes.append(f"{places[0]}{more}: {why}")
+        self._told.clear()
 
     def _majority(self, texts: ValueTexts) -> tuple[str | None, int]:
         """The decimal mark that nearly all cells have, and the number of the others.
@@ -741,10 +746,10 @@ class _Finder:
     def _code(self, task: int, place: int, texts: ValueTexts) -> ClassCode:
         """How the classes of a column are written."""
         code = detect_classes(self.tasks[task], texts.counts)
-        where = f"column {self._shown(place)}, task {self.tasks[task].name}: "
+        where = f"column {self._shown(place)}, task {self.tasks[task].name}"
         if code.why:
-            self.notes.append(where + code.why)
-        self.doubts += [where + doubt for doubt in code.doubts]
+            self._told.setdefault(code.why, []).append(where)
+        self.doubts += [f"{where}: {doubt}" for doubt in code.doubts]
         return code
 
     # What is not read though it may matter.
@@ -792,7 +797,7 @@ class _Finder:
         if not wide or not any(family(self.names[source.value]) for source in wide):
             return
         for place in self._called(("standard_type", "activity_type", "result_type")):
-            counts = profile.tasks.get(place) or (
+            counts: Mapping[str, int] = profile.tasks.get(place) or (
                 profile.others[place].counts if place in profile.others else {}
             )
             if len(counts) > 1:

@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -301,9 +302,8 @@ class _Collected:
             yield Entry(Row(number, [], entry.row.problem), entry.id, entry.smiles)
 
     def _take(self, row: int, cells: list[str]) -> None:
-        for place, column in zip(self.places, self.wide, strict=True):
-            if cells[place]:
-                self._measure(row, column, cells)
+        for column in compress(self.wide, [cells[place] for place in self.places]):
+            self._measure(row, column, cells)
         if self.layout.task_column is not None:
             for column in self.long.get(cells[self.layout.task_column], ()):
                 if cells[column[1].value]:
@@ -427,7 +427,9 @@ def _conclude(
         position[rows] if len(rows) else rows,
     )
     units, mixed = _convert(measured, collected, read, report)
-    merged, compounds, groups = None, None, []
+    merged: Merged | None = None
+    compounds: Compounds | None = None
+    groups: list[frozenset[str]] = []
     good = (measured.position >= 0) & ~measured.rejected
     if read is not None and good.any():
         merged, compounds, groups = _merge(read, measured, collected, good, columns)
@@ -462,9 +464,9 @@ def _convert(
     starts = np.flatnonzero(np.diff(pair, prepend=-1))
     groups: dict[int, list[tuple[int, np.ndarray]]] = {}
     for group in np.split(order, starts[1:]):
-        task, unit = int(measured.tasks[group[0]]), int(measured.units[group[0]])
-        if collected.tasks[task].reads_numbers:
-            groups.setdefault(task, []).append((unit, np.sort(group)))
+        of, unit = int(measured.tasks[group[0]]), int(measured.units[group[0]])
+        if collected.tasks[of].reads_numbers:
+            groups.setdefault(of, []).append((unit, np.sort(group)))
     for index, parts in groups.items():
         task = collected.tasks[index]
         for unit, group in parts:
@@ -657,14 +659,14 @@ def _report(
     report.rejected_rows = of_rows.ordered()
     reasons = [Reasons() for _ in collected.tasks]
     for row, column, text, reason in collected.refused:
-        task = collected.columns[column][1].task
-        reasons[task].add(structure.get(row, reason), text, collected.where(row))
+        of = collected.columns[column][1].task
+        reasons[of].add(structure.get(row, reason), text, collected.where(row))
     rejected = measured.rejected | (measured.position < 0)
     for measurement in np.flatnonzero(rejected).tolist():
         row = int(measured.rows[measurement])
         reason = structure.get(row) or measured.reasons[measurement]
-        task = int(measured.tasks[measurement])
-        reasons[task].add(reason, collected.text(measurement), collected.where(row))
+        of = int(measured.tasks[measurement])
+        reasons[of].add(reason, collected.text(measurement), collected.where(row))
     order = np.argsort(measured.tasks, kind="stable")
     bounds = np.searchsorted(measured.tasks[order], np.arange(len(collected.tasks) + 1))
     for index, task in enumerate(collected.tasks):
