@@ -312,6 +312,17 @@ def test_a_label_depends_on_its_own_compound_only(measurements, row):
     assert repr(merge(*alone, tasks=EVERY)[0]) == repr(labels)
 
 
+@settings(deadline=None)
+@given(some_measurements, st.integers(1, 5))
+def test_labels_do_not_depend_on_how_many_are_merged_at_once(measurements, block):
+    labels, merged = merge(*measurements, tasks=EVERY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fluid.learn.labels._BLOCK", block)
+        some, parts = merge(*measurements, tasks=EVERY)
+    assert repr(some) == repr(labels)
+    assert repr(parts) == repr(merged)
+
+
 def _one_by_one(task, measured):
     """The label of one compound, from the words of `merge_measurements`, without NumPy."""
     exact = sorted(value for value, sign in measured if sign == 0)
