@@ -464,7 +464,7 @@ class _Finder:
     ) -> bool:
         """Whether a column holds anything that tasks could read."""
         return any(
-            texts is not None and any(_can_read(self.tasks[task], one) for one in _texts(texts))
+            texts is not None and any(can_read(self.tasks[task], one) for one in _texts(texts))
             for task, names in named.items()
             for name in names
             for texts in [profile.long.get((column, name, place))]
@@ -522,7 +522,7 @@ class _Finder:
             and not (standard and family(self.names[place]))
             and not _is_beside(self.names[place])
             and texts.counts
-            and texts.share(partial(_can_read, task)) >= _NEARLY_ALL
+            and texts.share(partial(can_read, task)) >= _NEARLY_ALL
         ]
         if rivals:
             raise TableError(
@@ -536,7 +536,7 @@ class _Finder:
 
     def _share_readable(self, task: Task, texts: ValueTexts) -> float:
         found = list(_texts(texts))
-        return sum(_can_read(task, text) for text in found) / len(found) if found else 0.0
+        return sum(can_read(task, text) for text in found) / len(found) if found else 0.0
 
     def _refuse_two_layouts(self, wide: Mapping[int, int], named: Mapping[int, list[str]]) -> None:
         both = [task for task in named if task in wide]
@@ -918,7 +918,7 @@ def _texts(texts: ValueTexts) -> Iterable[str]:
     return [text for text, _ in texts.forms.values()] or list(texts.counts)
 
 
-def _can_read(task: Task, text: str) -> bool:
+def can_read(task: Task, text: str) -> bool:
     """Whether a text could be a value of a task; one that is missing is not."""
     if is_missing(text):
         return False

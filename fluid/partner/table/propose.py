@@ -33,10 +33,10 @@ from fluid.learn.labels import merge_measurements
 from fluid.learn.task import NAME, LabelError, Task
 from fluid.learn.thresholding import Threshold, choose_thresholds
 from fluid.partner.table.columns import Columns
-from fluid.partner.table.layout import _can_read, find_layout
+from fluid.partner.table.layout import can_read, find_layout
+from fluid.partner.table.measurements import Collected
 from fluid.partner.table.names import TASK_COLUMNS, VALUE_COLUMNS
 from fluid.partner.table.profile import ValueTexts, is_sign
-from fluid.partner.table.read import _Collected
 
 # A column holds numbers if this share of its cells can be read as such.
 _NEARLY_ALL = 0.9
@@ -213,7 +213,7 @@ def _kind(texts: ValueTexts) -> tuple[str, str]:
         return "", "holds units"
     total = sum(counts.values())
     number = Task("x", "regression")
-    numbers = sum(n for text, n in counts.items() if _can_read(number, text))
+    numbers = sum(n for text, n in counts.items() if can_read(number, text))
     if numbers >= _NEARLY_ALL * total and len(counts) > 2:
         return "regression", ""
     if len(counts) <= 2:
@@ -267,7 +267,7 @@ def _read(path: Path, tasks: Sequence[Task], columns: Columns) -> _Read:
     """All values of a table, not yet converted."""
     first = open_entries(path, columns.smiles, columns.id, columns.files)
     layout = find_layout(first, tasks, columns)
-    collected = _Collected(tasks)
+    collected = Collected(tasks)
     collected.open(open_entries(path, columns.smiles, columns.id, columns.files), layout)
     compounds: dict[str, int] = {}
     of = [compounds.setdefault(one.smiles, len(compounds)) for one in collected.entries()]
