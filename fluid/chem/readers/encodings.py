@@ -52,6 +52,8 @@ _MOST_FIELDS = 600
 _LONGEST_FIELD = 200
 _EDGES = re.compile(rb'[,;\t\r\n"]+')
 # Not text: of the codecs that Python calls text encodings, those for something else.
+# Share of lines that may be damaged in a table whose other lines are ASCII.
+_FEW = 0.1
 _NO_TEXT = {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf_7"}
 
 
@@ -161,10 +163,10 @@ def _judge(source: Source, may_be_unknown: bool) -> str:
             f"text is read as {called[name]}, such as '{example}'; --encoding names another"
         )
         return name
-    if may_be_unknown:
+    if may_be_unknown or _is_rare(source):
         source.note(
-            "text outside ASCII is in an unknown encoding, which costs no record; --encoding "
-            "names it"
+            "bytes outside ASCII are in an unknown encoding and are read as \\xNN; a value that "
+            "holds them is judged by itself; --encoding names it"
         )
         return "utf-8-sig"
     if best > _WORST + _LEAD:
@@ -181,6 +183,19 @@ def _judge(source: Source, may_be_unknown: bool) -> str:
         f"its encoding cannot be told: it may be {shown}; choose with --encoding, or save it as "
         "UTF-8"
     )
+
+
+def _is_rare(source: Source) -> bool:
+    """Whether few lines hold bytes outside ASCII, and the header none: these may be damage."""
+    lines = foreign = 0
+    with open_bytes(source.path) as raw:
+        for piece in pieces(raw):
+            for line in piece.splitlines():
+                lines += 1
+                foreign += not line.isascii()
+                if lines == 1 and foreign:
+                    return False
+    return foreign <= _FEW * lines
 
 
 def _foreign_fields(source: Source) -> list[bytes]:
