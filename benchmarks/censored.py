@@ -35,7 +35,7 @@ from fluid.chem.features import FeatureSpec
 from fluid.chem.standardize import StandardizerSpec
 from fluid.learn import censored
 from fluid.learn.censored import one_sided
-from fluid.learn.estimators import LEARNERS, KernelRidge, Learner
+from fluid.learn.estimators import LEARNERS, KernelRidge
 from fluid.learn.task import Task
 from fluid.partner.table import LabelledCompounds, read_labelled
 
@@ -43,7 +43,7 @@ LEARN, DROP, EXACT = "learn", "drop", "exact"
 TEST_SHARE = 0.25
 # The penalty of a hybrid's kernel ridge regression.
 RIDGE = 0.15
-MADE: dict[str, Callable[[], Learner]] = {
+MADE: dict[str, Callable[[], Any]] = {
     "svm": LEARNERS["svm"],
     "lightgbm": LEARNERS["lightgbm"],
     "kernel-ridge": lambda: KernelRidge(RIDGE),
