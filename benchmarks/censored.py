@@ -21,19 +21,21 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fluid.base.jobs import map_threads, single_threaded_blas
+from fluid.base.jobs import single_threaded_blas
 from fluid.chem.chemistry import Chemistry
 from fluid.chem.compounds import Compounds
 from fluid.chem.features import FeatureSpec
 from fluid.chem.standardize import StandardizerSpec
+from fluid.learn import censored
 from fluid.learn.censored import one_sided
-from fluid.learn.estimators import LEARNERS, KernelRidge, Learner
+from fluid.learn.estimators import LEARNERS, KernelRidge
 from fluid.learn.task import Task
 from fluid.partner.table import LabelledCompounds, read_labelled
 
@@ -41,7 +43,7 @@ LEARN, DROP, EXACT = "learn", "drop", "exact"
 TEST_SHARE = 0.25
 # The penalty of a hybrid's kernel ridge regression.
 RIDGE = 0.15
-MADE: dict[str, Callable[[], Learner]] = {
+MADE: dict[str, Callable[[], Any]] = {
     "svm": LEARNERS["svm"],
     "lightgbm": LEARNERS["lightgbm"],
     "kernel-ridge": lambda: KernelRidge(RIDGE),
@@ -336,9 +338,15 @@ def main() -> None:
     parser.add_argument("--learners", nargs="*", default=list(MADE), choices=list(MADE))
     parser.add_argument("--patterns", nargs="*", default=list(PATTERNS), choices=list(PATTERNS))
     parser.add_argument("--seeds", type=int, nargs="*", default=list(range(5)))
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=censored.CENSORED_SHARE,
+        help="of the loss that bounds have at most; 0.05 in SparseChem",
+    )
+    parser.add_argument("-o", "--output", type=Path, help="JSON to write")
     options = parser.parse_args()
+    censored.CENSORED_SHARE = options.share
     logging.basicConfig(level=logging.ERROR)
     started = time.monotonic()
     known = [(demonstration(options.tables), 1)]
@@ -348,38 +356,27 @@ def main() -> None:
         # A compound too weak for an assay is known as "IC50 > limit", an upper bound of potency.
         known += [(one, -1) for one in tasks if one.name == options.task]
         tasks = [one for one in tasks if not options.tasks or one.name in options.tasks]
-    todo: list[tuple[str, str, Callable[[], Errors]]] = []
-    for learner in options.learners:
-        for data, side in known:
-            for pattern in options.patterns:
-                todo.append(
-                    (
-                        f"{data.name}: {pattern}",
-                        learner,
-                        lambda d=data, s=side, p=pattern, n=learner: with_known_truth(
-                            d, s, p, n, options.seeds
-                        ),
-                    )
-                )
-        if tasks:
-            todo.append(
-                (
-                    f"ChEMBL, {len(tasks)} tasks",
-                    learner,
-                    lambda n=learner: with_real_bounds(tasks, n, options.seeds),
-                )
-            )
-    found = map_threads(lambda one: compare(one[2]()), todo, options.jobs)
     print(HEADER)
-    for (values, learner, _), one in zip(todo, found, strict=True):
-        print("\n".join(lines(values, learner, one)))
-    if options.output:
-        result = [
-            {"values": values, "learner": learner, "found": one}
-            for (values, learner, _), one in zip(todo, found, strict=True)
+    results = []
+    for learner in options.learners:
+        todo: list[tuple[str, Callable[[], Errors]]] = [
+            (
+                f"{data.name}: {pattern}",
+                partial(with_known_truth, data, side, pattern, learner, options.seeds),
+            )
+            for data, side in known
+            for pattern in options.patterns
         ]
-        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    logging.getLogger(__name__).info("%.0f s", time.monotonic() - started)
+        if tasks:
+            real = partial(with_real_bounds, tasks, learner, options.seeds)
+            todo.append((f"ChEMBL, {len(tasks)} tasks", real))
+        for values, run in todo:
+            found = compare(run())
+            results.append({"values": values, "learner": learner, "found": found})
+            print("\n".join(lines(values, learner, found)), flush=True)
+    if options.output:
+        options.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(f"\n{time.monotonic() - started:.0f} s")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,8 @@ from collections.abc import Callable
 import numpy as np
 
 # Share of the total weight that censored values have at most. With SparseChem's 0.05, kernel
-# machines and trees predicted worse than if bounds were taken as exact, real bounds included; from
-# 0.2 on they predicted better or as well, with 0.5 in every pattern of censoring that was tried
-# (docs/results.md).
+# machines and trees predicted real bounds, and values beyond one limit, worse than if bounds were
+# taken as exact; with 0.2 nearly as well, with 0.5 as well or better (docs/results.md).
 CENSORED_SHARE = 0.5
 _MOST_STEPS = 50
 _HALVINGS = 60

@@ -7,7 +7,7 @@ student's folder, which travels, never has one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +70,7 @@ def write_measured(path: Path, measured: Mapping[str, Measured]) -> None:
     }
     for name, one in sorted(measured.items()):
         if one.signs is not None:
-            arrays[f"{name}/signs"] = one.signs.astype(np.int8)
+            arrays[f"{name}/signs"] = one.signs.astype(np.float64)
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
@@ -103,10 +103,11 @@ def read_measured(path: Path, sizes: Mapping[Task, int]) -> dict[str, Measured]:
         values, truth, similarity = parts
         if values is None or truth is None or similarity is None:
             raise FileFormatError(f"{path}: task '{task.name}' is incomplete")
-        one = Measured(values, truth, similarity, arrays.get(f"{task.name}/signs"))
+        signs = arrays.get(f"{task.name}/signs")
+        one = Measured(values, truth, similarity, signs)
         if not _fits(task, one, size):
             raise FileFormatError(f"{path}: task '{task.name}' does not fit the model")
-        found[task.name] = one
+        found[task.name] = one if signs is None else replace(one, signs=signs.astype(np.int8))
     return found
 
 
@@ -118,7 +119,7 @@ def _fits(task: Task, one: Measured, size: int) -> bool:
     if one.signs is not None and (
         task.is_classification
         or one.signs.shape != (size,)
-        or one.signs.dtype != np.int8
+        or one.signs.dtype != np.float64
         or not np.isin(one.signs, (-1, 0, 1)).all()
     ):
         return False
