@@ -21,8 +21,8 @@ from fluid.chem.similarity import similarity_apart
 from fluid.learn.calibration import Platt, fit_line, fit_platt
 from fluid.learn.censored import measured_exactly, signs_among
 from fluid.learn.estimators import LEARNERS, Estimator, KernelSVM, choose_learner
-from fluid.learn.estimators.together import score_together
 from fluid.learn.estimators.shared_kernels import KernelWithout, SharedKernels
+from fluid.learn.estimators.together import score_together
 from fluid.learn.quorum import enough_labels
 from fluid.learn.reliability import DOMAIN_NEIGHBOURS, ReliabilityMap, fit_reliability
 from fluid.learn.task import Task
@@ -130,7 +130,7 @@ class CrossFitted:
 def predict_members(
     members: Sequence[tuple[Task, FoldModel]], queries: Compounds, library: Compounds
 ) -> list[np.ndarray]:
-    """Predictions of fold models, float64 of shape (n, n_outputs) each; what they share is shared."""
+    """Predictions of several fold models, float64 of shape (n, n_outputs) each."""
     estimators = [one for _, member in members for one in member.estimators]
     scores = iter(score_together(estimators, queries, library))
     return [

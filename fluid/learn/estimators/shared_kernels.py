@@ -99,9 +99,7 @@ class DividedKernels:
 
     def __init__(self, shared: SharedKernels, folds: np.ndarray, n_folds: int) -> None:
         self.shared, self.folds = shared, folds
-        self.members = [
-            shared.labelled[folds[shared.labelled] == fold] for fold in range(n_folds)
-        ]
+        self.members = [shared.labelled[folds[shared.labelled] == fold] for fold in range(n_folds)]
         # Labels of each task by fold.
         self.labelled = np.stack(
             [np.bincount(folds[rows], minlength=n_folds) for rows in shared.rows]

@@ -32,11 +32,15 @@ def score_together(
         else:
             found[number] = estimator.score(queries, library)
     for numbers in groups.values():
-        machines = [one for one in (estimators[n] for n in numbers) if isinstance(one, KernelMachine)]
+        machines = [
+            one for one in (estimators[n] for n in numbers) if isinstance(one, KernelMachine)
+        ]
         if len(machines) == 1:
             found[numbers[0]] = machines[0].score(queries, library)
             continue
-        for number, scores in zip(numbers, _score_machines(machines, queries, library), strict=True):
+        for number, scores in zip(
+            numbers, _score_machines(machines, queries, library), strict=True
+        ):
             found[number] = scores
     return found
 
