@@ -76,9 +76,9 @@ def part_of(smiles: str) -> str:
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
-    with path.open("rb") as raw:
-        plain = gzip.open(raw) if path.suffix == ".gz" else raw
-        yield from csv.reader(io.TextIOWrapper(plain, encoding="utf-8", newline=""))
+    text = path.read_bytes()
+    plain = gzip.decompress(text) if path.suffix == ".gz" else text
+    yield from csv.reader(io.StringIO(plain.decode("utf-8"), newline=""))
 
 
 def divide(table: Path, folder: Path, n_tasks: int | None = None) -> TaskTable:
