@@ -280,6 +280,30 @@ study-privacy-ames: | $(READY) ## attack the annotation of a partner with Ames d
 	$(FLUID) audit $(SECOND)/teacher $(SECOND)/public.parquet $(SECOND)/draft.parquet \
 	    --shadows $(SHADOWS) -o $(SECOND)/audit.json
 
+# --- real tables of many tasks: a whole round, with time and peak memory of each step -------------
+
+REAL ?= real-tables
+REAL_PUBLIC ?= $(DATA)/public.csv
+REAL_TASKS ?=
+REAL_ROUND = $(BIN)/python -m benchmarks.real_table --public $(REAL_PUBLIC) \
+    $(if $(REAL_TASKS),--tasks $(REAL_TASKS))
+
+.PHONY: run-toxcast
+run-toxcast: | $(READY) ## a round of four partners on a wide table: TOXCAST=table, REAL_TASKS=60 for fewer tasks
+	@test -n '$(TOXCAST)' || { echo 'TOXCAST=table is needed' >&2; exit 1; }
+	rm -rf $(REAL)/toxcast
+	$(REAL_ROUND) $(TOXCAST) -o $(REAL)/toxcast
+
+.PHONY: run-chembl
+run-chembl: | $(READY) ## the same on a long table of measurements: CHEMBL=table
+	@test -n '$(CHEMBL)' || { echo 'CHEMBL=table is needed' >&2; exit 1; }
+	rm -rf $(REAL)/chembl
+	$(REAL_ROUND) $(CHEMBL) -o $(REAL)/chembl
+
+.PHONY: bench-many
+bench-many: | $(READY) ## prepare a teacher of 2,000 tasks and 200,000 compounds (synthetic), up to the fits
+	$(BIN)/python -m benchmarks.many_tasks
+
 # --- benchmarks: the table of docs/performance.md -------------------------------------------------
 
 SUBJECTS ?=

@@ -12,6 +12,7 @@ import argparse
 import csv
 import gzip
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -60,23 +61,24 @@ def task_name(text: str, taken: set[str]) -> str:
 
 def part_of(smiles: str) -> str:
     """The partner of a compound, or the external test: by the hash of its scaffold."""
-    from rdkit import Chem, RDLogger
+    from rdkit import Chem, rdBase
     from rdkit.Chem.Scaffolds import MurckoScaffold
 
-    RDLogger.DisableLog("rdApp.*")
-    molecule = Chem.MolFromSmiles(smiles)
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(smiles)
     key = smiles
     if molecule is not None:
         # Compounds without a ring have no scaffold: each is one of its own.
-        key = MurckoScaffold.MurckoScaffoldSmiles(mol=molecule) or smiles
+        scaffold = MurckoScaffold.GetScaffoldForMol(molecule)  # type: ignore[no-untyped-call]
+        key = Chem.MolToSmiles(scaffold) or smiles
     digest = hashlib.sha256(key.encode()).digest()
     return _PARTS[int.from_bytes(digest[:4], "big") % len(_PARTS)]
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
-    opened = gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")
-    with opened as handle:
-        yield from csv.reader(handle)
+    text = path.read_bytes()
+    plain = gzip.decompress(text) if path.suffix == ".gz" else text
+    yield from csv.reader(io.StringIO(plain.decode("utf-8"), newline=""))
 
 
 def divide(table: Path, folder: Path, n_tasks: int | None = None) -> TaskTable:

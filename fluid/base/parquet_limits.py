@@ -27,7 +27,7 @@ _SMALL = 1 << 24
 _DECODED_RATIO = 50
 # Decoded bytes that are held at once: rows that are read one by one, and a whole row group.
 _LARGEST_BATCH = 1 << 26
-_LARGEST_GROUP = 1 << 28
+_LARGEST_GROUP = 1 << 29
 # All pages that are held at once. DuckDB writes pages of up to 100 MB.
 _LARGEST_PAGES = 5 << 27
 _LARGEST_FOOTER = 1 << 23

@@ -14,8 +14,8 @@ import numpy as np
 
 from fluid.base.jobs import map_threads
 from fluid.base.run import Run
-from fluid.central.shared_fit import MOST_FACTORED as MOST_SHARED
 from fluid.central.shared_fit import FEWEST_SHARING, Columns, SharedRidge
+from fluid.central.shared_fit import MOST_FACTORED as MOST_SHARED
 from fluid.chem.compounds import Compounds
 from fluid.chem.stream import CompoundStream
 from fluid.learn.estimators.kernel import MOST_FACTORED, KernelMachine, KernelRidge
@@ -146,7 +146,10 @@ def _fit_together(
     seen, held = np.zeros(shape, dtype=bool), np.zeros(len(positions), dtype=bool)
     twicings: list[Twicing | None] = []
     for one, how, end in zip(tasks, options, ends, strict=True):
-        where, columns = np.searchsorted(positions, one.rows), slice(end - one.targets.shape[1], end)
+        where, columns = (
+            np.searchsorted(positions, one.rows),
+            slice(end - one.targets.shape[1], end),
+        )
         targets[where, columns], seen[where, columns] = one.targets, True
         if one.plain is not None:
             plain[where, columns] = one.plain
@@ -160,18 +163,18 @@ def _fit_together(
     scores = machine.gram[judged].astype(np.float64) @ inside.coefficients + inside.intercepts
     made = []
     for one, end in zip(tasks, ends, strict=True):
-        numbers = range(end - one.targets.shape[1], end)
+        numbers = np.arange(end - one.targets.shape[1], end)
         rows = np.searchsorted(positions, one.rows)
         mine = np.isin(judged, rows)
-        fits = [
+        fitted, without = (
             [
                 KernelRidge.of(machine.kernel, part, fit.coefficients[part, n], fit.intercepts[n])
                 for n in numbers
             ]
             for fit, part in ((final, rows), (inside, rows[one.inside]))
-        ]
-        held_scores = scores[np.ix_(mine, numbers)]
-        made.append(StudentFit(positions, compounds, judged[mine], *fits, held_scores))
+        )
+        held_scores = scores[mine][:, numbers]
+        made.append(StudentFit(positions, compounds, judged[mine], fitted, without, held_scores))
     return made
 
 

@@ -92,7 +92,13 @@ class SharedRidge:
             for one, each in zip(several, labels, strict=True)
         ]
         ridges = sorted(
-            {step.ridge for one in several for found in one.twicings if found for step in found.steps}
+            {
+                step.ridge
+                for one in several
+                for found in one.twicings
+                if found
+                for step in found.steps
+            }
         )
         for each in ridges:
             residuals = self._coefficients(each * n, labels, several)
@@ -112,9 +118,7 @@ class SharedRidge:
         # In Fortran's order, so that LAPACK works in place instead of on a copy.
         factored = self.gram.astype(np.float64, order="F")
         factored[np.diag_indices(n)] += ridge + _LEAST
-        factor = scipy.linalg.cho_factor(
-            factored, lower=True, overwrite_a=True, check_finite=False
-        )
+        factor = scipy.linalg.cho_factor(factored, lower=True, overwrite_a=True, check_finite=False)
         missing = np.flatnonzero(~np.logical_and.reduce([one.seen.all(axis=1) for one in several]))
         # Columns of the inverse, of every compound that is left out somewhere.
         unit = np.zeros((n, len(missing)), order="F")
@@ -144,9 +148,10 @@ class SharedRidge:
             rows = missing[absent]
             part = inverse[:, absent]
             factor = scipy.linalg.cho_factor(part[rows], lower=True, check_finite=False)
-            given = scipy.linalg.cho_solve(factor, found[np.ix_(rows, columns)], check_finite=False)
+            places = np.ix_(rows, np.array(columns))
+            given = scipy.linalg.cho_solve(factor, found[places], check_finite=False)
             found[:, columns] -= part @ given
-            found[np.ix_(rows, columns)] = 0.0
+            found[places] = 0.0
 
         # A block of columns at a time, for the product takes as much memory as these.
         map_threads(mend, list(patterns.values()), self.run.cores)

@@ -223,9 +223,7 @@ def _judge(prepared: _Prepared, fit: StudentFit, groups: np.ndarray) -> Distille
     held_out = HeldOutPredictions(
         held, _predictions(task, scores), _similarity(fit, references[groups[references] != 0])
     )
-    reliability = _reliability(
-        task, labels, rows[prepared.learned.inside], held_out, references
-    )
+    reliability = _reliability(task, labels, rows[prepared.learned.inside], held_out, references)
     threshold = 0.5
     if task.kind == "binary":
         threshold = _threshold(labels, held, sigmoid(scores[:, 0]))

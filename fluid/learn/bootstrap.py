@@ -44,7 +44,9 @@ def binary_metrics_of_samples(
     last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
     step = max(1, _MOST // max(1, len(truth)))
     parts = [
-        _part(truth[order] == 1, score[order], called[order] == 1, counts[at : at + step, order], last)
+        _part(
+            truth[order] == 1, score[order], called[order] == 1, counts[at : at + step, order], last
+        )
         for at in range(0, len(counts), step)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

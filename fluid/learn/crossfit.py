@@ -138,7 +138,7 @@ class CrossFitted:
 def predict_members(
     members: Sequence[tuple[Task, FoldModel]], queries: Compounds, library: Compounds
 ) -> list[np.ndarray]:
-    """Predictions of fold models, float64 of shape (n, n_outputs) each; what they share is shared."""
+    """Predictions of several fold models, float64 of shape (n, n_outputs) each."""
     estimators = [one for _, member in members for one in member.estimators]
     scores = iter(score_together(estimators, queries, library))
     return [

@@ -6,7 +6,7 @@ scalings that those of a fold share, are stored once. Arrays of a kind of machin
 
     places        int64 (m, 2): repeat and fold of each member
     reliability   float64 (m, 2): slope and ceiling
-    machines      float64 (e, 3): slope and intercept of the calibration, and the machine's intercept
+    machines      float64 (e, 3): slope and intercept of calibration, the machine's intercept
     uses          int64 (e, 2): which set of rows, and which scaling
     set_ends      int64 (s,): where each set of rows ends
     rows          int64: all sets end to end

@@ -42,10 +42,10 @@ def summarise(tasks: Mapping[str, Mapping[str, Any]], seed: int) -> dict[str, An
     Returns
     -------
     dict
-        By kind of task: ``tasks`` that count and ``left_out``; by model and metric the ``mean`` with
-        a 95% interval over tasks, ``median``, ``low_quartile`` and ``high_quartile``; and for pairs
-        of models the mean difference and the share of tasks in which the first is better, with
-        intervals (of the share: Wilson 1927, doi 10.1080/01621459.1927.10502953).
+        By kind of task: ``tasks`` that count and ``left_out``; by model and metric the ``mean``
+        with a 95% interval over tasks, ``median``, ``low_quartile`` and ``high_quartile``; and for
+        pairs of models the mean difference and the share of tasks in which the first is better,
+        with intervals (of the share: Wilson 1927, doi 10.1080/01621459.1927.10502953).
     """
     result: dict[str, Any] = {}
     for kind, metrics in _METRICS.items():

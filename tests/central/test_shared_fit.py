@@ -50,7 +50,9 @@ def test_tasks_on_one_factor_are_what_each_is_by_itself(
     assert len(together[-1].positions) == len(tasks[-1].rows)
     tasks, options, together = tasks[:-1], options[:-1], together[:-1]
     scaled = MixedKernel().fit(compounds)
-    monkeypatch.setattr(MixedKernel, "fit", lambda self, _: self._scale(scaled.mean_, scaled.scale_))
+    monkeypatch.setattr(
+        MixedKernel, "fit", lambda self, _: self._scale(scaled.mean_, scaled.scale_)
+    )
     for task, how, shared in zip(tasks, options, together, strict=True):
         if how.twicing is not None and len(task.rows) < len(compounds):
             share = len(compounds) / len(task.rows)

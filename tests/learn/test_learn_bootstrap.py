@@ -51,6 +51,6 @@ def test_kappa_f1_and_calibrated_precision_are_those_of_scikit_learn(pairs):
 
 
 def test_calibrated_precision_by_hand():
-    """One of four is positive and ranked second: precision 1 / (1 + 1/3) at a prevalence of a half."""
+    """One of four is positive and ranked second: precision 1 / (1 + 1/3) at one half."""
     positive = np.array([False, True, False, False])
     assert calibrated_precision(positive, np.array([0.9, 0.8, 0.2, 0.1])) == pytest.approx(0.75)

@@ -32,7 +32,9 @@ def test_a_small_set_is_kept_whole_and_weighs_by_squared_reliability() -> None:
 def test_compounds_without_labels_are_not_drawn() -> None:
     known = np.array([[True, False], [False, False]])
     share, predictions = known / 1.0, np.ones((2, 2, 1))
-    found = TeacherSample.draw(np.arange(2, dtype=np.uint64), share, predictions, known, np.eye(2)[0])
+    found = TeacherSample.draw(
+        np.arange(2, dtype=np.uint64), share, predictions, known, np.eye(2)[0]
+    )
     assert found.rows.tolist() == [0]
 
 

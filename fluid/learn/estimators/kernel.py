@@ -269,7 +269,7 @@ class KernelRidge(KernelMachine):
         prepared = self.kernel_.prepare(training)
         if len(rows) <= self.most_exact:
             chosen = np.arange(len(rows))
-            gram = self._gram(prepared)
+            gram = self.gram(prepared)
 
             def solve(active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
                 found = np.zeros(len(active))

@@ -29,10 +29,6 @@ class Prepared(NamedTuple):
     counts: np.ndarray
     descriptors: np.ndarray
 
-    def take(self, rows: np.ndarray) -> Prepared:
-        """The compounds at these positions."""
-        return Prepared(self.counts[rows], self.descriptors[rows])
-
 
 class MixedKernel:
     """The kernel (min-max of Morgan counts + Gaussian of scaled descriptors) / 2.

@@ -18,7 +18,7 @@ from fluid.chem.compounds import Compounds
 from fluid.chem.counts import count_fingerprints
 from fluid.chem.similarity import tanimoto
 from fluid.learn.estimators.kernel import KernelMachine
-from fluid.learn.estimators.mixed_kernel import MixedKernel, Prepared
+from fluid.learn.estimators.mixed_kernel import MixedKernel
 
 # A shared matrix of so many compounds takes 256 MB. Larger libraries have kernels task by task.
 MOST_SHARED = 8000
@@ -32,8 +32,8 @@ class KernelWithout:
     ----------
     kernel
         Fitted to all labelled compounds outside the folds that are left out.
-    prepared
-        All compounds of the library.
+    library
+        The compounds, with a cache.
     position
         Row of each compound in the matrix, int64 of shape (n,).
     matrix
@@ -42,14 +42,14 @@ class KernelWithout:
     """
 
     kernel: MixedKernel
-    prepared: Prepared
+    library: Compounds
     position: np.ndarray
     matrix: np.ndarray | None
 
     def among(self, rows: np.ndarray) -> np.ndarray:
         """Kernel matrix of some compounds outside, float64 of shape (m, m)."""
         if self.matrix is None:
-            part = self.prepared.take(rows)
+            part = self.kernel.prepare(self.library.take(rows))
             return self.kernel(part, part).astype(np.float64)
         places = self.position[rows]
         return self.matrix[np.ix_(places, places)].astype(np.float64)
@@ -57,7 +57,8 @@ class KernelWithout:
     def between(self, rows: np.ndarray, machine: KernelMachine) -> np.ndarray:
         """Kernel of compounds of one fold that is left out to those that a machine has kept."""
         if self.matrix is None:
-            return self.kernel(self.prepared.take(rows), self.prepared.take(machine.rows_))
+            kept = self.kernel.prepare(self.library.take(machine.rows_))
+            return self.kernel(self.kernel.prepare(self.library.take(rows)), kept)
         return self.matrix[np.ix_(self.position[machine.rows_], self.position[rows])].T
 
 
@@ -125,16 +126,15 @@ class DividedKernels:
             kernel.fit(library.take(training))
         else:
             kernel.fit_nothing(library.descriptors.shape[1])
-        prepared = kernel.prepare(library)
         position = np.zeros(len(library), dtype=np.int64)
         order = [*outside, *left_out]
         starts = np.cumsum([0, *(len(self.members[fold]) for fold in order)])
         for fold, start in zip(order, starts, strict=False):
             position[self.members[fold]] = np.arange(start, start + len(self.members[fold]))
         if not self._is_shared(left_out):
-            return KernelWithout(kernel, prepared, position, None)
+            return KernelWithout(kernel, library, position, None)
         matrix = np.empty((len(training), starts[-1]), dtype=np.float32)
-        counts = self.shared.counts()
+        counts, prepared = self.shared.counts(), kernel.prepare(library)
         places = {
             fold: slice(start, start + len(self.members[fold]))
             for fold, start in zip(order, starts, strict=False)
@@ -151,4 +151,4 @@ class DividedKernels:
             matrix[places[one], places[other]] = block
             if one != other and other in outside:
                 matrix[places[other], places[one]] = block.T
-        return KernelWithout(kernel, prepared, position, matrix)
+        return KernelWithout(kernel, library, position, matrix)
