@@ -120,14 +120,14 @@ def test_the_active_set_finds_the_minimum(seed):
 
 
 def test_a_step_that_goes_too_far_is_shortened():
-    """Two bounds that a steep line through one exact value violates in turn."""
+    """Few compounds and a small penalty: predictions swing across bounds."""
+    penalty = 1e-3
     rng = np.random.default_rng(5)
     for _ in range(300):
         n = int(rng.integers(3, 12))
         matrix = rng.normal(size=(n, 3)) * rng.exponential(3.0, (n, 1))
         target, signs = rng.normal(size=n), rng.integers(-1, 2, n)
         weights = rng.exponential(1.0, n) + 1e-3
-        penalty = 1e-3
 
         def solve(active, matrix=matrix, target=target, weights=weights):
             part = matrix[active] * np.sqrt(weights[active])[:, None]
@@ -167,7 +167,7 @@ def test_kernel_ridge_regression_minimises_the_loss(library, bounded):
 
 
 def test_kernel_ridge_regression_on_landmarks_does_so_too(library, bounded):
-    rows, target, signs, truth = bounded
+    rows, target, signs, _ = bounded
     whole = KernelRidge(0.15).fit(library, rows, target, False, 0, signs=signs)
     few = KernelRidge(0.15, n_landmarks=160, most_exact=10)
     few.fit(library, rows, target, False, 0, signs=signs)
