@@ -223,6 +223,17 @@ study-table: | $(READY) ## a table of one endpoint: TABLE=table COLUMN=name KIND
 	    --federation $(OTHER).toml --partition kmeans --partition scaffold:alpha=0.5 \
 	    --seeds $(SEEDS) --references auto,average --without-twicing --rounds $(ROUNDS) -o $(OTHER)
 
+# Any tables and the contract of their tasks; by default the demonstration's.
+TABLES_OF ?= $(DATA)/partners/*.csv $(DATA)/external.csv
+CONTRACT ?= $(FEDERATION)
+
+.PHONY: study-multitask
+study-multitask: $(FEDERATION) | $(READY) ## one network of all tasks beside a model for each: TABLES_OF=tables CONTRACT=federation file
+	$(BIN)/python -m pip install --quiet --editable '.[torch]'
+	mkdir -p $(STUDY)
+	$(BIN)/python -m benchmarks.multitask $(TABLES_OF) --federation $(CONTRACT) --seeds $(SEEDS) \
+	    | tee $(STUDY)/multitask.txt
+
 .PHONY: study-coverage
 study-coverage: $(DEMO)/evaluation.txt ## coverage of prediction sets on the demonstration's compounds
 	$(BIN)/python -m benchmarks.prediction_sets $(DEMO) $(DATA)/external.csv $(TABLES)

@@ -15,7 +15,9 @@ from fluid.base.files import read_json
 if TYPE_CHECKING:
     from fluid.chem.tables import Reject
 
-_MODEL = frozenset({"model.json", "library.parquet", "arrays.npz", "trees", "rejects.csv"})
+_MODEL = frozenset(
+    {"model.json", "library.parquet", "arrays.npz", "networks.safetensors", "trees", "rejects.csv"}
+)
 TEACHER_ENTRIES = _MODEL | {
     "fold.key",
     "federation.toml",

@@ -12,19 +12,27 @@ scalings that those of a fold share, are stored once. Arrays of a kind of machin
     rows          int64: all sets end to end
     weights       float64: of all machines end to end, each as long as its set
     means, scales float64 (k, n_descriptors)
+
+Outputs of networks (``0.multitask.<name>``) have instead of machines and what they use
+
+    machines      float64 (e, 2): slope and intercept of the calibration
+    uses          int64 (e, 4): which network, first column, number of columns, position among them
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from fluid.learn.calibration import Platt
 from fluid.learn.crossfit import FoldModel
 from fluid.learn.estimators import KernelRidge, KernelSVM, State
+from fluid.learn.estimators.base import Shared, number_shared
+from fluid.learn.estimators.multitask.head import Head
 
-KINDS = (KernelSVM.kind, KernelRidge.kind)
+KINDS = (KernelSVM.kind, KernelRidge.kind, Head.kind)
 _ARRAYS = {"rows", "weights", "mean", "scale"}
 
 
@@ -34,6 +42,8 @@ def table_kind(members: Sequence[FoldModel]) -> str:
         return ""
     states = [one.to_state() for member in members for one in member.estimators]
     kinds = {state.kind for state in states}
+    if kinds == {Head.kind}:
+        return Head.kind
     plain = all(
         set(state.params) == {"intercept"} and set(state.arrays) == _ARRAYS and not state.parts
         for state in states
@@ -49,8 +59,8 @@ class TableWriter:
         self.kind = kind
         self._places: list[tuple[int, int]] = []
         self._reliability: list[tuple[float, float]] = []
-        self._machines: list[tuple[float, float, float]] = []
-        self._uses: list[tuple[int, int]] = []
+        self._machines: list[tuple[float, ...]] = []
+        self._uses: list[tuple[int, ...]] = []
         self._sets: dict[bytes, np.ndarray] = {}
         self._scalings: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
         self._set_numbers: dict[bytes, int] = {}
@@ -63,21 +73,22 @@ class TableWriter:
             self._places.append((member.repeat, member.fold))
             self._reliability.append((member.reliability.slope, member.reliability.ceiling))
             for estimator, platt in zip(member.estimators, member.calibrations, strict=True):
-                state = estimator.to_state()
-                rows, mean = state.arrays["rows"], state.arrays["mean"]
-                both = mean.tobytes() + state.arrays["scale"].tobytes()
-                key = rows.tobytes()
-                self._sets.setdefault(key, rows)
-                self._scalings.setdefault(both, (mean, state.arrays["scale"]))
-                self._uses.append(
-                    (
-                        self._set_numbers.setdefault(key, len(self._set_numbers)),
-                        self._scaling_numbers.setdefault(both, len(self._scaling_numbers)),
-                    )
-                )
-                intercept = state.number("intercept")
-                self._machines.append((platt.slope, platt.intercept, intercept))
-                self._weights.append(state.arrays["weights"])
+                self._add(estimator.to_state(), platt)
+
+    def _add(self, state: State, platt: Platt) -> None:
+        rows, mean = state.arrays["rows"], state.arrays["mean"]
+        both = mean.tobytes() + state.arrays["scale"].tobytes()
+        key = rows.tobytes()
+        self._sets.setdefault(key, rows)
+        self._scalings.setdefault(both, (mean, state.arrays["scale"]))
+        self._uses.append(
+            (
+                self._set_numbers.setdefault(key, len(self._set_numbers)),
+                self._scaling_numbers.setdefault(both, len(self._scaling_numbers)),
+            )
+        )
+        self._machines.append((platt.slope, platt.intercept, state.number("intercept")))
+        self._weights.append(state.arrays["weights"])
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays by name."""
@@ -94,6 +105,60 @@ class TableWriter:
             "scales": np.stack([scale for _, scale in self._scalings.values()]),
         }
         return {f"0.{self.kind}.{name}": array for name, array in found.items()}
+
+
+class HeadTableWriter(TableWriter):
+    """Collects members that are outputs of networks.
+
+    Parameters
+    ----------
+    shared
+        Networks by their identity, in the order in which they are stored; those found here join
+        them.
+    """
+
+    def __init__(self, shared: dict[int, Shared]) -> None:
+        super().__init__(Head.kind)
+        self._shared = shared
+
+    def _add(self, state: State, platt: Platt) -> None:
+        params = state.params
+        where = (params["first"], params["classes"], params["position"])
+        self._uses.append((number_shared(state, self._shared), *where))
+        self._machines.append((platt.slope, platt.intercept))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """See `TableWriter.arrays`."""
+        found = {
+            "places": np.array(self._places, dtype=np.int64),
+            "reliability": np.array(self._reliability, dtype=np.float64),
+            "machines": np.array(self._machines, dtype=np.float64),
+            "uses": np.array(self._uses, dtype=np.int64),
+        }
+        return {f"0.{self.kind}.{name}": array for name, array in found.items()}
+
+
+def _taking(kind: str, left: dict[str, np.ndarray]) -> Callable[..., np.ndarray]:
+    """What takes an array of a table out of those left, or refuses it."""
+
+    def take(name: str, dtype: type[np.generic], shape: tuple[int | None, ...]) -> np.ndarray:
+        found = left.pop(f"0.{kind}.{name}", None)
+        fits = (
+            found is not None
+            and found.dtype == dtype
+            and found.ndim == len(shape)
+            and all(
+                wanted is None or side == wanted
+                for side, wanted in zip(found.shape, shape, strict=True)
+            )
+        )
+        if found is None or not fits:
+            raise ValueError(f"the table of members '{kind}' has no fitting '{name}'")
+        if found.dtype.kind == "f" and not np.isfinite(found).all():
+            raise ValueError(f"'{name}' of members '{kind}' holds a number that is not finite")
+        return found
+
+    return take
 
 
 class TableReader:
@@ -115,23 +180,7 @@ class TableReader:
     def __init__(self, kind: str, left: dict[str, np.ndarray]) -> None:
         self.kind = kind
 
-        def take(name: str, dtype: type[np.generic], shape: tuple[int | None, ...]) -> np.ndarray:
-            found = left.pop(f"0.{kind}.{name}", None)
-            fits = (
-                found is not None
-                and found.dtype == dtype
-                and found.ndim == len(shape)
-                and all(
-                    wanted is None or side == wanted
-                    for side, wanted in zip(found.shape, shape, strict=True)
-                )
-            )
-            if found is None or not fits:
-                raise ValueError(f"the table of members '{kind}' has no fitting '{name}'")
-            if found.dtype.kind == "f" and not np.isfinite(found).all():
-                raise ValueError(f"'{name}' of members '{kind}' holds a number that is not finite")
-            return found
-
+        take = _taking(kind, left)
         self._places = take("places", np.int64, (None, 2))
         self._reliability = take("reliability", np.float64, (len(self._places), 2))
         self._machines = take("machines", np.float64, (None, 3))
@@ -191,3 +240,30 @@ class TableReader:
     def is_used(self) -> bool:
         """Whether all members have been taken."""
         return (self._next_member, self._next_machine) == (len(self._places), len(self._machines))
+
+
+class HeadTableReader(TableReader):
+    """Gives members that are outputs of networks back.
+
+    Parameters
+    ----------
+    left
+        See `TableReader`.
+    share
+        A network by its place; raises ValueError if there is none.
+    """
+
+    def __init__(self, left: dict[str, np.ndarray], share: Callable[[int], Shared]) -> None:
+        self.kind = Head.kind
+        take = _taking(self.kind, left)
+        self._share = share
+        self._places = take("places", np.int64, (None, 2))
+        self._reliability = take("reliability", np.float64, (len(self._places), 2))
+        self._machines = take("machines", np.float64, (None, 2))
+        self._uses = take("uses", np.int64, (len(self._machines), 4))
+        self._next_member = self._next_machine = 0
+
+    def _state(self, number: int) -> State:
+        place, first, classes, position = self._uses[number].tolist()
+        params = {"first": first, "classes": classes, "position": position}
+        return State(self.kind, params, shared=self._share(place))

@@ -35,10 +35,11 @@ from fluid.chem.arrow import compounds_from_batch, compounds_to_batch, concatena
 from fluid.chem.compounds import Compounds
 from fluid.learn.correctness import ReliabilityDomain
 from fluid.learn.estimators import State
-from fluid.learn.estimators.base import Shared
+from fluid.learn.estimators.base import Shared, number_shared
+from fluid.learn.estimators.multitask.head import Head
 from fluid.learn.hybrid_model import HybridModel
 from fluid.learn.measured import MEASURED_FILE, Measured, read_measured, write_measured
-from fluid.learn.member_table import TableWriter, table_kind
+from fluid.learn.member_table import HeadTableWriter, TableWriter, table_kind
 from fluid.learn.model import Card, Predictor, TaskModel, TrainedModel
 from fluid.learn.model_file import MODEL_FILE, SCHEMA, read_head, stated_in
 from fluid.learn.stored_model import (
@@ -157,7 +158,9 @@ def _describe(
     name = model.task.name
     table = table_kind(model.members)
     if table:
-        tables.setdefault(table, TableWriter(table)).add(model.members)
+        if table not in tables:
+            tables[table] = HeadTableWriter(shared) if table == Head.kind else TableWriter(table)
+        tables[table].add(model.members)
     members = []
     for member in [] if table else model.members:
         place = f"{name}/{member.repeat}.{member.fold}"
@@ -206,8 +209,7 @@ def _unload(
     }
     found = {"kind": state.kind, "params": state.params, "arrays": keys, "parts": parts}
     if state.shared is not None:
-        shared.setdefault(id(state.shared), state.shared)
-        found["shared"] = list(shared).index(id(state.shared))
+        found["shared"] = number_shared(state, shared)
     return found
 
 

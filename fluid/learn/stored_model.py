@@ -22,9 +22,10 @@ from fluid.learn.crossfit import FoldModel
 from fluid.learn.domain import DOMAINS, revive_domain
 from fluid.learn.estimators import State, revive, revive_shared
 from fluid.learn.estimators.base import Shared, check_positions
+from fluid.learn.estimators.multitask.head import Head
 from fluid.learn.folds import check_cross_fitting
 from fluid.learn.hybrid_model import BlendWeight, Decision, HybridModel
-from fluid.learn.member_table import KINDS, TableReader
+from fluid.learn.member_table import KINDS, HeadTableReader, TableReader
 from fluid.learn.model import Card, TaskModel, TrainedModel
 from fluid.learn.reliability import ReliabilityMap
 from fluid.learn.task import Task
@@ -164,7 +165,9 @@ def trained_from(
         raise ValueError("a descriptor of the library is not finite")
     left = _Left(arrays.own, _shared(stored.shared, arrays.shared, library))
     tables = {
-        kind: TableReader(kind, left.arrays)
+        kind: HeadTableReader(left.arrays, left.share)
+        if kind == Head.kind
+        else TableReader(kind, left.arrays)
         for kind in KINDS
         if any(name.startswith(f"0.{kind}.") for name in left.arrays)
     }

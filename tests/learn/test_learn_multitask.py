@@ -383,35 +383,38 @@ def test_prediction_needs_no_pytorch(stored, library, monkeypatch):
 
 @needs_torch
 @pytest.mark.parametrize(
-    ("spoil", "reason"),
+    ("place", "value", "reason"),
     [
-        (lambda head, _: head.update(shared=99), "shared part 99 does not exist"),
-        (lambda head, _: head.update(shared=-1), "shared part -1 does not exist"),
-        (lambda head, _: head.pop("shared"), "network is missing"),
-        (lambda head, _: head["params"].update(first=400), "columns that its network"),
-        (lambda head, _: head["params"].update(classes=0.5), "whole number"),
-        (lambda _, values: values["shared"].append(values["shared"][0]), "missing, or used twice"),
-        (lambda _, values: values["shared"].pop(), "belongs to no part"),
-        (lambda _, values: values["shared"][0].update(kind="multitask"), "unknown kind"),
+        ((0, 0), 99, "shared part 99 does not exist"),
+        ((0, 0), -1, "shared part -1 does not exist"),
+        ((0, 1), 400, "columns that its network"),
+        ((0, 1), -1, "columns that its network"),
+        ((0, 3), 1, "not among its columns"),
+        ((slice(None), 0), 0, "used by no estimator"),
     ],
 )
-def test_a_forged_folder_is_refused(stored, spoil, reason):
-    def edit(values):
-        spoil(values["tasks"][0]["members"][0]["estimators"][0], values)
-
-    change(stored, edit)
+def test_a_forged_table_is_refused(stored, place, value, reason):
+    with np.load(stored / "arrays.npz") as file:
+        arrays = dict(file)
+    arrays["0.multitask.uses"][place] = value
+    np.savez_compressed(stored / "arrays.npz", **arrays)
+    change(stored, lambda values: None)
     with pytest.raises(FileFormatError, match=reason):
         load_model(stored)
 
 
 @needs_torch
-def test_a_network_that_nobody_uses_is_refused(stored):
-    def edit(values):
-        for task in values["tasks"]:
-            task["members"] = task["members"][1:]
-
-    change(stored, edit)
-    with pytest.raises(FileFormatError, match="used by no estimator"):
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda shared: shared.append(shared[0]), "missing, or used twice"),
+        (lambda shared: shared.pop(), "belongs to no part"),
+        (lambda shared: shared[0].update(kind="multitask"), "unknown kind"),
+    ],
+)
+def test_a_forged_folder_is_refused(stored, spoil, reason):
+    change(stored, lambda values: spoil(values["shared"]))
+    with pytest.raises(FileFormatError, match=reason):
         load_model(stored)
 
 

@@ -78,6 +78,21 @@ class Shared(Protocol):
         ...
 
 
+def number_shared(state: State, shared: dict[int, Shared]) -> int:
+    """Place of what a state shares with others among all that is shared; it joins them if new.
+
+    Parameters
+    ----------
+    state
+        Of an estimator that shares something.
+    shared
+        What was found so far, by its identity.
+    """
+    assert state.shared is not None
+    shared.setdefault(id(state.shared), state.shared)
+    return list(shared).index(id(state.shared))
+
+
 class Estimator(Protocol):
     """One fitted learner for one output: a class against the rest, or a number.
 

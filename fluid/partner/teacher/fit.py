@@ -20,6 +20,8 @@ from fluid.learn.crossfit import (
 )
 from fluid.learn.domain import fit_domains
 from fluid.learn.estimators import AUTO, DROPS_CENSORED, LEARNERS
+from fluid.learn.estimators.multitask.head import Head
+from fluid.learn.estimators.multitask.training import import_torch
 from fluid.learn.folds import (
     BY_COMPOUND,
     BY_FRAMEWORK,
@@ -79,6 +81,9 @@ class TrainingOptions:
         if self.learner != AUTO and self.learner not in LEARNERS:
             allowed = ", ".join([AUTO, *LEARNERS])
             raise FluidError(f"learner '{self.learner}': allowed are {allowed}")
+        if self.learner == Head.kind:
+            # Before a table is read.
+            import_torch()
         check_cross_fitting(self.folds, self.repeats, self.seed)
 
     def folds_agreed(self, federation: Federation) -> str:

@@ -26,6 +26,7 @@ from fluid.partner.teacher.train import train_teacher
 from fluid.public.prepare import prepare_public
 from fluid.report.inspect import inspect_path
 from tests.conftest import DATA, SECRET, cut_table, make_federation, public_rows, write_public
+from tests.learn.learners import needs_torch
 
 
 def _connectivity(line: str, spec: StandardizerSpec) -> str:
@@ -35,7 +36,14 @@ def _connectivity(line: str, spec: StandardizerSpec) -> str:
         return ""
 
 
-@pytest.mark.parametrize("learner", ["auto", pytest.param("lightgbm", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "learner",
+    [
+        "auto",
+        pytest.param("lightgbm", marks=pytest.mark.long),
+        pytest.param("multitask", marks=[pytest.mark.long, needs_torch]),
+    ],
+)
 def test_export_is_the_same_with_and_without_a_compound(tmp_path: Path, learner: str) -> None:
     path = make_federation(tmp_path, ("aurora",))
     federation = load_federation(path)

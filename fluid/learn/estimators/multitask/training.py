@@ -225,7 +225,7 @@ def _train(
             hidden = torch.relu(_embed(torch, inputs[rows], trunk) + trunk_bias)
             kept = torch.empty_like(hidden).bernoulli_(1.0 - settings.dropout, generator=generator)
             out = (hidden * kept / (1.0 - settings.dropout)) @ heads + heads_bias
-            loss = _loss(torch, out, targets, rows) / len(rows)
+            loss: Any = _loss(torch, out, targets, rows) / len(rows)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
