@@ -124,11 +124,11 @@ class SharedRidge:
         unit = np.zeros((n, len(missing)), order="F")
         unit[missing, np.arange(len(missing))] = 1.0
         inverse = scipy.linalg.cho_solve(factor, unit, overwrite_b=True, check_finite=False)
-        made = []
-        for each, one in zip(labels, several, strict=True):
-            found = scipy.linalg.cho_solve(factor, each, check_finite=False)
+        made = [scipy.linalg.cho_solve(factor, each, check_finite=False) for each in labels]
+        # Parts of the inverse are copied below, and the factor takes as much memory.
+        del factor, factored, unit
+        for found, one in zip(made, several, strict=True):
             self._leave_out(found, one.seen, missing, inverse)
-            made.append(found)
         return made
 
     def _leave_out(

@@ -11,6 +11,7 @@ from fluid.central.fit_student import FitOptions, StudentTask, fit_student, fit_
 from fluid.chem.compounds import Compounds
 from fluid.chem.stream import CompoundStream
 from fluid.exchange.federated_set import open_federated
+from fluid.learn.estimators import revive
 from fluid.learn.estimators.mixed_kernel import MixedKernel
 from fluid.learn.estimators.twicing import Step, Twicing
 from tests.conftest import Consortium
@@ -81,3 +82,10 @@ def test_held_scores_are_those_of_the_fit_without_them(
             held = fit.positions[fit.held]
             assert not np.isin(held, fit.positions[estimator.rows_]).any()
         assert set(fit.positions[fit.held]) == set(task.rows[~task.inside])
+        for estimator in (*fit.final, *fit.held_out_fit):
+            # A model folder takes plain numbers only.
+            again = revive(estimator.to_state())
+            assert np.array_equal(
+                again.score(queries, fit.compounds), estimator.score(queries, fit.compounds)
+            )
+            assert type(estimator.to_state().params["intercept"]) is float

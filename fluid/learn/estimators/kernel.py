@@ -311,7 +311,7 @@ class KernelRidge(KernelMachine):
         """What `NormalEquations.solve` found for landmarks at these positions of the library."""
         made = cls()
         made.kernel_, made.rows_, made.weights_ = kernel, rows, weights
-        made.intercept_ = intercept
+        made.intercept_ = float(intercept)
         return made
 
     def _solve(
