@@ -1,9 +1,9 @@
 """A federation of a table of many tasks: ``python -m benchmarks.real_table TABLE -o FOLDER``.
 
-The table is divided by scaffold into four partners and an external test, the tasks are named, and
+The table is divided by scaffold into four partners and an external test, tasks are proposed, and
 every command of a round is run as a partner would type it. Time and peak memory of each are
 printed. The table is wide (a column a task, empty where nothing was measured) or long (columns
-``task``, ``value``, ``unit`` and ``qualifier``).
+``task``, ``value``, ``unit`` and ``qualifier``), with a column ``smiles``.
 """
 
 from __future__ import annotations
@@ -14,49 +14,17 @@ import gzip
 import hashlib
 import io
 import os
-import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-
-from fluid.learn.task import NAME
 
 PARTNERS = ("north", "east", "south", "west")
 _EXTERNAL = "external"
 # A tenth of the scaffolds is the external test, the partners share the others.
 _PARTS = (_EXTERNAL,) * 4 + PARTNERS * 9
-_LONGEST_NAME = 63
-
-
-@dataclass(frozen=True)
-class TaskTable:
-    """A table divided by scaffold, and its tasks.
-
-    Attributes
-    ----------
-    options
-        Of ``fluid init-federation``: what defines the tasks.
-    names
-        Of the tasks.
-    """
-
-    options: list[str]
-    names: list[str]
-
-
-def task_name(text: str, taken: set[str]) -> str:
-    """A name that a federation allows, of letters, digits, ``_`` and ``-``, not taken yet."""
-    name = re.sub(r"[^A-Za-z0-9_-]+", "_", text).strip("_")
-    name = (name if name[:1].isalpha() else f"t_{name}")[:_LONGEST_NAME]
-    if name in taken:
-        name = f"{name[: _LONGEST_NAME - 9]}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    if not NAME.fullmatch(name) or name in taken:
-        raise ValueError(f"no name for task '{text}'")
-    return name
 
 
 def part_of(smiles: str) -> str:
@@ -78,13 +46,7 @@ def part_of(smiles: str) -> str:
     return _PARTS[int.from_bytes(digest[:4], "big") % len(_PARTS)]
 
 
-def _rows(path: Path) -> Iterator[list[str]]:
-    text = path.read_bytes()
-    plain = gzip.decompress(text) if path.suffix == ".gz" else text
-    yield from csv.reader(io.StringIO(plain.decode("utf-8"), newline=""))
-
-
-def divide(table: Path, folder: Path, n_tasks: int | None = None) -> TaskTable:
+def divide(table: Path, folder: Path) -> None:
     """Write a table for each partner and for the external test.
 
     Parameters
@@ -93,45 +55,30 @@ def divide(table: Path, folder: Path, n_tasks: int | None = None) -> TaskTable:
         Wide or long, CSV, gzipped or not, with a column ``smiles``.
     folder
         Where the tables of the parts appear.
-    n_tasks
-        How many tasks to take, evenly spaced; None for all.
     """
-    rows = _rows(table)
+    text = table.read_bytes()
+    plain = gzip.decompress(text) if table.suffix == ".gz" else text
+    rows = csv.reader(io.StringIO(plain.decode("utf-8"), newline=""))
     header = next(rows)
     smiles = header.index("smiles")
-    long = "task" in header
-    folder.mkdir(parents=True, exist_ok=True)
-    if long:
-        everything = list(rows)
-        titles = sorted({row[header.index("task")] for row in everything})
-        rows = iter(everything)
-    else:
-        titles = [title for title in header if title not in ("smiles", "id", "compound_id")]
-    chosen = titles if n_tasks is None else titles[:: max(1, len(titles) // n_tasks)][:n_tasks]
-    names: dict[str, str] = {}
-    for title in chosen:
-        names[title] = task_name(title, set(names.values()))
-    places = [place for place, title in enumerate(header) if title in names]
-    handles = {part: (folder / f"{part}.csv").open("w", newline="") for part in set(_PARTS)}
-    try:
-        writers = {part: csv.writer(handle) for part, handle in handles.items()}
-        for writer in writers.values():
-            writer.writerow(header if long else ["smiles", *(names[header[p]] for p in places)])
+    with ExitStack() as stack:
+        writers = {}
+        for part in set(_PARTS):
+            handle = stack.enter_context((folder / f"{part}.csv").open("w", newline=""))
+            writers[part] = csv.writer(handle)
+            writers[part].writerow(header)
         for row in rows:
-            writer = writers[part_of(row[smiles])]
-            if not long:
-                cells = [row[place] for place in places]
-                if any(cells):
-                    writer.writerow([row[smiles], *cells])
-            elif row[header.index("task")] in names:
-                place = header.index("task")
-                writer.writerow([*row[:place], names[row[place]], *row[place + 1 :]])
-    finally:
-        for handle in handles.values():
-            handle.close()
-    kind = "regression" if long else "binary"
-    options = [option for name in names.values() for option in ("--task", f"{name}:{kind}")]
-    return TaskTable(options, list(names.values()))
+            writers[part_of(row[smiles])].writerow(row)
+
+
+def keep_tasks(path: Path, number: int) -> int:
+    """Keep so many tasks of a task file, evenly spaced; returns how many it holds then."""
+    with path.open(newline="") as handle:
+        header, *rows = csv.reader(handle)
+    kept = rows[:: max(1, len(rows) // number)][:number]
+    with path.open("w", newline="") as handle:
+        csv.writer(handle).writerows([header, *kept])
+    return len(kept)
 
 
 class Steps:
@@ -173,10 +120,15 @@ def run_round(table: Path, folder: Path, public: Path, n_tasks: int | None = Non
     folder.mkdir(parents=True)
     steps = Steps(folder)
     started = time.monotonic()
-    made = divide(table, folder, n_tasks)
-    print(f"{'dividing the table':<28}{time.monotonic() - started:8.1f} s, {len(made.names)} tasks")
-    federation, keys = folder / "federation.toml", folder / "keys"
-    steps.run("init-federation", *_init(made, federation))
+    divide(table, folder)
+    print(f"{'dividing the table':<28}{time.monotonic() - started:8.1f} s")
+    federation, keys, tasks = folder / "federation.toml", folder / "keys", folder / "tasks.csv"
+    steps.run("make-tasks", "make-tasks", table, "-o", tasks)
+    if n_tasks is not None:
+        print(f"{keep_tasks(tasks, n_tasks)} tasks are kept")
+    steps.run(
+        "init-federation", "init-federation", "--name", "tables", "--tasks", tasks, "-o", federation
+    )
     for partner in PARTNERS:
         steps.run(f"keygen {partner}", "keygen", partner, "-o", keys)
         steps.run(f"register {partner}", "register", keys / f"{partner}.pub", "-f", federation)
@@ -187,9 +139,10 @@ def run_round(table: Path, folder: Path, public: Path, n_tasks: int | None = Non
         private, teacher = folder / f"{partner}.csv", folder / partner / "teacher"
         teacher.parent.mkdir()
         annotations.append(folder / partner / "annotation.parquet")
+        steps.run(f"check-data {partner}", "check-data", private, "-f", federation, "--allow-empty")
         steps.run(
             f"train-teacher {partner}", "train-teacher", private, "-f", federation,
-            "--partner", partner, "-o", teacher,
+            "--partner", partner, "--allow-empty", "-o", teacher,
         )  # fmt: skip
         key = keys / f"{partner}.key"
         steps.run(
@@ -203,16 +156,12 @@ def run_round(table: Path, folder: Path, public: Path, n_tasks: int | None = Non
     models = [folder / "round1" / "student", *(folder / name / "teacher" for name in PARTNERS)]
     steps.run(
         "evaluate", "evaluate", *models, "--data", folder / f"{_EXTERNAL}.csv",
-        "-o", folder / "evaluation.json",
+        "--allow-empty", "-o", folder / "evaluation.json", "--per-task", folder / "per_task.csv",
     )  # fmt: skip
     print(f"{'all commands':<28}{steps.total:8.1f} s{'':15}{steps.peak:7.2f} GB at most")
     for name in ("public.parquet", "north/annotation.parquet", "round1/federated.parquet"):
         size = (folder / name).stat().st_size
         print(f"{name:<28}{size / 1e6:8.1f} MB")
-
-
-def _init(made: TaskTable, federation: Path) -> Sequence[str | Path]:
-    return ["init-federation", "--name", "tables", *made.options, "-o", federation]
 
 
 def main() -> None:
