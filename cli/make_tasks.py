@@ -46,7 +46,7 @@ def make_tasks(
     columns: Columns,
     as_json: Json = False,
 ) -> None:
-    """Propose tasks for a table: name, kind, unit, scale and thresholds.
+    """Propose tasks for a table, with scales and thresholds.
 
     The file is a start: delete the lines of columns that are not to be learned, correct the others,
     and make a contract of it with `fluid init-federation --tasks`.

@@ -160,6 +160,13 @@ def best_constant(target: np.ndarray, signs: np.ndarray, weights: np.ndarray) ->
     3.0
     """
 
+    lowest = target[signs > 0].max(initial=-np.inf)
+    highest = target[signs < 0].min(initial=np.inf)
+    if np.all(signs != 0) and lowest <= highest:
+        # No bound needs to be violated.
+        ends = [end for end in (lowest, highest) if np.isfinite(end)]
+        return float(np.mean(ends))
+
     def solve(active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean = np.average(target[active], weights=weights[active])
         return np.array([mean]), np.full(len(target), mean)

@@ -303,7 +303,7 @@ def test_auto_is_a_kernel_machine_for_few_compounds_and_trees_for_many():
 
 def test_every_learner_can_be_revived():
     # A mixture is made of fitted learners, and chosen by nobody.
-    assert set(EVERY) | {"mixture"} == set(module._REVIVE)
+    assert set(EVERY) | {"mixture", "multitask"} == set(module._REVIVE)
 
 
 def test_an_unknown_or_incomplete_state_is_refused():

@@ -72,7 +72,9 @@ def test_a_hybrid_blends_shared_tasks_and_leaves_the_others_to_the_student(parts
     assert [task.name for task in hybrid.tasks] == ["size", "ringn"]
     found = hybrid.predict(library)
     mine, theirs = own.predict(library), student.predict(library)
-    assert np.array_equal(found.by_task["size"].values, theirs.by_task["size"].values)
+    np.testing.assert_allclose(
+        found.by_task["size"].values, theirs.by_task["size"].values, rtol=1e-9
+    )
     share = blend_share(
         reference_similarity(own.task_models[0], own.library, library),
         reference_similarity(student.task_models[1], student.library, library),

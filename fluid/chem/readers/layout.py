@@ -41,6 +41,7 @@ _UNIT = re.compile(
     r"[\[(]?([fpnuµμm]?M|[fpnuµμm]?mol( ?/ ?|\*|·)?[lL].{0,3}|[npuµμmk]?g ?/ ?[muµμ]?[lLg]|%|h|hr|"
     r"min|s|nm|°C|log10?.{0,20}|10\^-6 ?cm ?/ ?s|-|units?)[\])]?"
 )
+_NUMBER = re.compile(r"[-+]?\d*[.,]?\d+([eE][-+]?\d+)?")
 _ANOTHER = (
     "line {}: another header, with other columns, stands among the rows; split the file there"
 )
@@ -341,7 +342,9 @@ class Body:
             return None
         structure = values[self._at] if self._at < len(values) else ""
         if ("miles" in structure or "MILES" in structure) and names_structure(structure):
-            raise self.source.fail(_ANOTHER.format(line))  # no SMILES holds such a word
+            # No SMILES holds such a word, and no header a number.
+            if not any(map(_NUMBER.fullmatch, values)):
+                raise self.source.fail(_ANOTHER.format(line))
         if not is_whole:
             return self._fit(line, values)
         if first[:1] == "#" and self.layout.has_comments and values[0]:
