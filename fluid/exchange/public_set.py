@@ -48,7 +48,7 @@ class PublicSet:
         --------
         >>> from fluid import PublicSet
         >>> len(PublicSet.load("public.parquet"))
-        399
+        398
         """
         return source if isinstance(source, PublicSet) else open_public_set(Path(source))
 

@@ -207,7 +207,12 @@ def _unload(
     parts = {
         key: _unload(part, f"{place}.{key}", arrays, shared) for key, part in state.parts.items()
     }
-    found = {"kind": state.kind, "params": state.params, "arrays": keys, "parts": parts}
+    found: dict[str, Any] = {
+        "kind": state.kind,
+        "params": state.params,
+        "arrays": keys,
+        "parts": parts,
+    }
     if state.shared is not None:
         found["shared"] = number_shared(state, shared)
     return found

@@ -140,7 +140,7 @@ def annotate(
     >>> from fluid import annotate
     >>> summary = annotate("aurora/teacher", "public.parquet", "aurora/draft.parquet")
     >>> summary.n_compounds, summary.signed
-    (399, False)
+    (398, False)
     """
     run, output, key = run or Run(), Path(output), None if key is None else Path(key)
     site = _open(

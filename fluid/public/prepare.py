@@ -133,7 +133,7 @@ def prepare_public(
     >>> from fluid import prepare_public
     >>> summary = prepare_public(["public.csv"], "federation.toml", "prepared.parquet")
     >>> summary.n_compounds
-    399
+    398
     """
     contract, output, run = Federation.load(federation), Path(output), run or Run()
     paths = [Path(source) for source in sources]

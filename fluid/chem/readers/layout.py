@@ -341,10 +341,10 @@ class Body:
         if first.lower() in self._names and self._is_header(line, values):
             return None
         structure = values[self._at] if self._at < len(values) else ""
-        if ("miles" in structure or "MILES" in structure) and names_structure(structure):
-            # No SMILES holds such a word, and no header a number.
-            if not any(map(_NUMBER.fullmatch, values)):
-                raise self.source.fail(_ANOTHER.format(line))
+        holds_name = ("miles" in structure or "MILES" in structure) and names_structure(structure)
+        # No SMILES holds such a word, and no header a number.
+        if holds_name and not any(map(_NUMBER.fullmatch, values)):
+            raise self.source.fail(_ANOTHER.format(line))
         if not is_whole:
             return self._fit(line, values)
         if first[:1] == "#" and self.layout.has_comments and values[0]:
