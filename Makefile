@@ -311,6 +311,11 @@ run-chembl: | $(READY) ## the same on a long table of measurements: CHEMBL=table
 	rm -rf $(REAL)/chembl
 	$(REAL_ROUND) $(CHEMBL) -o $(REAL)/chembl
 
+.PHONY: bench-table
+bench-table: | $(READY) ## check-data on a table of 2,000 tasks and 200,000 rows (synthetic)
+	rm -rf $(REAL)/large
+	$(BIN)/python -m benchmarks.large_table -o $(REAL)/large
+
 .PHONY: bench-many
 bench-many: | $(READY) ## prepare a teacher of 2,000 tasks and 200,000 compounds (synthetic), up to the fits
 	$(BIN)/python -m benchmarks.many_tasks
@@ -376,4 +381,4 @@ build: $(READY) ## build the wheel, install it into a new environment and run a 
 
 .PHONY: clean
 clean: ## remove everything that was made, the environment included
-	rm -rf $(VENV) $(DEMO) $(STUDY) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) $(STUDY) $(REAL) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
