@@ -109,6 +109,15 @@ CASES: dict[str, Case] = {
         labels=X(0.001, 0.01, 0.1, 1.0, 2.0, 3.0),
         says=("its name is the task's name with a unit",),
     ),
+    **{
+        f"the task's name and its unit as in {name}": Case(
+            column([1, 10, 100, 1000, 2000, 3000], name), tasks=("IC50:regression:uM",),
+            labels={"IC50": [0.001, 0.01, 0.1, 1.0, 2.0, 3.0]},
+        )
+        for name in (
+            "IC50..nM.", "IC50.nM", "IC50nM", "ic50_nm", "IC50 in nM", "ic50_nmolar", "IC50 (NM)",
+        )
+    },
     "0/1 flags beside a column of numbers": Case(
         long([f"@{n},{v},{n % 2}" for n, v in enumerate(NUMBERS, 1)], "smiles,pIC50,activity"),
         error="both 'activity' and 'pIC50' may hold it; choose with --label x=COLUMN",
@@ -206,6 +215,19 @@ CASES: dict[str, Case] = {
         long([f"@{n},{v},>,=" for n, v in enumerate(NUMBERS, 1)],
              "smiles,x,x_qualifier,x relation"),
         options=("--qualifier", "x=x relation"), labels=X(*NUMBERS),
+    ),
+    "pChEMBL values beside the relation of another column": Case(
+        long([f"@{n},{v},>,uM" for n, v in enumerate(NUMBERS, 1)],
+             "smiles,pchembl_value,relation,units"),
+        options=("--label", "x=pchembl_value"), labels=X(*NUMBERS),
+        says=("'relation' holds nothing but signs \\(>\\) and is not read",),
+    ),
+    "PubChem's line of units": Case(
+        long(["RESULT_TYPE,,FLOAT", "RESULT_UNIT,,MICROMOLAR",
+              *(f"{n},@{n},{v}" for n, v in enumerate(NUMBERS, 1))],
+             "PUBCHEM_RESULT_TAG,PUBCHEM_EXT_DATASOURCE_SMILES,Potency"),
+        tasks=("x:regression:nM",), options=("--label", "x=Potency"),
+        labels=X(*(1000 * v for v in NUMBERS)),
     ),
     "spellings of one unit": Case(
         long([f"@{n},x,{v},{u}" for n, (v, u) in enumerate(

@@ -560,8 +560,12 @@ class _Finder:
         )
         qualifier = self._beside(profile, "qualifier", task, place, bases, numeric)
         unit = self._beside(profile, "unit", task, place, bases, numeric)
-        name_unit = unit_of_name(self.names[place])
+        name_unit = self._stated_unit(place)
         return Source(task, place, qualifier, unit, name_unit, self._format(task, place, texts))
+
+    def _stated_unit(self, place: int) -> str:
+        """The unit in a column's name, or else in PubChem's line of units."""
+        return unit_of_name(self.names[place]) or self.table.units.get(place, "")
 
     def _beside(
         self,
@@ -605,7 +609,7 @@ class _Finder:
                 if is_general(self.names[place], words) or self._of_no_value(place, words)
             ]
             why = "the only column of its kind, and of the only numbers"
-        if not own and role == "qualifier":
+        if not own and role == "qualifier" and not _stands_alone(self.names[value]):
             own = [
                 place
                 for place in (value - 1, value + 1)
@@ -669,7 +673,7 @@ class _Finder:
             beside = dict.fromkeys(numeric, (first, second))
             self._whole_table()
         found: dict[str, list[Source]] = {}
-        unit_name = unit_of_name(self.names[value])
+        unit_name = self._stated_unit(value)
         for task, names in named.items():
             texts = [
                 one
