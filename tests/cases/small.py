@@ -229,6 +229,47 @@ CASES: dict[str, Case] = {
         tasks=("x:regression:nM",), options=("--label", "x=Potency"),
         labels=X(*(1000 * v for v in NUMBERS)),
     ),
+    "units that stand behind other numbers": Case(
+        long([f"@{n},{v},5,nM" for n, v in enumerate(NUMBERS, 1)], "smiles,x,dose,unit"),
+        tasks=("x:regression:uM",),
+        error="'unit' may be the unit of 'x' or of 'dose'; rename it, or choose with --unit x=",
+    ),
+    "units that stand behind numbers without any": Case(
+        long([f"@{n},{v},.1,3,7.4,nM" for n, v in enumerate(NUMBERS, 1)],
+             "smiles,x,sd,n,pH,unit"),
+        tasks=("x:regression:uM",), labels=X(*(v / 1000 for v in NUMBERS)),
+    ),
+    "signs between two columns of numbers": Case(
+        long([f"@{n},{v},>,5" for n, v in enumerate(NUMBERS, 1)], "smiles,x,mod,y"),
+        labels=X(*(f">{v:g}" for v in NUMBERS)), says=("the qualifier of 'x' or of 'y', and is",),
+    ),
+    "signs before each column of numbers": Case(
+        long([f"@{n},>,{v},<,{v}" for n, v in enumerate(NUMBERS, 1)], "smiles,mod,x,mod,y"),
+        tasks=("x:regression", "y:regression"),
+        labels={"x": [f">{v:g}" for v in NUMBERS], "y": [f"<{v:g}" for v in NUMBERS]},
+    ),
+    "signs behind each column of numbers": Case(
+        long([f"@{n},{v},>,{v},<" for n, v in enumerate(NUMBERS, 1)], "smiles,x,mod,y,mod.1"),
+        tasks=("x:regression", "y:regression"),
+        labels={"x": [f">{v:g}" for v in NUMBERS], "y": [f"<{v:g}" for v in NUMBERS]},
+    ),
+    "flags of censored values": Case(
+        long([f"@{n},{v},{n % 2}" for n, v in enumerate(NUMBERS, 1)], "smiles,x,is_censored"),
+        labels=X(*NUMBERS), says=("'is_censored' may say which values are bounds",),
+    ),
+    "signs among remarks": Case(
+        long([f"@{n},{v},{'>' if n == 1 else 'ok'}" for n, v in enumerate(NUMBERS, 1)],
+             "smiles,x,x_flag"),
+        labels=X(*NUMBERS), says=("'x_flag' may say which values are bounds",),
+    ),
+    "a column that occurred twice before pandas": Case(
+        long([f"@{n},{v},{-v}" for n, v in enumerate(NUMBERS, 1)], "smiles,x,x.1"),
+        labels=X(*NUMBERS), says=("'x.1', which pandas makes of a second column",),
+    ),
+    "two classes as numbers": Case(
+        column([0, 1, 0, 1, 1, 0]), labels=X(0, 1, 0, 1, 1, 0),
+        says=("all values are 0 or 1, as of two classes",),
+    ),
     "spellings of one unit": Case(
         long([f"@{n},x,{v},{u}" for n, (v, u) in enumerate(
             zip(NUMBERS, ("µM", "μM", "uM", "umol/L", "microM", "μmol·L⁻¹"), strict=True), 1)],
