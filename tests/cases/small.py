@@ -270,6 +270,12 @@ CASES: dict[str, Case] = {
         column([0, 1, 0, 1, 1, 0]), labels=X(0, 1, 0, 1, 1, 0),
         says=("all values are 0 or 1, as of two classes",),
     ),
+    "numbers that are not what the task's name says": Case(
+        column([10, 100, 1000, 1, 2, 3], "IC50 (nM)"), tasks=("pIC50:regression",),
+        options=("--label", "pIC50=IC50 (nM)"),
+        labels={"pIC50": [10, 100, 1000, 1, 2, 3]},
+        says=("values are in nM, but the task's name says p",),
+    ),
     "spellings of one unit": Case(
         long([f"@{n},x,{v},{u}" for n, (v, u) in enumerate(
             zip(NUMBERS, ("µM", "μM", "uM", "umol/L", "microM", "μmol·L⁻¹"), strict=True), 1)],
