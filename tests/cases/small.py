@@ -109,6 +109,15 @@ CASES: dict[str, Case] = {
         labels=X(0.001, 0.01, 0.1, 1.0, 2.0, 3.0),
         says=("its name is the task's name with a unit",),
     ),
+    **{
+        f"the task's name and its unit as in {name}": Case(
+            column([1, 10, 100, 1000, 2000, 3000], name), tasks=("IC50:regression:uM",),
+            labels={"IC50": [0.001, 0.01, 0.1, 1.0, 2.0, 3.0]},
+        )
+        for name in (
+            "IC50..nM.", "IC50.nM", "IC50nM", "ic50_nm", "IC50 in nM", "ic50_nmolar", "IC50 (NM)",
+        )
+    },
     "0/1 flags beside a column of numbers": Case(
         long([f"@{n},{v},{n % 2}" for n, v in enumerate(NUMBERS, 1)], "smiles,pIC50,activity"),
         error="both 'activity' and 'pIC50' may hold it; choose with --label x=COLUMN",
@@ -206,6 +215,66 @@ CASES: dict[str, Case] = {
         long([f"@{n},{v},>,=" for n, v in enumerate(NUMBERS, 1)],
              "smiles,x,x_qualifier,x relation"),
         options=("--qualifier", "x=x relation"), labels=X(*NUMBERS),
+    ),
+    "pChEMBL values beside the relation of another column": Case(
+        long([f"@{n},{v},>,uM" for n, v in enumerate(NUMBERS, 1)],
+             "smiles,pchembl_value,relation,units"),
+        options=("--label", "x=pchembl_value"), labels=X(*NUMBERS),
+        says=("'relation' holds nothing but signs \\(>\\) and is not read",),
+    ),
+    "PubChem's line of units": Case(
+        long(["RESULT_TYPE,,FLOAT", "RESULT_UNIT,,MICROMOLAR",
+              *(f"{n},@{n},{v}" for n, v in enumerate(NUMBERS, 1))],
+             "PUBCHEM_RESULT_TAG,PUBCHEM_EXT_DATASOURCE_SMILES,Potency"),
+        tasks=("x:regression:nM",), options=("--label", "x=Potency"),
+        labels=X(*(1000 * v for v in NUMBERS)),
+    ),
+    "units that stand behind other numbers": Case(
+        long([f"@{n},{v},5,nM" for n, v in enumerate(NUMBERS, 1)], "smiles,x,dose,unit"),
+        tasks=("x:regression:uM",),
+        error="'unit' may be the unit of 'x' or of 'dose'; rename it, or choose with --unit x=",
+    ),
+    "units that stand behind numbers without any": Case(
+        long([f"@{n},{v},.1,3,7.4,nM" for n, v in enumerate(NUMBERS, 1)],
+             "smiles,x,sd,n,pH,unit"),
+        tasks=("x:regression:uM",), labels=X(*(v / 1000 for v in NUMBERS)),
+    ),
+    "signs between two columns of numbers": Case(
+        long([f"@{n},{v},>,5" for n, v in enumerate(NUMBERS, 1)], "smiles,x,mod,y"),
+        labels=X(*(f">{v:g}" for v in NUMBERS)), says=("the qualifier of 'x' or of 'y', and is",),
+    ),
+    "signs before each column of numbers": Case(
+        long([f"@{n},>,{v},<,{v}" for n, v in enumerate(NUMBERS, 1)], "smiles,mod,x,mod,y"),
+        tasks=("x:regression", "y:regression"),
+        labels={"x": [f">{v:g}" for v in NUMBERS], "y": [f"<{v:g}" for v in NUMBERS]},
+    ),
+    "signs behind each column of numbers": Case(
+        long([f"@{n},{v},>,{v},<" for n, v in enumerate(NUMBERS, 1)], "smiles,x,mod,y,mod.1"),
+        tasks=("x:regression", "y:regression"),
+        labels={"x": [f">{v:g}" for v in NUMBERS], "y": [f"<{v:g}" for v in NUMBERS]},
+    ),
+    "flags of censored values": Case(
+        long([f"@{n},{v},{n % 2}" for n, v in enumerate(NUMBERS, 1)], "smiles,x,is_censored"),
+        labels=X(*NUMBERS), says=("'is_censored' may say which values are bounds",),
+    ),
+    "signs among remarks": Case(
+        long([f"@{n},{v},{'>' if n == 1 else 'ok'}" for n, v in enumerate(NUMBERS, 1)],
+             "smiles,x,x_flag"),
+        labels=X(*NUMBERS), says=("'x_flag' may say which values are bounds",),
+    ),
+    "a column that occurred twice before pandas": Case(
+        long([f"@{n},{v},{-v}" for n, v in enumerate(NUMBERS, 1)], "smiles,x,x.1"),
+        labels=X(*NUMBERS), says=("'x.1', which pandas makes of a second column",),
+    ),
+    "two classes as numbers": Case(
+        column([0, 1, 0, 1, 1, 0]), labels=X(0, 1, 0, 1, 1, 0),
+        says=("all values are 0 or 1, as of two classes",),
+    ),
+    "numbers that are not what the task's name says": Case(
+        column([10, 100, 1000, 1, 2, 3], "IC50 (nM)"), tasks=("pIC50:regression",),
+        options=("--label", "pIC50=IC50 (nM)"),
+        labels={"pIC50": [10, 100, 1000, 1, 2, 3]},
+        says=("values are in nM, but the task's name says p",),
     ),
     "spellings of one unit": Case(
         long([f"@{n},x,{v},{u}" for n, (v, u) in enumerate(

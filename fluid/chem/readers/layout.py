@@ -77,6 +77,10 @@ class Layout:
         Of the records behind the header, how many have as many fields as most have.
     is_named
         Whether one of the names says that its column holds structures.
+    passed
+        What is passed over around the rows.
+    units
+        Columns by position, and the units that PubChem states for them.
     """
 
     columns: list[str]
@@ -88,6 +92,7 @@ class Layout:
     share: float = 1.0
     is_named: bool = False
     passed: tuple[str, ...] = ()
+    units: tuple[tuple[int, str], ...] = ()
 
 
 def names_structure(name: str) -> bool:
@@ -121,9 +126,13 @@ def find_layout(source: Source, records: Sequence[Record]) -> Layout | None:
     if body and _is_types(body[0].fields):
         last = body[0].line
         passed.append(f"line {last}: the types of the columns are passed over")
+    units: tuple[tuple[int, str], ...] = ()
     for record in body:
         if not clean(record.fields[0]).startswith("RESULT_"):
             break
+        if clean(record.fields[0]) == "RESULT_UNIT":
+            cells = list(map(clean, record.fields))
+            units = tuple((at, cell) for at, cell in enumerate(cells) if at and cell)
         last = record.line
         passed.append(f"line {last}: {_about_columns(names, record.fields)} (PubChem)")
     rows = [record for record in body if record.line > last]
@@ -145,6 +154,7 @@ def find_layout(source: Source, records: Sequence[Record]) -> Layout | None:
         share,
         is_named,
         tuple(passed),
+        units,
     )
 
 
@@ -170,6 +180,7 @@ def finish_layout(source: Source, layout: Layout, records: Sequence[Record]) -> 
     """
     for note in layout.passed:
         source.note(note)
+    source.units.update(layout.units)
     columns = layout.columns
     if len(columns) > MOST_COLUMNS:
         raise source.fail(

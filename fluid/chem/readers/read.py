@@ -88,7 +88,7 @@ def read_table(path: Path, options: ReadOptions | None = None) -> Table:
         raise TableError(
             f"{path}: the header has {len(columns):,} columns; at most {MOST_COLUMNS:,} are allowed"
         )
-    return Table(path, columns, stream, source.notes)
+    return Table(path, columns, stream, source.notes, source.units)
 
 
 def _choose(source: Source) -> Reader:

@@ -80,12 +80,15 @@ class Table:
     notes
         What was found around the table and how it was understood, one sentence each, for people.
         What is found behind the first rows is added as these are read.
+    units
+        By position, the unit that a line of units states for a column, as PubChem writes it.
     """
 
     path: Path
     columns: list[str]
     rows: Iterator[Row]
     notes: list[str] = field(default_factory=list)
+    units: dict[int, str] = field(default_factory=dict)
 
     def position(self, name: str) -> int | None:
         """Position of the column of exactly this name, or None.
@@ -112,6 +115,7 @@ class Source:
     path: Path
     options: ReadOptions
     notes: list[str]
+    units: dict[int, str] = field(default_factory=dict)
 
     def note(self, text: str) -> None:
         """Say something of the file, once."""

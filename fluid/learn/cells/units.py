@@ -76,6 +76,7 @@ _MOLAR = (("dm", -3), ("mol", 1))
 # Symbol, its prefixes, its dimensions, its value without a prefix.
 _SYMBOLS: list[tuple[str, str, Dimensions, Fraction]] = [
     ("M", "m u μ mc n p f", _MOLAR, Fraction(1)),
+    ("molar", "m u μ n p f", _MOLAR, Fraction(1)),
     ("mol", "k m u μ mc n p f", (("mol", 1),), Fraction(1)),
     ("g", "k m u μ mc n p f", (("g", 1),), Fraction(1)),
     ("L", "d c m u μ mc n p", _LITRE, Fraction(1)),
@@ -638,6 +639,8 @@ _SPEED = (("dm", 1), ("s", -1))
 _TIME = (("s", 1),)
 _NUMERATORS = (_LITRE, (("mol", 1),), (("g", 1),), (_DM,))
 _NUMBER_BEFORE = re.compile(r"(?<![\w.])[\d.]+$")
+_MANGLED = re.compile(r"\.+(?!\d)|(?<!\d)\.+")
+_JOINED = re.compile(rf"{_POTENCY}([munp]M)", re.IGNORECASE)
 _SEPARATORS = r"[\s_,;/]+|(?<![a-z])(?:in|per)(?![a-z])"
 
 
@@ -660,6 +663,9 @@ def unit_of_name(column_name: str) -> str:
     log = _LOG_NAME.search(name)
     potent = log is not None or _HAS_POTENCY.search(name) is not None
     unit = _bracketed_unit(name, potent) or _trailing_unit(name, potent)
+    if not unit and " " not in name:
+        # R writes points for what is no letter: "IC50..uM.".
+        unit = _trailing_unit(_MANGLED.sub("_", name).strip("_"), potent)
     if not unit and re.match(r"(%|(percent|pct|perc)(?![a-z]))", name, re.IGNORECASE):
         unit = "%"
     if not unit and re.match(r"fraction(?![a-z])", name, re.IGNORECASE):
@@ -722,6 +728,9 @@ def _last_unit(name: str, parts: list[str], potent: bool) -> str:
     for place in range(len(parts) - 1, 0, -1):
         if parts[place] in ("nM", "uM", "mM", "pM"):
             return "" if _NUMBER_BEFORE.search(parts[place - 1]) else parts[place]
+    joined = _JOINED.fullmatch(parts[-1]) if parts else None
+    if joined is not None:
+        return _LOWER_MOLAR[joined[1].lower()]
     if len(parts) < 2 or _NUMBER_BEFORE.search(parts[-2]):
         return ""
     last = parts[-1]

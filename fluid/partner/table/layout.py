@@ -40,7 +40,7 @@ from fluid.partner.table.names import (
     is_strong,
     is_vague,
 )
-from fluid.partner.table.profile import Profile, ValueTexts, Wanted, is_sign, scan
+from fluid.partner.table.profile import OtherTexts, Profile, ValueTexts, Wanted, is_sign, scan
 
 # Beyond this share of values with the other decimal mark a column is refused.
 MANY = 0.2
@@ -560,8 +560,12 @@ class _Finder:
         )
         qualifier = self._beside(profile, "qualifier", task, place, bases, numeric)
         unit = self._beside(profile, "unit", task, place, bases, numeric)
-        name_unit = unit_of_name(self.names[place])
+        name_unit = self._stated_unit(place)
         return Source(task, place, qualifier, unit, name_unit, self._format(task, place, texts))
+
+    def _stated_unit(self, place: int) -> str:
+        """The unit in a column's name, or else in PubChem's line of units."""
+        return unit_of_name(self.names[place]) or self.table.units.get(place, "")
 
     def _beside(
         self,
@@ -605,14 +609,17 @@ class _Finder:
                 if is_general(self.names[place], words) or self._of_no_value(place, words)
             ]
             why = "the only column of its kind, and of the only numbers"
-        if not own and role == "qualifier":
+            if len(own) == 1:
+                self._check_neighbours(profile, role, task, value, own[0])
+        if not own and role == "qualifier" and not _stands_alone(self.names[value]):
             own = [
                 place
                 for place in (value - 1, value + 1)
                 if place in held and held[place].holds_signs and not self._is_owned(place, value)
             ]
             why = "it holds nothing but signs and stands beside the values"
-            own = [place for place in own if self._is_next_to_one(place, numeric)]
+            sided = self._on_one_side(value, numeric, held)
+            own = sided or [place for place in own if self._is_next_to_one(place, numeric)]
         if len(own) > 1:
             raise TableError(
                 f"{self.table.path}: columns {self._shown(own[0])} and {self._shown(own[1])} may "
@@ -656,6 +663,68 @@ class _Finder:
         """Whether only one of its neighbours is a column of numbers."""
         return len({place - 1, place + 1} & numeric) == 1
 
+    def _on_one_side(
+        self, value: int, numeric: set[int], held: Mapping[int, OtherTexts]
+    ) -> list[int]:
+        """The column of signs beside a value if every value has one on the same side only."""
+        sides = [
+            side
+            for side in (-1, 1)
+            if all(place + side in held and held[place + side].holds_signs for place in numeric)
+        ]
+        return [value + sides[0]] if len(numeric) > 1 and len(sides) == 1 else []
+
+    def _check_neighbours(
+        self, profile: Profile, role: str, task: int, value: int, place: int
+    ) -> None:
+        """Refuse a column called "unit" or the like that stands beside other numbers.
+
+        Units follow their numbers, signs stand on either side.
+        """
+        before, after = (self._neighbour(profile, place, side, value) for side in (-1, 1))
+        words = QUALIFIER_WORDS if role == "qualifier" else UNIT_WORDS
+        if role == "qualifier":
+            near = [before, after]
+        else:
+            near = [after] if before is None and after == value else [before]
+        others = [
+            one
+            for one in near
+            if one is not None and one != value
+            if not any(
+                belongs(name, frozenset({bare_name(self.names[one])}), words) for name in self.names
+            )
+        ]
+        if not others or (role == "qualifier" and after == value):
+            return
+        name = self.tasks[task].name
+        text = (
+            f"column {self._shown(place)} may be the {role} of {self._shown(value)} or of "
+            f"{self._shown(others[0])}"
+        )
+        if value in near:
+            self.doubts.append(f"{text}, and is read as the former's; --{role} {name}=COLUMN")
+            return
+        raise TableError(
+            f"{self.table.path}: {text}; rename it, or choose with --{role} {name}=COLUMN"
+        )
+
+    def _neighbour(self, profile: Profile, place: int, side: int, value: int) -> int | None:
+        """The next column on one side that is a column of numbers with signs or units, or None."""
+        at = place + side
+        while 0 <= at < len(self.names):
+            if at == value:
+                return at
+            texts, name = profile.others.get(at), self.names[at]
+            if texts is None or not texts.counts:
+                return None
+            marks = side < 0 and (texts.holds_signs or texts.share(is_unit) >= _MOSTLY)
+            if not marks and not _is_beside(name):
+                own = bool(self._stated_unit(at)) or _stands_alone(name) or _is_of_itself(name)
+                return None if own or texts.share(_is_number) < _NEARLY_ALL else at
+            at += side
+        return None
+
     def _long_sources(
         self, profile: Profile, column: int, value: int, named: Mapping[int, list[str]]
     ) -> dict[str, list[Source]]:
@@ -669,7 +738,7 @@ class _Finder:
             beside = dict.fromkeys(numeric, (first, second))
             self._whole_table()
         found: dict[str, list[Source]] = {}
-        unit_name = unit_of_name(self.names[value])
+        unit_name = self._stated_unit(value)
         for task, names in named.items():
             texts = [
                 one
@@ -783,14 +852,43 @@ class _Finder:
                 (self.notes if elsewhere else self.doubts).append(
                     note + "; name it with --qualifier TASK=COLUMN if it belongs to a task"
                 )
+            elif self._may_hold_signs(texts, place, read):
+                shown = ", ".join(f"'{short_name(text)}'" for text in sorted(texts.counts)[:_SHOWN])
+                self.doubts.append(
+                    f"column {self._shown(place)} may say which values are bounds ({shown}) and is "
+                    "not read; write '=', '<' or '>' into it and name it with --qualifier "
+                    "TASK=COLUMN if so"
+                )
             elif is_general(name, UNIT_WORDS) and texts.share(is_unit) >= _MOSTLY:
                 units = ", ".join(sorted(texts.counts)[:_SHOWN])
                 self.doubts.append(
                     f"column {self._shown(place)} holds units ({units}) and is not read; name it "
                     "with --unit TASK=COLUMN if it belongs to a task"
                 )
+        for value in sorted({source.value for source in sources}):
+            second = f"{self.names[value]}.1"
+            if second in self.names:
+                self.doubts.append(
+                    f"column {self._shown(value)} is read, and '{short_name(second)}', which "
+                    "pandas makes of a second column of the same name, is not"
+                )
         if task_column is None:
             self._doubt_mixture(profile, wide)
+
+    def _may_hold_signs(self, texts: OtherTexts, place: int, read: set[int]) -> bool:
+        """Whether a column holds signs among other texts, or is called after censored values."""
+        name = self.names[place]
+        if is_strong(name, _CENSORED) and not is_strong(name, _STRONG["unit"]):
+            return len(texts.counts) > 1 or not {"0", "false", "no"}.issuperset(
+                text.lower() for text in texts.counts
+            )
+        bases = frozenset(bare_name(self.names[value]) for value in read)
+        close = (
+            is_general(name, QUALIFIER_WORDS)
+            or belongs(name, bases, QUALIFIER_WORDS)
+            or not read.isdisjoint((place - 1, place + 1))
+        )
+        return close and any(text[0] in "<>≤≥" and is_sign(text) for text in texts.counts)
 
     def _doubt_mixture(self, profile: Profile, wide: Sequence[Source]) -> None:
         """Doubt a column of values whose rows are of several types, as in exports of databases."""
@@ -813,10 +911,19 @@ _STRONG = {
     "qualifier": frozenset({"qualifier", "qualifiers"}),
     "unit": frozenset({"unit", "units", "uom"}),
 }
+_CENSORED = frozenset({"censor", "censored", "censoring", "censorship"})
 # Names of tasks that are looked up once.
 _MOST_NAMES = 20_000
 # Names in a column called "assay" or the like that make it one of a long table.
 _MANY_NAMES = 200
+_UNITLESS = frozenset(
+    {
+        "ph", "tpsa", "psa", "hba", "hbd", "rings", "atoms", "charge", "class", "label", "fold",
+        "active", "flag", "ratio", "r2", "rsquared", "qed", "ci", "lower", "upper", "min", "max",
+        "mean", "median", "level", "confidence", "quality", "valid", "top", "bottom", "compound",
+        "regno", "barcode", "cas", "code",
+    }
+)  # fmt: skip
 _BESIDE = frozenset(
     [
         "year",
@@ -869,6 +976,19 @@ def _is_beside(name: str) -> bool:
     """Whether a column's name says that it is no measurement, such as "year"."""
     words = normal_name(name).replace(".", "_").split("_")
     return any(word in _BESIDE for word in words) or words[-1].endswith("id")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        read_number(text, NumberFormat("."))
+    except LabelError:
+        return False
+    return not is_missing(text)
+
+
+def _is_of_itself(name: str) -> bool:
+    """Whether a column's numbers have neither unit nor sign, such as a pH."""
+    return not _UNITLESS.isdisjoint(normal_name(name).replace(".", "_").split("_"))
 
 
 def _stands_alone(name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from fluid.chem.tables import squeezed_name
+from fluid.learn.cells.plain import plain
 from fluid.learn.cells.units import unit_of_name
 
 # Words by which exports call the columns of signs and of units. "Standard Relation" of ChEMBL,
@@ -108,14 +109,18 @@ def bare_name(name: str) -> str:
     --------
     >>> bare_name("IC50 (nM)")
     'ic50'
+    >>> bare_name("ic50_um"), bare_name("IC50 in µM"), bare_name("IC50..uM.")
+    ('ic50', 'ic50', 'ic50')
     """
     unit = unit_of_name(name)
     if unit and unit != "p":
-        place = name.rfind(unit)
+        name = plain(name)
+        place = name.replace("μ", "u").lower().rfind(unit.lower())
         if place < 0:
             return squeezed_name(re.sub(r"[\[(].*[\])]", "", name))
         name = name[:place] + name[place + len(unit) :]
-        name = re.sub(r"[\[({]\s*[\])}]", "", name).strip(" ,;/_-[](){}")
+        name = re.sub(r"[\[({]\s*[\])}]", "", name).strip(" .,;/_-[](){}")
+        name = re.sub(r"[\s_.]+in$", "", name, flags=re.IGNORECASE)
     return squeezed_name(name)
 
 

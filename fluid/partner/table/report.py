@@ -327,6 +327,12 @@ def report_task(
         found.doubts.append(_doubt_of_many(found, unread + unknown))
     if task.reads_numbers:
         found.doubts += _limits(read)
+        known = read.values[np.isfinite(read.values)]
+        if len(known) and np.isin(known, (0.0, 1.0)).all() and (task.scale == "linear"):
+            found.doubts.append(
+                "all values are 0 or 1, as of two classes, and are read as numbers"
+                + (" and compared with the threshold" if task.is_classification else "")
+            )
     return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from fluid.chem.compounds import Compounds
 from fluid.chem.mass import molar_masses
 from fluid.chem.readers import short_name
-from fluid.learn.cells.units import convert, direction, same_unit
+from fluid.learn.cells.units import convert, direction, same_unit, unit_of_name
 from fluid.learn.task import HIGHEST, LOWEST, LabelError, Task
 from fluid.partner.table.measurements import Collected, Measured
 from fluid.partner.table.report import TableReport
@@ -74,7 +74,13 @@ def _doubt_units(
     """Doubt values without a unit beside values with one."""
     bare = units.get("", 0)
     other = [unit for unit in units if unit and not (task.unit and same_unit(unit, task.unit))]
-    if len(kinds) == 1 and not bare:
+    named = unit_of_name(task.name)
+    if len(kinds) == 1 and named and not _is_of(kinds[0], named):
+        report.doubts.append(
+            f"task {task.name}: values are in {kinds[0]}, but the task's name says {named}; the "
+            "federation states no unit, and they are read as they are"
+        )
+    elif len(kinds) == 1 and not bare:
         report.notes.append(
             f"task {task.name}: all values are in {kinds[0]}; the federation states no unit, and "
             "they are read as they are"
@@ -84,6 +90,12 @@ def _doubt_units(
             f"task {task.name}: {bare:,} values state no unit and are read as "
             f"{task.unit or 'stated by the task'}, beside values in {_shown_units(units)}"
         )
+
+
+def _is_of(unit: str, named: str) -> bool:
+    """Whether a unit is the one that a name says, of a logarithm whatever it is of."""
+    same = same_unit(unit, named) or (named.startswith(("log", "ln", "-log")) and "(" not in named)
+    return same or (named == "p" and unit.startswith("-log"))
 
 
 def _convert_group(
