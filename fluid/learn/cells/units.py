@@ -639,6 +639,14 @@ _TIME = (("s", 1),)
 _NUMERATORS = (_LITRE, (("mol", 1),), (("g", 1),), (_DM,))
 _NUMBER_BEFORE = re.compile(r"(?<![\w.])[\d.]+$")
 _SEPARATORS = r"[\s_,;/]+|(?<![a-z])(?:in|per)(?![a-z])"
+# "t1/2" is a word, not a fraction.
+_HALF_LIFE = re.compile(r"1\s?/\s?2(?!\d)|1⁄2")
+# "IC50nM": a blank between the two is only forgotten.
+_JOINED = re.compile(rf"({_POTENCY})((?-i:[munp]M))(?![a-z])", re.IGNORECASE)
+# A power of ten before or behind a unit: "Papp_10-6_cm/s", "cm/s x 10^-6".
+_POWER_OF_TEN = re.compile(
+    r"(?<![\w.])(?:[x×*]\s*)?10\s?(?:\^|\*\*|'|[eE]|exp)?\s?\(?[+-]?\d{1,2}\)?(?![\w.])"
+)
 
 
 def unit_of_name(column_name: str) -> str:
