@@ -155,6 +155,7 @@ _TOKEN = re.compile(
 )
 _BLANK = re.compile(r"\s+")
 _NOUNS = re.compile(r"(?<=g)\s+(?:(?:liver\s+)?microsomal\s+)?prot(?:ein)?\b", re.IGNORECASE)
+_OF_BODY = re.compile(r"(?<=kg)\s+(?:of\s+)?(?:bw|b\.w\.?|body\s?(?:weight|wt))$", re.IGNORECASE)
 _MANY = 60
 _HIGHEST_POWER = 30
 # What stands below the line by weight, and its unit.
@@ -290,7 +291,7 @@ def _parse_linear(text: str, words: dict[str, str]) -> Unit | None:
         return None
     text = text.replace("·", ".").replace("⋅", ".").replace("∙", ".").replace("×", "x")
     text = re.sub(r"\s+per\s+", "/", text)
-    text = _NOUNS.sub("", text).rstrip(". ")
+    text = _OF_BODY.sub("", _NOUNS.sub("", text)).rstrip(". ")
     if not text or len(text) > _MANY:
         return None
     try:
@@ -639,13 +640,12 @@ _TIME = (("s", 1),)
 _NUMERATORS = (_LITRE, (("mol", 1),), (("g", 1),), (_DM,))
 _NUMBER_BEFORE = re.compile(r"(?<![\w.])[\d.]+$")
 _SEPARATORS = r"[\s_,;/]+|(?<![a-z])(?:in|per)(?![a-z])"
-# "t1/2" is a word, not a fraction.
-_HALF_LIFE = re.compile(r"1\s?/\s?2(?!\d)|1⁄2")
-# "IC50nM": a blank between the two is only forgotten.
+_HALF_LIFE = re.compile(r"(?<![a-z])t[\s_]?1\s?[/⁄]\s?2(?!\d)", re.IGNORECASE)
 _JOINED = re.compile(rf"({_POTENCY})((?-i:[munp]M))(?![a-z])", re.IGNORECASE)
-# A power of ten before or behind a unit: "Papp_10-6_cm/s", "cm/s x 10^-6".
-_POWER_OF_TEN = re.compile(
-    r"(?<![\w.])(?:[x×*]\s*)?10\s?(?:\^|\*\*|'|[eE]|exp)?\s?\(?[+-]?\d{1,2}\)?(?![\w.])"
+_TEN = re.compile(
+    r"(?:[x×*]\s?)?(?<![0-9.])10"
+    r"(?P<e>\s?(?:\^|\*\*|e|exp)\s?(?:\([+-]?\d{1,2}\)|[+-]?\d{1,2})|[+-]\d)(?![0-9.])",
+    re.IGNORECASE,
 )
 
 
@@ -663,19 +663,44 @@ def unit_of_name(column_name: str) -> str:
     '%'
     """
     name = plain(column_name[:_LONGEST_NAME]).replace("μ", "u")
+    # "t1/2" is no fraction, and the blank of "IC50nM" is only forgotten.
+    name = _JOINED.sub(r"\1 \2", _HALF_LIFE.sub("thalf ", name))
     if _P_WORD.search(name):
         return "p"
     log = _LOG_NAME.search(name)
     potent = log is not None or _HAS_POTENCY.search(name) is not None
     unit = _bracketed_unit(name, potent) or _trailing_unit(name, potent)
+    unit = _with_power(name, unit, potent)
     if not unit and re.match(r"(%|(percent|pct|perc)(?![a-z]))", name, re.IGNORECASE):
         unit = "%"
     if not unit and re.match(r"fraction(?![a-z])", name, re.IGNORECASE):
         unit = "fraction"
-    if log is None:
+    known = parse_unit(unit)
+    if log is None or (known is not None and known.slope):
         return unit
     base = "ln" if log["ln"] else "log2" if log["log2"] else "log10"
     return f"{'-' if log['sign'] else ''}{base}{f'({unit})' if unit else ''}"
+
+
+def _with_power(name: str, unit: str, potent: bool) -> str:
+    """The unit with a power of ten that stands elsewhere in a name: "cm/s x 10^-6".
+
+    Where that power may as well have multiplied the numbers ("Papp x 10^6, cm/s"), or be another
+    one (10E-6), the text is no unit, so that the numbers are refused.
+    """
+    power = _TEN.search(name)
+    if power is None or (power[0] in unit and power[0] != unit):
+        return unit
+    rest = f"{name[: power.start()]} {name[power.end() :]}"
+    found = _bracketed_unit(rest, potent) or _trailing_unit(rest, potent)
+    known = parse_unit(found)
+    if known is None or known.dimensions != _SPEED:
+        return unit
+    ten = power["e"].strip()
+    exponent = re.sub(r"[\s()^*]", "", ten)
+    if re.fullmatch(r"-\d+", exponent):
+        return f"10^{exponent} {found}"
+    return f"{found} x 10{ten}"
 
 
 def _as_unit(text: str, potent: bool) -> str:
