@@ -550,7 +550,9 @@ def _without_unit(source: Unit | None, slope: float, text: str, unit: str) -> _P
 def _between(source: Unit, target: Unit | None, text: str, unit: str) -> _Plan | str:
     power = None if target is None else _mass_power(source.dimensions, target.dimensions)
     if target is None or power is None:
-        return f"unit '{text}' cannot be converted to {_named(unit, 'p')}"
+        # Of a task's own unit, it is the scale that does not fit.
+        into = "mol/L, of which a label on the scale 'p' is made"
+        return f"unit '{text}' cannot be converted to {into if text == unit else _named(unit, '')}"
     return _Plan(source.factor / target.factor, source.slope, target.slope, power)
 
 

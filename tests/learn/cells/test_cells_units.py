@@ -373,7 +373,7 @@ def test_round_numbers_stay_round(value, text, target, expected):
         (-3, "nM", task("nM", "log10"), "-3 has no logarithm"),
         (5, "", task("", "p"), "no unit is stated"),
         (5, "", task("foo", "p"), "unit 'foo' is not known"),
-        (5, "", task("mL/min", "p"), "cannot be converted to 'mL/min'"),
+        (5, "", task("mL/min", "p"), "'mL/min' cannot be converted to mol/L, of which"),
         (5, "log10", task("nM"), r"logarithms \(log10\), and the task's unit is 'nM'"),
         (5, "log10", P, r"logarithms \(log10\), and the task's unit is 'uM'"),
         (5, "-log10", task("nM"), r"logarithms \(-log10\)"),
