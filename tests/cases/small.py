@@ -125,6 +125,19 @@ CASES: dict[str, Case] = {
         long(["@1,4"], "smiles,other"),
         error="no column for any task \\(x\\) and no long layout; the columns are 'smiles', 'oth",
     ),
+    # --- numbers that may mean something else ---
+    "a code for missing values": Case(
+        column([4, 4.5, -999, 5.5, 6, 6.5]), labels=X(4, 4.5, -999, 5.5, 6, 6.5),
+        says=("1 values are -999, far from all others",),
+    ),
+    "a code for missing values, outside the range": Case(
+        column([4, 4.5, -999, 5.5, 6, 6.5]), tasks=("x:regression::0:14",),
+        labels=X(4, 4.5, None, 5.5, 6, 6.5),
+    ),
+    "pIC50 in a column that does not say so": Case(
+        column([4.1, 4.5, 5.2, 5.5, 6.3, 6.5]), tasks=("x:regression:nM",), rules='scale = "p"',
+        says=("all lie between 3 and 12 like -log10 of mol/L",),
+    ),
     # --- one table writes its numbers in one way ---
     "a long table, of which one task shows what the points of the other are": Case(
         long([f"@{n};a;1.{n}00,5" for n in range(1, 7)] + [f"@{n};b;{n}.234" for n in range(1, 7)],
