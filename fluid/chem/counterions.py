@@ -491,8 +491,10 @@ def known_group(component: Chem.Mol) -> str | None:
     >>> known_group(Chem.MolFromSmiles("OC(CC(O)=O)(CC([O-])=O)C(O)=O"))
     'ion'
     """
-    if component.GetNumAtoms() == 1:
-        number = component.GetAtomWithIdx(0).GetAtomicNum()
+    # Deuterium chloride holds two atoms.
+    heavy = [atom.GetAtomicNum() for atom in component.GetAtoms() if atom.GetAtomicNum() > 1]
+    if component.GetNumAtoms() == 1 or len(heavy) == 1:
+        number = heavy[0] if heavy else 1
         if number in SALT_METALS or number in _SINGLE:
             return "inorganic"
     return _known().get(bare_smiles(component))

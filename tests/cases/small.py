@@ -134,6 +134,50 @@ CASES: dict[str, Case] = {
         long(["@1,4"], "smiles,other"),
         error="no column for any task \\(x\\) and no long layout; the columns are 'smiles', 'oth",
     ),
+    # --- numbers that may mean something else ---
+    "a code for missing values": Case(
+        column([4, 4.5, -999, 5.5, 6, 6.5]), labels=X(4, 4.5, -999, 5.5, 6, 6.5),
+        says=("1 values are -999, far from all others",),
+    ),
+    "a code for missing values, outside the range": Case(
+        column([4, 4.5, -999, 5.5, 6, 6.5]), tasks=("x:regression::0:14",),
+        labels=X(4, 4.5, None, 5.5, 6, 6.5),
+    ),
+    "pIC50 in a column that does not say so": Case(
+        column([4.1, 4.5, 5.2, 5.5, 6.3, 6.5]), tasks=("x:regression:nM",), rules='scale = "p"',
+        says=("all lie between 3 and 12 like -log10 of mol/L",),
+    ),
+    # --- one table writes its numbers in one way ---
+    "a long table, of which one task shows what the points of the other are": Case(
+        long([f"@{n};a;1.{n}00,5" for n in range(1, 7)] + [f"@{n};b;{n}.234" for n in range(1, 7)],
+             "smiles;task;value"),
+        tasks=("a:regression", "b:regression"),
+        labels={"a": [1100.5, 1200.5, 1300.5, 1400.5, 1500.5, 1600.5],
+                "b": [1234, 2234, 3234, 4234, 5234, 6234]},
+    ),
+    "a long table, of which one task shows what the commas of the other are": Case(
+        long([f"@{n};a;{n},5" for n in range(1, 7)] + [f"@{n};b;{n},234" for n in range(1, 7)],
+             "smiles;task;value"),
+        tasks=("a:regression", "b:regression"),
+        labels={"b": [1.234, 2.234, 3.234, 4.234, 5.234, 6.234]},
+    ),
+    "a long table, of which two tasks are written in two ways": Case(
+        long([f"@{n};a;{n},5" for n in range(1, 7)] + [f"@{n};b;{n}.5" for n in range(1, 7)],
+             "smiles;task;value"),
+        tasks=("a:regression", "b:regression"),
+        labels={"a": [1.5, 2.5, 3.5, 4.5, 5.5, 6.5], "b": [1.5, 2.5, 3.5, 4.5, 5.5, 6.5]},
+    ),
+    "points before three digits beside a column with decimal commas": Case(
+        long([f"@{n};{n},5;{n}.234" for n in range(1, 7)], "smiles;a;b"),
+        tasks=("a:regression", "b:regression"),
+        error="column 'b', task b: '1.234' may be 1234 or 1.234, for column 'a', task a has a "
+        "decimal comma; say which with --decimal and --thousands",
+    ),
+    "the same with the mark": Case(
+        long([f"@{n};{n},5;{n}.234" for n in range(1, 7)], "smiles;a;b"),
+        tasks=("a:regression", "b:regression"), options=("--decimal", ","),
+        labels={"b": [1234, 2234, 3234, 4234, 5234, 6234]},
+    ),
     # --- SMILES and names ---
     **{
         f"SMILES are called {name}": Case(

@@ -493,3 +493,10 @@ def test_a_standard_form_is_its_own_standard_form(smiles: str, standard: str) ->
 def test_a_radical_that_neutralising_leaves_is_refused() -> None:
     with pytest.raises(StructureError, match=r"is a radical"):
         standardize("CC(C)(C)[NH+2]C(C)=O", StandardizerSpec())
+
+
+@pytest.mark.parametrize("salt", ["[2H]Cl", "[2H]Br", "[3H]Cl", "[2H]O[2H]", "[2H]F"])
+@pytest.mark.parametrize("isotopes", ["remove", "keep"])
+def test_deuterated_counterions_go(salt, isotopes):
+    spec = StandardizerSpec(isotopes=isotopes)
+    assert standardize(f"CCNCC(=O)Nc1ccccc1.{salt}", spec).smiles == "CCNCC(=O)Nc1ccccc1"

@@ -19,8 +19,9 @@ from fluid.learn.task import LabelError, Task
 # Polish, Czech, Hungarian, Romanian, Turkish, Greek, Russian, Ukrainian, Japanese, Chinese, Korean.
 _YES = """
     yes true positive pos pos. active act act. present on +ve ja wahr positiv aktiv oui vrai positif
-    actif sí si verdadero cierto positivo activo sim verdadeiro ativo vero attivo waar positief
-    actief sand sann sant kyllä tosi tak prawda pozytywny aktywny ano pravda igen igaz da evet doğru
+    actif sí sì si verdadero cierto positivo activo sim verdadeiro ativo vero attivo waar positief
+    actief sand sann sant kyllä tosi tak prawda pozytywny
+    aktywny ano pravda igen igaz da evet doğru dogru
     ναι да истина положительный активный есть так
     はい 陽性 有 真 あり 活性 是 阳性 陽 예 네 양성 ✓ ✔
 """
@@ -28,7 +29,8 @@ _NO = """
     no false negative neg neg. inactive inact inact. absent off -ve nein falsch negativ inaktiv non
     faux négatif negatif inactif falso negativo inactivo não nao inativo inattivo nee onwaar
     negatief inactief nej nei falsk usand usann falskt ei epätosi nie fałsz negatywny nieaktywny ne
-    nepravda nem hamis nu hayır yanlış όχι нет ложь отрицательный неактивный ні
+    nepravda nem hamis nu hayır hayir yanlış yanliş
+    yanlis όχι οχι нет ложь отрицательный неактивный ні
     いいえ 陰性 無 偽 なし 不活性 否 阴性 陰 不是 没有 无 아니요 아니오 음성 ✗ ✘
 """
 YES, NO = frozenset(_YES.split()), frozenset(_NO.split())
@@ -306,6 +308,9 @@ class _Column:
         return sum(self.counts[t] for t in part) / max(1, sum(self.counts[t] for t in whole))
 
     def _signs(self, left: list[str]) -> list[str]:
+        # Beside plain signs, those in brackets are weak findings.
+        if {"(+)", "(-)"} <= set(left) and not {"+", "-"} & set(left):
+            return self._take("(+) and (-)", left, {"(+)": 1, "(-)": 0})
         if "+" in left:
             return self._take("+ and -", left, {"+": 1, "-": 0})
         if "-" not in left:

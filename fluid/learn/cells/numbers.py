@@ -35,11 +35,15 @@ class NumberFormat:
         Mark between groups of digits: ``""`` (none), ``","``, ``"."``, ``" "`` or ``"'"``.
     why
         What in the column says so.
+    doubtful
+        A number such as ``1.234`` that has a decimal mark only because no other number of the
+        column contradicts; empty if the column shows its decimal mark.
     """
 
     decimal: str = "."
     thousands: str = ""
     why: str = field(default="", compare=False)
+    doubtful: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         # A typographic apostrophe or a narrow blank; a blank alone must stay.
@@ -397,7 +401,7 @@ def _grouped(number: str, mark: str) -> bool:
 
 # What needs no closer look: digits with at most one mark.
 _EASY = re.compile(r"\s*[<>=~]*\s*[+-]?(\d*)(?:([.,])(\d*))?\s*", re.ASCII)
-_FORCE = "say which with --decimal and --thousands"
+FORCE = "say which with --decimal and --thousands"
 
 
 def detect_format(
@@ -443,7 +447,14 @@ def detect_format(
             evidence.whole(whole, text, short=False)
     mark = _decimal_mark(evidence, decimal, thousands)
     groups = _thousands_mark(evidence, mark, thousands)
-    return NumberFormat(mark, groups, why=_why(evidence, mark, groups))
+    told = evidence.decimals or evidence.thousands or decimal is not None or thousands is not None
+    doubtful = "" if told else evidence.either.get(mark, "")
+    return NumberFormat(mark, groups, _why(evidence, mark, groups), doubtful)
+
+
+def either_reading(text: str, mark: str) -> str:
+    """Say that a mark before three digits may separate thousands or be the decimal one."""
+    return f"'{text}' may be {text.replace(mark, '')} or {text.replace(mark, '.')}"
 
 
 def _decimal_mark(evidence: _Evidence, decimal: str | None, thousands: str | None) -> str:
@@ -465,7 +476,7 @@ def _decimal_mark(evidence: _Evidence, decimal: str | None, thousands: str | Non
     if len(open_marks) == 2:
         raise LabelError(
             f"'{open_marks['.']}' and '{open_marks[',']}': which mark is the decimal one, and "
-            f"which separates thousands, cannot be told; {_FORCE}"
+            f"which separates thousands, cannot be told; {FORCE}"
         )
     if open_marks:
         mark, text = next(iter(open_marks.items()))
@@ -473,8 +484,8 @@ def _decimal_mark(evidence: _Evidence, decimal: str | None, thousands: str | Non
         told = bool(groups) or thousands is not None or (mark == "." and not evidence.short_whole)
         if not told:
             raise LabelError(
-                f"'{text}' may be {text.replace(mark, '')} or {text.replace(mark, '.')}, for three "
-                f"digits follow every '{mark}' of the column; {_FORCE}"
+                f"{either_reading(text, mark)}, for three digits follow every '{mark}' of the "
+                f"column; {FORCE}"
             )
         return mark
     return "," if "." in groups or thousands == "." else "."
@@ -503,7 +514,7 @@ def _thousands_mark(evidence: _Evidence, decimal: str, thousands: str | None) ->
     if mark not in groups and evidence.long_whole:
         raise LabelError(
             f"'{text}' beside '{evidence.long_whole}': whether '{mark}' separates thousands cannot "
-            f"be told; {_FORCE}"
+            f"be told; {FORCE}"
         )
     return mark
 

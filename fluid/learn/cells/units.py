@@ -156,6 +156,7 @@ _TOKEN = re.compile(
 )
 _BLANK = re.compile(r"\s+")
 _NOUNS = re.compile(r"(?<=g)\s+(?:(?:liver\s+)?microsomal\s+)?prot(?:ein)?\b", re.IGNORECASE)
+_OF_BODY = re.compile(r"(?<=kg)\s+(?:of\s+)?(?:bw|b\.w\.?|body\s?(?:weight|wt))$", re.IGNORECASE)
 _MANY = 60
 _HIGHEST_POWER = 30
 # What stands below the line by weight, and its unit.
@@ -291,7 +292,7 @@ def _parse_linear(text: str, words: dict[str, str]) -> Unit | None:
         return None
     text = text.replace("·", ".").replace("⋅", ".").replace("∙", ".").replace("×", "x")
     text = re.sub(r"\s+per\s+", "/", text)
-    text = _NOUNS.sub("", text).rstrip(". ")
+    text = _OF_BODY.sub("", _NOUNS.sub("", text)).rstrip(". ")
     if not text or len(text) > _MANY:
         return None
     try:
@@ -550,7 +551,9 @@ def _without_unit(source: Unit | None, slope: float, text: str, unit: str) -> _P
 def _between(source: Unit, target: Unit | None, text: str, unit: str) -> _Plan | str:
     power = None if target is None else _mass_power(source.dimensions, target.dimensions)
     if target is None or power is None:
-        return f"unit '{text}' cannot be converted to {_named(unit, 'p')}"
+        # Of a task's own unit, it is the scale that does not fit.
+        into = "mol/L, of which a label on the scale 'p' is made"
+        return f"unit '{text}' cannot be converted to {into if text == unit else _named(unit, '')}"
     return _Plan(source.factor / target.factor, source.slope, target.slope, power)
 
 
@@ -640,8 +643,15 @@ _TIME = (("s", 1),)
 _NUMERATORS = (_LITRE, (("mol", 1),), (("g", 1),), (_DM,))
 _NUMBER_BEFORE = re.compile(r"(?<![\w.])[\d.]+$")
 _MANGLED = re.compile(r"\.+(?!\d)|(?<!\d)\.+")
-_JOINED = re.compile(rf"{_POTENCY}([munp]M)", re.IGNORECASE)
 _SEPARATORS = r"[\s_,;/]+|(?<![a-z])(?:in|per)(?![a-z])"
+_HALF_LIFE = re.compile(r"(?<![a-z])t[\s_]?1\s?[/⁄]\s?2(?!\d)", re.IGNORECASE)
+_POTENCY_UNIT = re.compile(rf"{_POTENCY}([munp]M)", re.IGNORECASE)
+_JOINED = re.compile(rf"({_POTENCY})((?-i:[munp]M))(?![a-z])", re.IGNORECASE)
+_TEN = re.compile(
+    r"(?:[x×*]\s?)?(?<![0-9.])10"
+    r"(?P<e>\s?(?:\^|\*\*|e|exp)\s?(?:\([+-]?\d{1,2}\)|[+-]?\d{1,2})|[+-]\d)(?![0-9.])",
+    re.IGNORECASE,
+)
 
 
 def unit_of_name(column_name: str) -> str:
@@ -658,6 +668,8 @@ def unit_of_name(column_name: str) -> str:
     '%'
     """
     name = plain(column_name[:_LONGEST_NAME]).replace("μ", "u")
+    # "t1/2" is no fraction, and the blank of "IC50nM" is only forgotten.
+    name = _JOINED.sub(r"\1 \2", _HALF_LIFE.sub("thalf ", name))
     if _P_WORD.search(name):
         return "p"
     log = _LOG_NAME.search(name)
@@ -666,14 +678,37 @@ def unit_of_name(column_name: str) -> str:
     if not unit and " " not in name:
         # R writes points for what is no letter: "IC50..uM.".
         unit = _trailing_unit(_MANGLED.sub("_", name).strip("_"), potent)
+    unit = _with_power(name, unit, potent)
     if not unit and re.match(r"(%|(percent|pct|perc)(?![a-z]))", name, re.IGNORECASE):
         unit = "%"
     if not unit and re.match(r"fraction(?![a-z])", name, re.IGNORECASE):
         unit = "fraction"
-    if log is None:
+    known = parse_unit(unit)
+    if log is None or (known is not None and known.slope):
         return unit
     base = "ln" if log["ln"] else "log2" if log["log2"] else "log10"
     return f"{'-' if log['sign'] else ''}{base}{f'({unit})' if unit else ''}"
+
+
+def _with_power(name: str, unit: str, potent: bool) -> str:
+    """The unit with a power of ten that stands elsewhere in a name: "cm/s x 10^-6".
+
+    Where that power may as well have multiplied the numbers ("Papp x 10^6, cm/s"), or be another
+    one (10E-6), the text is no unit, so that the numbers are refused.
+    """
+    power = _TEN.search(name)
+    if power is None or (power[0] in unit and power[0] != unit):
+        return unit
+    rest = f"{name[: power.start()]} {name[power.end() :]}"
+    found = _bracketed_unit(rest, potent) or _trailing_unit(rest, potent)
+    known = parse_unit(found)
+    if known is None or known.dimensions != _SPEED:
+        return unit
+    ten = power["e"].strip()
+    exponent = re.sub(r"[\s()^*]", "", ten)
+    if re.fullmatch(r"-\d+", exponent):
+        return f"10^{exponent} {found}"
+    return f"{found} x 10{ten}"
 
 
 def _as_unit(text: str, potent: bool) -> str:
@@ -728,7 +763,7 @@ def _last_unit(name: str, parts: list[str], potent: bool) -> str:
     for place in range(len(parts) - 1, 0, -1):
         if parts[place] in ("nM", "uM", "mM", "pM"):
             return "" if _NUMBER_BEFORE.search(parts[place - 1]) else parts[place]
-    joined = _JOINED.fullmatch(parts[-1]) if parts else None
+    joined = _POTENCY_UNIT.fullmatch(parts[-1]) if parts else None
     if joined is not None:
         return _LOWER_MOLAR[joined[1].lower()]
     if len(parts) < 2 or _NUMBER_BEFORE.search(parts[-2]):

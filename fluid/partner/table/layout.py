@@ -22,7 +22,14 @@ from fluid.chem.tables import (
 )
 from fluid.learn.cells.classes import ClassCode, detect_classes
 from fluid.learn.cells.missing import is_missing
-from fluid.learn.cells.numbers import DECIMALS, NumberFormat, detect_format, read_number
+from fluid.learn.cells.numbers import (
+    DECIMALS,
+    FORCE,
+    NumberFormat,
+    detect_format,
+    either_reading,
+    read_number,
+)
 from fluid.learn.cells.units import is_unit, unit_of_name
 from fluid.learn.task import LabelError, Task
 from fluid.partner.table.columns import Columns
@@ -173,6 +180,9 @@ class _Finder:
         self.doubts: list[str] = []
         # How numbers and classes are written, and where.
         self._told: dict[str, list[str]] = {}
+        # Where numbers have a decimal comma, and where a point is only taken for the decimal mark.
+        self._commas: list[str] = []
+        self._doubtful: list[tuple[str, str]] = []
         self._check_names()
 
     def _check_names(self) -> None:
@@ -243,6 +253,7 @@ class _Finder:
         if task_column is not None and value is not None:
             long = self._long_sources(profile, task_column, value, named)
             self._tell_codes()
+        self._check_points()
         self._look_at_unread(profile, sources, long, task_column, value)
         return Layout(sources, task_column, long, group, self.uses, self.notes, self.doubts)
 
@@ -739,6 +750,7 @@ class _Finder:
             self._whole_table()
         found: dict[str, list[Source]] = {}
         unit_name = self._stated_unit(value)
+        column_format = self._column_format(profile, column, value, named)
         for task, names in named.items():
             texts = [
                 one
@@ -748,9 +760,8 @@ class _Finder:
             whole = _joined(texts, self.tasks[task])
             if self.tasks[task].reads_numbers:
                 qualifier, unit = beside[task]
-                made = Source(
-                    task, value, qualifier, unit, unit_name, self._format(task, value, whole)
-                )
+                format = self._format(task, value, whole, column_format)
+                made = Source(task, value, qualifier, unit, unit_name, format)
             else:
                 made = Source(task, value, classes=self._code(task, value, whole))
             for name in names:
@@ -766,12 +777,53 @@ class _Finder:
             for use in self.uses
         ]
 
-    def _format(self, task: int, place: int, texts: ValueTexts) -> NumberFormat:
-        """How the numbers of a column are written."""
+    def _column_format(
+        self, profile: Profile, column: int, value: int, named: Mapping[int, list[str]]
+    ) -> NumberFormat | None:
+        """How the numbers of all tasks of a long table are written; None if in several ways."""
+        forms = {
+            text
+            for task, names in named.items()
+            for name in names
+            if self.tasks[task].reads_numbers and (column, name, value) in profile.long
+            for text, _ in profile.long[column, name, value].forms.values()
+        }
+        try:
+            return detect_format(forms, self.given.decimal, self.given.thousands)
+        except LabelError:
+            return None
+
+    def _detect(self, forms: Sequence[str], whole: NumberFormat | None) -> NumberFormat:
+        """The marks of these numbers, or those of the whole column where they may be either."""
+        try:
+            found = detect_format(forms, self.given.decimal, self.given.thousands)
+        except LabelError:
+            if whole is None:
+                raise
+        else:
+            if whole is None or not found.doubtful:
+                return found
+        if whole.doubtful:
+            return whole
+        return detect_format(forms, whole.decimal, self.given.thousands)
+
+    def _check_points(self) -> None:
+        """Raise if a point may separate thousands, because other columns have a decimal comma."""
+        if self._commas and self._doubtful:
+            where, text = self._doubtful[0]
+            raise TableError(
+                f"{self.table.path}: {where}: {either_reading(text, '.')}, for {self._commas[0]} "
+                f"has a decimal comma; {FORCE}"
+            )
+
+    def _format(
+        self, task: int, place: int, texts: ValueTexts, whole: NumberFormat | None = None
+    ) -> NumberFormat:
+        """How the numbers of a column are written; `whole` is how those of all its tasks are."""
         where = f"column {self._shown(place)}, task {self.tasks[task].name}"
         forms = sorted(text for text, _ in texts.forms.values())
         try:
-            found = detect_format(forms, self.given.decimal, self.given.thousands)
+            found = self._detect(forms, whole)
         except LabelError as error:
             decimal, other = self._majority(texts)
             if decimal is None:
@@ -787,6 +839,10 @@ class _Finder:
             )
         if found.why:
             self._told.setdefault(f"numbers have {found.why}", []).append(where)
+        if found.decimal == ",":
+            self._commas.append(where)
+        if found.doubtful:
+            self._doubtful.append((where, found.doubtful))
         return found
 
     def _tell_codes(self) -> None:

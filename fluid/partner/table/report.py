@@ -20,6 +20,8 @@ _PARTS = 4
 # An unflagged limit of an assay: a share of the exact values, and a number of them, at the lowest
 # or highest of many distinct values, and so many times as at the value next to it.
 _AT_LIMIT, _FEWEST_AT_LIMIT, _DISTINCT, _TIMES_NEXT = 0.05, 10, 20, 3.0
+# Numbers that programs write for a missing one.
+_CODES = tuple(sign * (10.0**n - 1) for n in range(2, 7) for sign in (-1, 1))
 # Replicates that disagree like different compounds: this share of the compounds measured twice.
 _DISAGREE = 0.1
 # What reasons of one kind differ by: what they quote, and the compound.
@@ -333,6 +335,7 @@ def report_task(
                 "all values are 0 or 1, as of two classes, and are read as numbers"
                 + (" and compared with the threshold" if task.is_classification else "")
             )
+        found.doubts += _codes(task, read)
     return found
 
 
@@ -429,4 +432,20 @@ def _limits(read: Values) -> Iterable[str]:
                 f"{n:,} of {len(exact):,} values ({n / len(exact):.0%}) are exactly "
                 f"{distinct[place]:g}, the {word}: if this is a limit of the assay, they should "
                 f"carry a '{sign}'"
+            )
+
+
+def _codes(task: Task, read: Values) -> Iterable[str]:
+    """Doubts about numbers such as -999 that lie far from all others."""
+    kept = read.values[~read.rejected & np.isfinite(read.values)]
+    others = kept[~np.isin(kept, _CODES)]
+    if task.scale != "linear" or len(others) < 2:
+        return
+    low, high = float(others.min()), float(others.max())
+    for code in _CODES:
+        n = int((kept == code).sum())
+        if n and max(low - code, code - high) > high - low:
+            yield (
+                f"{n:,} values are {code:g}, far from all others: if this stands for a missing "
+                "value, set the task's range, low and high, to reject it"
             )

@@ -10,10 +10,13 @@ import numpy as np
 from fluid.chem.compounds import Compounds
 from fluid.chem.mass import molar_masses
 from fluid.chem.readers import short_name
-from fluid.learn.cells.units import convert, direction, same_unit, unit_of_name
+from fluid.learn.cells.units import convert, direction, parse_unit, same_unit, unit_of_name
 from fluid.learn.task import HIGHEST, LOWEST, LabelError, Task
 from fluid.partner.table.measurements import Collected, Measured
 from fluid.partner.table.report import TableReport
+
+# Fewer numbers do not show that they are logarithms.
+_FEWEST_LIKE_P = 5
 
 
 def convert_all(
@@ -50,8 +53,24 @@ def convert_all(
             if states_none and not (in_cell and units[index].get("")):
                 # All values are of the one unit that is stated.
                 text = ""
+            own = parse_unit(task.unit)
+            linear = task.scale == "p" and own is not None and not own.slope
+            if not text and linear and _look_like_p(measured.values[group]):
+                report.doubts.append(
+                    f"task {task.name}: values without a unit are read as {task.unit}, and all lie "
+                    "between 3 and 12 like -log10 of mol/L; if they are, say so in the column's "
+                    "name (pIC50) or in a column of units"
+                )
             _convert_group(measured, group, task, text, read)
     return units, faults
+
+
+def _look_like_p(values: np.ndarray) -> bool:
+    """Whether numbers that are to be concentrations may be their negative logarithms already."""
+    known = values[np.isfinite(values)]
+    if len(known) < _FEWEST_LIKE_P:
+        return False
+    return bool(((known >= 3) & (known <= 12)).all() and (known % 1 != 0).mean() > 0.5)
 
 
 def _kinds(units: dict[str, int]) -> list[str]:

@@ -373,7 +373,7 @@ def test_round_numbers_stay_round(value, text, target, expected):
         (-3, "nM", task("nM", "log10"), "-3 has no logarithm"),
         (5, "", task("", "p"), "no unit is stated"),
         (5, "", task("foo", "p"), "unit 'foo' is not known"),
-        (5, "", task("mL/min", "p"), "cannot be converted to 'mL/min'"),
+        (5, "", task("mL/min", "p"), "'mL/min' cannot be converted to mol/L, of which"),
         (5, "log10", task("nM"), r"logarithms \(log10\), and the task's unit is 'nM'"),
         (5, "log10", P, r"logarithms \(log10\), and the task's unit is 'uM'"),
         (5, "-log10", task("nM"), r"logarithms \(-log10\)"),
@@ -513,6 +513,18 @@ def test_an_unknown_unit_has_no_direction():
         ("hERG_logIC50", "log10"),
         ("fraction_unbound", "fraction"),
         ("catalog number", ""),
+        # Half-lives, of which a stroke divides nothing, and forgotten blanks.
+        ("t1/2_min", "min"),
+        ("T1/2, h", "h"),
+        ("t½ min", "min"),
+        ("t1/2h", "h"),
+        ("IC50nM", "nM"),
+        ("Solubility (log M)", "log M"),
+        # Powers of ten beside the unit; those that may be meant in two ways are no unit.
+        ("Papp_10-6_cm/s", "10^-6 cm/s"),
+        ("Papp (cm/s x 10^-6)", "10^-6 cm/s"),
+        ("Papp (cm/s) x 10⁻⁶", "10^-6 cm/s"),
+        ("solubility at pH 10-7 (uM)", "uM"),
         # No unit, or that of something else.
         ("IC50", ""),
         ("Ki", ""),
@@ -610,3 +622,16 @@ def test_a_conversion_costs_little():
     for _ in range(20_000):
         convert(5.2, "nmol·L⁻¹", P)
     assert time.process_time() - start < 1.0
+
+
+@pytest.mark.parametrize(
+    "name", ["Papp x 10^6 (cm/s)", "Papp (10E-6 cm/s)", "Papp 10exp-6 cm/s", "10^6*Papp, cm/s"]
+)
+def test_a_power_of_ten_that_may_be_meant_in_two_ways_is_refused(name):
+    with pytest.raises(LabelError, match="is not known"):
+        convert(5.0, unit_of_name(name), Task("x", "regression", unit="10^-6 cm/s"))
+
+
+def test_clearance_per_body_weight():
+    task = Task("x", "regression", unit="mL/min/kg")
+    assert convert(5.0, "mL/min/kg bw", task) == convert(5.0, "mL/min/kg body weight", task) == 5.0
