@@ -27,6 +27,9 @@ MOST_FACTORED = 12_000
 # From so many tasks on, a factor that all share costs less than conjugate gradients for each.
 FEWEST_SHARING = 12
 _LEAST = 1e-8
+# Above this share of columns the whole inverse costs less time, and no memory of its own.
+_MOSTLY = 1 / 3
+_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -120,13 +123,16 @@ class SharedRidge:
         factored[np.diag_indices(n)] += ridge + _LEAST
         factor = scipy.linalg.cho_factor(factored, lower=True, overwrite_a=True, check_finite=False)
         missing = np.flatnonzero(~np.logical_and.reduce([one.seen.all(axis=1) for one in several]))
-        # Columns of the inverse, of every compound that is left out somewhere.
-        unit = np.zeros((n, len(missing)), order="F")
-        unit[missing, np.arange(len(missing))] = 1.0
-        inverse = scipy.linalg.cho_solve(factor, unit, overwrite_b=True, check_finite=False)
         made = [scipy.linalg.cho_solve(factor, each, check_finite=False) for each in labels]
+        # Columns of the inverse, of every compound that is left out somewhere.
+        if len(missing) > _MOSTLY * n:
+            missing, inverse = np.arange(n), _invert(factor[0])
+        else:
+            unit = np.zeros((n, len(missing)), order="F")
+            unit[missing, np.arange(len(missing))] = 1.0
+            inverse = scipy.linalg.cho_solve(factor, unit, overwrite_b=True, check_finite=False)
         # Parts of the inverse are copied below, and the factor takes as much memory.
-        del factor, factored, unit
+        del factor, factored
         for found, one in zip(made, several, strict=True):
             self._leave_out(found, one.seen, missing, inverse)
         return made
@@ -155,6 +161,20 @@ class SharedRidge:
 
         # A block of columns at a time, for the product takes as much memory as these.
         map_threads(mend, list(patterns.values()), self.run.cores)
+
+
+def _invert(factor: np.ndarray) -> np.ndarray:
+    """The inverse of a matrix with this lower Cholesky factor, in the factor's memory."""
+    from scipy.linalg.lapack import dpotri
+
+    inverse, failed = dpotri(factor, lower=1, overwrite_c=1)
+    assert not failed
+    for start in range(0, len(inverse), _BLOCK):
+        stop = start + _BLOCK
+        inverse[start:stop, stop:] = inverse[stop:, start:stop].T
+        own = np.tril(inverse[start:stop, start:stop])
+        inverse[start:stop, start:stop] = own + np.tril(own, -1).T
+    return np.asarray(inverse)
 
 
 def _means(values: np.ndarray, seen: np.ndarray) -> np.ndarray:

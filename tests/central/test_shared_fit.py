@@ -7,6 +7,7 @@ import pytest
 
 from fluid.base.run import Run
 from fluid.central import fit_student as module
+from fluid.central import shared_fit
 from fluid.central.fit_student import FitOptions, StudentTask, fit_student, fit_students
 from fluid.chem.compounds import Compounds
 from fluid.chem.stream import CompoundStream
@@ -40,12 +41,15 @@ def make_tasks(compounds: Compounds) -> tuple[list[StudentTask], list[FitOptions
     return tasks, options
 
 
+@pytest.mark.parametrize("mostly", [0.0, 1.0])
 def test_tasks_on_one_factor_are_what_each_is_by_itself(
-    compounds: Compounds, monkeypatch: pytest.MonkeyPatch
+    compounds: Compounds, mostly: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Descriptors scaled alike, and the penalties of twicing counted by all compounds."""
     tasks, options = make_tasks(compounds)
     monkeypatch.setattr(module, "FEWEST_SHARING", 3)
+    # By the columns of the inverse that are needed, and by all.
+    monkeypatch.setattr(shared_fit, "_MOSTLY", mostly)
     together = fit_students(tasks, options, Run(0, 1))
     # A task with labels of too few of the compounds is fitted by itself.
     assert len(together[-1].positions) == len(tasks[-1].rows)
