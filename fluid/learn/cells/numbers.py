@@ -428,8 +428,9 @@ def detect_format(
 
     Examples
     --------
-    >>> detect_format(["1.234,5", "7"])
-    NumberFormat(decimal=',', thousands='.', why="thousands and decimal comma as in '1.234,5'")
+    >>> found = detect_format(["1.234,5", "7"])
+    >>> found.decimal, found.thousands
+    (',', '.')
     """
     evidence = _Evidence()
     for text in texts:
