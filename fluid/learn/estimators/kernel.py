@@ -409,11 +409,10 @@ def _fit_bounds(
 ) -> tuple[Any, np.ndarray]:
     """Support vector regression of values and bounds, by an active set.
 
-    The loss of a bound is that of the tube, on the side where it is violated. A bound takes part
-    from when a prediction violates it by more than the tube's half width until one keeps it by
-    more; within the tube its loss and its pull are 0 either way. When nobody joins or leaves, the
-    machine minimises the convex one-sided problem. Should that not come about, the best machine
-    found serves.
+    The loss of a bound is that of the tube, on the side where it is violated. A bound joins when it
+    is violated by more than the tube's half width, and leaves when it pulls the prediction the
+    wrong way, back to the bound. When nobody joins or leaves, the machine minimises the convex
+    one-sided problem. Should that not come about, the best machine found serves.
 
     Parameters
     ----------
@@ -445,10 +444,11 @@ def _fit_bounds(
         total = 0.5 * dual @ (predicted[support] - found.intercept_[0]) + machine.C * loss
         if best is None or total < best[0]:
             best = (float(total), found, fitted)
-        # Twice the solver's own tolerance: within it a compound may seem to be on either side.
+        # Within the solver's tolerance a compound may seem to be on either side.
         slack = 2.0 * machine.tol
         joins = ~active & (short > machine.epsilon + slack)
-        leaves = active & (signs != 0) & (short < -machine.epsilon - slack)
+        leaves = np.zeros(len(active), dtype=bool)
+        leaves[support] = signs[support] * dual < 0.0
         if not (joins.any() or leaves.any()):
             return found, fitted
         active = (active | joins) & ~leaves
