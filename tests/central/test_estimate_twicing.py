@@ -118,7 +118,7 @@ def test_a_student_with_twicing_predicts_better(public: Compounds) -> None:
     library, test = public.take(half), half[:-1] + 1
     queries = public.take(test)
     errors: dict[bool, list[float]] = {False: [], True: []}
-    for seed in range(6):
+    for seed in range(20):
         truth, predictions = teachers(public, 60, seed=seed)
         labels = pooled(library, NUMBER, predictions[:, half])
         for twicing, found in errors.items():
@@ -126,7 +126,7 @@ def test_a_student_with_twicing_predicts_better(public: Compounds) -> None:
             model = distill_task(library, NUMBER, labels, options=options).model
             (estimator,) = model.members[0].estimators
             found.append(float(np.mean((estimator.score(queries, library) - truth[test]) ** 2)))
-    assert np.mean(errors[True]) < 0.985 * np.mean(errors[False])
+    assert np.mean(errors[True]) < 0.97 * np.mean(errors[False])
 
 
 def test_twicing_of_residuals_does_not_depend_on_their_base(public: Compounds) -> None:
@@ -186,9 +186,8 @@ def test_a_student_with_twicing_of_residuals_predicts_better(public: Compounds) 
             wanted = truth[test] + base[test]
             found.append(float(np.mean((estimator.score(queries, library) - wanted) ** 2)))
     # Most of the error comes from the base, and is the same.
-    assert np.mean(errors[True]) < np.mean(errors[False])
-    better = [one < other for one, other in zip(errors[True], errors[False], strict=True)]
-    assert sum(better) >= 12
+    gain = np.subtract(errors[False], errors[True])
+    assert gain.mean() > 2.0 * gain.std(ddof=1) / np.sqrt(len(gain))
 
 
 def test_twicing_of_classification_is_in_log_odds(public: Compounds) -> None:
