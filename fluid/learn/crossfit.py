@@ -49,7 +49,7 @@ class LabelledTask:
     values
         Their labels: class indices or numbers, shape (n,).
     signs
-        int8 of shape (n,): of numbers that are bounds, see `Learner.fit`. None if none is.
+        int8 of shape (n,): which numbers are bounds, see `Learner.fit`. None if none is.
     """
 
     library: Compounds

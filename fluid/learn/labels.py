@@ -299,7 +299,7 @@ def _part(tasks: np.ndarray, task: int) -> slice:
 
 
 def apply_threshold(task: Task, values: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """Classes of numbers on the task's scale.
+    """Cut numbers on the task's scale into classes.
 
     The threshold itself is positive. A bound decides if all that it allows lies on one side: with
     threshold 6, ">6" is positive, "<6" negative, ">5" missing. "<=" is read as "<", ">=" as ">".
@@ -384,7 +384,7 @@ class _Sorted:
 def _merge_groups(
     sorted_: _Sorted, tasks: Sequence[Task], group_tasks: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Label, sign, spread and problem of each group, of numbers and classes."""
+    """Label, sign, spread and problem of each group of measurements."""
     label, sign, spreads, problems = _merge_numbers(sorted_, tasks, group_tasks)
     classes = np.array([not task.reads_numbers for task in tasks], dtype=bool)[group_tasks]
     voted, tied = _merge_classes(sorted_)

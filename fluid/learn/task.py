@@ -12,7 +12,7 @@ from fluid.learn.quorum import FEWEST_EXACT, FEWEST_NUMBERS, FEWEST_PER_CLASS
 
 KINDS = ("binary", "multiclass", "regression")
 SCALES = ("linear", "log10", "p")
-# Rules for repeated measurements: of numbers, and of classes.
+# Rules for repeated measurements: for numbers, and for classes.
 NUMBER_RULES = ("median", "mean", "max", "min")
 MAJORITY = "majority"
 DIRECTIONS = ("high", "low")
@@ -56,7 +56,7 @@ class Task:
         Which side of the threshold is positive: ``"high"`` or ``"low"``.
     replicates
         Rule for repeated measurements of a compound: ``"median"``, ``"mean"``, ``"max"`` or
-        ``"min"`` of numbers, ``"majority"`` of classes; empty for the median, or the majority.
+        ``"min"`` for numbers, ``"majority"`` for classes; empty for the median, or the majority.
         See `fluid.learn.labels.merge_measurements`.
     max_spread
         Repeated measurements that differ by more, on the scale, are rejected; None for no limit.
@@ -200,7 +200,7 @@ def _rules_problem(task: Task) -> str:
     rules = NUMBER_RULES if task.reads_numbers else (MAJORITY,)
     if task.replicates and task.replicates not in rules:
         of = "numbers" if task.reads_numbers else "classes"
-        return f"replicates '{task.replicates}': of {of}, allowed are {', '.join(rules)}"
+        return f"replicates '{task.replicates}': for {of}, allowed are {', '.join(rules)}"
     if task.max_spread is not None and not 0 <= task.max_spread < math.inf:
         return f"max_spread = {task.max_spread:g}: allowed are 0 or more"
     fewest = FEWEST_PER_CLASS if task.is_classification else FEWEST_NUMBERS

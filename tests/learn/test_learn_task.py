@@ -114,10 +114,10 @@ def test_outputs_and_bounds_follow_the_kind():
         ({**_NUMBER, "max_spread": -0.1}, "max_spread = -0.1: allowed are 0 or more"),
         (
             {**_NUMBER, "replicates": "majority"},
-            "replicates 'majority': of numbers, allowed are median, mean, max, min",
+            "replicates 'majority': for numbers, allowed are median, mean, max, min",
         ),
-        ({**_CUT, "replicates": "majority"}, "replicates 'majority': of numbers, allowed are"),
-        ({**_CLASS, "replicates": "max"}, "replicates 'max': of classes, allowed are majority"),
+        ({**_CUT, "replicates": "majority"}, "replicates 'majority': for numbers, allowed are"),
+        ({**_CLASS, "replicates": "max"}, "replicates 'max': for classes, allowed are majority"),
         ({**_CLASS, "quorum": 7}, "quorum = 7: a model needs at least 8 of each class; 0 for no"),
         ({**_CLASS, "quorum": -1}, "quorum = -1: a model needs at least 8"),
         ({**_NUMBER, "quorum": 15}, "quorum = 15: a model needs at least 16 numbers"),

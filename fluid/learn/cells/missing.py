@@ -1,4 +1,4 @@
-"""Marks that say that there is no value."""
+"""Marks of missing values."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LONGEST = 2 * max(map(len, MISSING_MARKS))
 
 
 def is_missing(text: str) -> bool:
-    r"""Whether a cell says that there is no value: empty, ``#N/A``, ``n.d.``, "not tested", ``-``.
+    r"""Whether a cell marks a missing value: empty, ``#N/A``, ``n.d.``, "not tested", ``-``.
 
     Case, blanks and the kind of dash do not matter. In a column of classes some marks have a
     meaning, which `fluid.learn.cells.classes` knows.

@@ -168,7 +168,7 @@ _TISSUES = ("liver", "tissue", "brain")
 
 
 class _Unknown(Exception):
-    """A text is no unit."""
+    """A text is not a unit."""
 
 
 class _Parser:
@@ -658,7 +658,7 @@ def unit_of_name(column_name: str) -> str:
     """The unit that a column's name states, for `convert`; empty if it states none.
 
     Of logarithms it is ``"p"``, ``"log10(nM)"`` and the like, or ``"log10"`` if the name does not
-    say of what. A concentration at which something else was measured is no unit of the column.
+    say of what. A concentration at which something else was measured is not the unit of the column.
 
     Examples
     --------
@@ -694,7 +694,7 @@ def _with_power(name: str, unit: str, potent: bool) -> str:
     """The unit with a power of ten that stands elsewhere in a name: "cm/s x 10^-6".
 
     Where that power may as well have multiplied the numbers ("Papp x 10^6, cm/s"), or be another
-    one (10E-6), the text is no unit, so that the numbers are refused.
+    one (10E-6), the text is not read as a unit, so that the numbers are refused.
     """
     power = _TEN.search(name)
     if power is None or (power[0] in unit and power[0] != unit):

@@ -1,4 +1,4 @@
-"""What says that there is no value, and what does not."""
+"""What marks a missing value, and what does not."""
 
 import pytest
 

@@ -43,7 +43,7 @@ class Network:
     def scores(self, compounds: Compounds) -> np.ndarray:
         """Value of each column, float64 of shape (n, n_columns).
 
-        Log-odds of binary tasks, numbers, and logits of classes. In their last bits they depend on
+        Log-odds, numbers or class logits. In their last bits they depend on
         what is scored together.
         """
         found = np.empty((len(compounds), len(self.heads_bias_)))
