@@ -148,8 +148,8 @@ class Learner(Estimator, Protocol):
         seed
             Fixes everything random.
         signs
-            int8 of shape (n,), in regression only: -1 if the target is an upper bound ("less than"), 1
-            if it is a lower one, 0 if it was measured. None if all were measured.
+            int8 of shape (n,), in regression only: -1 if the target is an upper bound ("less
+            than"), 1 if it is a lower one, 0 if it was measured. None if all were measured.
         """
         ...
 
