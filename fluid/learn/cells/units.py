@@ -644,6 +644,7 @@ _NUMERATORS = (_LITRE, (("mol", 1),), (("g", 1),), (_DM,))
 _NUMBER_BEFORE = re.compile(r"(?<![\w.])[\d.]+$")
 _MANGLED = re.compile(r"\.+(?!\d)|(?<!\d)\.+")
 _SEPARATORS = r"[\s_,;/]+|(?<![a-z])(?:in|per)(?![a-z])"
+_RANGE = re.compile(r"\d+-\d")
 _HALF_LIFE = re.compile(r"(?<![a-z])t[\s_]?1\s?[/⁄]\s?2(?!\d)", re.IGNORECASE)
 _POTENCY_UNIT = re.compile(rf"{_POTENCY}([munp]M)", re.IGNORECASE)
 _JOINED = re.compile(rf"({_POTENCY})((?-i:[munp]M))(?![a-z])", re.IGNORECASE)
@@ -679,6 +680,10 @@ def unit_of_name(column_name: str) -> str:
         # R writes points for what is no letter: "IC50..uM.".
         unit = _trailing_unit(_MANGLED.sub("_", name).strip("_"), potent)
     unit = _with_power(name, unit, potent)
+    if _RANGE.match(unit):
+        # "10-20 uM" is where something else was measured; as a power of ten it has a speed.
+        spanned = parse_unit(unit)
+        unit = unit if spanned is not None and spanned.dimensions == _SPEED else ""
     if not unit and re.match(r"(%|(percent|pct|perc)(?![a-z]))", name, re.IGNORECASE):
         unit = "%"
     if not unit and re.match(r"fraction(?![a-z])", name, re.IGNORECASE):

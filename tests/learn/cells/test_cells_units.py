@@ -486,6 +486,8 @@ def test_an_unknown_unit_has_no_direction():
         ("inhibition_pct", "%"),
         ("PPB (% bound)", "%"),
         ("% inhibition at 10 uM", "%"),
+        ("inhibition 10-20 uM", ""),
+        ("% inhibition 10-20 uM", "%"),
         ("Inhibition at 10 uM (%)", "%"),
         ("pIC50", "p"),
         ("SLC6A4_pIC50", "p"),
